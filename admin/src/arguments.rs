@@ -1,0 +1,285 @@
+//! The command line's grammar and its help.
+//!
+//! Names that a node would refuse are refused here, before anything is sent.
+//! The help is the manual: every command shows an example and the shape of its
+//! JSON, and golden files hold both in place.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use entrepot_oci::{RegionName, RepositoryName};
+
+use crate::endpoint::{EndpointParser, EndpointUrl};
+
+const HELP_COLUMNS_MAX: usize = 100;
+
+/// Longer waits only hide that a node is stuck.
+const TIMEOUT_MAX: Duration = Duration::from_hours(1);
+
+/// Asks and steers an Entrepot cluster, by way of any of its nodes.
+#[derive(Debug, Parser)]
+#[command(
+    name = "entrepot",
+    version,
+    max_term_width = HELP_COLUMNS_MAX,
+    arg_required_else_help = true,
+    after_help = "\
+The password comes from --password-file, from --password-stdin or from the environment variable \
+ENTREPOT_PASSWORD; it is never an argument, where every user of the machine could read it.
+
+Examples:
+  export ENTREPOT_ENDPOINT=http://10.0.0.1:5000 ENTREPOT_USER=root
+  entrepot --password-file ~/.entrepot-password cluster status
+  entrepot rule put nightly --to eu-west-1 --prefix team/
+  entrepot replication status team/app --json | jq '.tasks[] | select(.state == \"failed\")'
+
+Exit codes: 0 done, 1 failed (one line on standard error says why and what to do), 2 wrong usage."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+
+    /// Print JSON instead of tables: whole digests, bytes, milliseconds since the Unix epoch
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which node is asked, and by whom.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Connection {
+    /// The client port of any node
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "ENTREPOT_ENDPOINT",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:5000",
+        value_parser = EndpointParser
+    )]
+    pub(crate) endpoint: EndpointUrl,
+
+    /// The user to log in as
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "ENTREPOT_USER",
+        hide_env_values = true
+    )]
+    pub(crate) user: Option<String>,
+
+    /// Read the password from this file: one line, the password alone
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+
+    /// Read the password from standard input
+    #[arg(long, global = true)]
+    pub(crate) password_stdin: bool,
+
+    /// How long each call may take
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        default_value = "30s",
+        value_parser = timeout
+    )]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The cluster's nodes and Raft groups
+    #[command(subcommand)]
+    Cluster(Cluster),
+
+    /// The registry's repositories
+    #[command(subcommand)]
+    Repository(Repository),
+
+    /// The rules that copy repositories to other regions
+    #[command(subcommand)]
+    Rule(Rule),
+
+    /// The images of a repository
+    #[command(subcommand)]
+    Image(Image),
+
+    /// The copies under way to other regions
+    #[command(subcommand)]
+    Replication(Replication),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cluster {
+    /// Show every node, and the Raft groups of the node that is asked
+    #[command(after_help = "\
+Whether a node is alive is what the node that is asked last saw of it. A group without a leader \
+takes no writes until one is elected.
+
+Example:
+  entrepot cluster status
+
+JSON (a group's \"leader\" is null while none is known):
+  {\"node\": 1, \"region\": \"us-east-1\", \"account\": \"123456789012\", \"version\": \"0.1.0\",
+   \"nodes\": [{\"id\": 1, \"region\": \"us-east-1\", \"peer_address\": \"10.0.0.1:5001\", \
+\"alive\": true}],
+   \"groups\": [{\"group\": \"region/us-east-1/0\", \"leader\": 1, \"term\": 3, \"applied\": 1042,
+               \"voters\": [1, 2, 3], \"learners\": []}]}")]
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Repository {
+    /// List the repositories of the registry in the region of the node that is asked
+    #[command(after_help = "\
+Example:
+  entrepot repository list
+
+JSON:
+  {\"repositories\": [{\"name\": \"team/app\", \"created_at_ms\": 1767225600000}]}")]
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rule {
+    /// Create a rule, or replace the one of the same ID
+    #[command(after_help = "\
+A rule copies what is pushed from now on to the registry in the region of the node that is asked. \
+What it brings to the other region is not copied further by rules there.
+
+Examples:
+  entrepot rule put everything --to eu-west-1
+  entrepot rule put nightly --to eu-west-1 --prefix team/ --prefix base/
+
+JSON:
+  {\"rule\": {\"id\": \"nightly\", \"prefixes\": [\"team/\", \"base/\"], \
+\"destination_region\": \"eu-west-1\"},
+   \"replaced\": false}")]
+    Put(RulePut),
+
+    /// List the rules of the registry in the region of the node that is asked
+    #[command(after_help = "\
+Example:
+  entrepot rule list
+
+JSON (no prefixes: every repository):
+  {\"rules\": [{\"id\": \"nightly\", \"prefixes\": [\"team/\"], \
+\"destination_region\": \"eu-west-1\"}]}")]
+    List,
+
+    /// Delete a rule, and with it the open tasks that no other rule's destination asks for
+    #[command(after_help = "\
+What was copied already stays in the other region.
+
+Example:
+  entrepot rule delete nightly
+
+JSON:
+  {\"deleted\": \"nightly\"}")]
+    Delete {
+        /// The rule's ID, as `entrepot rule list` shows it
+        #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RulePut {
+    /// A name of your choice, unique in the registry
+    #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) id: String,
+
+    /// The region to copy to
+    #[arg(long, value_name = "REGION")]
+    pub(crate) to: RegionName,
+
+    /// Copy only repositories whose name begins with this; may be given several times
+    #[arg(
+        long = "prefix",
+        value_name = "PREFIX",
+        value_parser = NonEmptyStringValueParser::new()
+    )]
+    pub(crate) prefixes: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// List the images of a repository
+    #[command(after_help = "\
+The size is that of an image's config and layers; of an index, that of its manifest alone. The \
+table shortens digests; --json has them whole.
+
+Example:
+  entrepot image list team/app
+
+JSON:
+  {\"repository\": \"team/app\",
+   \"images\": [{\"digest\": \"sha256:9f86d0...\", \"tags\": [\"1.4\", \"latest\"],
+               \"media_type\": \"application/vnd.oci.image.manifest.v1+json\",
+               \"size_bytes\": 7340032, \"pushed_at_ms\": 1767225600000}]}")]
+    List {
+        /// The repository's name
+        #[arg(value_name = "REPOSITORY")]
+        repository: RepositoryName,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Replication {
+    /// Show the tasks: one for each image and tag to be copied to one region
+    #[command(after_help = "\
+A task in progress is retried until it succeeds. A failed one was refused by its destination, for \
+the reason shown, and is not retried.
+
+Examples:
+  entrepot replication status
+  entrepot replication status team/app
+
+JSON (\"state\" is in_progress, complete, failed or unknown; \"tag\" is null for a push without a \
+tag, \"ended_at_ms\" and \"reason\" are null until there is one):
+  {\"tasks\": [{\"repository\": \"team/app\", \"digest\": \"sha256:9f86d0...\", \"tag\": \"1.4\",
+              \"destination_region\": \"eu-west-1\", \"state\": \"complete\",
+              \"created_at_ms\": 1767225600000, \"ended_at_ms\": 1767225601250, \
+\"reason\": null}]}")]
+    Status {
+        /// Only this repository's tasks
+        #[arg(value_name = "REPOSITORY")]
+        repository: Option<RepositoryName>,
+    },
+}
+
+impl Cli {
+    /// The arguments of this process. Leaves with code 2 and a usage message
+    /// when they are wrong, with 0 after `--help` and `--version`.
+    pub(crate) fn read() -> Self {
+        let cli = Self::parse();
+        // Said here because clap does not look for conflicts between options
+        // before and after the subcommand.
+        if cli.connection.password_stdin && cli.connection.password_file.is_some() {
+            Self::command()
+                .error(
+                    ErrorKind::ArgumentConflict,
+                    "--password-file and --password-stdin cannot be used together",
+                )
+                .exit();
+        }
+        cli
+    }
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    let timeout = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if timeout.is_zero() || timeout > TIMEOUT_MAX {
+        return Err("must be more than nothing and at most 1h".to_owned());
+    }
+    Ok(timeout)
+}

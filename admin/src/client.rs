@@ -1,0 +1,230 @@
+//! One node's Admin service, asked with credentials and a deadline on each call.
+//!
+//! It keeps two promises: no call waits longer than the timeout, and a list is
+//! whole or an error, never the first page alone.
+
+use std::time::Duration;
+
+use entrepot_proto::admin::admin_client::AdminClient;
+use entrepot_proto::admin::{
+    ClusterStatusReply, ClusterStatusRequest, DeleteRuleRequest, Image, ListImagesRequest,
+    ListRepositoriesRequest, ListRulesRequest, PutRuleRequest, ReplicationStatusRequest,
+    ReplicationTask, Repository, Rule,
+};
+use tokio::time::timeout;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+
+use crate::arguments::Connection;
+use crate::credentials::Credentials;
+use crate::endpoint::EndpointUrl;
+use crate::failure::{self, Effect, Failure};
+
+/// A node on the same planet accepts within this.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a page is asked to hold: the protocol's upper limit.
+const PAGE_ITEMS: u32 = 1000;
+
+/// Ends a listing by a node that never does: ten million items.
+const PAGES_MAX: usize = 10_000;
+
+/// A page of images with very many tags stays below this.
+const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A connection to one node.
+pub(crate) struct Client {
+    admin: AdminClient<Channel>,
+    endpoint: EndpointUrl,
+    credentials: Credentials,
+    timeout: Duration,
+}
+
+/// A page's items, and where the next page starts; empty: there is none.
+type Page<T> = (Vec<T>, String);
+
+impl Client {
+    pub(crate) async fn connect(
+        options: &Connection,
+        credentials: Credentials,
+    ) -> Result<Self, Failure> {
+        let unreachable = |reason: String| Failure::Unreachable {
+            endpoint: options.endpoint.clone(),
+            reason,
+        };
+        let limit = CONNECT_TIMEOUT.min(options.timeout);
+        let endpoint = Endpoint::from(options.endpoint.uri());
+        let channel = match timeout(limit, endpoint.connect()).await {
+            Ok(Ok(channel)) => channel,
+            Ok(Err(error)) => return Err(unreachable(failure::reason(&error))),
+            Err(_) => {
+                let limit = humantime::format_duration(limit);
+                return Err(unreachable(format!("no connection within {limit}")));
+            }
+        };
+        Ok(Self {
+            admin: AdminClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX),
+            endpoint: options.endpoint.clone(),
+            credentials,
+            timeout: options.timeout,
+        })
+    }
+
+    pub(crate) async fn cluster_status(&self) -> Result<ClusterStatusReply, Failure> {
+        let request = ClusterStatusRequest {};
+        self.call(Effect::Reads, request, async |mut admin, request| {
+            admin.cluster_status(request).await
+        })
+        .await
+    }
+
+    pub(crate) async fn repositories(&self) -> Result<Vec<Repository>, Failure> {
+        pages(async |after| {
+            let request = ListRepositoriesRequest {
+                after,
+                limit: PAGE_ITEMS,
+            };
+            let reply = self
+                .call(Effect::Reads, request, async |mut admin, request| {
+                    admin.list_repositories(request).await
+                })
+                .await?;
+            Ok((reply.repositories, reply.next))
+        })
+        .await
+    }
+
+    pub(crate) async fn images(&self, repository: &str) -> Result<Vec<Image>, Failure> {
+        pages(async |after| {
+            let request = ListImagesRequest {
+                repository: repository.to_owned(),
+                after,
+                limit: PAGE_ITEMS,
+            };
+            let reply = self
+                .call(Effect::Reads, request, async |mut admin, request| {
+                    admin.list_images(request).await
+                })
+                .await?;
+            Ok((reply.images, reply.next))
+        })
+        .await
+    }
+
+    /// Whether a rule of the same id was replaced.
+    pub(crate) async fn put_rule(&self, rule: Rule) -> Result<bool, Failure> {
+        let request = PutRuleRequest { rule: Some(rule) };
+        let reply = self
+            .call(Effect::ChangesRules, request, async |mut admin, request| {
+                admin.put_rule(request).await
+            })
+            .await?;
+        Ok(reply.replaced)
+    }
+
+    pub(crate) async fn rules(&self) -> Result<Vec<Rule>, Failure> {
+        let request = ListRulesRequest {};
+        let reply = self
+            .call(Effect::Reads, request, async |mut admin, request| {
+                admin.list_rules(request).await
+            })
+            .await?;
+        Ok(reply.rules)
+    }
+
+    pub(crate) async fn delete_rule(&self, id: &str) -> Result<(), Failure> {
+        let request = DeleteRuleRequest { id: id.to_owned() };
+        self.call(Effect::ChangesRules, request, async |mut admin, request| {
+            admin.delete_rule(request).await
+        })
+        .await
+        .map(drop)
+    }
+
+    /// The tasks of `repository`; empty: of all.
+    pub(crate) async fn tasks(&self, repository: &str) -> Result<Vec<ReplicationTask>, Failure> {
+        pages(async |after| {
+            let request = ReplicationStatusRequest {
+                repository: repository.to_owned(),
+                after,
+                limit: PAGE_ITEMS,
+            };
+            let reply = self
+                .call(Effect::Reads, request, async |mut admin, request| {
+                    admin.replication_status(request).await
+                })
+                .await?;
+            Ok((reply.tasks, reply.next))
+        })
+        .await
+    }
+
+    /// One call: with the credentials, within the timeout, its errors as
+    /// sentences.
+    async fn call<Q, R>(
+        &self,
+        effect: Effect,
+        message: Q,
+        ask: impl AsyncFnOnce(AdminClient<Channel>, Request<Q>) -> Result<Response<R>, Status>,
+    ) -> Result<R, Failure> {
+        let mut request = Request::new(message);
+        // The node learns the deadline by this header and may give up as well;
+        // what ends the wait here is the timer below, which covers the reply's
+        // body too.
+        request.set_timeout(self.timeout);
+        let authorization = self.credentials.authorization.clone();
+        request
+            .metadata_mut()
+            .insert("authorization", authorization);
+
+        match timeout(self.timeout, ask(self.admin.clone(), request)).await {
+            Ok(Ok(reply)) => Ok(reply.into_inner()),
+            Ok(Err(status)) if !expired(&status) => Err(Failure::from_status(
+                &status,
+                &self.endpoint,
+                &self.credentials.user,
+                effect,
+            )),
+            Ok(Err(_)) | Err(_) => Err(Failure::Timeout {
+                endpoint: self.endpoint.clone(),
+                timeout: self.timeout,
+                effect,
+            }),
+        }
+    }
+}
+
+/// The channel keeps the deadline header as well, and may be the first of the
+/// two timers to fire.
+fn expired(status: &Status) -> bool {
+    std::error::Error::source(status).is_some_and(|source| {
+        let mut cause = Some(source);
+        while let Some(error) = cause {
+            if error.is::<tonic::TimeoutExpired>() {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    })
+}
+
+/// All items of a list that is served in pages.
+async fn pages<T>(
+    page: impl AsyncFn(String) -> Result<Page<T>, Failure>,
+) -> Result<Vec<T>, Failure> {
+    let mut all = Vec::new();
+    let mut after = String::new();
+    for _ in 0..PAGES_MAX {
+        let (items, next) = page(after.clone()).await?;
+        all.extend(items);
+        if next.is_empty() {
+            return Ok(all);
+        }
+        if next == after {
+            return Err(Failure::Nonsense("a page that names itself as the next"));
+        }
+        after = next;
+    }
+    Err(Failure::Nonsense("a list without an end"))
+}

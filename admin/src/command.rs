@@ -1,0 +1,79 @@
+//! From a command to its answer on standard output.
+
+use std::io::{self, Write};
+
+use entrepot_proto::admin;
+use entrepot_proto::environment::{Clock, SystemClock};
+
+use crate::arguments::{Cli, Cluster, Command, Image, Replication, Repository, Rule, RulePut};
+use crate::client::Client;
+use crate::credentials::Credentials;
+use crate::failure::Failure;
+use crate::report::{
+    ClusterReport, DeletedRule, ImagesReport, PutRuleReport, Report, RepositoriesReport,
+    RulesReport, TasksReport,
+};
+
+/// Asks the node and prints what it answers.
+pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
+    let credentials = Credentials::read(&cli.connection)?;
+    let client = Client::connect(&cli.connection, credentials).await?;
+    let json = cli.json;
+    match cli.command {
+        Command::Cluster(Cluster::Status) => {
+            print(&ClusterReport::from(client.cluster_status().await?), json)
+        }
+        Command::Repository(Repository::List) => print(
+            &RepositoriesReport::from(client.repositories().await?),
+            json,
+        ),
+        Command::Rule(Rule::Put(put)) => print(&put_rule(&client, put).await?, json),
+        Command::Rule(Rule::List) => print(&RulesReport::from(client.rules().await?), json),
+        Command::Rule(Rule::Delete { id }) => match client.delete_rule(&id).await {
+            Ok(()) => print(&DeletedRule { deleted: id }, json),
+            Err(failure) => Err(failure.or_missing(|| Failure::RuleUnknown(id))),
+        },
+        Command::Image(Image::List { repository }) => {
+            match client.images(repository.as_str()).await {
+                Ok(images) => print(&ImagesReport::new(repository, images), json),
+                Err(failure) => Err(failure.or_missing(|| Failure::RepositoryUnknown(repository))),
+            }
+        }
+        Command::Replication(Replication::Status { repository }) => {
+            let filter = repository.as_ref().map_or("", |name| name.as_str());
+            match (client.tasks(filter).await, repository) {
+                (Ok(tasks), _) => print(&TasksReport::from(tasks), json),
+                (Err(failure), Some(repository)) => {
+                    Err(failure.or_missing(|| Failure::RepositoryUnknown(repository)))
+                }
+                (Err(failure), None) => Err(failure),
+            }
+        }
+    }
+}
+
+async fn put_rule(client: &Client, put: RulePut) -> Result<PutRuleReport, Failure> {
+    let rule = admin::Rule {
+        id: put.id,
+        prefixes: put.prefixes,
+        destination_region: put.to.to_string(),
+    };
+    let replaced = client.put_rule(rule.clone()).await?;
+    Ok(PutRuleReport {
+        rule: rule.into(),
+        replaced,
+    })
+}
+
+/// A reader that has seen enough (`| head`) closes the pipe: no failure.
+fn print(report: &impl Report, json: bool) -> Result<(), Failure> {
+    let text = if json {
+        serde_json::to_string_pretty(report).map_err(|error| Failure::Output(error.into()))?
+    } else {
+        report.people(SystemClock.now_ms())
+    };
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,203 @@
+//! Everything that can go wrong, one sentence each: what happened, then what to
+//! do next.
+//!
+//! A sentence fits on one line and never holds a password. Where a change was
+//! sent and no answer came, it says that the outcome is not known; it never
+//! claims that nothing happened.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use entrepot_oci::RepositoryName;
+use tonic::{Code, Status};
+
+use crate::endpoint::EndpointUrl;
+use crate::human;
+
+/// A node's own words are cut after so many characters.
+const NODE_TEXT_CHARS_MAX: usize = 300;
+
+/// What a call does at the node: decides what to advise when no answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Reads,
+    ChangesRules,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("no user is given: use --user or set ENTREPOT_USER")]
+    UserMissing,
+    #[error("the user name holds a colon or a control character: no user can be called so")]
+    UserInvalid,
+    #[error(
+        "no password is given: set ENTREPOT_PASSWORD, or use --password-file FILE or \
+         --password-stdin"
+    )]
+    PasswordMissing,
+    #[error("cannot read the password from {place}: {cause}")]
+    PasswordUnreadable { place: String, cause: io::Error },
+    #[error("{place} does not hold a password: one line is expected, the password alone")]
+    PasswordMalformed { place: String },
+
+    #[error(
+        "no node answers at {endpoint} ({reason}): check that the node is running and that \
+         --endpoint or ENTREPOT_ENDPOINT names its client port"
+    )]
+    Unreachable {
+        endpoint: EndpointUrl,
+        reason: String,
+    },
+    #[error(
+        "the connection to {endpoint} broke ({reason}): {}; if it keeps breaking, check that \
+         --endpoint names a node's client port",
+        again(*effect)
+    )]
+    Broken {
+        endpoint: EndpointUrl,
+        reason: String,
+        effect: Effect,
+    },
+    #[error(
+        "{endpoint} did not answer within {}: {}",
+        humantime::format_duration(*timeout),
+        again(*effect)
+    )]
+    Timeout {
+        endpoint: EndpointUrl,
+        timeout: Duration,
+        effect: Effect,
+    },
+    #[error(
+        "what listens at {endpoint} does not know this request ({text}): check that --endpoint \
+         names a node's client port and that the node is as new as this client"
+    )]
+    NotOffered { endpoint: EndpointUrl, text: String },
+
+    #[error(
+        "the node does not accept the user {user:?} with this password: check --user or \
+         ENTREPOT_USER, and where the password comes from"
+    )]
+    Unauthenticated { user: String },
+    #[error(
+        "the user {user:?} may not do this ({text}): ask an administrator of the registry for \
+         the permission"
+    )]
+    Denied { user: String, text: String },
+    #[error("there is no repository {0}: `entrepot repository list` shows those there are")]
+    RepositoryUnknown(RepositoryName),
+    #[error("there is no rule {0:?}: `entrepot rule list` shows those there are")]
+    RuleUnknown(String),
+    #[error("the node knows no such thing ({text}): check the names in the command")]
+    NotFound { text: String },
+    #[error("{endpoint} cannot serve this now ({text}): {}", again(*effect))]
+    Unavailable {
+        endpoint: EndpointUrl,
+        text: String,
+        effect: Effect,
+    },
+    #[error("the node refuses this: {text}")]
+    Refused { text: String },
+    #[error("the node failed ({text}): its log says more; {}", again(*effect))]
+    Failed { text: String, effect: Effect },
+
+    #[error(
+        "the node's answer makes no sense ({0}): check that the node and this client are of the \
+         same version"
+    )]
+    Nonsense(&'static str),
+    #[error("cannot write the answer: {0}")]
+    Output(io::Error),
+}
+
+fn again(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Reads => "try again, or ask another node by --endpoint",
+        Effect::ChangesRules => {
+            "the change may have been made all the same, `entrepot rule list` tells; if not, try \
+             again, or ask another node by --endpoint"
+        }
+    }
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// What `status`, the answer of the node at `endpoint` to `user`, means.
+    pub(crate) fn from_status(
+        status: &Status,
+        endpoint: &EndpointUrl,
+        user: &str,
+        effect: Effect,
+    ) -> Self {
+        let endpoint = endpoint.clone();
+        // Only a status made on this side, of an error underneath, has a source.
+        if status.source().is_some() {
+            let reason = reason(status);
+            return Self::Broken {
+                endpoint,
+                reason,
+                effect,
+            };
+        }
+        let text = node_text(status);
+        let user = user.to_owned();
+        match status.code() {
+            Code::Unauthenticated => Self::Unauthenticated { user },
+            Code::PermissionDenied => Self::Denied { user, text },
+            Code::NotFound => Self::NotFound { text },
+            Code::Unimplemented => Self::NotOffered { endpoint, text },
+            Code::Unavailable | Code::DeadlineExceeded | Code::Aborted | Code::Cancelled => {
+                Self::Unavailable {
+                    endpoint,
+                    text,
+                    effect,
+                }
+            }
+            Code::InvalidArgument
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::AlreadyExists
+            | Code::ResourceExhausted => Self::Refused { text },
+            Code::Ok | Code::Internal | Code::DataLoss | Code::Unknown => {
+                Self::Failed { text, effect }
+            }
+        }
+    }
+
+    /// `self`, but the more precise `missing` when the node found nothing.
+    pub(crate) fn or_missing(self, missing: impl FnOnce() -> Self) -> Self {
+        match self {
+            Self::NotFound { .. } => missing(),
+            other => other,
+        }
+    }
+}
+
+/// The node's words on one line, or the code's where it has none.
+fn node_text(status: &Status) -> String {
+    let mut text = human::plain(status.message());
+    if text.is_empty() {
+        text = status.code().description().to_lowercase();
+    }
+    if let Some((end, _)) = text.char_indices().nth(NODE_TEXT_CHARS_MAX) {
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text
+}
+
+/// The innermost cause of a transport's error: its outer layers say no more
+/// than that there was one.
+pub(crate) fn reason(error: &(dyn Error + 'static)) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    match innermost.downcast_ref::<io::Error>().map(io::Error::kind) {
+        Some(io::ErrorKind::ConnectionRefused) => "connection refused".to_owned(),
+        Some(io::ErrorKind::TimedOut) => "timed out".to_owned(),
+        _ => human::plain(&innermost.to_string()),
+    }
+}

@@ -1,0 +1,26 @@
+//! What a command answers: for programs by `Serialize`, for people as text.
+//!
+//! The JSON is a promise. Names are in snake case with the unit last; times are
+//! milliseconds since the Unix epoch; what is not there is null; the outermost
+//! value is always an object, so that fields can be added. No field changes its
+//! meaning or goes away. The help of each command shows its shape.
+
+mod cluster;
+mod image;
+mod replication;
+mod repository;
+mod rule;
+
+use serde::Serialize;
+
+pub(crate) use cluster::ClusterReport;
+pub(crate) use image::ImagesReport;
+pub(crate) use replication::TasksReport;
+pub(crate) use repository::RepositoriesReport;
+pub(crate) use rule::{DeletedRule, PutRuleReport, RulesReport};
+
+/// An answer.
+pub(crate) trait Report: Serialize {
+    /// The answer as text, without the last end of line.
+    fn people(&self, now_ms: i64) -> String;
+}

@@ -1,0 +1,278 @@
+//! Every command against the fake node: what it asks, and what it prints.
+
+use serde_json::{Value, json};
+
+use crate::fake::{Fake, State, repository, rule, sample};
+use crate::golden;
+use crate::run::entrepot;
+
+/// What `command --json` answers of the sample cluster.
+async fn json_of(fake: &Fake, command: &str) -> Value {
+    let text = entrepot(command)
+        .argument("--json")
+        .asking(fake)
+        .answer()
+        .await;
+    serde_json::from_str(&text).unwrap()
+}
+
+#[tokio::test]
+async fn tables_of_the_sample_cluster() {
+    let fake = Fake::start(sample()).await;
+    for (name, command) in [
+        ("cluster-status.txt", "cluster status"),
+        ("repository-list.txt", "repository list"),
+        ("rule-list.txt", "rule list"),
+        ("image-list.txt", "image list team/app"),
+        ("replication-status.txt", "replication status"),
+    ] {
+        let table = entrepot(command).asking(&fake).answer().await;
+        golden::check(name, &table);
+    }
+}
+
+#[tokio::test]
+async fn empty_lists_say_so_to_people_and_are_empty_to_programs() {
+    let images = vec![("team/app".to_owned(), vec![])];
+    let fake = Fake::start(State {
+        images,
+        ..State::default()
+    })
+    .await;
+    for (command, sentence, document) in [
+        (
+            "repository list",
+            "There are no repositories.\n",
+            json!({"repositories": []}),
+        ),
+        (
+            "rule list",
+            "There are no rules: nothing is copied to other regions.\n",
+            json!({"rules": []}),
+        ),
+        (
+            "image list team/app",
+            "There are no images in team/app.\n",
+            json!({"repository": "team/app", "images": []}),
+        ),
+        (
+            "replication status",
+            "There are no replication tasks.\n",
+            json!({"tasks": []}),
+        ),
+    ] {
+        assert_eq!(entrepot(command).asking(&fake).answer().await, sentence);
+        assert_eq!(json_of(&fake, command).await, document);
+    }
+}
+
+#[tokio::test]
+async fn cluster_status_as_json() {
+    let fake = Fake::start(sample()).await;
+    let mut status = json_of(&fake, "cluster status").await;
+    status["nodes"].as_array_mut().unwrap().truncate(1);
+    assert_eq!(
+        status,
+        json!({
+            "node": 1, "region": "us-east-1", "account": "123456789012", "version": "0.1.0",
+            "nodes": [
+                {"id": 1, "region": "us-east-1", "peer_address": "10.0.0.1:5001", "alive": true},
+            ],
+            "groups": [
+                {"group": "global/0", "leader": null, "term": 3, "applied": 1042,
+                 "voters": [1, 2, 3], "learners": []},
+                {"group": "region/us-east-1/0", "leader": 2, "term": 3, "applied": 1042,
+                 "voters": [1, 2], "learners": [4]},
+            ],
+        })
+    );
+}
+
+#[tokio::test]
+async fn repository_list_as_json() {
+    let fake = Fake::start(sample()).await;
+    let created_at_ms: Vec<i64> = {
+        let state = fake.state.lock().unwrap();
+        state.repositories.iter().map(|r| r.created_at_ms).collect()
+    };
+    assert_eq!(
+        json_of(&fake, "repository list").await,
+        json!({"repositories": [
+            {"name": "base/alpine", "created_at_ms": created_at_ms[0]},
+            {"name": "team/app", "created_at_ms": created_at_ms[1]},
+        ]})
+    );
+}
+
+#[tokio::test]
+async fn image_list_as_json_has_whole_digests_and_bytes() {
+    let fake = Fake::start(sample()).await;
+    let images = json_of(&fake, "image list team/app").await;
+    let pushed_at_ms = fake.state.lock().unwrap().images[0].1[0].pushed_at_ms;
+    assert_eq!(images["repository"], "team/app");
+    assert_eq!(
+        images["images"][0],
+        json!({
+            "digest": format!("sha256:{}", "0123456789abcdef".repeat(4)),
+            "tags": ["1.4", "latest"],
+            "media_type": "application/vnd.oci.image.manifest.v1+json",
+            "size_bytes": 7_864_320,
+            "pushed_at_ms": pushed_at_ms,
+        })
+    );
+}
+
+#[tokio::test]
+async fn replication_status_as_json_has_null_for_what_is_not_there() {
+    let fake = Fake::start(sample()).await;
+    let status = json_of(&fake, "replication status").await;
+    let first = fake.state.lock().unwrap().tasks[0].clone();
+    assert_eq!(
+        status["tasks"][0],
+        json!({
+            "repository": "base/alpine",
+            "digest": first.digest,
+            "tag": null,
+            "destination_region": "eu-west-1",
+            "state": "in_progress",
+            "created_at_ms": first.created_at_ms,
+            "ended_at_ms": null,
+            "reason": null,
+        })
+    );
+    let failed = &status["tasks"][2];
+    assert_eq!(failed["state"], "failed");
+    assert_eq!(failed["reason"], "the destination\ndenies it");
+    assert!(failed["ended_at_ms"].is_i64());
+}
+
+#[tokio::test]
+async fn replication_status_of_one_repository() {
+    let fake = Fake::start(sample()).await;
+    let status = json_of(&fake, "replication status base/alpine").await;
+    assert_eq!(status["tasks"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_state_that_only_a_newer_node_knows_is_unknown() {
+    let mut state = sample();
+    state.tasks[0].state = 77;
+    let fake = Fake::start(state).await;
+    let status = json_of(&fake, "replication status").await;
+    assert_eq!(status["tasks"][0]["state"], "unknown");
+}
+
+#[tokio::test]
+async fn rules_are_created_replaced_listed_and_deleted() {
+    let fake = Fake::start(State::default()).await;
+    let answer = async |command: &str| entrepot(command).asking(&fake).answer().await;
+
+    let put = "rule put nightly --to eu-west-1 --prefix team/ --prefix base/";
+    assert_eq!(
+        answer(put).await,
+        "Created rule nightly: team/* base/* to eu-west-1.\n"
+    );
+    assert_eq!(
+        fake.state.lock().unwrap().rules,
+        [rule("nightly", &["team/", "base/"], "eu-west-1")]
+    );
+    assert_eq!(
+        answer("rule put nightly --to ap-1").await,
+        "Replaced rule nightly: every repository to ap-1.\n"
+    );
+    assert_eq!(
+        json_of(&fake, "rule list").await,
+        json!({"rules": [{"id": "nightly", "prefixes": [], "destination_region": "ap-1"}]})
+    );
+    assert_eq!(
+        answer("rule delete nightly").await,
+        "Deleted rule nightly.\n"
+    );
+    assert_eq!(fake.state.lock().unwrap().rules, []);
+}
+
+#[tokio::test]
+async fn changes_of_rules_as_json() {
+    let fake = Fake::start(State::default()).await;
+    assert_eq!(
+        json_of(&fake, "rule put nightly --to ap-1 --prefix team/").await,
+        json!({
+            "rule": {"id": "nightly", "prefixes": ["team/"], "destination_region": "ap-1"},
+            "replaced": false,
+        })
+    );
+    assert_eq!(
+        json_of(&fake, "rule delete nightly").await,
+        json!({"deleted": "nightly"})
+    );
+}
+
+#[tokio::test]
+async fn all_pages_are_fetched() {
+    let mut state = sample();
+    state.repositories = (0..2500).map(|n| repository(&format!("r{n}"), 1)).collect();
+    state.images[0].1 = vec![state.images[0].1[0].clone(); 1001];
+    state.tasks = vec![state.tasks[0].clone(); 2000];
+    let fake = Fake::start(state).await;
+
+    let repositories = json_of(&fake, "repository list").await;
+    assert_eq!(repositories["repositories"].as_array().unwrap().len(), 2500);
+    assert_eq!(repositories["repositories"][2499]["name"], "r2499");
+    let images = json_of(&fake, "image list team/app").await;
+    assert_eq!(images["images"].as_array().unwrap().len(), 1001);
+    let tasks = json_of(&fake, "replication status").await;
+    assert_eq!(tasks["tasks"].as_array().unwrap().len(), 2000);
+}
+
+#[tokio::test]
+async fn options_count_before_and_after_the_command_and_beat_the_environment() {
+    let fake = Fake::start(sample()).await;
+    let url = fake.url();
+    for arguments in [
+        format!("--endpoint {url} --user root --json rule list"),
+        format!("rule --endpoint {url} list --user root --json"),
+        format!("rule list --json --user root --endpoint {url}"),
+    ] {
+        let answer = entrepot(&arguments)
+            .env("ENTREPOT_ENDPOINT", "http://127.0.0.1:1")
+            .env("ENTREPOT_USER", "nobody")
+            .env("ENTREPOT_PASSWORD", crate::fake::PASSWORD)
+            .answer()
+            .await;
+        assert!(answer.starts_with('{'), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn the_password_comes_from_a_file_or_standard_input_before_the_environment() {
+    let fake = Fake::start(sample()).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("{}\n", crate::fake::PASSWORD)).unwrap();
+    let wrong = || {
+        entrepot("rule list")
+            .asking(&fake)
+            .env("ENTREPOT_PASSWORD", "wrong")
+    };
+
+    wrong()
+        .argument("--password-file")
+        .argument(file.path())
+        .answer()
+        .await;
+    let password = crate::fake::PASSWORD.as_bytes();
+    wrong()
+        .argument("--password-stdin")
+        .stdin(password)
+        .answer()
+        .await;
+}
+
+#[tokio::test]
+async fn every_call_tells_the_node_its_deadline() {
+    let fake = Fake::start(sample()).await;
+    entrepot("rule list --timeout 7s")
+        .asking(&fake)
+        .answer()
+        .await;
+    assert_eq!(fake.state.lock().unwrap().deadlines, ["7000000u"]);
+}

@@ -1,0 +1,324 @@
+//! A fake node: the Admin service over lists in memory, with nothing behind it.
+//!
+//! It checks credentials and serves pages as `admin.proto` says, and it fails
+//! on demand. It is no model of a cluster.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use entrepot_proto::admin::admin_server::{Admin, AdminServer};
+use entrepot_proto::admin::{
+    ClusterStatusReply, ClusterStatusRequest, DeleteRuleReply, DeleteRuleRequest, GroupStatus,
+    Image, ListImagesReply, ListImagesRequest, ListRepositoriesReply, ListRepositoriesRequest,
+    ListRulesReply, ListRulesRequest, NodeStatus, PutRuleReply, PutRuleRequest,
+    ReplicationStatusReply, ReplicationStatusRequest, ReplicationTask, Repository, Rule, TaskState,
+};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+pub(crate) const USER: &str = "root";
+pub(crate) const PASSWORD: &str = "correct horse";
+
+/// `USER` and `PASSWORD` as HTTP Basic.
+const AUTHORIZATION: &str = "Basic cm9vdDpjb3JyZWN0IGhvcnNl";
+
+/// What the protocol allows in a page.
+const PAGE_ITEMS_MAX: usize = 1000;
+
+pub(crate) const HOUR_MS: i64 = 60 * 60 * 1000;
+
+/// What the fake serves.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) cluster: ClusterStatusReply,
+    pub(crate) repositories: Vec<Repository>,
+    pub(crate) images: Vec<(String, Vec<Image>)>,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) tasks: Vec<ReplicationTask>,
+    /// How the next calls fail; a call whose turn is `None` succeeds.
+    pub(crate) failures: VecDeque<Option<Status>>,
+    /// Names every page as the next of itself.
+    pub(crate) circles: bool,
+    /// Never answers.
+    pub(crate) hangs: bool,
+    /// Deadlines that came with the calls.
+    pub(crate) deadlines: Vec<String>,
+}
+
+/// A running fake; dropped, it stops.
+#[derive(Debug)]
+pub(crate) struct Fake {
+    address: std::net::SocketAddr,
+    pub(crate) state: Arc<Mutex<State>>,
+    server: JoinHandle<()>,
+}
+
+impl Fake {
+    pub(crate) async fn start(state: State) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(state));
+        let service = AdminServer::new(Service(Arc::clone(&state)));
+        let server = tokio::spawn(async move {
+            let incoming = TcpIncoming::from(listener);
+            let server = Server::builder().add_service(service);
+            server.serve_with_incoming(incoming).await.unwrap();
+        });
+        Self {
+            address,
+            state,
+            server,
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// The time `hours` ago. Half a minute earlier still, so that what a test
+/// expects to read does not depend on how fast it runs.
+pub(crate) fn hours_ago_ms(hours: i64) -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_millis()).unwrap() - hours * HOUR_MS - 30_000
+}
+
+/// A small cluster with a bit of everything, times relative to now.
+pub(crate) fn sample() -> State {
+    State {
+        cluster: sample_cluster(),
+        repositories: vec![
+            repository("base/alpine", 50 * 24),
+            repository("team/app", 3),
+        ],
+        images: vec![("team/app".to_owned(), sample_images())],
+        rules: vec![
+            rule("all", &[], "eu-west-1"),
+            rule("nightly", &["team/", "base/"], "ap-1"),
+        ],
+        tasks: sample_tasks(),
+        ..State::default()
+    }
+}
+
+fn sample_cluster() -> ClusterStatusReply {
+    let node = |id: u64, region: &str, alive| NodeStatus {
+        id,
+        region: region.to_owned(),
+        peer_address: format!("10.0.0.{id}:5001"),
+        alive,
+    };
+    let group = |group: &str, leader, voters: &[u64], learners: &[u64]| GroupStatus {
+        group: group.to_owned(),
+        leader,
+        term: 3,
+        applied: 1042,
+        voters: voters.to_vec(),
+        learners: learners.to_vec(),
+    };
+    ClusterStatusReply {
+        node: 1,
+        region: "us-east-1".to_owned(),
+        account: "123456789012".to_owned(),
+        nodes: vec![
+            node(1, "us-east-1", true),
+            node(2, "us-east-1", true),
+            node(3, "eu-west-1", false),
+        ],
+        groups: vec![
+            group("global/0", 0, &[1, 2, 3], &[]),
+            group("region/us-east-1/0", 2, &[1, 2], &[4]),
+        ],
+        version: "0.1.0".to_owned(),
+    }
+}
+
+fn sample_images() -> Vec<Image> {
+    vec![
+        Image {
+            digest: format!("sha256:{}", "0123456789abcdef".repeat(4)),
+            tags: vec!["1.4".to_owned(), "latest".to_owned()],
+            media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+            size: 7 * 1024 * 1024 + 512 * 1024,
+            pushed_at_ms: hours_ago_ms(5),
+        },
+        Image {
+            digest: format!("sha256:{}", "f".repeat(64)),
+            tags: vec![],
+            media_type: "application/vnd.oci.image.index.v1+json".to_owned(),
+            size: 611,
+            pushed_at_ms: hours_ago_ms(72),
+        },
+    ]
+}
+
+fn sample_tasks() -> Vec<ReplicationTask> {
+    let task = |tag: &str, state: TaskState, took_ms, reason: &str| {
+        let created_at_ms = hours_ago_ms(2);
+        ReplicationTask {
+            repository: "team/app".to_owned(),
+            digest: format!("sha256:{}", "0123456789abcdef".repeat(4)),
+            tag: tag.to_owned(),
+            destination_region: "eu-west-1".to_owned(),
+            state: state.into(),
+            created_at_ms,
+            ended_at_ms: if took_ms == 0 {
+                0
+            } else {
+                created_at_ms + took_ms
+            },
+            reason: reason.to_owned(),
+        }
+    };
+    let mut other = task("", TaskState::InProgress, 0, "");
+    "base/alpine".clone_into(&mut other.repository);
+    vec![
+        other,
+        task("1.4", TaskState::Complete, 1250, ""),
+        task(
+            "latest",
+            TaskState::Failed,
+            40_000,
+            "the destination\ndenies it",
+        ),
+    ]
+}
+
+pub(crate) fn repository(name: &str, age_hours: i64) -> Repository {
+    Repository {
+        name: name.to_owned(),
+        created_at_ms: hours_ago_ms(age_hours),
+    }
+}
+
+pub(crate) fn rule(id: &str, prefixes: &[&str], to: &str) -> Rule {
+    Rule {
+        id: id.to_owned(),
+        prefixes: prefixes.iter().map(ToString::to_string).collect(),
+        destination_region: to.to_owned(),
+    }
+}
+
+#[derive(Debug)]
+struct Service(Arc<Mutex<State>>);
+
+impl Service {
+    /// What every call begins with.
+    async fn enter<T>(&self, request: Request<T>) -> Result<T, Status> {
+        let hangs = {
+            let mut state = self.0.lock().unwrap();
+            if let Some(deadline) = request.metadata().get("grpc-timeout") {
+                state.deadlines.push(deadline.to_str().unwrap().to_owned());
+            }
+            state.hangs
+        };
+        if hangs {
+            std::future::pending::<()>().await;
+        }
+        match request.metadata().get("authorization") {
+            Some(given) if given == AUTHORIZATION => {}
+            _ => return Err(Status::unauthenticated("who are you?")),
+        }
+        match self.0.lock().unwrap().failures.pop_front().flatten() {
+            Some(failure) => Err(failure),
+            None => Ok(request.into_inner()),
+        }
+    }
+
+    /// The page after the item of index `after` (a number, here), and the next.
+    fn page<T: Clone>(&self, all: &[T], after: &str, limit: u32) -> (Vec<T>, String) {
+        let first: usize = after.parse().unwrap_or(0);
+        let limit = (limit as usize).min(PAGE_ITEMS_MAX);
+        let end = (first + limit).min(all.len());
+        let next = if end < all.len() {
+            end.to_string()
+        } else {
+            String::new()
+        };
+        let next = if self.0.lock().unwrap().circles {
+            "0".to_owned()
+        } else {
+            next
+        };
+        (all[first..end].to_vec(), next)
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl Admin for Service {
+    async fn cluster_status(&self, r: Request<ClusterStatusRequest>) -> Answer<ClusterStatusReply> {
+        self.enter(r).await?;
+        Ok(Response::new(self.0.lock().unwrap().cluster.clone()))
+    }
+
+    async fn list_repositories(
+        &self,
+        request: Request<ListRepositoriesRequest>,
+    ) -> Answer<ListRepositoriesReply> {
+        let request = self.enter(request).await?;
+        let all = self.0.lock().unwrap().repositories.clone();
+        let (repositories, next) = self.page(&all, &request.after, request.limit);
+        Ok(Response::new(ListRepositoriesReply { repositories, next }))
+    }
+
+    async fn list_images(&self, request: Request<ListImagesRequest>) -> Answer<ListImagesReply> {
+        let request = self.enter(request).await?;
+        let known = self.0.lock().unwrap().images.clone();
+        let Some((_, all)) = known.iter().find(|(name, _)| *name == request.repository) else {
+            return Err(Status::not_found("no such repository"));
+        };
+        let (images, next) = self.page(all, &request.after, request.limit);
+        Ok(Response::new(ListImagesReply { images, next }))
+    }
+
+    async fn put_rule(&self, request: Request<PutRuleRequest>) -> Answer<PutRuleReply> {
+        let rule = self.enter(request).await?.rule.unwrap();
+        let rules = &mut self.0.lock().unwrap().rules;
+        let before = rules.len();
+        rules.retain(|other| other.id != rule.id);
+        let replaced = rules.len() < before;
+        rules.push(rule);
+        Ok(Response::new(PutRuleReply { replaced }))
+    }
+
+    async fn list_rules(&self, request: Request<ListRulesRequest>) -> Answer<ListRulesReply> {
+        self.enter(request).await?;
+        let rules = self.0.lock().unwrap().rules.clone();
+        Ok(Response::new(ListRulesReply { rules }))
+    }
+
+    async fn delete_rule(&self, request: Request<DeleteRuleRequest>) -> Answer<DeleteRuleReply> {
+        let id = self.enter(request).await?.id;
+        let rules = &mut self.0.lock().unwrap().rules;
+        let Some(position) = rules.iter().position(|rule| rule.id == id) else {
+            return Err(Status::not_found("no such rule"));
+        };
+        rules.remove(position);
+        Ok(Response::new(DeleteRuleReply {}))
+    }
+
+    async fn replication_status(
+        &self,
+        request: Request<ReplicationStatusRequest>,
+    ) -> Answer<ReplicationStatusReply> {
+        let request = self.enter(request).await?;
+        let mut all = self.0.lock().unwrap().tasks.clone();
+        if !request.repository.is_empty() {
+            all.retain(|task| task.repository == request.repository);
+        }
+        let (tasks, next) = self.page(&all, &request.after, request.limit);
+        Ok(Response::new(ReplicationStatusReply { tasks, next }))
+    }
+}

@@ -1,0 +1,133 @@
+//! Help and usage errors are part of the interface: golden files.
+
+use serde_json::{Map, Value};
+
+use crate::fake::{Fake, sample};
+use crate::golden;
+use crate::run::entrepot;
+
+async fn check_help(name: &str, command: &str) {
+    let help = entrepot(command).argument("--help").answer().await;
+    golden::check(name, &help);
+}
+
+async fn check_usage(name: &str, command: &str) {
+    let outcome = entrepot(command).outcome().await;
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""));
+    golden::check(name, &outcome.stderr);
+}
+
+#[tokio::test]
+async fn help_of_the_program_and_its_groups() {
+    check_help("help.txt", "").await;
+    check_help("help-cluster.txt", "cluster").await;
+    check_help("help-repository.txt", "repository").await;
+    check_help("help-rule.txt", "rule").await;
+    check_help("help-image.txt", "image").await;
+    check_help("help-replication.txt", "replication").await;
+}
+
+#[tokio::test]
+async fn help_of_each_command() {
+    check_help("help-cluster-status.txt", "cluster status").await;
+    check_help("help-repository-list.txt", "repository list").await;
+    check_help("help-rule-put.txt", "rule put").await;
+    check_help("help-rule-list.txt", "rule list").await;
+    check_help("help-rule-delete.txt", "rule delete").await;
+    check_help("help-image-list.txt", "image list").await;
+    check_help("help-replication-status.txt", "replication status").await;
+}
+
+/// The JSON example at the end of a help text.
+fn json_example(help: &str) -> Value {
+    let (_, example) = help.split_once("\n  {").unwrap();
+    serde_json::from_str(&format!("{{{example}")).unwrap()
+}
+
+/// What `value` is made of: names and nesting, a list of objects by its first.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Array(items) if items.first().is_some_and(Value::is_object) => {
+            Value::Array(vec![shape(&items[0])])
+        }
+        Value::Object(fields) => {
+            let fields = fields
+                .iter()
+                .map(|(name, field)| (name.clone(), shape(field)));
+            Value::Object(fields.collect::<Map<_, _>>())
+        }
+        _ => Value::Null,
+    }
+}
+
+#[tokio::test]
+async fn help_shows_the_json_that_the_command_prints() {
+    let fake = Fake::start(sample()).await;
+    for (command, arguments) in [
+        ("cluster status", ""),
+        ("repository list", ""),
+        ("rule put", " new --to eu-west-1 --prefix team/"),
+        ("rule list", ""),
+        ("rule delete", " new"),
+        ("image list", " team/app"),
+        ("replication status", ""),
+    ] {
+        let help = entrepot(command).argument("--help").answer().await;
+        let run = entrepot(&format!("{command}{arguments} --json")).asking(&fake);
+        let printed: Value = serde_json::from_str(&run.answer().await).unwrap();
+        assert_eq!(shape(&json_example(&help)), shape(&printed), "{command}");
+    }
+}
+
+#[tokio::test]
+async fn help_shows_no_value_of_the_environment() {
+    let help = entrepot("--help")
+        .env("ENTREPOT_USER", "alice")
+        .env("ENTREPOT_ENDPOINT", "http://inside:5000")
+        .env("ENTREPOT_PASSWORD", "hush")
+        .answer()
+        .await;
+    golden::check("help.txt", &help);
+}
+
+#[tokio::test]
+async fn wrong_usage_says_what_is_wrong_and_leaves_with_2() {
+    check_usage("usage-nothing.txt", "").await;
+    check_usage("usage-unknown-command.txt", "cluster statsu").await;
+    check_usage("usage-rule-put-without-region.txt", "rule put nightly").await;
+    check_usage("usage-region.txt", "rule put nightly --to Europe").await;
+    check_usage("usage-repository.txt", "image list Team/App").await;
+    check_usage("usage-timeout.txt", "--timeout 0s rule list").await;
+    check_usage(
+        "usage-endpoint-shape.txt",
+        "--endpoint node-1:5000 rule list",
+    )
+    .await;
+    check_usage(
+        "usage-endpoint-tls.txt",
+        "--endpoint https://node-1 rule list",
+    )
+    .await;
+    // Must not repeat the password.
+    let credentials = "--endpoint http://root:hush@node-1 rule list";
+    check_usage("usage-endpoint-credentials.txt", credentials).await;
+}
+
+#[tokio::test]
+async fn a_password_is_no_argument() {
+    check_usage("usage-password.txt", "--password rule list").await;
+}
+
+#[tokio::test]
+async fn two_places_for_the_password_are_refused_wherever_the_options_stand() {
+    let together = "--password-file f --password-stdin rule list";
+    check_usage("usage-two-passwords.txt", together).await;
+    let apart = "--password-file f rule list --password-stdin";
+    check_usage("usage-two-passwords.txt", apart).await;
+}
+
+#[tokio::test]
+async fn the_version_is_the_crates() {
+    let version = entrepot("--version").answer().await;
+    assert_eq!(version, format!("entrepot {}\n", env!("CARGO_PKG_VERSION")));
+}

@@ -1,0 +1,15 @@
+//! The binary as its users meet it: arguments in; output, errors and exit code
+//! out. Each test runs the built `entrepot` in an empty environment.
+//!
+//! The node is a fake that lives in the test's process ([`fake`]). It shows
+//! what the client does with answers, not that a node gives them: the
+//! integration tests run the client against real nodes.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod commands;
+mod failures;
+mod fake;
+mod golden;
+mod help;
+mod run;

@@ -1,0 +1,20 @@
+//! Who is calling: credentials as they arrive, and whether they are an account's.
+//!
+//! Owns: reading `Authorization`, hashing and checking passwords, making secrets.
+//! Decides over records that are passed in; never looks anything up and never
+//! waits. The invariant: a secret is never printed, logged, or part of an error,
+//! and how long a refusal takes does not tell why.
+
+mod basic;
+mod error;
+mod password;
+mod principal;
+mod secret;
+mod verifier;
+
+pub use basic::{AUTHORIZATION_BYTES_MAX, BasicCredentials, parse_basic};
+pub use error::AccessError;
+pub use password::{PASSWORD_BYTES_MAX, hash_password};
+pub use principal::Principal;
+pub use secret::{Secret, generate_password, generate_secret};
+pub use verifier::{AccountCredentials, VERIFIED_MAX, Verifier};

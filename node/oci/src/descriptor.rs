@@ -1,0 +1,130 @@
+//! Descriptors: how a manifest points at other content.
+//!
+//! Only what the registry acts on is kept; a manifest's own bytes are stored
+//! elsewhere and never made again from these.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, MediaType};
+
+/// The largest size a descriptor may state, in bytes: the specification's
+/// `size` is an int64.
+pub const DESCRIPTOR_SIZE_MAX: u64 = i64::MAX.cast_unsigned();
+
+/// A pointer to content (OCI image specification, "Content Descriptors").
+/// Unknown fields, `platform` and `data` among them, are passed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", from = "Object<Fields>")]
+pub struct Descriptor {
+    pub media_type: MediaType,
+    pub digest: Digest,
+    /// Bytes, at most [`DESCRIPTOR_SIZE_MAX`].
+    pub size: u64,
+    /// `None` also for an empty text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<MediaType>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Where else the content may be had; never fetched from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Fields {
+    media_type: MediaType,
+    digest: Digest,
+    #[serde(deserialize_with = "size")]
+    size: u64,
+    #[serde(default, deserialize_with = "empty_as_none")]
+    artifact_type: Option<MediaType>,
+    #[serde(default, deserialize_with = "null_as_default")]
+    annotations: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "null_as_default")]
+    urls: Vec<String>,
+}
+
+/// A `T` written as a JSON object. A derived `Deserialize` takes an array of the
+/// fields' values too, which is no descriptor and no manifest.
+pub(crate) struct Object<T>(pub(crate) T);
+
+// === impl Descriptor ===
+
+impl From<Object<Fields>> for Descriptor {
+    fn from(Object(fields): Object<Fields>) -> Self {
+        Self {
+            media_type: fields.media_type,
+            digest: fields.digest,
+            size: fields.size,
+            artifact_type: fields.artifact_type,
+            annotations: fields.annotations,
+            urls: fields.urls,
+        }
+    }
+}
+
+// === impl Object ===
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer
+            .deserialize_map(ObjectVisitor(PhantomData))
+            .map(Self)
+    }
+}
+
+// === fields ===
+
+fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let size = u64::deserialize(deserializer)?;
+    if size > DESCRIPTOR_SIZE_MAX {
+        let expected = "a size of at most 2^63 - 1 bytes";
+        return Err(D::Error::invalid_value(
+            Unexpected::Unsigned(size),
+            &expected,
+        ));
+    }
+    Ok(size)
+}
+
+/// Clients written in Go send `null` for an empty list or map.
+pub(crate) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// "Empty or missing" are one for an artifact type (OCI distribution, "Listing
+/// Referrers").
+pub(crate) fn empty_as_none<'de, D>(deserializer: D) -> Result<Option<MediaType>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    match Option::<String>::deserialize(deserializer)? {
+        Some(text) if !text.is_empty() => text.parse().map(Some).map_err(D::Error::custom),
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,22 @@
+//! Copies: which nodes hold a blob, how its bytes get there, how they come
+//! back, and how images travel to other regions.
+//!
+//! This crate moves bytes between nodes and never decides who may ask for
+//! them. Nothing counts as stored before it is verified and durable.
+
+pub mod health;
+pub mod outbox;
+pub mod placement;
+pub mod reader;
+pub mod repair;
+pub mod replica;
+pub mod server;
+pub mod ship;
+pub mod upload;
+pub mod wire;
+
+mod cluster_blobs;
+mod error;
+
+pub use cluster_blobs::ClusterBlobs;
+pub use error::ReplicationError;

@@ -1,0 +1,272 @@
+//! The peer service `Replication`: the receiving end of a task.
+//!
+//! Everything is verified here, whatever the source says: bytes against their
+//! digest, manifests against what this region has. A replica never starts a
+//! task of its own.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use entrepot_metadata::GroupId;
+use entrepot_metadata::command::{Command, LinkBlob, PutManifest};
+use entrepot_metadata::query;
+use entrepot_metadata::records::Origin;
+use entrepot_metadata::response::Refused;
+use entrepot_metadata::seam::{Metadata, MetadataError};
+use entrepot_oci::{
+    AccountId, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType, RegionName, RepositoryName, Tag,
+};
+use entrepot_proto::environment::Clock;
+use entrepot_proto::peer::replica_blob::Part;
+use entrepot_proto::peer::replica_reply::Result as Reply;
+use entrepot_proto::peer::replication_server::Replication;
+use entrepot_proto::peer::{
+    Blank, MissingReply, MissingRequest, Refusal, ReplicaBlob, ReplicaBlobHeader, ReplicaManifest,
+    ReplicaReply,
+};
+use tonic::{Request, Response, Status, Streaming};
+use tracing::warn;
+
+use crate::error::ReplicationError;
+use crate::upload::Stored;
+use crate::{ClusterBlobs, wire};
+
+/// Digests answered for in one call.
+const ASKED_MAX: usize = 10_000;
+
+/// Takes what other regions send.
+#[derive(Debug, Clone)]
+pub struct ReplicaServer {
+    blobs: Arc<ClusterBlobs>,
+    metadata: Arc<dyn Metadata>,
+    group: GroupId,
+    clock: Arc<dyn Clock>,
+}
+
+// === impl ReplicaServer ===
+
+impl ReplicaServer {
+    pub fn new(
+        blobs: Arc<ClusterBlobs>,
+        metadata: Arc<dyn Metadata>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let group = GroupId::region(blobs.region().clone());
+        Self {
+            blobs,
+            metadata,
+            group,
+            clock,
+        }
+    }
+
+    /// Whether `repository` has the blob, after linking it if only another
+    /// repository of this region had it.
+    async fn has_blob(
+        &self,
+        account: &AccountId,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<bool, ReplicationError> {
+        let view = self.metadata.view(&self.group)?;
+        if query::linked(view.as_ref(), account, repository, digest)? {
+            return Ok(true);
+        }
+        let Some(blob) = query::blob(view.as_ref(), digest)? else {
+            return Ok(false);
+        };
+        let command = LinkBlob {
+            account: account.to_string(),
+            repository: repository.to_string(),
+            digest: digest.to_string(),
+            size: blob.size,
+            root: Bytes::copy_from_slice(&blob.root),
+            holders: blob.holders,
+            at_ms: self.clock.now_ms(),
+            create_repository: true,
+        };
+        self.propose(command.into()).await?;
+        Ok(true)
+    }
+
+    async fn store_blob(
+        &self,
+        header: ReplicaBlobHeader,
+        mut parts: Streaming<ReplicaBlob>,
+    ) -> Result<(), ReplicationError> {
+        let bad = |status: Status| ReplicationError::Refused(status.message().to_owned());
+        let digest = wire::digest(&header.digest).map_err(bad)?;
+        let repository: RepositoryName = wire::name(&header.repository).map_err(bad)?;
+        let account: AccountId = wire::name(&header.account).map_err(bad)?;
+        let key = digest.to_string();
+        let mut upload = self
+            .blobs
+            .begin(digest.algorithm(), key.as_bytes())
+            .await?;
+        let torn = |status| ReplicationError::peer(0, status);
+        while let Some(part) = parts.message().await.map_err(torn)? {
+            let Some(Part::Data(data)) = part.part else {
+                return Err(ReplicationError::Refused("a second header".to_owned()));
+            };
+            upload.append(data).await?;
+            if upload.size() > header.size {
+                return Err(ReplicationError::Refused(format!(
+                    "more than the {} bytes that were announced",
+                    header.size
+                )));
+            }
+        }
+        upload.flush().await?;
+        if upload.size() < header.size {
+            return Err(torn(Status::aborted("the stream ended early")));
+        }
+        let stored: Stored = upload.commit(digest).await?;
+        let command = LinkBlob {
+            account: account.to_string(),
+            repository: repository.to_string(),
+            digest: stored.digest.to_string(),
+            size: stored.size,
+            root: Bytes::copy_from_slice(&stored.root),
+            holders: stored.holders,
+            at_ms: self.clock.now_ms(),
+            create_repository: true,
+        };
+        self.propose(command.into()).await
+    }
+
+    async fn store_manifest(&self, replica: ReplicaManifest) -> Result<(), ReplicationError> {
+        let bad = |status: Status| ReplicationError::Refused(status.message().to_owned());
+        let refused = |reason: String| ReplicationError::Refused(reason);
+        let account: AccountId = wire::name(&replica.account).map_err(bad)?;
+        let repository: RepositoryName = wire::name(&replica.repository).map_err(bad)?;
+        let digest = wire::digest(&replica.digest).map_err(bad)?;
+        let source: RegionName = wire::name(&replica.source_region).map_err(bad)?;
+        if replica.content.len() > MANIFEST_BYTES_MAX {
+            return Err(refused(format!("{digest} is too large for a manifest")));
+        }
+        if Digest::of(digest.algorithm(), &replica.content) != digest {
+            return Err(ReplicationError::Mismatch { expected: digest });
+        }
+        let media_type: MediaType = wire::name(&replica.media_type).map_err(bad)?;
+        let manifest = Manifest::parse(&replica.content, Some(&media_type))
+            .map_err(|error| refused(error.to_string()))?;
+        let tags = match replica.tag.as_str() {
+            "" => Vec::new(),
+            tag => vec![wire::name::<Tag>(tag).map_err(bad)?.to_string()],
+        };
+        let command = PutManifest {
+            tags,
+            create_repository: true,
+            origin: Some(Origin::new(&source, replica.source_sequence)),
+            ..PutManifest::new(
+                &account,
+                &repository,
+                &digest,
+                &manifest,
+                replica.content,
+                self.clock.now_ms(),
+            )
+        };
+        self.propose(command.into()).await
+    }
+
+    async fn propose(&self, command: Command) -> Result<(), ReplicationError> {
+        let response = self.metadata.propose(&self.group, command).await?;
+        match response.into_result() {
+            Ok(_) => Ok(()),
+            // Something it names went away since it was sent: another attempt
+            // sends it again.
+            Err(Refused::BlobsUnknown(_) | Refused::ManifestsUnknown(_)) => {
+                Err(ReplicationError::Metadata(MetadataError::Unavailable {
+                    group: self.group.clone(),
+                    reason: "what the manifest names is not here yet".to_owned(),
+                }))
+            }
+            Err(other) => Err(ReplicationError::Refused(other.to_string())),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Replication for ReplicaServer {
+    async fn missing(
+        &self,
+        request: Request<MissingRequest>,
+    ) -> Result<Response<MissingReply>, Status> {
+        let request = request.into_inner();
+        let account: AccountId = wire::name(&request.account)?;
+        let repository: RepositoryName = wire::name(&request.repository)?;
+        if request.blobs.len() + request.manifests.len() > ASKED_MAX {
+            return Err(Status::invalid_argument("too many digests at once"));
+        }
+        // What this node's copy does not show yet may be here all the same.
+        self.metadata
+            .linearize(&self.group)
+            .await
+            .map_err(|error| status(&error.into()))?;
+        let mut missing = MissingReply::default();
+        for text in request.blobs {
+            let digest = wire::digest(&text)?;
+            let has = self.has_blob(&account, &repository, &digest).await;
+            if !has.map_err(|error| status(&error))? {
+                missing.blobs.push(text);
+            }
+        }
+        let view = self
+            .metadata
+            .view(&self.group)
+            .map_err(|error| status(&error.into()))?;
+        for text in request.manifests {
+            let digest = wire::digest(&text)?;
+            let found = query::manifest_entry(view.as_ref(), &account, &repository, &digest)
+                .map_err(|error| status(&error.into()))?;
+            if found.is_none() {
+                missing.manifests.push(text);
+            }
+        }
+        Ok(Response::new(missing))
+    }
+
+    async fn put_blob(
+        &self,
+        request: Request<Streaming<ReplicaBlob>>,
+    ) -> Result<Response<ReplicaReply>, Status> {
+        let mut parts = request.into_inner();
+        let Some(Part::Header(header)) = parts.message().await?.and_then(|blob| blob.part) else {
+            return Err(Status::invalid_argument("the first message is the header"));
+        };
+        reply(self.store_blob(header, parts).await)
+    }
+
+    async fn put_manifest(
+        &self,
+        request: Request<ReplicaManifest>,
+    ) -> Result<Response<ReplicaReply>, Status> {
+        reply(self.store_manifest(request.into_inner()).await)
+    }
+}
+
+#[allow(clippy::result_large_err, reason = "tonic's error type")]
+fn reply(result: Result<(), ReplicationError>) -> Result<Response<ReplicaReply>, Status> {
+    let result = match result {
+        Ok(()) => Reply::Done(Blank {}),
+        Err(ReplicationError::Refused(message)) => Reply::Refusal(Refusal {
+            code: "refused".to_owned(),
+            message,
+            number: None,
+        }),
+        Err(error) => return Err(status(&error)),
+    };
+    Ok(Response::new(ReplicaReply {
+        result: Some(result),
+    }))
+}
+
+fn status(error: &ReplicationError) -> Status {
+    warn!(?error, "a replica could not be taken");
+    match error {
+        ReplicationError::Full => Status::resource_exhausted("the destination's disks are full"),
+        ReplicationError::Mismatch { .. } => Status::data_loss(error.to_string()),
+        other => Status::unavailable(other.to_string()),
+    }
+}

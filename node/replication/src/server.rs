@@ -1,0 +1,193 @@
+//! The peer services `Node` and `Blobs`: this node's files, for the other nodes
+//! of its region.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use entrepot_blobs::{BlobError, BlobStore, Expected, Hashing, Staging};
+use entrepot_proto::peer::blobs_server::Blobs;
+use entrepot_proto::peer::node_server::Node;
+use entrepot_proto::peer::write_request::Part;
+use entrepot_proto::peer::{
+    Piece, PingReply, PingRequest, ReadRequest, StatReply, StatRequest, WriteFinish, WriteReply,
+    WriteRequest,
+};
+use entrepot_proto::peers::PeerInfo;
+use futures::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
+use tracing::warn;
+
+use crate::wire::{self, Pieces};
+
+/// A copy whose sender is silent for this long is dropped. Longer than any
+/// client may idle between two chunks is not needed: a dropped copy only means
+/// that the sender makes another.
+const WRITE_IDLE_MAX: Duration = Duration::from_secs(3600);
+
+/// Serves this node's blobs to its peers.
+#[derive(Debug, Clone)]
+pub struct BlobsServer {
+    store: Arc<dyn BlobStore>,
+}
+
+/// Answers pings.
+#[derive(Debug, Clone)]
+pub struct PingServer {
+    own: PeerInfo,
+}
+
+// === impl PingServer ===
+
+impl PingServer {
+    pub fn new(own: PeerInfo) -> Self {
+        Self { own }
+    }
+}
+
+#[tonic::async_trait]
+impl Node for PingServer {
+    async fn ping(&self, _: Request<PingRequest>) -> Result<Response<PingReply>, Status> {
+        Ok(Response::new(PingReply {
+            node: self.own.id,
+            region: self.own.region.to_string(),
+        }))
+    }
+}
+
+// === impl BlobsServer ===
+
+impl BlobsServer {
+    pub fn new(store: Arc<dyn BlobStore>) -> Self {
+        Self { store }
+    }
+
+    async fn receive(
+        &self,
+        mut parts: Streaming<WriteRequest>,
+        staging: &mut Box<dyn Staging>,
+    ) -> Result<WriteFinish, Status> {
+        loop {
+            let part = tokio::time::timeout(WRITE_IDLE_MAX, parts.message())
+                .await
+                .map_err(|_| Status::deadline_exceeded("the sender went silent"))??;
+            match part.and_then(|request| request.part) {
+                Some(Part::Header(_)) => {}
+                Some(Part::Data(data)) => staging.append(vec![data]).await.map_err(status)?,
+                Some(Part::Finish(finish)) => return Ok(finish),
+                None => return Err(Status::aborted("the stream ended without a finish")),
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Blobs for BlobsServer {
+    async fn stat(&self, request: Request<StatRequest>) -> Result<Response<StatReply>, Status> {
+        let digest = wire::digest(&request.get_ref().digest)?;
+        let stat = self.store.stat(&digest).await.map_err(status)?;
+        Ok(Response::new(StatReply {
+            found: stat.is_some(),
+            size: stat.map_or(0, |stat| stat.size),
+        }))
+    }
+
+    type ReadStream = Pin<Box<dyn Stream<Item = Result<Piece, Status>> + Send>>;
+
+    async fn read(
+        &self,
+        request: Request<ReadRequest>,
+    ) -> Result<Response<Self::ReadStream>, Status> {
+        let request = request.into_inner();
+        let digest = wire::digest(&request.digest)?;
+        let stat = self
+            .store
+            .stat(&digest)
+            .await
+            .map_err(status)?
+            .ok_or_else(|| Status::not_found(format!("no copy of {digest} here")))?;
+        let end = match request.length {
+            0 => stat.size,
+            length => request.offset.saturating_add(length),
+        };
+        if request.offset > end || end > stat.size {
+            return Err(Status::out_of_range(format!(
+                "{digest} has {} bytes",
+                stat.size
+            )));
+        }
+        let (_, content) = self
+            .store
+            .open(&digest, Some(request.offset..end))
+            .await
+            .map_err(status)?;
+        Ok(Response::new(Box::pin(in_pieces(content))))
+    }
+
+    async fn write(
+        &self,
+        request: Request<Streaming<WriteRequest>>,
+    ) -> Result<Response<WriteReply>, Status> {
+        let mut staging = self.store.stage(Hashing::Root).await.map_err(status)?;
+        let finish = match self.receive(request.into_inner(), &mut staging).await {
+            Ok(finish) => finish,
+            Err(problem) => {
+                staging.discard().await;
+                return Err(problem);
+            }
+        };
+        let digest = wire::digest(&finish.digest)?;
+        let root = finish
+            .root
+            .as_ref()
+            .try_into()
+            .map_err(|_| Status::invalid_argument("a root has 32 bytes"))?;
+        let expected = Expected::Root {
+            digest,
+            size: finish.size,
+            root,
+        };
+        let committed = staging.commit(expected).await.map_err(status)?;
+        Ok(Response::new(WriteReply {
+            size: committed.size,
+        }))
+    }
+}
+
+/// Cuts what the disk gives into pieces of the size that suits the wire.
+fn in_pieces(
+    content: entrepot_blobs::BlobStream,
+) -> impl Stream<Item = Result<Piece, Status>> + Send {
+    content.flat_map(|chunk| {
+        let pieces: Vec<Result<Bytes, Status>> = match chunk {
+            Ok(chunk) => {
+                let mut pieces = Pieces::default();
+                let mut out = pieces.push(chunk);
+                out.extend(pieces.finish());
+                out.into_iter().map(Ok).collect()
+            }
+            Err(error) => {
+                warn!(%error, "a blob cannot be read");
+                vec![Err(Status::data_loss("the copy here cannot be read"))]
+            }
+        };
+        futures::stream::iter(pieces.into_iter().map(|piece| {
+            piece.map(|data| Piece { data })
+        }))
+    })
+}
+
+fn status(error: BlobError) -> Status {
+    match error {
+        BlobError::NotFound(digest) => Status::not_found(format!("no copy of {digest} here")),
+        BlobError::Full => Status::resource_exhausted("the disk is full"),
+        BlobError::DigestMismatch { .. } | BlobError::RootMismatch { .. } => {
+            Status::data_loss("the content does not match")
+        }
+        other => {
+            warn!(error = ?other, "a blob operation for a peer failed");
+            Status::internal("the blob store failed")
+        }
+    }
+}

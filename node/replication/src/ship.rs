@@ -1,0 +1,298 @@
+//! One task: an image goes to one destination region.
+//!
+//! Ask what is missing there, stream only that, then the manifests from the
+//! leaves to the root, so that nothing becomes visible before what it names.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use entrepot_blobs::BlobStream;
+use entrepot_metadata::KeyValue;
+use entrepot_metadata::query::{self, Blob, StoredManifest, Task};
+use entrepot_oci::Digest;
+use entrepot_proto::peer::replica_blob::Part;
+use entrepot_proto::peer::replica_reply::Result as Reply;
+use entrepot_proto::peer::replication_client::ReplicationClient;
+use entrepot_proto::peer::{
+    MissingReply, MissingRequest, ReplicaBlob, ReplicaBlobHeader, ReplicaManifest, ReplicaReply,
+};
+use entrepot_proto::peers::{MESSAGE_BYTES_MAX, PeerChannel};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use tonic::Request;
+
+use crate::error::ReplicationError;
+use crate::outbox::Outbox;
+use crate::wire::{Outgoing, Pieces};
+use crate::{ClusterBlobs, placement};
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// For one blob, whatever its size and the link's speed.
+const BLOB_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
+/// Blobs of one task under way at the same time.
+const BLOBS_AT_ONCE: usize = 4;
+/// Manifests in one image: an index and all it names.
+const MANIFESTS_MAX: usize = 1_000;
+/// Digests asked about in one call.
+const ASK_MAX: usize = 5_000;
+
+/// An image as its task found it at the source.
+#[derive(Debug)]
+struct Image {
+    /// Leaves first, the task's own manifest last.
+    manifests: Vec<StoredManifest>,
+    blobs: Vec<Digest>,
+}
+
+/// One destination node for the length of a task.
+#[derive(Debug, Clone)]
+struct Destination {
+    node: u64,
+    client: ReplicationClient<PeerChannel>,
+}
+
+// === impl Outbox ===
+
+impl Outbox {
+    /// Does what the task asks for. Safe to repeat.
+    pub(crate) async fn ship(&self, task: &Task) -> Result<(), ReplicationError> {
+        let view = self.metadata.view(&self.group)?;
+        let Some(image) = collect(view.as_ref(), task)? else {
+            // Deleted after it was pushed; the deletion may not have taken the
+            // task with it yet.
+            return Err(ReplicationError::Refused(
+                "the image was deleted at the source".to_owned(),
+            ));
+        };
+        let destination = self.destination(task)?;
+        let missing = destination.missing(task, &image).await?;
+        self.ship_blobs(view.as_ref(), &destination, task, &image, &missing)
+            .await?;
+        let absent: BTreeSet<&str> = missing.manifests.iter().map(String::as_str).collect();
+        for manifest in &image.manifests {
+            let digest = &manifest.entry.digest;
+            if *digest == task.key.digest || absent.contains(digest.to_string().as_str()) {
+                self.ship_manifest(&destination, task, manifest).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A node of the destination region that answers; the same one for the same
+    /// image while the region does not change.
+    fn destination(&self, task: &Task) -> Result<Destination, ReplicationError> {
+        let region = &task.key.destination;
+        let alive = self.blobs.health().alive_in(region);
+        let down = || ReplicationError::RegionDown(region.to_string());
+        let key = task.key.digest.to_string();
+        let node = placement::first(key.as_bytes(), alive).ok_or_else(down)?;
+        let channel = self.blobs.peers().channel(node).ok_or_else(down)?;
+        Ok(Destination {
+            node,
+            client: ReplicationClient::new(channel)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+        })
+    }
+
+    async fn ship_blobs(
+        &self,
+        view: &dyn KeyValue,
+        destination: &Destination,
+        task: &Task,
+        image: &Image,
+        missing: &MissingReply,
+    ) -> Result<(), ReplicationError> {
+        let absent: BTreeSet<&str> = missing.blobs.iter().map(String::as_str).collect();
+        let mut wanted = Vec::new();
+        for digest in &image.blobs {
+            if absent.contains(digest.to_string().as_str()) {
+                wanted.push(known(view, digest)?);
+            }
+        }
+        let mut transfers: Vec<BoxFuture<'static, _>> = Vec::with_capacity(wanted.len());
+        for blob in wanted {
+            let header = ReplicaBlobHeader {
+                account: task.key.account.to_string(),
+                repository: task.key.repository.to_string(),
+                digest: blob.digest.to_string(),
+                size: blob.size,
+            };
+            let blobs = Arc::clone(&self.blobs);
+            transfers.push(put_blob(destination.clone(), blobs, header, blob).boxed());
+        }
+        stream::iter(transfers)
+            .buffer_unordered(BLOBS_AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    async fn ship_manifest(
+        &self,
+        destination: &Destination,
+        task: &Task,
+        manifest: &StoredManifest,
+    ) -> Result<(), ReplicationError> {
+        let digest = &manifest.entry.digest;
+        // The tag belongs to the image as a whole.
+        let tag = task.key.tag.as_ref().filter(|_| *digest == task.key.digest);
+        let mut request = Request::new(ReplicaManifest {
+            account: task.key.account.to_string(),
+            repository: task.key.repository.to_string(),
+            digest: digest.to_string(),
+            media_type: manifest.entry.media_type.to_string(),
+            content: manifest.content.clone(),
+            tag: tag.map(ToString::to_string).unwrap_or_default(),
+            source_region: self.blobs.region().to_string(),
+            source_sequence: task.sequence,
+        });
+        request.set_timeout(CALL_TIMEOUT);
+        let mut client = destination.client.clone();
+        let reply = client.put_manifest(request).await;
+        destination.done(reply)
+    }
+}
+
+/// The task's manifest and all it names; none if it is gone.
+fn collect(view: &dyn KeyValue, task: &Task) -> Result<Option<Image>, ReplicationError> {
+    let (account, repository) = (&task.key.account, &task.key.repository);
+    let mut manifests = Vec::new();
+    let mut seen = BTreeSet::from([task.key.digest.clone()]);
+    let mut queue = vec![task.key.digest.clone()];
+    let mut blobs = BTreeSet::new();
+    while let Some(digest) = queue.pop() {
+        let Some(manifest) = query::manifest(view, account, repository, &digest)? else {
+            return Ok(None);
+        };
+        for child in &manifest.entry.children {
+            if seen.insert(child.clone()) {
+                queue.push(child.clone());
+            }
+        }
+        blobs.extend(manifest.entry.blobs.iter().cloned());
+        manifests.push(manifest);
+        if manifests.len() > MANIFESTS_MAX {
+            return Err(ReplicationError::Refused(format!(
+                "the image has more than {MANIFESTS_MAX} manifests"
+            )));
+        }
+    }
+    Ok(Some(Image {
+        manifests: leaves_first(manifests)?,
+        blobs: blobs.into_iter().collect(),
+    }))
+}
+
+/// Orders manifests so that each stands behind all that it names.
+fn leaves_first(
+    mut manifests: Vec<StoredManifest>,
+) -> Result<Vec<StoredManifest>, ReplicationError> {
+    let mut ordered: Vec<StoredManifest> = Vec::with_capacity(manifests.len());
+    let mut done = BTreeSet::new();
+    while !manifests.is_empty() {
+        let (ready, rest): (Vec<_>, Vec<_>) = manifests
+            .into_iter()
+            .partition(|manifest| manifest.entry.children.iter().all(|c| done.contains(c)));
+        if ready.is_empty() {
+            // No digest can name itself through others: the state is damaged.
+            return Err(ReplicationError::Refused(
+                "the image's manifests name each other in a circle".to_owned(),
+            ));
+        }
+        done.extend(ready.iter().map(|manifest| manifest.entry.digest.clone()));
+        ordered.extend(ready);
+        manifests = rest;
+    }
+    Ok(ordered)
+}
+
+fn known(view: &dyn KeyValue, digest: &Digest) -> Result<Blob, ReplicationError> {
+    query::blob(view, digest)?.ok_or_else(|| ReplicationError::NotFound(digest.clone()))
+}
+
+// === impl Destination ===
+
+impl Destination {
+    async fn missing(&self, task: &Task, image: &Image) -> Result<MissingReply, ReplicationError> {
+        let mut missing = MissingReply::default();
+        let blobs: Vec<String> = image.blobs.iter().map(ToString::to_string).collect();
+        let manifests: Vec<String> = image
+            .manifests
+            .iter()
+            .map(|manifest| manifest.entry.digest.to_string())
+            .collect();
+        let mut asks: Vec<(Vec<String>, Vec<String>)> = blobs
+            .chunks(ASK_MAX)
+            .map(|part| (part.to_vec(), Vec::new()))
+            .collect();
+        asks.push((Vec::new(), manifests));
+        for (blobs, manifests) in asks {
+            let mut request = Request::new(MissingRequest {
+                account: task.key.account.to_string(),
+                repository: task.key.repository.to_string(),
+                blobs,
+                manifests,
+            });
+            request.set_timeout(CALL_TIMEOUT);
+            let reply = self
+                .client
+                .clone()
+                .missing(request)
+                .await
+                .map_err(|status| ReplicationError::peer(self.node, status))?
+                .into_inner();
+            missing.blobs.extend(reply.blobs);
+            missing.manifests.extend(reply.manifests);
+        }
+        Ok(missing)
+    }
+
+    fn done(
+        &self,
+        reply: Result<tonic::Response<ReplicaReply>, tonic::Status>,
+    ) -> Result<(), ReplicationError> {
+        let reply = reply.map_err(|status| ReplicationError::peer(self.node, status))?;
+        match reply.into_inner().result {
+            Some(Reply::Done(_)) => Ok(()),
+            Some(Reply::Refusal(refusal)) => Err(ReplicationError::Refused(refusal.message)),
+            None => Err(ReplicationError::peer(
+                self.node,
+                tonic::Status::unknown("an empty answer"),
+            )),
+        }
+    }
+}
+
+async fn put_blob(
+    destination: Destination,
+    blobs: Arc<ClusterBlobs>,
+    header: ReplicaBlobHeader,
+    blob: Blob,
+) -> Result<(), ReplicationError> {
+    let content = blobs.open(blob, None).await?;
+    let mut request = Request::new(parts(header, content));
+    request.set_timeout(BLOB_TIMEOUT);
+    let reply = destination.client.clone().put_blob(request).await;
+    destination.done(reply)
+}
+
+/// A blob's stream ends after an error: the destination sees that bytes are
+/// missing and keeps nothing.
+fn parts(header: ReplicaBlobHeader, content: BlobStream) -> Outgoing<ReplicaBlob> {
+    let pieces = content
+        .flat_map(|chunk| stream::iter(chunk.map(cut).unwrap_or_default()))
+        .map(Part::Data);
+    let parts = stream::iter([Part::Header(header)])
+        .chain(pieces)
+        .map(|part| ReplicaBlob { part: Some(part) });
+    Outgoing::new(parts)
+}
+
+fn cut(chunk: Bytes) -> Vec<Bytes> {
+    let mut pieces = Pieces::default();
+    let mut out = pieces.push(chunk);
+    out.extend(pieces.finish());
+    out
+}

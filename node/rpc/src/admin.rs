@@ -1,0 +1,248 @@
+//! `entrepot.admin.v1.Admin`: what the command line client asks.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use entrepot_oci::{Digest, RepositoryName};
+use entrepot_proto::admin;
+use entrepot_proto::admin::admin_server::Admin;
+use entrepot_service::cluster::GroupInfo;
+use entrepot_service::{Principal, Registry, RuleInfo, ServiceError, Task, TaskState};
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status};
+
+use crate::status::status;
+
+/// Serves operators.
+#[derive(Debug, Clone)]
+pub struct AdminServer {
+    registry: Arc<Registry>,
+}
+
+// === impl AdminServer ===
+
+impl AdminServer {
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self { registry }
+    }
+
+    async fn caller(&self, metadata: &MetadataMap) -> Result<Principal, Status> {
+        let header = metadata
+            .get("authorization")
+            .and_then(|value| value.to_str().ok());
+        let caller = self.registry.authenticate(header).await;
+        caller.map_err(|error| status(&error))
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for AdminServer {
+    async fn cluster_status(
+        &self,
+        request: Request<admin::ClusterStatusRequest>,
+    ) -> Result<Response<admin::ClusterStatusReply>, Status> {
+        let who = self.caller(request.metadata()).await?;
+        let cluster = self.registry.cluster(&who);
+        let nodes = cluster
+            .nodes
+            .into_iter()
+            .map(|node| admin::NodeStatus {
+                id: node.id,
+                region: node.region.to_string(),
+                peer_address: node.peer_address,
+                alive: node.alive,
+            })
+            .collect();
+        Ok(Response::new(admin::ClusterStatusReply {
+            node: cluster.node,
+            region: cluster.region.to_string(),
+            account: cluster.account.to_string(),
+            nodes,
+            groups: cluster.groups.into_iter().map(group).collect(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }))
+    }
+
+    async fn list_repositories(
+        &self,
+        request: Request<admin::ListRepositoriesRequest>,
+    ) -> Result<Response<admin::ListRepositoriesReply>, Status> {
+        let who = self.caller(request.metadata()).await?;
+        let request = request.into_inner();
+        let page = self
+            .registry
+            .list_repositories(&who, given(&request.after), limit(request.limit))
+            .await
+            .map_err(|error| status(&error))?;
+        let next = page.repositories.last().filter(|_| page.more);
+        Ok(Response::new(admin::ListRepositoriesReply {
+            next: next.map(|last| last.name.to_string()).unwrap_or_default(),
+            repositories: page
+                .repositories
+                .into_iter()
+                .map(|repository| admin::Repository {
+                    name: repository.name.to_string(),
+                    created_at_ms: repository.created_at_ms,
+                })
+                .collect(),
+        }))
+    }
+
+    async fn list_images(
+        &self,
+        request: Request<admin::ListImagesRequest>,
+    ) -> Result<Response<admin::ListImagesReply>, Status> {
+        let who = self.caller(request.metadata()).await?;
+        let request = request.into_inner();
+        let repository: RepositoryName = parse(&request.repository)?;
+        let after: Option<Digest> = given(&request.after).map(parse).transpose()?;
+        let page = self
+            .registry
+            .list_images(&who, &repository, after.as_ref(), limit(request.limit))
+            .await
+            .map_err(|error| status(&error))?;
+        let next = page.images.last().filter(|_| page.more);
+        Ok(Response::new(admin::ListImagesReply {
+            next: next.map(|last| last.digest.to_string()).unwrap_or_default(),
+            images: page
+                .images
+                .into_iter()
+                .map(|image| admin::Image {
+                    digest: image.digest.to_string(),
+                    tags: image.tags.iter().map(ToString::to_string).collect(),
+                    media_type: image.media_type,
+                    size: image.size,
+                    pushed_at_ms: image.pushed_at_ms,
+                })
+                .collect(),
+        }))
+    }
+
+    async fn put_rule(
+        &self,
+        request: Request<admin::PutRuleRequest>,
+    ) -> Result<Response<admin::PutRuleReply>, Status> {
+        let who = self.caller(request.metadata()).await?;
+        let rule = request
+            .into_inner()
+            .rule
+            .ok_or_else(|| Status::invalid_argument("the request has no rule"))?;
+        let rule = RuleInfo {
+            id: rule.id,
+            prefixes: rule.prefixes,
+            destination: parse(&rule.destination_region)?,
+        };
+        let replaced = self
+            .registry
+            .put_rule(&who, &rule)
+            .await
+            .map_err(|error| status(&error))?;
+        Ok(Response::new(admin::PutRuleReply { replaced }))
+    }
+
+    async fn list_rules(
+        &self,
+        request: Request<admin::ListRulesRequest>,
+    ) -> Result<Response<admin::ListRulesReply>, Status> {
+        let who = self.caller(request.metadata()).await?;
+        let rules = self
+            .registry
+            .list_rules(&who)
+            .await
+            .map_err(|error| status(&error))?;
+        Ok(Response::new(admin::ListRulesReply {
+            rules: rules
+                .into_iter()
+                .map(|rule| admin::Rule {
+                    id: rule.id,
+                    prefixes: rule.prefixes,
+                    destination_region: rule.destination.to_string(),
+                })
+                .collect(),
+        }))
+    }
+
+    async fn delete_rule(
+        &self,
+        request: Request<admin::DeleteRuleRequest>,
+    ) -> Result<Response<admin::DeleteRuleReply>, Status> {
+        let who = self.caller(request.metadata()).await?;
+        self.registry
+            .delete_rule(&who, &request.get_ref().id)
+            .await
+            .map_err(|error| status(&error))?;
+        Ok(Response::new(admin::DeleteRuleReply {}))
+    }
+
+    async fn replication_status(
+        &self,
+        request: Request<admin::ReplicationStatusRequest>,
+    ) -> Result<Response<admin::ReplicationStatusReply>, Status> {
+        let who = self.caller(request.metadata()).await?;
+        let request = request.into_inner();
+        let repository: Option<RepositoryName> =
+            given(&request.repository).map(parse).transpose()?;
+        let page = self
+            .registry
+            .replication_status(
+                &who,
+                repository.as_ref(),
+                given(&request.after),
+                limit(request.limit),
+            )
+            .await
+            .map_err(|error| status(&error))?;
+        Ok(Response::new(admin::ReplicationStatusReply {
+            tasks: page.tasks.into_iter().map(task).collect(),
+            next: page.next.unwrap_or_default(),
+        }))
+    }
+}
+
+fn group(group: GroupInfo) -> admin::GroupStatus {
+    admin::GroupStatus {
+        group: group.group.to_string(),
+        leader: group.leader.unwrap_or_default(),
+        term: group.term,
+        applied: group.applied,
+        voters: group.voters,
+        learners: group.learners,
+    }
+}
+
+fn task(task: Task) -> admin::ReplicationTask {
+    let state = match task.state {
+        TaskState::InProgress => admin::TaskState::InProgress,
+        TaskState::Complete => admin::TaskState::Complete,
+        TaskState::Failed => admin::TaskState::Failed,
+    };
+    admin::ReplicationTask {
+        repository: task.key.repository.to_string(),
+        digest: task.key.digest.to_string(),
+        tag: task.key.tag.map(|tag| tag.to_string()).unwrap_or_default(),
+        destination_region: task.key.destination.to_string(),
+        state: state.into(),
+        created_at_ms: task.created_at_ms,
+        ended_at_ms: task.ended_at_ms.unwrap_or_default(),
+        reason: task.reason.unwrap_or_default(),
+    }
+}
+
+/// An absent text is an empty one on the wire.
+fn given(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn limit(limit: u32) -> Option<usize> {
+    usize::try_from(limit).ok().filter(|limit| *limit > 0)
+}
+
+#[allow(clippy::result_large_err, reason = "tonic's error type")]
+fn parse<T>(text: &str) -> Result<T, Status>
+where
+    T: FromStr,
+    T::Err: std::fmt::Display,
+{
+    text.parse()
+        .map_err(|error: T::Err| status(&ServiceError::Invalid(error.to_string())))
+}

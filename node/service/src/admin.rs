@@ -1,0 +1,211 @@
+//! What operators ask: repositories, images, rules and how replication stands.
+
+use entrepot_access::Principal;
+use entrepot_metadata::command::{DeleteRule, PutRule};
+use entrepot_metadata::query::{self, Task, TaskKey};
+use entrepot_metadata::response::Outcome;
+use entrepot_oci::{Digest, RegionName, RepositoryName, Tag};
+
+use crate::metadata::refused;
+use crate::{Registry, ServiceError};
+
+/// Items in a page when the caller does not say, and at most.
+const PAGE_DEFAULT: usize = 100;
+const PAGE_MAX: usize = 1_000;
+/// Tags listed with one image.
+const TAGS_PER_IMAGE_MAX: usize = 1_000;
+
+#[derive(Debug, Clone)]
+pub struct RepositoryInfo {
+    pub name: RepositoryName,
+    pub created_at_ms: i64,
+}
+
+#[derive(Debug, Clone)]
+pub struct RepositoryPage {
+    pub repositories: Vec<RepositoryInfo>,
+    pub more: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct ImageInfo {
+    pub digest: Digest,
+    pub tags: Vec<Tag>,
+    pub media_type: String,
+    /// Config and layers, bytes.
+    pub size: u64,
+    pub pushed_at_ms: i64,
+}
+
+#[derive(Debug, Clone)]
+pub struct ImagePage {
+    pub images: Vec<ImageInfo>,
+    pub more: bool,
+}
+
+/// A replication rule of the caller's registry in this node's region.
+#[derive(Debug, Clone)]
+pub struct RuleInfo {
+    pub id: String,
+    /// None: every repository.
+    pub prefixes: Vec<String>,
+    pub destination: RegionName,
+}
+
+
+#[derive(Debug, Clone)]
+pub struct TaskPage {
+    pub tasks: Vec<Task>,
+    /// Where the next page starts; none: that was the last.
+    pub next: Option<String>,
+}
+
+impl Registry {
+    /// A page of the caller's repositories in this region.
+    pub async fn list_repositories(
+        &self,
+        who: &Principal,
+        after: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<RepositoryPage, ServiceError> {
+        let limit = page(limit);
+        let view = self.current().await?;
+        let mut found = query::repositories(view.as_ref(), &who.account, after, limit + 1)?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let repositories = found
+            .into_iter()
+            .map(|repository| RepositoryInfo {
+                name: repository.name,
+                created_at_ms: repository.created_at_ms,
+            })
+            .collect();
+        Ok(RepositoryPage { repositories, more })
+    }
+
+    /// A page of a repository's manifests, in order of digest.
+    pub async fn list_images(
+        &self,
+        who: &Principal,
+        repository: &RepositoryName,
+        after: Option<&Digest>,
+        limit: Option<usize>,
+    ) -> Result<ImagePage, ServiceError> {
+        let limit = page(limit);
+        let view = self.current().await?;
+        if query::repository(view.as_ref(), &who.account, repository)?.is_none() {
+            return Err(ServiceError::NameUnknown(repository.clone()));
+        }
+        let mut found =
+            query::manifests(view.as_ref(), &who.account, repository, after, limit + 1)?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let mut images = Vec::with_capacity(found.len());
+        for entry in found {
+            let tags = query::tags_of(
+                view.as_ref(),
+                &who.account,
+                repository,
+                &entry.digest,
+                TAGS_PER_IMAGE_MAX,
+            )?;
+            images.push(ImageInfo {
+                digest: entry.digest,
+                tags,
+                media_type: entry.media_type.to_string(),
+                size: entry.size,
+                pushed_at_ms: entry.pushed_at_ms,
+            });
+        }
+        Ok(ImagePage { images, more })
+    }
+
+    /// Makes or replaces a rule; whether it replaced one.
+    pub async fn put_rule(&self, who: &Principal, rule: &RuleInfo) -> Result<bool, ServiceError> {
+        let regions = self.peers.regions();
+        if rule.destination == *self.region() {
+            return Err(ServiceError::Invalid(
+                "the replication destination cannot be the same as the source region".to_owned(),
+            ));
+        }
+        if !regions.contains(&rule.destination) {
+            let known: Vec<&str> = regions.iter().map(RegionName::as_str).collect();
+            return Err(ServiceError::Invalid(format!(
+                "region {} is not part of this cluster; its regions are {}",
+                rule.destination,
+                known.join(", ")
+            )));
+        }
+        let command = PutRule::new(
+            &who.account,
+            &rule.id,
+            &rule.prefixes,
+            &rule.destination,
+            self.clock.now_ms(),
+        );
+        let response = self.propose(command.into()).await?;
+        let outcome = response.into_result().map_err(refused)?;
+        Ok(matches!(outcome, Outcome::RulesChanged(changed) if changed.replaced))
+    }
+
+    /// The caller's rules in this region.
+    pub async fn list_rules(&self, who: &Principal) -> Result<Vec<RuleInfo>, ServiceError> {
+        let view = self.current().await?;
+        let rules = query::rules(view.as_ref(), &who.account)?;
+        Ok(rules
+            .into_iter()
+            .map(|rule| RuleInfo {
+                id: rule.id,
+                prefixes: rule.prefixes,
+                destination: rule.destination,
+            })
+            .collect())
+    }
+
+    pub async fn delete_rule(&self, who: &Principal, id: &str) -> Result<(), ServiceError> {
+        let command = DeleteRule::new(&who.account, id);
+        let response = self.propose(command.into()).await?;
+        response.into_result().map(drop).map_err(refused)
+    }
+
+    /// A page of the caller's replication tasks, open and ended, of one
+    /// repository or all. `after`: what the page before gave as `next`.
+    pub async fn replication_status(
+        &self,
+        who: &Principal,
+        repository: Option<&RepositoryName>,
+        after: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<TaskPage, ServiceError> {
+        let limit = page(limit);
+        let after: Option<TaskKey> = after
+            .map(str::parse)
+            .transpose()
+            .map_err(|_| ServiceError::Invalid("that is not a page's `next`".to_owned()))?;
+        if let Some(repository) = repository {
+            self.existing(who, repository).await?;
+        }
+        let view = self.current().await?;
+        let mut tasks = query::tasks(
+            view.as_ref(),
+            &who.account,
+            repository,
+            after.as_ref(),
+            limit + 1,
+        )?;
+        let more = tasks.len() > limit;
+        tasks.truncate(limit);
+        let next = tasks
+            .last()
+            .filter(|_| more)
+            .map(|task| task.key.to_string());
+        Ok(TaskPage { tasks, next })
+    }
+}
+
+fn page(limit: Option<usize>) -> usize {
+    limit
+        .filter(|limit| *limit > 0)
+        .unwrap_or(PAGE_DEFAULT)
+        .min(PAGE_MAX)
+}

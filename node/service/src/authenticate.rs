@@ -1,0 +1,56 @@
+//! Who is calling. For now there is one account with its root user; nobody is
+//! served without credentials.
+
+use std::sync::Arc;
+
+use entrepot_access::{AccessError, AccountCredentials, Principal, parse_basic};
+use entrepot_metadata::query;
+
+use crate::{Registry, ServiceError};
+
+impl Registry {
+    /// Checks the value of an `Authorization` header.
+    pub async fn authenticate(&self, header: Option<&str>) -> Result<Principal, ServiceError> {
+        let credentials = header
+            .and_then(|header| parse_basic(header).ok())
+            .ok_or(ServiceError::Unauthorized)?;
+        let view = self.metadata.view(&self.global)?;
+        let Some(account) = query::any_account(view.as_ref())? else {
+            return Err(ServiceError::unavailable(
+                "this node has not learnt the cluster's account yet; try again",
+            ));
+        };
+        let principal = Principal {
+            account: account.id.clone(),
+            user: account.root_user.clone(),
+        };
+        let known = AccountCredentials {
+            user: &account.root_user,
+            password_hash: &account.password_hash,
+        };
+        if self.verifier.check_cached(&credentials, &known) {
+            return Ok(principal);
+        }
+        // Slow by design: few at a time, and not on the threads that serve.
+        let _permit = self
+            .verifications
+            .acquire()
+            .await
+            .map_err(|error| ServiceError::internal(&error))?;
+        let verifier = Arc::clone(&self.verifier);
+        let right = tokio::task::spawn_blocking(move || {
+            let known = AccountCredentials {
+                user: &account.root_user,
+                password_hash: &account.password_hash,
+            };
+            verifier.verify(&credentials, Some(&known))
+        })
+        .await
+        .map_err(|error| ServiceError::internal(&error))?;
+        match right {
+            Ok(true) => Ok(principal),
+            Ok(false) | Err(AccessError::PasswordTooLong { .. }) => Err(ServiceError::Unauthorized),
+            Err(error) => Err(ServiceError::internal(&error)),
+        }
+    }
+}

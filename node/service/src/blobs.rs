@@ -1,0 +1,141 @@
+//! Blobs of a repository: look, read, link, mount, unlink.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use entrepot_access::Principal;
+use entrepot_blobs::BlobStream;
+use entrepot_metadata::command::{LinkBlob, MountBlob, UnlinkBlob};
+use entrepot_metadata::query::{self, Blob};
+use entrepot_metadata::response::Refused;
+use entrepot_oci::{AccountId, Digest, RepositoryName};
+use entrepot_replication::upload::Stored;
+
+use crate::metadata::refused;
+use crate::{Registry, ServiceError};
+
+/// A blob of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobInfo {
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Registry {
+    /// The blob, if the repository has it.
+    pub async fn stat_blob(
+        &self,
+        who: &Principal,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<BlobInfo, ServiceError> {
+        let known = self.known_blob(who, repository, digest).await?;
+        Ok(BlobInfo {
+            digest: known.digest,
+            size: known.size,
+        })
+    }
+
+    /// The blob's bytes (`range`: those only), from wherever they are.
+    pub async fn open_blob(
+        &self,
+        who: &Principal,
+        repository: &RepositoryName,
+        digest: &Digest,
+        range: Option<Range<u64>>,
+    ) -> Result<(BlobInfo, BlobStream), ServiceError> {
+        let known = self.known_blob(who, repository, digest).await?;
+        let info = BlobInfo {
+            digest: known.digest.clone(),
+            size: known.size,
+        };
+        let content = self.blobs.open(known, range).await?;
+        Ok((info, content))
+    }
+
+    /// Links a blob of `from` to `repository`. None: it cannot be mounted, an
+    /// upload has to follow (OCI distribution 1.1, "Mounting a blob from
+    /// another repository").
+    pub async fn mount_blob(
+        &self,
+        who: &Principal,
+        repository: &RepositoryName,
+        from: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<BlobInfo>, ServiceError> {
+        self.pushable(who, repository).await?;
+        let command = MountBlob {
+            account: who.account.to_string(),
+            from: from.to_string(),
+            repository: repository.to_string(),
+            digest: digest.to_string(),
+            at_ms: self.clock.now_ms(),
+            create_repository: self.creates_on_push(&who.account)?,
+        };
+        match self.propose(command.into()).await?.into_result() {
+            Ok(_) => self.stat_blob(who, repository, digest).await.map(Some),
+            Err(Refused::BlobsUnknown(_)) => Ok(None),
+            Err(other) => Err(refused(other)),
+        }
+    }
+
+    /// Takes a blob out of a repository.
+    pub async fn delete_blob(
+        &self,
+        who: &Principal,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(), ServiceError> {
+        self.existing(who, repository).await?;
+        let command = UnlinkBlob::new(&who.account, repository, digest);
+        match self.propose(command.into()).await?.into_result() {
+            Ok(_) => Ok(()),
+            Err(Refused::BlobsUnknown(_)) => Err(ServiceError::BlobUnknown(digest.clone())),
+            Err(other) => Err(refused(other)),
+        }
+    }
+
+    /// Makes a durable blob part of a repository.
+    pub(crate) async fn link_blob(
+        &self,
+        account: &AccountId,
+        repository: &RepositoryName,
+        stored: &Stored,
+    ) -> Result<(), ServiceError> {
+        let command = LinkBlob {
+            account: account.to_string(),
+            repository: repository.to_string(),
+            digest: stored.digest.to_string(),
+            size: stored.size,
+            root: Bytes::copy_from_slice(&stored.root),
+            holders: stored.holders.clone(),
+            at_ms: self.clock.now_ms(),
+            create_repository: self.creates_on_push(account)?,
+        };
+        let response = self.propose(command.into()).await?;
+        response.into_result().map(drop).map_err(refused)
+    }
+
+    async fn known_blob(
+        &self,
+        who: &Principal,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Blob, ServiceError> {
+        let blob = self
+            .find(|view| {
+                if query::linked(view, &who.account, repository, digest)? {
+                    query::blob(view, digest)
+                } else {
+                    Ok(None)
+                }
+            })
+            .await?;
+        if let Some(blob) = blob {
+            return Ok(blob);
+        }
+        self.existing(who, repository).await?;
+        Err(ServiceError::BlobUnknown(digest.clone()))
+    }
+}

@@ -1,0 +1,136 @@
+//! What a use case can answer instead of its result. Front ends turn each into
+//! a code of their protocol; an internal cause is logged here, once, under an
+//! id, and never shown.
+
+use entrepot_blobs::BlobError;
+use entrepot_metadata::StorageError;
+use entrepot_metadata::seam::MetadataError;
+use entrepot_oci::{Digest, RepositoryName};
+use entrepot_replication::ReplicationError;
+use tracing::{error, warn};
+
+/// Why a request was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ServiceError {
+    #[error("authentication required")]
+    Unauthorized,
+    #[error("{0}")]
+    Denied(String),
+    #[error("repository {0} does not exist")]
+    NameUnknown(RepositoryName),
+    #[error("blob {0} does not exist in this repository")]
+    BlobUnknown(Digest),
+    #[error("there is no such upload: it has ended, expired, or its node was restarted")]
+    UploadUnknown,
+    #[error("{0}")]
+    UploadInvalid(String),
+    /// Bytes received so far.
+    #[error("the chunk does not start where the last one ended; {size} bytes were received")]
+    RangeInvalid { size: u64 },
+    #[error("{declared} bytes were declared and {received} received")]
+    SizeInvalid { declared: u64, received: u64 },
+    #[error("{0}")]
+    DigestInvalid(String),
+    #[error("{0}")]
+    ManifestInvalid(String),
+    #[error("a manifest has at most {max} bytes")]
+    ManifestTooLarge { max: usize },
+    #[error("manifest {0} does not exist in this repository")]
+    ManifestUnknown(String),
+    #[error("the manifest names content that is not in this repository")]
+    ManifestBlobsUnknown(Vec<Digest>),
+    #[error("{0}")]
+    Referenced(String),
+    #[error("{0}")]
+    Invalid(String),
+    #[error("{0}")]
+    NotFound(String),
+    #[error("{0}")]
+    Conflict(String),
+    /// The same request may succeed in a moment.
+    #[error("{reason}")]
+    Unavailable { reason: String },
+    #[error("there is no room left on the disks of this region")]
+    Full,
+    /// The cause is in the log under `id`.
+    #[error("internal error {id}")]
+    Internal { id: String },
+}
+
+// === impl ServiceError ===
+
+impl ServiceError {
+    /// Logs `cause` and hides it behind an id.
+    pub(crate) fn internal(cause: &dyn std::error::Error) -> Self {
+        let mut random = [0_u8; 8];
+        // Without randomness the id is merely less useful.
+        let _ = getrandom::fill(&mut random);
+        let id = format!("{:016x}", u64::from_be_bytes(random));
+        error!(id, cause = chain(cause), "a request failed");
+        Self::Internal { id }
+    }
+
+    pub(crate) fn unavailable(reason: impl Into<String>) -> Self {
+        Self::Unavailable {
+            reason: reason.into(),
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+impl From<MetadataError> for ServiceError {
+    fn from(error: MetadataError) -> Self {
+        if error.is_transient() {
+            warn!(cause = chain(&error), "the metadata is unavailable");
+            return Self::unavailable(
+                "this region's metadata has no leader or no quorum at the moment; try again",
+            );
+        }
+        Self::internal(&error)
+    }
+}
+
+impl From<StorageError> for ServiceError {
+    fn from(error: StorageError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<BlobError> for ServiceError {
+    fn from(error: BlobError) -> Self {
+        match error {
+            BlobError::Full => Self::Full,
+            BlobError::NotFound(digest) => Self::BlobUnknown(digest),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<ReplicationError> for ServiceError {
+    fn from(error: ReplicationError) -> Self {
+        match error {
+            ReplicationError::Mismatch { expected } => Self::DigestInvalid(format!(
+                "the content does not match the digest {expected}; the upload was discarded"
+            )),
+            ReplicationError::Full => Self::Full,
+            ReplicationError::Metadata(error) => error.into(),
+            ReplicationError::TooFewCopies { durable, needed } => Self::unavailable(format!(
+                "only {durable} of {needed} copies could be made durable; try again"
+            )),
+            ReplicationError::Unreachable(digest) => Self::unavailable(format!(
+                "no node that holds blob {digest} can be reached; try again"
+            )),
+            other => Self::internal(&other),
+        }
+    }
+}

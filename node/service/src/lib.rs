@@ -1,0 +1,27 @@
+//! The use cases of the registry: who may, what it means, in which order.
+//!
+//! Every front end calls [`Registry`] and nothing below it. Nothing here knows
+//! of HTTP, and no blob is ever held in memory: bytes come and go as streams.
+
+pub mod cluster;
+pub mod peer;
+
+mod admin;
+mod authenticate;
+mod blobs;
+mod error;
+mod manifests;
+mod metadata;
+mod registry;
+mod session;
+mod upload;
+
+pub use admin::{ImageInfo, ImagePage, RepositoryInfo, RepositoryPage, RuleInfo, TaskPage};
+pub use blobs::BlobInfo;
+pub use entrepot_access::Principal;
+pub use entrepot_blobs::BlobStream;
+pub use entrepot_metadata::query::{Task, TaskKey, TaskState};
+pub use error::ServiceError;
+pub use manifests::{ManifestContent, PutManifest, TagPage};
+pub use registry::{Registry, RegistryParts, Settings};
+pub use upload::{BodyStream, UploadState};

@@ -1,0 +1,105 @@
+//! Reading and changing the region's metadata on behalf of the use cases.
+//!
+//! What this node's copy shows may be served: it is a prefix of the truth. That
+//! something is *not* there is only said after a linearizable look.
+
+use std::sync::Arc;
+
+use entrepot_access::Principal;
+use entrepot_metadata::command::Command;
+use entrepot_metadata::query;
+use entrepot_metadata::response::{Response, Refused};
+use entrepot_metadata::{KeyValue, StorageError};
+use entrepot_oci::{AccountId, Digest, RepositoryName};
+
+use crate::{Registry, ServiceError};
+
+impl Registry {
+    /// This node's copy of the region's metadata, as it is.
+    pub(crate) fn local(&self) -> Result<Arc<dyn KeyValue>, ServiceError> {
+        Ok(self.metadata.view(&self.group)?)
+    }
+
+    /// The same, with everything that was acknowledged before this call.
+    pub(crate) async fn current(&self) -> Result<Arc<dyn KeyValue>, ServiceError> {
+        self.metadata.linearize(&self.group).await?;
+        self.local()
+    }
+
+    /// Looks in this node's copy, and again after a linearizable read if there
+    /// was nothing.
+    pub(crate) async fn find<T>(
+        &self,
+        look: impl Fn(&dyn KeyValue) -> Result<Option<T>, StorageError>,
+    ) -> Result<Option<T>, ServiceError> {
+        if let Some(found) = look(self.local()?.as_ref())? {
+            return Ok(Some(found));
+        }
+        Ok(look(self.current().await?.as_ref())?)
+    }
+
+    pub(crate) async fn propose(&self, command: Command) -> Result<Response, ServiceError> {
+        Ok(self.metadata.propose(&self.group, command).await?)
+    }
+
+    /// That `repository` exists.
+    pub(crate) async fn existing(
+        &self,
+        who: &Principal,
+        repository: &RepositoryName,
+    ) -> Result<(), ServiceError> {
+        self.find(|view| query::repository(view, &who.account, repository))
+            .await?
+            .map(drop)
+            .ok_or_else(|| ServiceError::NameUnknown(repository.clone()))
+    }
+
+    /// That `repository` exists or a push may create it.
+    pub(crate) async fn pushable(
+        &self,
+        who: &Principal,
+        repository: &RepositoryName,
+    ) -> Result<(), ServiceError> {
+        let found = query::repository(self.local()?.as_ref(), &who.account, repository)?;
+        if found.is_some() || self.creates_on_push(&who.account)? {
+            return Ok(());
+        }
+        self.existing(who, repository).await
+    }
+
+    /// Whether a push creates its repository: it does unless that was switched
+    /// off.
+    pub(crate) fn creates_on_push(&self, account: &AccountId) -> Result<bool, ServiceError> {
+        let settings = query::settings(self.local()?.as_ref(), account)?;
+        Ok(settings.is_none_or(|settings| settings.create_on_push))
+    }
+}
+
+/// What a refused command means to a client.
+pub(crate) fn refused(refused: Refused) -> ServiceError {
+    match refused {
+        Refused::RepositoryUnknown(name) => match name.parse() {
+            Ok(name) => ServiceError::NameUnknown(name),
+            Err(_) => ServiceError::NotFound(format!("repository {name} does not exist")),
+        },
+        Refused::BlobsUnknown(unknown) | Refused::ManifestsUnknown(unknown) => {
+            ServiceError::ManifestBlobsUnknown(digests(&unknown.digests))
+        }
+        Refused::ManifestUnknown(digest) => ServiceError::ManifestUnknown(digest),
+        Refused::TagUnknown(tag) => ServiceError::ManifestUnknown(tag),
+        Refused::RuleUnknown(id) => ServiceError::NotFound(format!("rule {id} does not exist")),
+        Refused::BlobReferenced(by) | Refused::ManifestReferenced(by) => {
+            ServiceError::Referenced(by.to_string())
+        }
+        other @ (Refused::Invalid(_) | Refused::RuleLimit(_)) => {
+            ServiceError::Invalid(other.to_string())
+        }
+        other @ (Refused::AccountExists(_) | Refused::BlobMismatch(_)) => {
+            ServiceError::Conflict(other.to_string())
+        }
+    }
+}
+
+fn digests(texts: &[String]) -> Vec<Digest> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}

@@ -1,0 +1,391 @@
+//! Uploads that belong to another node: passing requests on to the owner
+//! (client side) and taking them (server side). The node that speaks to the
+//! client has already authenticated and authorised it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use entrepot_access::Principal;
+use entrepot_oci::{Digest, RepositoryName};
+use entrepot_proto::peer::upload_reply::Result as Reply;
+use entrepot_proto::peer::upload_write::Part;
+use entrepot_proto::peer::uploads_client::UploadsClient;
+use entrepot_proto::peer::uploads_server::Uploads;
+use entrepot_proto::peer::{Blank, Refusal, UploadHeader, UploadRef, UploadReply, UploadWrite};
+use entrepot_proto::peers::{MESSAGE_BYTES_MAX, PeerChannel};
+use entrepot_replication::wire::{self, Outgoing, Pieces};
+use futures::{StreamExt, stream};
+use tonic::{Request, Response, Status, Streaming};
+use tracing::warn;
+
+use crate::session::SessionId;
+use crate::upload::{BodyStream, Chunk};
+use crate::{BlobInfo, Registry, ServiceError};
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Relayed requests that carry a body are as slow as their client.
+const BODY_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
+/// Takes what other nodes pass on to this node's uploads.
+#[derive(Debug, Clone)]
+pub struct UploadsServer {
+    registry: Arc<Registry>,
+}
+
+// === impl Registry: passing on ===
+
+impl Registry {
+    pub(crate) async fn relay_append(
+        &self,
+        id: &SessionId,
+        who: &Principal,
+        repository: &RepositoryName,
+        session: &str,
+        chunk: Chunk,
+    ) -> Result<u64, ServiceError> {
+        let reply = self
+            .relay_write(id, upload_ref(who, repository, session), chunk, None)
+            .await?;
+        size(reply)
+    }
+
+    pub(crate) async fn relay_finish(
+        &self,
+        id: &SessionId,
+        who: &Principal,
+        repository: &RepositoryName,
+        session: &str,
+        chunk: Chunk,
+        digest: Digest,
+    ) -> Result<BlobInfo, ServiceError> {
+        let upload = upload_ref(who, repository, session);
+        let reply = self
+            .relay_write(id, upload, chunk, Some(digest.to_string()))
+            .await?;
+        match reply.result {
+            Some(Reply::Digest(text)) if text == digest.to_string() => {
+                self.stat_blob(who, repository, &digest).await
+            }
+            Some(Reply::Refusal(refusal)) => Err(error(refusal)),
+            _ => Err(unexpected(id)),
+        }
+    }
+
+    async fn relay_write(
+        &self,
+        id: &SessionId,
+        upload: UploadRef,
+        chunk: Chunk,
+        digest: Option<String>,
+    ) -> Result<UploadReply, ServiceError> {
+        let header = UploadHeader {
+            upload: Some(upload),
+            offset: chunk.offset,
+            digest,
+            length: chunk.length,
+        };
+        let mut client = UploadsClient::new(self.owner(id)?)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let mut request = Request::new(parts(header, chunk.body));
+        request.set_timeout(BODY_TIMEOUT);
+        let reply = client.write(request).await.map_err(|s| failed(id, &s))?;
+        Ok(reply.into_inner())
+    }
+
+    pub(crate) async fn relay_status(
+        &self,
+        id: &SessionId,
+        who: &Principal,
+        repository: &RepositoryName,
+        session: &str,
+    ) -> Result<u64, ServiceError> {
+        let mut client = UploadsClient::new(self.owner(id)?);
+        let mut request = Request::new(upload_ref(who, repository, session));
+        request.set_timeout(CALL_TIMEOUT);
+        let reply = client.status(request).await.map_err(|s| failed(id, &s))?;
+        size(reply.into_inner())
+    }
+
+    pub(crate) async fn relay_cancel(
+        &self,
+        id: &SessionId,
+        who: &Principal,
+        repository: &RepositoryName,
+        session: &str,
+    ) -> Result<(), ServiceError> {
+        let mut client = UploadsClient::new(self.owner(id)?);
+        let mut request = Request::new(upload_ref(who, repository, session));
+        request.set_timeout(CALL_TIMEOUT);
+        let reply = client.cancel(request).await.map_err(|s| failed(id, &s))?;
+        size(reply.into_inner()).map(drop)
+    }
+
+    fn owner(&self, id: &SessionId) -> Result<PeerChannel, ServiceError> {
+        self.peers
+            .channel(id.owner)
+            .ok_or(ServiceError::UploadUnknown)
+    }
+}
+
+fn upload_ref(who: &Principal, repository: &RepositoryName, session: &str) -> UploadRef {
+    UploadRef {
+        account: who.account.to_string(),
+        repository: repository.to_string(),
+        session: session.to_owned(),
+    }
+}
+
+/// The header, the body, and an end only if the body had one.
+fn parts(
+    header: UploadHeader,
+    body: BodyStream,
+) -> Outgoing<UploadWrite> {
+    let header = stream::iter([Part::Header(header)]);
+    let body = stream::unfold(
+        Some((body, Pieces::default())),
+        |state| async move {
+            let (mut body, mut pieces) = state?;
+            match body.next().await {
+                Some(Ok(chunk)) => {
+                    let full = pieces.push(chunk).into_iter().map(Part::Data).collect();
+                    Some((full, Some((body, pieces))))
+                }
+                Some(Err(_)) => {
+                    let rest: Vec<_> = pieces.finish().map(Part::Data).into_iter().collect();
+                    Some((rest, None))
+                }
+                None => {
+                    let rest = pieces.finish().map(Part::Data);
+                    Some((rest.into_iter().chain([Part::End(Blank {})]).collect(), None))
+                }
+            }
+        },
+    )
+    .flat_map(stream::iter);
+    let parts = header
+        .chain(body)
+        .map(|part| UploadWrite { part: Some(part) });
+    Outgoing::new(parts)
+}
+
+fn size(reply: UploadReply) -> Result<u64, ServiceError> {
+    match reply.result {
+        Some(Reply::Size(size)) => Ok(size),
+        Some(Reply::Refusal(refusal)) => Err(error(refusal)),
+        _ => Err(ServiceError::unavailable(
+            "the node that owns this upload gave no answer",
+        )),
+    }
+}
+
+fn failed(id: &SessionId, status: &Status) -> ServiceError {
+    warn!(owner = id.owner, %status, "an upload could not be passed on to its owner");
+    ServiceError::unavailable("the node that owns this upload does not answer; start it again")
+}
+
+fn unexpected(id: &SessionId) -> ServiceError {
+    warn!(owner = id.owner, "the owner of an upload gave a senseless answer");
+    ServiceError::unavailable("the node that owns this upload gave a senseless answer")
+}
+
+// === impl UploadsServer ===
+
+impl UploadsServer {
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self { registry }
+    }
+
+    fn session(
+        &self,
+        upload: Option<&UploadRef>,
+    ) -> Result<Result<Arc<crate::upload::Session>, ServiceError>, Status> {
+        let upload = upload.ok_or_else(|| Status::invalid_argument("no upload is named"))?;
+        let who = Principal {
+            account: wire::name(&upload.account)?,
+            user: String::new(),
+        };
+        let repository: RepositoryName = wire::name(&upload.repository)?;
+        let own = self.registry.peers.own().id;
+        Ok(self
+            .registry
+            .names
+            .parse(&upload.session, &who.account, &repository)
+            .filter(|id| id.owner == own)
+            .ok_or(ServiceError::UploadUnknown)
+            .and_then(|id| self.registry.sessions.get(&id, &who, &repository)))
+    }
+}
+
+#[tonic::async_trait]
+impl Uploads for UploadsServer {
+    async fn write(
+        &self,
+        request: Request<Streaming<UploadWrite>>,
+    ) -> Result<Response<UploadReply>, Status> {
+        let mut parts = request.into_inner();
+        let Some(Part::Header(header)) = parts.message().await?.and_then(|write| write.part) else {
+            return Err(Status::invalid_argument("the first message is the header"));
+        };
+        let session = match self.session(header.upload.as_ref())? {
+            Ok(session) => session,
+            Err(error) => return Ok(Response::new(refused(&error))),
+        };
+        let chunk = Chunk {
+            offset: header.offset,
+            length: header.length,
+            body: body(parts),
+        };
+        let answer = match header.digest {
+            None => match self.registry.append_owned(session, chunk).await {
+                Ok(size) => reply(Reply::Size(size)),
+                Err(error) => refused(&error),
+            },
+            Some(digest) => {
+                let digest = wire::digest(&digest)?;
+                match self.registry.finish_owned(session, chunk, digest).await {
+                    Ok(blob) => reply(Reply::Digest(blob.digest.to_string())),
+                    Err(error) => refused(&error),
+                }
+            }
+        };
+        Ok(Response::new(answer))
+    }
+
+    async fn status(&self, request: Request<UploadRef>) -> Result<Response<UploadReply>, Status> {
+        let answer = match self.session(Some(request.get_ref()))? {
+            Ok(session) => reply(Reply::Size(session.size())),
+            Err(error) => refused(&error),
+        };
+        Ok(Response::new(answer))
+    }
+
+    async fn cancel(&self, request: Request<UploadRef>) -> Result<Response<UploadReply>, Status> {
+        let cancelled = match self.session(Some(request.get_ref()))? {
+            Ok(session) => self.registry.cancel_owned(&session).await,
+            Err(error) => Err(error),
+        };
+        Ok(Response::new(match cancelled {
+            Ok(()) => reply(Reply::Size(0)),
+            Err(error) => refused(&error),
+        }))
+    }
+}
+
+/// The relayed body; a stream that ends without its end is torn.
+fn body(parts: Streaming<UploadWrite>) -> BodyStream {
+    Box::pin(stream::unfold(Some(parts), |parts| async move {
+        let mut parts = parts?;
+        match parts.message().await {
+            Ok(Some(UploadWrite {
+                part: Some(Part::Data(data)),
+            })) => Some((Ok(data), Some(parts))),
+            Ok(Some(UploadWrite {
+                part: Some(Part::End(_)),
+            })) => None,
+            Ok(_) => Some((Err(std::io::ErrorKind::UnexpectedEof.into()), None)),
+            Err(status) => Some((Err(std::io::Error::other(status)), None)),
+        }
+    }))
+}
+
+fn reply(result: Reply) -> UploadReply {
+    UploadReply {
+        result: Some(result),
+    }
+}
+
+fn refused(error: &ServiceError) -> UploadReply {
+    reply(Reply::Refusal(refusal(error)))
+}
+
+// === errors on the wire ===
+
+const UPLOAD_UNKNOWN: &str = "upload_unknown";
+const UPLOAD_INVALID: &str = "upload_invalid";
+const RANGE_INVALID: &str = "range_invalid";
+const SIZE_INVALID: &str = "size_invalid";
+const DIGEST_INVALID: &str = "digest_invalid";
+const CONFLICT: &str = "conflict";
+const UNAVAILABLE: &str = "unavailable";
+const NAME_UNKNOWN: &str = "name_unknown";
+const FULL: &str = "full";
+const INTERNAL: &str = "internal";
+
+/// What an upload's owner tells the node that speaks to the client.
+fn refusal(error: &ServiceError) -> Refusal {
+    let (code, number) = match error {
+        ServiceError::UploadUnknown => (UPLOAD_UNKNOWN, None),
+        ServiceError::UploadInvalid(_) => (UPLOAD_INVALID, None),
+        ServiceError::RangeInvalid { size } => (RANGE_INVALID, Some(*size)),
+        ServiceError::SizeInvalid { received, .. } => (SIZE_INVALID, Some(*received)),
+        ServiceError::DigestInvalid(_) => (DIGEST_INVALID, None),
+        ServiceError::Conflict(_) => (CONFLICT, None),
+        ServiceError::NameUnknown(_) => (NAME_UNKNOWN, None),
+        ServiceError::Full => (FULL, None),
+        ServiceError::Internal { .. } => (INTERNAL, None),
+        _ => (UNAVAILABLE, None),
+    };
+    let message = match error {
+        ServiceError::Internal { id } => id.clone(),
+        ServiceError::NameUnknown(name) => name.to_string(),
+        ServiceError::SizeInvalid { declared, .. } => declared.to_string(),
+        other => other.to_string(),
+    };
+    Refusal {
+        code: code.to_owned(),
+        message,
+        number,
+    }
+}
+
+/// The error that a refusal stands for.
+fn error(refusal: Refusal) -> ServiceError {
+    let message = refusal.message;
+    let number = refusal.number.unwrap_or_default();
+    match refusal.code.as_str() {
+        UPLOAD_UNKNOWN => ServiceError::UploadUnknown,
+        UPLOAD_INVALID => ServiceError::UploadInvalid(message),
+        RANGE_INVALID => ServiceError::RangeInvalid { size: number },
+        SIZE_INVALID => ServiceError::SizeInvalid {
+            declared: message.parse().unwrap_or_default(),
+            received: number,
+        },
+        DIGEST_INVALID => ServiceError::DigestInvalid(message),
+        CONFLICT => ServiceError::Conflict(message),
+        FULL => ServiceError::Full,
+        INTERNAL => ServiceError::Internal { id: message },
+        NAME_UNKNOWN => match message.parse() {
+            Ok(name) => ServiceError::NameUnknown(name),
+            Err(_) => ServiceError::NotFound(message),
+        },
+        _ => ServiceError::Unavailable { reason: message },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_survives_the_way_through_another_node() {
+        for original in [
+            ServiceError::UploadUnknown,
+            ServiceError::UploadInvalid("torn".to_owned()),
+            ServiceError::RangeInvalid { size: 7 },
+            ServiceError::SizeInvalid {
+                declared: 9,
+                received: 8,
+            },
+            ServiceError::DigestInvalid("wrong".to_owned()),
+            ServiceError::Conflict("busy".to_owned()),
+            ServiceError::NameUnknown("app".parse().unwrap()),
+            ServiceError::Full,
+            ServiceError::Internal { id: "1f".to_owned() },
+            ServiceError::Unavailable {
+                reason: "later".to_owned(),
+            },
+        ] {
+            assert_eq!(error(refusal(&original)), original);
+        }
+    }
+}

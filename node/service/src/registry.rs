@@ -1,0 +1,92 @@
+//! The parts of a node, as the use cases see them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use entrepot_access::Verifier;
+use entrepot_metadata::GroupId;
+use entrepot_metadata::seam::Metadata;
+use entrepot_oci::RegionName;
+use entrepot_proto::environment::Clock;
+use entrepot_proto::peers::Peers;
+use entrepot_replication::ClusterBlobs;
+use tokio::sync::Semaphore;
+
+use crate::cluster::ClusterView;
+use crate::session::SessionNames;
+use crate::upload::Sessions;
+
+/// Password hashes computed at the same time; each takes 19 MiB and tens of
+/// milliseconds.
+const VERIFICATIONS_MAX: usize = 2;
+
+/// A node's registry: every use case is a method of it.
+#[derive(Debug)]
+pub struct Registry {
+    /// Raft in a node, memory in tests.
+    pub(crate) metadata: Arc<dyn Metadata>,
+    /// The blobs of the region, wherever they are.
+    pub(crate) blobs: Arc<ClusterBlobs>,
+    /// The nodes of the cluster.
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// What the groups of this node are up to.
+    pub(crate) view: Arc<dyn ClusterView>,
+    /// The region's group.
+    pub(crate) group: GroupId,
+    /// The group of accounts and identities.
+    pub(crate) global: GroupId,
+    pub(crate) settings: Settings,
+    /// Checks passwords, remembers the ones that were right.
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) verifications: Semaphore,
+    pub(crate) names: SessionNames,
+    /// The uploads that this node owns.
+    pub(crate) sessions: Sessions,
+}
+
+/// What a registry is built from.
+#[derive(Debug)]
+pub struct RegistryParts {
+    pub metadata: Arc<dyn Metadata>,
+    pub blobs: Arc<ClusterBlobs>,
+    pub peers: Arc<Peers>,
+    pub clock: Arc<dyn Clock>,
+    pub view: Arc<dyn ClusterView>,
+    pub verifier: Verifier,
+    pub settings: Settings,
+}
+
+/// What an operator may set.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// An upload that gets no byte for this long is removed.
+    pub upload_expiry: Duration,
+}
+
+// === impl Registry ===
+
+impl Registry {
+    pub fn new(parts: RegistryParts) -> Arc<Self> {
+        let region = parts.peers.own().region.clone();
+        Arc::new(Self {
+            names: SessionNames::new(parts.peers.secret()),
+            metadata: parts.metadata,
+            blobs: parts.blobs,
+            peers: parts.peers,
+            clock: parts.clock,
+            view: parts.view,
+            group: GroupId::region(region),
+            global: GroupId::global(),
+            settings: parts.settings,
+            verifier: Arc::new(parts.verifier),
+            verifications: Semaphore::new(VERIFICATIONS_MAX),
+            sessions: Sessions::default(),
+        })
+    }
+
+    /// The region whose registries this node serves.
+    pub fn region(&self) -> &RegionName {
+        &self.peers.own().region
+    }
+}

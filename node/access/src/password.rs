@@ -119,9 +119,9 @@ mod tests {
             String::new(),
             "hunter2".to_owned(),
             format!("$argon2i$v=19$m=19456,t=2,p=1${tail}"),
-            format!("$argon2id$v=19$m=99999999,t=2,p=1${tail}"),
-            format!("$argon2id$v=19$m=19456,t=4000000,p=1${tail}"),
-            format!("$argon2id$v=19$m=19456,t=2,p=900${tail}"),
+            format!("$argon2id$v=19$m=155649,t=1,p=1${tail}"),
+            format!("$argon2id$v=19$m=8,t=17,p=1${tail}"),
+            format!("$argon2id$v=19$m=72,t=1,p=9${tail}"),
             format!("$argon2id$v=19$m=1,t=0,p=0${tail}"),
             "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA".to_owned(),
         ] {
@@ -130,6 +130,15 @@ mod tests {
                 matches!(error, AccessError::StoredHash { .. }),
                 "{stored}: {error:?}"
             );
+        }
+    }
+
+    #[test]
+    fn stored_hashes_may_cost_more_or_less_than_ours_up_to_the_limit() {
+        let tail = "c29tZXNhbHRzb21lc2FsdA$9sTbSlTio3Biev89thdrlKKiCaYsjjYVJxGAL3swxpQ";
+        for parameters in ["m=155648,t=1,p=1", "m=8,t=16,p=1", "m=64,t=1,p=8"] {
+            let stored = format!("$argon2id$v=19${parameters}${tail}");
+            assert_eq!(verify_password("x", &stored), Ok(false), "{parameters}");
         }
     }
 

@@ -87,6 +87,14 @@ fn a_changed_record_is_a_miss_at_once() {
 }
 
 #[test]
+fn what_moves_between_user_and_password_changes_the_key() {
+    let verifier = Verifier::new().unwrap();
+    let key = |user, password| verifier.key(&credentials(user, password), &account());
+    assert_ne!(key("AWS", "right"), key("AWSr", "ight"));
+    assert_ne!(key("AWS", ""), key("", "AWS"));
+}
+
+#[test]
 fn two_processes_share_no_cache_key() {
     let (one, other) = (Verifier::new().unwrap(), Verifier::new().unwrap());
     let right = credentials("AWS", "right");

@@ -34,6 +34,14 @@ fn constants_are_media_types() {
 }
 
 #[test]
+fn each_name_has_at_most_127_bytes() {
+    let (longest, longer) = ("a".repeat(127), "a".repeat(128));
+    assert!(format!("{longest}/{longest}").parse::<MediaType>().is_ok());
+    assert!(format!("{longer}/a").parse::<MediaType>().is_err());
+    assert!(format!("a/{longer}").parse::<MediaType>().is_err());
+}
+
+#[test]
 fn content_type_loses_parameters_blanks_and_case() {
     for (header, expected) in [
         ("application/json", Some("application/json")),

@@ -1,0 +1,258 @@
+//! Blobs as files named by their digest.
+//!
+//! Owns one directory and everything below it. Must never block an async thread:
+//! every call hops to a blocking one, once. The invariant: a file under a digest
+//! holds that digest's content, and its name is durable before anyone is told
+//! that it is there.
+
+mod durable;
+mod layout;
+mod listing;
+mod reading;
+mod staged;
+mod staging;
+
+use std::{
+    collections::HashMap,
+    fmt::Write,
+    fs::{self, File},
+    io,
+    ops::Range,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use entrepot_oci::{Algorithm, Digest};
+use tokio::task::{JoinError, spawn_blocking};
+
+use self::{
+    durable::SharedSync, layout::Layout, reading::Reader, staged::StagedFile, staging::FileStaging,
+};
+use crate::{
+    BlobError, BlobStat, BlobStore, BlobStream, Faults, Hashing, LIST_LIMIT_MAX, Operation, Staging,
+};
+
+/// Random bytes in the name of a staging file.
+const STAGING_NAME_BYTES: usize = 16;
+
+/// First bytes of a digest, each with a directory of its own.
+const SHARDS: usize = 256;
+
+/// The blobs of one node, below one directory. Clones share it.
+#[derive(Clone, Debug)]
+pub struct FileStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    layout: Layout,
+    faults: Faults,
+    /// One for each directory of blobs.
+    syncs: Vec<SharedSync>,
+    /// Blobs that have their name while it is not known to be durable, and how
+    /// many commits have yet to see to that. A commit whose directory could not
+    /// be synced stays counted, so that nobody vouches for its blob unsynced.
+    unsettled: Mutex<HashMap<Digest, u32>>,
+    /// Held to keep other processes out.
+    _lock: File,
+}
+
+// === impl FileStore ===
+
+impl FileStore {
+    /// Opens the store in `directory`, which is made if it is missing, and
+    /// deletes what unfinished uploads have left behind.
+    ///
+    /// # Errors
+    /// [`BlobError::Locked`] while another process, or another store of this
+    /// one, has it open; [`BlobError::Format`] when it was written by a later
+    /// release or is no blob store.
+    pub async fn open(directory: &Path) -> Result<Self, BlobError> {
+        Self::open_with(directory, Faults::default()).await
+    }
+
+    /// Like [`FileStore::open`], with a hook for injected faults.
+    pub async fn open_with(directory: &Path, faults: Faults) -> Result<Self, BlobError> {
+        let directory = directory.to_owned();
+        run(move || {
+            let (layout, lock) = Layout::open(&directory)?;
+            let syncs = layout::ALGORITHMS.len() * SHARDS;
+            Ok(Self {
+                shared: Arc::new(Shared {
+                    layout,
+                    faults,
+                    syncs: (0..syncs).map(|_| SharedSync::default()).collect(),
+                    unsettled: Mutex::default(),
+                    _lock: lock,
+                }),
+            })
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl BlobStore for FileStore {
+    async fn stage(&self, hashing: Hashing) -> Result<Box<dyn Staging>, BlobError> {
+        let path = self.shared.layout.staging();
+        let name = random_name().map_err(BlobError::io("name a staging file in", &path))?;
+        let file = StagedFile::new(path.join(name), self.shared.faults.clone());
+        Ok(Box::new(FileStaging::new(
+            Arc::clone(&self.shared),
+            file,
+            hashing,
+        )))
+    }
+
+    async fn stat(&self, digest: &Digest) -> Result<Option<BlobStat>, BlobError> {
+        let (shared, digest) = (Arc::clone(&self.shared), *digest);
+        run(move || shared.stat(&digest)).await
+    }
+
+    async fn open(
+        &self,
+        digest: &Digest,
+        range: Option<Range<u64>>,
+    ) -> Result<(BlobStat, BlobStream), BlobError> {
+        let (shared, digest) = (Arc::clone(&self.shared), *digest);
+        let (stat, reader) =
+            run(move || Reader::open(&shared.layout, &digest, range, &shared.faults)).await?;
+        Ok((stat, reader.into_stream()))
+    }
+
+    async fn delete(&self, digest: &Digest) -> Result<bool, BlobError> {
+        let path = self.shared.layout.blob(digest);
+        run(move || match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(BlobError::io("delete blob", path)(error)),
+        })
+        .await
+    }
+
+    async fn list(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<BlobStat>, BlobError> {
+        let (shared, after) = (Arc::clone(&self.shared), after.copied());
+        let limit = limit.min(LIST_LIMIT_MAX);
+        run(move || {
+            let mut after = after;
+            loop {
+                let digests = listing::following(&shared.layout, after.as_ref(), limit)?;
+                let mut page = Vec::with_capacity(digests.len());
+                for digest in &digests {
+                    // None: deleted since its name was read.
+                    page.extend(shared.stat(digest)?);
+                }
+                if !page.is_empty() || digests.is_empty() {
+                    return Ok(page);
+                }
+                after = digests.last().copied();
+            }
+        })
+        .await
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn stat(&self, digest: &Digest) -> Result<Option<BlobStat>, BlobError> {
+        let path = self.layout.blob(digest);
+        let size = match fs::metadata(&path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(BlobError::io("stat blob", path)(error)),
+        };
+        // After the look at the file: whoever gave it its name before that either
+        // is still counted, or has synced the directory.
+        if self.lock_unsettled().contains_key(digest) {
+            self.sync_name(digest)?;
+        }
+        Ok(Some(BlobStat {
+            digest: *digest,
+            size,
+        }))
+    }
+
+    /// Whether the blob is here, so that another copy would be wasted.
+    fn keeps(&self, digest: &Digest, size: u64) -> Result<bool, BlobError> {
+        match self.stat(digest)? {
+            None => Ok(false),
+            Some(stat) if stat.size == size => Ok(true),
+            // Proven content is at hand, and this is not it: replace it.
+            Some(stat) => {
+                tracing::error!(%digest, size, found = stat.size, "replaced a damaged blob");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Syncs verified content and gives it its name, durably.
+    fn publish(&self, mut file: StagedFile, digest: &Digest) -> Result<(), BlobError> {
+        file.sync()?;
+        *self.lock_unsettled().entry(*digest).or_default() += 1;
+        let published = file.publish(&self.layout.blob(digest));
+        if published.is_ok() {
+            self.sync_name(digest)?;
+        }
+        let mut unsettled = self.lock_unsettled();
+        if let Some(commits) = unsettled.get_mut(digest) {
+            *commits -= 1;
+            if *commits == 0 {
+                unsettled.remove(digest);
+            }
+        }
+        published
+    }
+
+    /// Makes the names in the blob's directory durable, together with all others
+    /// who want that now.
+    fn sync_name(&self, digest: &Digest) -> Result<(), BlobError> {
+        let (algorithm, first_byte) = (digest.algorithm(), digest.bytes()[0]);
+        let offset = match algorithm {
+            Algorithm::Sha256 => 0,
+            Algorithm::Sha512 => SHARDS,
+        };
+        let path = self.layout.shard(algorithm, first_byte);
+        self.syncs[offset + usize::from(first_byte)]
+            .run(|| {
+                self.faults.check(Operation::SyncDirectory)?;
+                durable::sync_directory(&path)
+            })
+            .map_err(BlobError::io("sync directory", &path))
+    }
+
+    fn lock_unsettled(&self) -> MutexGuard<'_, HashMap<Digest, u32>> {
+        self.unsettled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One hop to a thread that may block.
+async fn run<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
+) -> Result<T, BlobError> {
+    joined(spawn_blocking(work).await)
+}
+
+/// The work's own result; an error when the runtime stops, or the work panicked.
+fn joined<T>(outcome: Result<Result<T, BlobError>, JoinError>) -> Result<T, BlobError> {
+    outcome.unwrap_or_else(|error| {
+        Err(BlobError::io("finish work on", "a blocking thread")(
+            io::Error::other(error),
+        ))
+    })
+}
+
+fn random_name() -> io::Result<String> {
+    let mut random = [0; STAGING_NAME_BYTES];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    let mut name = String::with_capacity(2 * random.len());
+    for byte in random {
+        // Writing to a string cannot fail.
+        let _ = write!(name, "{byte:02x}");
+    }
+    Ok(name)
+}

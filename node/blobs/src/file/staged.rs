@@ -1,0 +1,157 @@
+//! A file on its way in.
+//!
+//! Owns the file until it is published. Must never be seen under a digest before
+//! that. The invariant: dropping it removes it, whichever thread drops it last.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, IoSlice, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use entrepot_oci::{Algorithm, Digest, Hasher};
+
+use super::{durable, reading};
+use crate::{BlobError, Faults, Operation, READ_BYTES};
+
+/// Made on the disk by its first write: most blobs are written once, and a wrong
+/// one should not be written at all.
+#[derive(Debug)]
+pub(super) struct StagedFile {
+    path: PathBuf,
+    file: Option<Arc<File>>,
+    /// Written since the last sync was begun.
+    unsynced_bytes: u64,
+    faults: Faults,
+}
+
+impl StagedFile {
+    /// Nothing else may have the name `path`.
+    pub(super) fn new(path: PathBuf, faults: Faults) -> Self {
+        Self {
+            path,
+            file: None,
+            unsynced_bytes: 0,
+            faults,
+        }
+    }
+
+    pub(super) fn is_on_disk(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Appends. Not synced.
+    pub(super) fn write(&mut self, pieces: &[Bytes]) -> Result<(), BlobError> {
+        let failure = self.faults.check(Operation::Write);
+        let file = open_file(&mut self.file, &self.path)
+            .map_err(BlobError::io("make staging file", &self.path))?;
+        let torn = &pieces[..pieces.len() / 2];
+        self.unsynced_bytes += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        let written = match failure {
+            Ok(()) => write_all(file, pieces),
+            Err(error) => write_all(file, torn).and(Err(error)),
+        };
+        written.map_err(BlobError::io("write staging file", &self.path))
+    }
+
+    /// Reads back what was written.
+    pub(super) fn digest(&self, algorithm: Algorithm) -> Result<Digest, BlobError> {
+        let mut hasher = Hasher::new(algorithm);
+        let mut offset = 0;
+        while let Some(file) = &self.file {
+            let piece = reading::read_at(file, offset, READ_BYTES)
+                .map_err(BlobError::io("read back staging file", &self.path))?;
+            if piece.is_empty() {
+                break;
+            }
+            hasher.update(&piece);
+            offset += piece.len() as u64;
+        }
+        Ok(hasher.finish())
+    }
+
+    /// Makes the content durable.
+    pub(super) fn sync(&mut self) -> Result<(), BlobError> {
+        open_file(&mut self.file, &self.path)
+            .map_err(BlobError::io("make staging file", &self.path))?;
+        match self.begin_sync() {
+            Some(sync) => sync(),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn unsynced_bytes(&self) -> u64 {
+        self.unsynced_bytes
+    }
+
+    /// The work of making what is written so far durable, while more is written;
+    /// none when nothing is. The content is lost if it fails, whatever a later
+    /// sync says.
+    pub(super) fn begin_sync(
+        &mut self,
+    ) -> Option<impl FnOnce() -> Result<(), BlobError> + Send + 'static> {
+        let file = Arc::clone(self.file.as_ref()?);
+        let (path, faults) = (self.path.clone(), self.faults.clone());
+        self.unsynced_bytes = 0;
+        Some(move || {
+            faults
+                .check(Operation::Sync)
+                .and_then(|()| durable::sync_content(&file))
+                .map_err(BlobError::io("sync staging file", path))
+        })
+    }
+
+    /// Gives the synced file its name, which is not durable yet.
+    pub(super) fn publish(mut self, named: &Path) -> Result<(), BlobError> {
+        self.faults
+            .check(Operation::Publish)
+            .and_then(|()| durable::publish(&self.path, named))
+            .map_err(BlobError::io("rename staging file to", named))?;
+        self.file = None;
+        Ok(())
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        if self.file.take().is_none() {
+            return;
+        }
+        // A file that another process has taken away is as gone as it should be;
+        // any other one is deleted when the store is opened next.
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %self.path.display(), %error, "could not delete staging file");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn open_file<'a>(slot: &'a mut Option<Arc<File>>, path: &Path) -> io::Result<&'a File> {
+    if let Some(file) = slot {
+        return Ok(file);
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(path)?;
+    Ok(slot.insert(Arc::new(file)))
+}
+
+fn write_all(mut file: &File, pieces: &[Bytes]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut left = slices.as_mut_slice();
+    while !left.is_empty() {
+        match file.write_vectored(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut left, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

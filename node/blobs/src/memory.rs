@@ -1,0 +1,259 @@
+//! Blobs in memory, for tests and deterministic simulations.
+//!
+//! Owns a map behind a lock. Must never start a thread, read a clock or draw a
+//! random number, so that a simulation repeats itself bit by bit. The invariant:
+//! it answers as the file store does, faults included, except that a step that
+//! failed never left anything behind.
+
+use std::{
+    collections::BTreeMap,
+    mem,
+    ops::{Bound, Range},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use entrepot_oci::{Digest, Hasher};
+use futures::{StreamExt, stream};
+
+use crate::{
+    BlobError, BlobStat, BlobStore, BlobStream, Committed, Expected, Faults, Hashing,
+    LIST_LIMIT_MAX, Operation, READ_BYTES, Staging,
+    hash::{ContentHash, Verdict, check_digest},
+    store::check_range,
+};
+
+/// The store in memory. Clones share the blobs, as a restarted node shares its
+/// disk with the one before.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    shared: Arc<Mutex<Memory>>,
+    faults: Faults,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    blobs: BTreeMap<Digest, Bytes>,
+    /// Of blobs and stagings together.
+    used_bytes: u64,
+    capacity_bytes: Option<u64>,
+    staged: usize,
+}
+
+#[derive(Debug)]
+struct MemoryStaging {
+    store: MemoryStore,
+    content: BytesMut,
+    hash: ContentHash,
+    poisoned: bool,
+}
+
+// === impl MemoryStore ===
+
+impl MemoryStore {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The hook for injected faults.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Makes the disk this small: what exceeds it fails with [`BlobError::Full`].
+    pub fn set_capacity_bytes(&self, bytes: u64) {
+        self.lock().capacity_bytes = Some(bytes);
+    }
+
+    /// Stagings that are neither committed nor dropped.
+    pub fn staged(&self) -> usize {
+        self.lock().staged
+    }
+
+    /// Flips one bit of a stored blob, as a failing disk does; false when the
+    /// blob has no such byte.
+    pub fn damage(&self, digest: &Digest, offset: usize) -> bool {
+        let mut memory = self.lock();
+        let Some(content) = memory.blobs.get_mut(digest) else {
+            return false;
+        };
+        let mut damaged = content.to_vec();
+        let Some(byte) = damaged.get_mut(offset) else {
+            return false;
+        };
+        *byte ^= 1;
+        *content = Bytes::from(damaged);
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check(&self, operation: Operation, action: &'static str) -> Result<(), BlobError> {
+        self.faults
+            .check(operation)
+            .map_err(BlobError::io(action, "memory"))
+    }
+}
+
+#[async_trait]
+impl BlobStore for MemoryStore {
+    async fn stage(&self, hashing: Hashing) -> Result<Box<dyn Staging>, BlobError> {
+        self.lock().staged += 1;
+        Ok(Box::new(MemoryStaging {
+            store: self.clone(),
+            content: BytesMut::new(),
+            hash: ContentHash::new(hashing),
+            poisoned: false,
+        }))
+    }
+
+    async fn stat(&self, digest: &Digest) -> Result<Option<BlobStat>, BlobError> {
+        let memory = self.lock();
+        Ok(memory.blobs.get(digest).map(|content| BlobStat {
+            digest: *digest,
+            size: content.len() as u64,
+        }))
+    }
+
+    async fn open(
+        &self,
+        digest: &Digest,
+        range: Option<Range<u64>>,
+    ) -> Result<(BlobStat, BlobStream), BlobError> {
+        let found = self.lock().blobs.get(digest).cloned();
+        let content = found.ok_or(BlobError::NotFound(*digest))?;
+        let stat = BlobStat {
+            digest: *digest,
+            size: content.len() as u64,
+        };
+        let range = check_range(&stat, range)?;
+        let content = content.slice(in_memory(range.start)..in_memory(range.end));
+        self.check(Operation::Read, "read blob in")?;
+        let faults = self.faults.clone();
+        let pieces = content.len().div_ceil(READ_BYTES);
+        let stream = stream::iter(0..pieces).scan(false, move |failed, piece| {
+            if *failed {
+                return std::future::ready(None);
+            }
+            // The first piece is read by `open`.
+            let outcome = if piece == 0 {
+                Ok(())
+            } else {
+                faults.check(Operation::Read)
+            };
+            *failed = outcome.is_err();
+            let offset = piece * READ_BYTES;
+            let end = content.len().min(offset + READ_BYTES);
+            std::future::ready(Some(outcome.map(|()| content.slice(offset..end))))
+        });
+        Ok((stat, stream.boxed()))
+    }
+
+    async fn delete(&self, digest: &Digest) -> Result<bool, BlobError> {
+        let mut memory = self.lock();
+        let Some(content) = memory.blobs.remove(digest) else {
+            return Ok(false);
+        };
+        memory.used_bytes -= content.len() as u64;
+        Ok(true)
+    }
+
+    async fn list(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<BlobStat>, BlobError> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let memory = self.lock();
+        let following = memory.blobs.range::<Digest, _>((start, Bound::Unbounded));
+        Ok(following
+            .take(limit.min(LIST_LIMIT_MAX))
+            .map(|(digest, content)| BlobStat {
+                digest: *digest,
+                size: content.len() as u64,
+            })
+            .collect())
+    }
+}
+
+// === impl MemoryStaging ===
+
+impl MemoryStaging {
+    fn write(&mut self, chunk: &[u8]) -> Result<(), BlobError> {
+        self.store.check(Operation::Write, "write to")?;
+        let mut memory = self.store.lock();
+        let used_bytes = memory.used_bytes + chunk.len() as u64;
+        if memory.capacity_bytes.is_some_and(|most| used_bytes > most) {
+            return Err(BlobError::Full);
+        }
+        memory.used_bytes = used_bytes;
+        drop(memory);
+        self.content.extend_from_slice(chunk);
+        self.hash.update(chunk);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Staging for MemoryStaging {
+    fn size(&self) -> u64 {
+        self.content.len() as u64
+    }
+
+    async fn append(&mut self, chunks: Vec<Bytes>) -> Result<(), BlobError> {
+        if self.poisoned {
+            return Err(BlobError::Poisoned);
+        }
+        for chunk in chunks {
+            self.write(&chunk).inspect_err(|_| self.poisoned = true)?;
+        }
+        Ok(())
+    }
+
+    fn root(&self) -> [u8; 32] {
+        self.hash.root()
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        self.hash.digest()
+    }
+
+    async fn commit(mut self: Box<Self>, expected: Expected) -> Result<Committed, BlobError> {
+        if self.poisoned {
+            return Err(BlobError::Poisoned);
+        }
+        if let Verdict::Rehash(algorithm) = self.hash.check(&expected)? {
+            let mut hasher = Hasher::new(algorithm);
+            hasher.update(&self.content);
+            check_digest(expected.digest(), &hasher.finish())?;
+        }
+        let committed = Committed {
+            digest: *expected.digest(),
+            size: self.size(),
+            root: self.root(),
+        };
+        if self.store.lock().blobs.contains_key(&committed.digest) {
+            return Ok(committed);
+        }
+        self.store.check(Operation::Sync, "sync")?;
+        self.store.check(Operation::Publish, "name a blob in")?;
+        self.store.check(Operation::SyncDirectory, "sync")?;
+        let content = mem::take(&mut self.content).freeze();
+        self.store.lock().blobs.insert(committed.digest, content);
+        Ok(committed)
+    }
+
+    async fn discard(self: Box<Self>) {}
+}
+
+impl Drop for MemoryStaging {
+    fn drop(&mut self) {
+        let mut memory = self.store.lock();
+        memory.staged -= 1;
+        memory.used_bytes -= self.content.len() as u64;
+    }
+}
+
+/// An offset into bytes that are in memory, and so fits.
+fn in_memory(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
+}

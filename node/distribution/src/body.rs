@@ -1,0 +1,313 @@
+//! Request bodies on their way in.
+//!
+//! A [`RequestBody`] is a stream that never holds more than the frame it is
+//! passing on. It gives up on a client that has gone silent. Dropped before its
+//! end, because the request was refused, it lets a bounded rest run into the
+//! void: a connection that is closed on unread bytes is reset, and a client that
+//! is still sending then sees a broken pipe in place of the refusal.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::http::header::{CONTENT_LENGTH, EXPECT};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Version};
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use crate::error::RequestError;
+
+/// A client that sends nothing for this long, while it is being waited for, is
+/// gone.
+const SILENCE_MAX: Duration = Duration::from_mins(2);
+/// What is read of a refused body: a manifest that is somewhat too large, a few
+/// chunks that were on their way.
+const DRAIN_BYTES_MAX: u64 = 8 * 1024 * 1024;
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The body of a request; a stream of its bytes.
+#[derive(Debug)]
+pub(crate) struct RequestBody {
+    /// None once it has ended, in whatever way.
+    inner: Option<Body>,
+    /// What `Content-Length` says, or the absence of any body.
+    length: Option<u64>,
+    silence: Pin<Box<Sleep>>,
+    /// Whether `silence` is running.
+    waiting: bool,
+    /// Whether a rest is worth reading for the sake of the answer.
+    drains: bool,
+}
+
+// === impl RequestBody ===
+
+impl RequestBody {
+    pub(crate) fn new(parts: &Parts, body: Body) -> Self {
+        let declared = parts
+            .headers
+            .get(CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.parse().ok());
+        Self {
+            length: declared.or_else(|| body.size_hint().exact()),
+            inner: Some(body),
+            silence: Box::pin(sleep(SILENCE_MAX)),
+            waiting: false,
+            // Who asked for leave to send has not got it yet. HTTP/2 can end one
+            // direction of a stream by itself.
+            drains: parts.version < Version::HTTP_2 && !awaits_leave(parts),
+        }
+    }
+
+    /// The length in bytes, where the client told it.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// The whole body, which may have at most `max` bytes.
+    ///
+    /// # Errors
+    /// [`RequestError::ManifestTooLarge`] as soon as that is known, and
+    /// [`RequestError::ManifestTorn`] for a body without its end.
+    pub(crate) async fn manifest(mut self, max: usize) -> Result<Bytes, RequestError> {
+        let too_large = RequestError::ManifestTooLarge { max };
+        let Ok(length) = usize::try_from(self.length.unwrap_or(0)) else {
+            return Err(too_large);
+        };
+        if length > max {
+            return Err(too_large);
+        }
+        let mut content = BytesMut::with_capacity(length);
+        while let Some(chunk) = self.next().await {
+            let chunk = chunk.map_err(RequestError::ManifestTorn)?;
+            if content.len() + chunk.len() > max {
+                return Err(too_large);
+            }
+            content.extend_from_slice(&chunk);
+        }
+        Ok(content.freeze())
+    }
+
+    /// The next bytes, trailers left out.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let Some(body) = &mut self.inner else {
+            return Poll::Ready(None);
+        };
+        loop {
+            match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => {
+                    let error = io::Error::new(io::ErrorKind::ConnectionAborted, error);
+                    return Poll::Ready(Some(Err(error)));
+                }
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the client has been silent for too long. The time counts from
+    /// when it is first waited for: the disks may have been the slow ones.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.waiting {
+            self.waiting = true;
+            self.silence.as_mut().reset(Instant::now() + SILENCE_MAX);
+        }
+        self.silence.as_mut().poll(cx)
+    }
+}
+
+impl Stream for RequestBody {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.poll_data(cx) {
+            Poll::Ready(Some(Ok(data))) => {
+                self.waiting = false;
+                self.drains = true;
+                Poll::Ready(Some(Ok(data)))
+            }
+            Poll::Ready(ended) => {
+                self.inner = None;
+                Poll::Ready(ended)
+            }
+            Poll::Pending => {
+                ready!(self.poll_silence(cx));
+                self.inner = None;
+                Poll::Ready(Some(Err(io::ErrorKind::TimedOut.into())))
+            }
+        }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let Some(body) = self.inner.take() else {
+            return;
+        };
+        let pointless = body.is_end_stream() || body.size_hint().lower() > DRAIN_BYTES_MAX;
+        if pointless || !self.drains {
+            return;
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(timeout(DRAIN_TIME_MAX, drain(body)));
+        }
+    }
+}
+
+fn awaits_leave(parts: &Parts) -> bool {
+    let leave = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    parts.headers.get(EXPECT).is_some_and(leave)
+}
+
+async fn drain(body: Body) {
+    let mut frames = body.into_data_stream();
+    let mut left = DRAIN_BYTES_MAX;
+    while let Some(Ok(data)) = frames.next().await {
+        match left.checked_sub(data.len() as u64) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use axum::body::Body;
+    use axum::http::Request;
+    use bytes::Bytes;
+    use futures::{StreamExt, stream};
+
+    use super::{RequestBody, SILENCE_MAX};
+    use crate::error::RequestError;
+
+    const CHUNK: &[u8] = &[7; 1000];
+
+    fn request_body(header: Option<(&str, &str)>, body: Body) -> RequestBody {
+        let mut request = Request::builder();
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        RequestBody::new(&parts, body)
+    }
+
+    fn endless(sent: &Arc<AtomicU64>) -> Body {
+        let sent = Arc::clone(sent);
+        Body::from_stream(stream::repeat_with(move || {
+            sent.fetch_add(CHUNK.len() as u64, Ordering::Relaxed);
+            Ok::<_, io::Error>(Bytes::from_static(CHUNK))
+        }))
+    }
+
+    #[tokio::test]
+    async fn length_is_what_the_client_says() {
+        let unknown = || Body::from_stream(stream::empty::<io::Result<Bytes>>());
+        let cases = [
+            (request_body(None, Body::empty()), Some(0)),
+            (request_body(None, Body::from("abc")), Some(3)),
+            (
+                request_body(Some(("content-length", "5")), unknown()),
+                Some(5),
+            ),
+            (request_body(None, unknown()), None),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(body.length(), expected, "{body:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_manifest_is_read_up_to_its_limit() {
+        let body = request_body(None, Body::from(CHUNK));
+        assert_eq!(body.manifest(CHUNK.len()).await.unwrap(), CHUNK);
+    }
+
+    #[tokio::test]
+    async fn a_manifest_declared_too_large_is_not_read() {
+        let sent = Arc::new(AtomicU64::new(0));
+        let body = request_body(Some(("content-length", "10000000000")), endless(&sent));
+        let error = body.manifest(2500).await.unwrap_err();
+        assert!(
+            matches!(error, RequestError::ManifestTooLarge { max: 2500 }),
+            "{error}"
+        );
+        assert_eq!(sent.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_manifest_that_grows_too_large_is_given_up() {
+        let sent = Arc::new(AtomicU64::new(0));
+        let error = request_body(None, endless(&sent))
+            .manifest(2500)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, RequestError::ManifestTooLarge { max: 2500 }),
+            "{error}"
+        );
+        assert_eq!(sent.load(Ordering::Relaxed), 3000);
+    }
+
+    #[tokio::test]
+    async fn a_torn_manifest_is_an_error() {
+        let torn = stream::iter([
+            Ok(Bytes::from_static(CHUNK)),
+            Err(io::ErrorKind::BrokenPipe),
+        ])
+        .map(|item| item.map_err(io::Error::from));
+        let error = request_body(None, Body::from_stream(torn))
+            .manifest(2500)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, RequestError::ManifestTorn(_)), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_client_is_given_up() {
+        let silent = stream::iter([Ok(Bytes::from_static(CHUNK))])
+            .chain(stream::pending::<io::Result<Bytes>>());
+        let mut body = request_body(None, Body::from_stream(silent));
+        let start = tokio::time::Instant::now();
+        assert_eq!(body.next().await.unwrap().unwrap(), CHUNK);
+        let error = body.next().await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(start.elapsed() >= SILENCE_MAX);
+        assert!(body.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_refused_body_is_drained_to_its_limit() {
+        let sent = Arc::new(AtomicU64::new(0));
+        drop(request_body(None, endless(&sent)));
+        while sent.load(Ordering::Relaxed) <= super::DRAIN_BYTES_MAX {
+            tokio::task::yield_now().await;
+        }
+        let at_limit = sent.load(Ordering::Relaxed);
+        tokio::task::yield_now().await;
+        assert_eq!(sent.load(Ordering::Relaxed), at_limit);
+    }
+
+    #[tokio::test]
+    async fn who_awaits_leave_to_send_is_not_read() {
+        let sent = Arc::new(AtomicU64::new(0));
+        drop(request_body(
+            Some(("expect", "100-continue")),
+            endless(&sent),
+        ));
+        tokio::task::yield_now().await;
+        assert_eq!(sent.load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,120 @@
+//! Percent-decoding of paths and queries (RFC 3986, 2.1).
+//!
+//! Decoding never fails: what is no valid escape stays as it was sent, and the
+//! grammar of the name or digest it was meant for refuses it with a better
+//! message than "bad escape".
+
+use std::borrow::Cow;
+
+/// The decoded parameters of a query, in the order they were sent.
+#[derive(Debug, Default)]
+pub(crate) struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+// === impl Query ===
+
+impl<'a> Query<'a> {
+    pub(crate) fn parse(query: Option<&'a str>) -> Self {
+        let parameters = query.unwrap_or_default().split('&');
+        Self(
+            parameters
+                .filter(|parameter| !parameter.is_empty())
+                .map(|parameter| {
+                    let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+                    (form_decoded(name), form_decoded(value))
+                })
+                .collect(),
+        )
+    }
+
+    /// The first value of `name`; an empty one counts as absent.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_ref())
+            .filter(|value| !value.is_empty())
+    }
+}
+
+/// `text` with its `%XX` decoded. Bytes that are not UTF-8 become U+FFFD, which
+/// no grammar allows.
+pub(crate) fn decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escaped = match (first, tail) {
+            (b'%', [high, low, ..]) => hex_digit(*high).zip(hex_digit(*low)),
+            _ => None,
+        };
+        if let Some((high, low)) = escaped {
+            bytes.push(high << 4 | low);
+            rest = &tail[2..];
+        } else {
+            bytes.push(first);
+            rest = tail;
+        }
+    }
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// As [`decoded`], with `+` for a blank as HTML forms send it.
+fn form_decoded(text: &str) -> Cow<'_, str> {
+    if text.contains('+') {
+        Cow::Owned(decoded(&text.replace('+', " ")).into_owned())
+    } else {
+        decoded(text)
+    }
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, prop_assert_eq, proptest};
+
+    use super::{Query, decoded};
+
+    #[test]
+    fn escapes_are_decoded_and_others_kept() {
+        let cases = [
+            ("plain", "plain"),
+            ("sha256%3Aab", "sha256:ab"),
+            ("%2f%2F", "//"),
+            ("100%", "100%"),
+            ("%zz%4", "%zz%4"),
+            ("%ff", "\u{fffd}"),
+            ("%E2%82%AC", "€"),
+            ("a+b", "a+b"),
+        ];
+        for (sent, meant) in cases {
+            assert_eq!(decoded(sent), meant, "{sent}");
+        }
+    }
+
+    #[test]
+    fn query_gives_the_first_value_of_a_name() {
+        let query = Query::parse(Some(
+            "digest=sha256%3Aab&from=a%2Fb&digest=other&empty=&x+y=a+b",
+        ));
+        let got = ["digest", "from", "empty", "absent", "x y"].map(|name| query.get(name));
+        assert_eq!(
+            got,
+            [Some("sha256:ab"), Some("a/b"), None, None, Some("a b")]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_escaped_text_comes_back(text in any::<String>()) {
+            let escaped = text.bytes().fold(String::new(), |all, b| format!("{all}%{b:02X}"));
+            prop_assert_eq!(decoded(&escaped), text);
+        }
+    }
+}

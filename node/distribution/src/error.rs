@@ -1,0 +1,332 @@
+//! From errors to answers: the one place where a failed request gets its status
+//! and its code (OCI distribution, "Error Codes").
+//!
+//! The match over the service's errors is exhaustive, so a new one does not
+//! compile until its answer is decided here. A 5xx never says what went wrong
+//! inside, only an id that the log knows. Where OCI has no code, Docker's
+//! (`RANGE_INVALID`, `PAGINATION_NUMBER_INVALID`, `UNAVAILABLE`, `UNKNOWN`) is
+//! used, which clients know as well.
+
+use axum::http::StatusCode;
+use axum::http::header::{self, HeaderName};
+use entrepot_oci::{Digest, DigestError, NameError, RangeError};
+use entrepot_service::ServiceError;
+use serde_json::{Value, json};
+
+use crate::render::received;
+
+/// Why a request was refused before the service saw it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    #[error("this path names nothing that this registry has")]
+    PathUnknown,
+    #[error("this path takes {allow} only")]
+    MethodNotAllowed { allow: &'static str },
+    #[error(transparent)]
+    NameInvalid(#[from] NameError),
+    #[error(transparent)]
+    DigestInvalid(#[from] DigestError),
+    #[error("the query parameter digest is missing")]
+    DigestMissing,
+    #[error(transparent)]
+    AlgorithmUnknown(DigestError),
+    #[error(transparent)]
+    TagInvalid(NameError),
+    /// A tag that no manifest can have was asked for.
+    #[error(transparent)]
+    TagUnknown(NameError),
+    #[error("there is no such upload")]
+    SessionUnknown,
+    #[error(transparent)]
+    ContentRangeInvalid(RangeError),
+    #[error("Content-Range says {range} bytes, Content-Length {length}")]
+    LengthMismatch { range: u64, length: u64 },
+    #[error(transparent)]
+    ContentTypeInvalid(NameError),
+    #[error("the query parameter n must be a number, not negative")]
+    PageSizeInvalid,
+    #[error("no byte of the range lies within the {size} bytes of the blob")]
+    RangeNotSatisfiable { size: u64 },
+    #[error("the manifest ended before its end")]
+    ManifestTorn(#[source] std::io::Error),
+    #[error("a manifest has at most {max} bytes")]
+    ManifestTooLarge { max: usize },
+}
+
+/// Why a request failed, in this front end or behind it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+}
+
+/// What a failed request is answered with.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    /// One entry in the body for each; an entry without detail if there is none.
+    pub(crate) details: Vec<Value>,
+    pub(crate) header: Option<(HeaderName, String)>,
+}
+
+// === impl Failure ===
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Request(error) => error.into(),
+            Failure::Service(error) => error.into(),
+        }
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    fn new(status: StatusCode, code: &'static str, message: String) -> Self {
+        Self {
+            status,
+            code,
+            message,
+            details: Vec::new(),
+            header: None,
+        }
+    }
+
+    fn with_detail(mut self, detail: Value) -> Self {
+        self.details.push(detail);
+        self
+    }
+
+    fn with_header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.header = Some((name, value.into()));
+        self
+    }
+}
+
+impl From<RequestError> for Refusal {
+    fn from(error: RequestError) -> Self {
+        use RequestError as E;
+        use StatusCode as S;
+        let message = error.to_string();
+        match error {
+            E::PathUnknown => Self::new(S::NOT_FOUND, "UNSUPPORTED", message),
+            E::MethodNotAllowed { allow } => {
+                Self::new(S::METHOD_NOT_ALLOWED, "UNSUPPORTED", message)
+                    .with_header(header::ALLOW, allow)
+            }
+            E::NameInvalid(_) => Self::new(S::BAD_REQUEST, "NAME_INVALID", message),
+            E::DigestInvalid(_) | E::DigestMissing => {
+                Self::new(S::BAD_REQUEST, "DIGEST_INVALID", message)
+            }
+            E::AlgorithmUnknown(_) => Self::new(S::BAD_REQUEST, "UNSUPPORTED", message),
+            E::TagInvalid(_) | E::ContentTypeInvalid(_) | E::ManifestTorn(_) => {
+                Self::new(S::BAD_REQUEST, "MANIFEST_INVALID", message)
+            }
+            E::TagUnknown(_) => Self::new(S::NOT_FOUND, "MANIFEST_UNKNOWN", message),
+            E::SessionUnknown => Self::new(S::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", message),
+            E::ContentRangeInvalid(_) => Self::new(S::BAD_REQUEST, "BLOB_UPLOAD_INVALID", message),
+            E::LengthMismatch { range, length } => {
+                Self::new(S::BAD_REQUEST, "SIZE_INVALID", message)
+                    .with_detail(json!({"contentRange": range, "contentLength": length}))
+            }
+            E::PageSizeInvalid => Self::new(S::BAD_REQUEST, "PAGINATION_NUMBER_INVALID", message),
+            E::RangeNotSatisfiable { size } => {
+                Self::new(S::RANGE_NOT_SATISFIABLE, "RANGE_INVALID", message)
+                    .with_header(header::CONTENT_RANGE, format!("bytes */{size}"))
+            }
+            E::ManifestTooLarge { max } => too_large(message, max),
+        }
+    }
+}
+
+impl From<ServiceError> for Refusal {
+    fn from(error: ServiceError) -> Self {
+        use ServiceError as E;
+        use StatusCode as S;
+        let message = error.to_string();
+        match error {
+            E::Unauthorized => Self::new(S::UNAUTHORIZED, "UNAUTHORIZED", message)
+                .with_header(header::WWW_AUTHENTICATE, "Basic realm=\"entrepot\""),
+            E::Denied(_) => Self::new(S::FORBIDDEN, "DENIED", message),
+            E::NameUnknown(name) => Self::new(S::NOT_FOUND, "NAME_UNKNOWN", message)
+                .with_detail(json!({"name": name.as_str()})),
+            E::BlobUnknown(digest) => {
+                Self::new(S::NOT_FOUND, "BLOB_UNKNOWN", message).with_detail(named(&digest))
+            }
+            E::UploadUnknown => Self::new(S::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", message),
+            E::UploadInvalid(_) => Self::new(S::BAD_REQUEST, "BLOB_UPLOAD_INVALID", message),
+            E::RangeInvalid { size } => {
+                Self::new(S::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", message)
+                    .with_detail(json!({"received": size}))
+                    .with_header(header::RANGE, received(size))
+            }
+            E::SizeInvalid { declared, received } => {
+                Self::new(S::BAD_REQUEST, "SIZE_INVALID", message)
+                    .with_detail(json!({"declared": declared, "received": received}))
+            }
+            E::DigestInvalid(_) => Self::new(S::BAD_REQUEST, "DIGEST_INVALID", message),
+            E::ManifestInvalid(_) => Self::new(S::BAD_REQUEST, "MANIFEST_INVALID", message),
+            E::ManifestTooLarge { max } => too_large(message, max),
+            E::ManifestUnknown(reference) => Self::new(S::NOT_FOUND, "MANIFEST_UNKNOWN", message)
+                .with_detail(json!({"reference": reference})),
+            E::ManifestBlobsUnknown(digests) => Self {
+                details: digests.iter().map(named).collect(),
+                ..Self::new(S::NOT_FOUND, "MANIFEST_BLOB_UNKNOWN", message)
+            },
+            E::Referenced(_) | E::Conflict(_) => Self::new(S::CONFLICT, "DENIED", message),
+            E::Invalid(_) => Self::new(S::BAD_REQUEST, "UNSUPPORTED", message),
+            E::NotFound(_) => Self::new(S::NOT_FOUND, "UNSUPPORTED", message),
+            // The reason is written for clients; the service logged the cause.
+            E::Unavailable { reason } => Self::new(S::SERVICE_UNAVAILABLE, "UNAVAILABLE", reason)
+                .with_header(header::RETRY_AFTER, "1"),
+            E::Full => Self::new(S::INSUFFICIENT_STORAGE, "DENIED", message),
+            E::Internal { id } => Self::new(
+                S::INTERNAL_SERVER_ERROR,
+                "UNKNOWN",
+                "internal error; the node's log has it under this id".to_owned(),
+            )
+            .with_detail(json!({"id": id})),
+        }
+    }
+}
+
+fn too_large(message: String, max: usize) -> Refusal {
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "MANIFEST_INVALID", message)
+        .with_detail(json!({"max": max}))
+}
+
+fn named(digest: &Digest) -> Value {
+    json!({"digest": digest.to_string()})
+}
+
+#[cfg(test)]
+mod tests {
+    use entrepot_oci::{Algorithm, Digest};
+    use serde_json::json;
+
+    use super::{Refusal, RequestError, ServiceError};
+
+    fn digest(content: &[u8]) -> Digest {
+        Digest::of(Algorithm::Sha256, content)
+    }
+
+    fn text() -> String {
+        "text".to_owned()
+    }
+
+    #[test]
+    fn every_error_of_the_service_has_its_status_and_code() {
+        let cases = [
+            (ServiceError::Unauthorized, 401, "UNAUTHORIZED"),
+            (ServiceError::Denied(text()), 403, "DENIED"),
+            (
+                ServiceError::NameUnknown("app".parse().unwrap()),
+                404,
+                "NAME_UNKNOWN",
+            ),
+            (ServiceError::BlobUnknown(digest(b"a")), 404, "BLOB_UNKNOWN"),
+            (ServiceError::UploadUnknown, 404, "BLOB_UPLOAD_UNKNOWN"),
+            (
+                ServiceError::UploadInvalid(text()),
+                400,
+                "BLOB_UPLOAD_INVALID",
+            ),
+            (
+                ServiceError::RangeInvalid { size: 7 },
+                416,
+                "BLOB_UPLOAD_INVALID",
+            ),
+            (
+                ServiceError::SizeInvalid {
+                    declared: 2,
+                    received: 1,
+                },
+                400,
+                "SIZE_INVALID",
+            ),
+            (ServiceError::DigestInvalid(text()), 400, "DIGEST_INVALID"),
+            (
+                ServiceError::ManifestInvalid(text()),
+                400,
+                "MANIFEST_INVALID",
+            ),
+            (
+                ServiceError::ManifestTooLarge { max: 4 },
+                413,
+                "MANIFEST_INVALID",
+            ),
+            (
+                ServiceError::ManifestUnknown(text()),
+                404,
+                "MANIFEST_UNKNOWN",
+            ),
+            (
+                ServiceError::ManifestBlobsUnknown(vec![]),
+                404,
+                "MANIFEST_BLOB_UNKNOWN",
+            ),
+            (ServiceError::Referenced(text()), 409, "DENIED"),
+            (ServiceError::Invalid(text()), 400, "UNSUPPORTED"),
+            (ServiceError::NotFound(text()), 404, "UNSUPPORTED"),
+            (ServiceError::Conflict(text()), 409, "DENIED"),
+            (
+                ServiceError::Unavailable { reason: text() },
+                503,
+                "UNAVAILABLE",
+            ),
+            (ServiceError::Full, 507, "DENIED"),
+            (ServiceError::Internal { id: text() }, 500, "UNKNOWN"),
+        ];
+        for (error, status, code) in cases {
+            let shown = format!("{error:?}");
+            let refusal = Refusal::from(error);
+            assert_eq!(
+                (refusal.status.as_u16(), refusal.code),
+                (status, code),
+                "{shown}"
+            );
+        }
+    }
+
+    #[test]
+    fn refusals_carry_the_headers_a_client_needs() {
+        let header = |refusal: Refusal| {
+            let (name, value) = refusal.header.unwrap();
+            (name.to_string(), value)
+        };
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            header(ServiceError::Unauthorized.into()),
+            pair("www-authenticate", "Basic realm=\"entrepot\"")
+        );
+        assert_eq!(
+            header(ServiceError::RangeInvalid { size: 7 }.into()),
+            pair("range", "0-6")
+        );
+        assert_eq!(
+            header(ServiceError::Unavailable { reason: text() }.into()),
+            pair("retry-after", "1")
+        );
+        assert_eq!(
+            header(RequestError::RangeNotSatisfiable { size: 7 }.into()),
+            pair("content-range", "bytes */7")
+        );
+        assert_eq!(
+            header(RequestError::MethodNotAllowed { allow: "GET, HEAD" }.into()),
+            pair("allow", "GET, HEAD")
+        );
+    }
+
+    #[test]
+    fn absent_blobs_are_named_one_by_one() {
+        let (a, b) = (digest(b"a"), digest(b"b"));
+        let refusal = Refusal::from(ServiceError::ManifestBlobsUnknown(vec![a, b]));
+        let expected = [a, b].map(|digest| json!({"digest": digest.to_string()}));
+        assert_eq!(refusal.details, expected);
+    }
+}

@@ -1,0 +1,125 @@
+//! The OCI distribution front end: `/v2/` for docker, podman, skopeo and every
+//! other client of registries (OCI distribution specification 1.1).
+//!
+//! A request flows parse -> authenticate -> authorize -> operation -> render:
+//! [`operation`] reads its head, the service says who calls, whether they may
+//! and what comes of it, [`render`] and [`error`] answer. Nothing here knows how
+//! anything is kept. The invariant: content passes through as a stream, in both
+//! directions; the one thing gathered is a manifest, which has a limit.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderName, X_CONTENT_TYPE_OPTIONS};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use entrepot_service::Registry;
+use futures::stream;
+use tracing::{Instrument, debug, info_span};
+
+use crate::body::RequestBody;
+use crate::error::{Failure, Refusal};
+use crate::operation::Operation;
+use crate::perform::Caller;
+
+mod body;
+mod condition;
+mod decode;
+mod error;
+mod operation;
+mod path;
+mod perform;
+mod render;
+
+const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What an answer and its log lines have in common: 16 hex digits.
+#[derive(Clone, Copy, Debug)]
+struct RequestId(u64);
+
+/// The front end of `registry`. It answers every path: what lies outside `/v2/`
+/// is unknown to it.
+pub fn router(registry: Arc<Registry>) -> Router {
+    // Repository names contain slashes, which no route pattern can express: one
+    // handler takes everything.
+    Router::new().fallback(answer).with_state(registry)
+}
+
+async fn answer(State(registry): State<Arc<Registry>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let id = RequestId::random();
+    let span = info_span!("request", %id, method = %parts.method, path = parts.uri.path());
+    let is_head = parts.method == Method::HEAD;
+    async move {
+        let response = respond(&registry, &parts, body)
+            .await
+            .unwrap_or_else(|failure| {
+                debug!(%failure, "refused");
+                render::refusal(&Refusal::from(failure))
+            });
+        debug!(status = response.status().as_u16(), "answered");
+        finished(response, id, is_head)
+    }
+    .instrument(span)
+    .await
+}
+
+async fn respond(registry: &Arc<Registry>, parts: &Parts, body: Body) -> Result<Response, Failure> {
+    let body = RequestBody::new(parts, body);
+    let operation = Operation::parse(parts, body.length())?;
+    let authorization = parts.headers.get(AUTHORIZATION);
+    let authorization = authorization.and_then(|value| value.to_str().ok());
+    let who = &registry.authenticate(authorization).await?;
+    Caller { registry, who }.perform(operation, body).await
+}
+
+/// What every response has. A HEAD's has no body, and the length of the one it
+/// would have had.
+fn finished(mut response: Response, id: RequestId, is_head: bool) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    if is_head {
+        if let Some(length) = content_length(&response) {
+            let headers = response.headers_mut();
+            headers.entry(CONTENT_LENGTH).or_insert(length.into());
+        }
+        // Of unknown length, so that nobody after us adds one.
+        *response.body_mut() = Body::from_stream(stream::empty::<Result<Bytes, Infallible>>());
+    }
+    response
+}
+
+/// The length of the body, where there can be one: of 204 and 304 it is not told
+/// (RFC 9110, 8.6).
+fn content_length(response: &Response) -> Option<u64> {
+    match response.status() {
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => None,
+        _ => response.body().size_hint().exact(),
+    }
+}
+
+// === impl RequestId ===
+
+impl RequestId {
+    fn random() -> Self {
+        // Without randomness the id is merely less useful.
+        Self(getrandom::u64().unwrap_or_default())
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}

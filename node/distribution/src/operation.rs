@@ -1,0 +1,257 @@
+//! Requests as typed operations: everything that the head of a request says,
+//! checked, before anybody is asked whether the caller may.
+//!
+//! Never touches a body. The invariant: an [`Operation`] holds valid values
+//! only, so whatever fails after it was made failed behind this front end.
+
+use axum::http::header::{CONTENT_RANGE, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, Method};
+use entrepot_oci::{Algorithm, ContentRange, Digest, MediaType, Reference, RepositoryName};
+
+use crate::condition::Conditions;
+use crate::decode::Query;
+use crate::error::RequestError;
+use crate::path::{Endpoint, Session};
+
+/// The most tags on a page, and the number when the client names none.
+pub(crate) const TAGS_PAGE_MAX: usize = 10_000;
+
+/// What a request asks for (OCI distribution, "Endpoints").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// Whether this registry speaks the protocol, and to the caller.
+    Ping,
+    Tags(RepositoryName, TagsAfter),
+    Manifest(RepositoryName, Reference, ManifestOperation),
+    Blob(RepositoryName, Digest, BlobOperation),
+    /// A POST that brings a blob, or opens the way for one.
+    NewBlob(RepositoryName, NewBlob),
+    Upload(RepositoryName, Session, UploadOperation),
+}
+
+/// A page of at most `limit` tags, all after `after` in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TagsAfter {
+    pub(crate) after: Option<String>,
+    pub(crate) limit: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ManifestOperation {
+    Get(Conditions),
+    Put(Option<MediaType>),
+    Delete,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BlobOperation {
+    Stat,
+    Get(Conditions),
+    Delete,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NewBlob {
+    /// An upload, to be hashed with this algorithm if the client told it.
+    Open(Option<Algorithm>),
+    /// The whole blob in this request.
+    Push { digest: Digest, length: Option<u64> },
+    /// A blob that another repository has.
+    Mount {
+        from: RepositoryName,
+        digest: Digest,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum UploadOperation {
+    State,
+    Append(Chunk),
+    Finish(Chunk, Digest),
+    Cancel,
+}
+
+/// Where in its upload a body belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    /// In bytes from the upload's start; none: where the last one ended.
+    pub(crate) offset: Option<u64>,
+    /// In bytes, where the client told it.
+    pub(crate) length: Option<u64>,
+}
+
+// === impl Operation ===
+
+impl Operation {
+    /// Reads the head of a request, whose body has `length` bytes if that is
+    /// known.
+    pub(crate) fn parse(parts: &Parts, length: Option<u64>) -> Result<Self, RequestError> {
+        let endpoint = parts.uri.path().parse().map_err(|error| match error {
+            // Only who brings a manifest can be told to name it better.
+            RequestError::TagInvalid(error) if parts.method != Method::PUT => {
+                RequestError::TagUnknown(error)
+            }
+            other => other,
+        })?;
+        match endpoint {
+            Endpoint::Base => match parts.method {
+                Method::GET | Method::HEAD => Ok(Self::Ping),
+                _ => not_allowed("GET, HEAD"),
+            },
+            Endpoint::Tags(repository) => match parts.method {
+                Method::GET | Method::HEAD => Ok(Self::Tags(repository, TagsAfter::parse(parts)?)),
+                _ => not_allowed("GET, HEAD"),
+            },
+            Endpoint::Manifest(repository, reference) => {
+                let operation = ManifestOperation::parse(parts)?;
+                Ok(Self::Manifest(repository, reference, operation))
+            }
+            Endpoint::Blob(repository, digest) => {
+                Ok(Self::Blob(repository, digest, BlobOperation::parse(parts)?))
+            }
+            Endpoint::Uploads(repository) => match parts.method {
+                Method::POST => Ok(Self::NewBlob(repository, NewBlob::parse(parts, length)?)),
+                _ => not_allowed("POST"),
+            },
+            Endpoint::Upload(repository, session) => {
+                let operation = UploadOperation::parse(parts, length)?;
+                Ok(Self::Upload(repository, session, operation))
+            }
+        }
+    }
+}
+
+// === impl TagsAfter ===
+
+impl TagsAfter {
+    fn parse(parts: &Parts) -> Result<Self, RequestError> {
+        let query = Query::parse(parts.uri.query());
+        let limit = match query.get("n") {
+            None => TAGS_PAGE_MAX,
+            // More digits than a number holds is more than a page holds.
+            Some(n) if n.bytes().all(|b| b.is_ascii_digit()) => n
+                .parse()
+                .map_or(TAGS_PAGE_MAX, |n: usize| n.min(TAGS_PAGE_MAX)),
+            Some(_) => return Err(RequestError::PageSizeInvalid),
+        };
+        let after = query.get("last").map(str::to_owned);
+        Ok(Self { after, limit })
+    }
+}
+
+// === impl ManifestOperation ===
+
+impl ManifestOperation {
+    fn parse(parts: &Parts) -> Result<Self, RequestError> {
+        match parts.method {
+            Method::GET | Method::HEAD => Ok(Self::Get(Conditions::parse(&parts.headers))),
+            Method::PUT => header(parts, &CONTENT_TYPE)
+                .map(MediaType::from_content_type)
+                .transpose()
+                .map(Self::Put)
+                .map_err(RequestError::ContentTypeInvalid),
+            Method::DELETE => Ok(Self::Delete),
+            _ => not_allowed("GET, HEAD, PUT, DELETE"),
+        }
+    }
+}
+
+// === impl BlobOperation ===
+
+impl BlobOperation {
+    fn parse(parts: &Parts) -> Result<Self, RequestError> {
+        match parts.method {
+            Method::GET => Ok(Self::Get(Conditions::parse(&parts.headers))),
+            // A range is defined for GET alone (RFC 9110, 14.2).
+            Method::HEAD => Ok(Self::Stat),
+            Method::DELETE => Ok(Self::Delete),
+            _ => not_allowed("GET, HEAD, DELETE"),
+        }
+    }
+}
+
+// === impl NewBlob ===
+
+impl NewBlob {
+    fn parse(parts: &Parts, length: Option<u64>) -> Result<Self, RequestError> {
+        let query = Query::parse(parts.uri.query());
+        if let Some(mount) = query.get("mount") {
+            let digest: Digest = mount.parse()?;
+            return Ok(match query.get("from") {
+                Some(from) => Self::Mount {
+                    from: from.parse()?,
+                    digest,
+                },
+                // Nothing says where from: an upload has to follow.
+                None => Self::Open(Some(digest.algorithm())),
+            });
+        }
+        if let Some(digest) = query.get("digest") {
+            let digest = digest.parse()?;
+            return Ok(Self::Push { digest, length });
+        }
+        query
+            .get("digest-algorithm")
+            .map(str::parse)
+            .transpose()
+            .map(Self::Open)
+            .map_err(RequestError::AlgorithmUnknown)
+    }
+}
+
+// === impl UploadOperation ===
+
+impl UploadOperation {
+    fn parse(parts: &Parts, length: Option<u64>) -> Result<Self, RequestError> {
+        match parts.method {
+            Method::GET | Method::HEAD => Ok(Self::State),
+            Method::PATCH => Ok(Self::Append(Chunk::parse(parts, length)?)),
+            Method::PUT => {
+                let query = Query::parse(parts.uri.query());
+                let digest = query.get("digest").ok_or(RequestError::DigestMissing)?;
+                Ok(Self::Finish(Chunk::parse(parts, length)?, digest.parse()?))
+            }
+            Method::DELETE => Ok(Self::Cancel),
+            _ => not_allowed("GET, HEAD, PATCH, PUT, DELETE"),
+        }
+    }
+}
+
+// === impl Chunk ===
+
+impl Chunk {
+    fn parse(parts: &Parts, length: Option<u64>) -> Result<Self, RequestError> {
+        let Some(range) = header(parts, &CONTENT_RANGE) else {
+            let offset = None;
+            return Ok(Self { offset, length });
+        };
+        let range: ContentRange = range.parse().map_err(RequestError::ContentRangeInvalid)?;
+        match length {
+            Some(length) if length != range.length() => Err(RequestError::LengthMismatch {
+                range: range.length(),
+                length,
+            }),
+            _ => Ok(Self {
+                offset: Some(range.first),
+                length: Some(range.length()),
+            }),
+        }
+    }
+}
+
+fn not_allowed<T>(allow: &'static str) -> Result<T, RequestError> {
+    Err(RequestError::MethodNotAllowed { allow })
+}
+
+/// The text of a header; one that is no text counts as empty, which no grammar
+/// allows.
+fn header<'a>(parts: &'a Parts, name: &HeaderName) -> Option<&'a str> {
+    parts
+        .headers
+        .get(name)
+        .map(|value| value.to_str().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,249 @@
+//! Heads of requests and the operations they mean.
+
+use axum::http::Request;
+use entrepot_oci::{Algorithm, Digest};
+
+use super::{BlobOperation, Chunk, ManifestOperation, NewBlob, Operation, UploadOperation};
+use crate::condition::Conditions;
+use crate::error::RequestError;
+use crate::path::Session;
+
+const UPLOADS: &str = "/v2/app/blobs/uploads/";
+
+fn parse(
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    length: Option<u64>,
+) -> Result<Operation, RequestError> {
+    let mut request = Request::builder().method(method).uri(target);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let (parts, ()) = request.body(()).unwrap().into_parts();
+    Operation::parse(&parts, length)
+}
+
+fn digest() -> Digest {
+    Digest::of(Algorithm::Sha512, b"content")
+}
+
+fn new_blob(query: &str) -> Result<NewBlob, RequestError> {
+    match parse("POST", &format!("{UPLOADS}?{query}"), &[], Some(7))? {
+        Operation::NewBlob(_, operation) => Ok(operation),
+        other => panic!("{query}: {other:?}"),
+    }
+}
+
+fn upload(
+    method: &str,
+    query: &str,
+    headers: &[(&str, &str)],
+    length: Option<u64>,
+) -> Result<UploadOperation, RequestError> {
+    match parse(method, &format!("{UPLOADS}s-1{query}"), headers, length)? {
+        Operation::Upload(_, session, operation) => {
+            assert_eq!(session, "s-1".parse::<Session>().unwrap());
+            Ok(operation)
+        }
+        other => panic!("{query}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_post_opens_pushes_or_mounts() {
+    let digest = digest();
+    let escaped = digest.to_string().replace(':', "%3A");
+    let push = NewBlob::Push {
+        digest,
+        length: Some(7),
+    };
+    let mount = NewBlob::Mount {
+        from: "other/app".parse().unwrap(),
+        digest,
+    };
+    let cases = [
+        (String::new(), NewBlob::Open(None)),
+        (
+            "digest-algorithm=sha512".to_owned(),
+            NewBlob::Open(Some(Algorithm::Sha512)),
+        ),
+        (format!("digest={escaped}"), push.clone()),
+        (format!("digest={digest}"), push),
+        (format!("mount={escaped}&from=other%2Fapp"), mount.clone()),
+        (format!("from=other/app&mount={digest}"), mount),
+        (
+            format!("mount={digest}"),
+            NewBlob::Open(Some(Algorithm::Sha512)),
+        ),
+    ];
+    for (query, expected) in cases {
+        assert_eq!(new_blob(&query).unwrap(), expected, "{query}");
+    }
+}
+
+#[test]
+fn a_bad_query_is_refused() {
+    let digest = digest();
+    assert!(matches!(
+        new_blob("digest=sha256:12"),
+        Err(RequestError::DigestInvalid(_))
+    ));
+    assert!(matches!(
+        new_blob("mount=x&from=app"),
+        Err(RequestError::DigestInvalid(_))
+    ));
+    assert!(matches!(
+        new_blob(&format!("mount={digest}&from=App")),
+        Err(RequestError::NameInvalid(_))
+    ));
+    assert!(matches!(
+        new_blob("digest-algorithm=md5"),
+        Err(RequestError::AlgorithmUnknown(_))
+    ));
+    assert!(matches!(
+        upload("PUT", "", &[], Some(0)),
+        Err(RequestError::DigestMissing)
+    ));
+    assert!(matches!(
+        upload("PUT", "?digest=sha256%3Azz", &[], Some(0)),
+        Err(RequestError::DigestInvalid(_))
+    ));
+}
+
+#[test]
+fn a_chunk_knows_its_place_as_far_as_the_client_says() {
+    let chunk = |offset, length| Chunk { offset, length };
+    let cases = [
+        (None, None, chunk(None, None)),
+        (None, Some(5), chunk(None, Some(5))),
+        (Some("10-14"), Some(5), chunk(Some(10), Some(5))),
+        (Some("10-14"), None, chunk(Some(10), Some(5))),
+        (Some("bytes 0-4/*"), Some(5), chunk(Some(0), Some(5))),
+    ];
+    for (range, length, expected) in cases {
+        let headers: Vec<_> = range.map(|r| ("content-range", r)).into_iter().collect();
+        let patch = upload("PATCH", "", &headers, length).unwrap();
+        assert_eq!(patch, UploadOperation::Append(expected), "{range:?}");
+        let query = format!("?digest={}", digest());
+        let put = upload("PUT", &query, &headers, length).unwrap();
+        assert_eq!(
+            put,
+            UploadOperation::Finish(expected, digest()),
+            "{range:?}"
+        );
+    }
+}
+
+#[test]
+fn a_chunk_that_contradicts_itself_is_refused() {
+    let patch = |range, length| upload("PATCH", "", &[("content-range", range)], length);
+    assert!(matches!(
+        patch("0-4", Some(4)),
+        Err(RequestError::LengthMismatch {
+            range: 5,
+            length: 4
+        })
+    ));
+    for range in ["4-0", "x", "0-", "bytes */5"] {
+        assert!(
+            matches!(
+                patch(range, Some(5)),
+                Err(RequestError::ContentRangeInvalid(_))
+            ),
+            "{range}"
+        );
+    }
+}
+
+#[test]
+fn a_page_of_tags_is_bounded() {
+    let page = |query: &str| {
+        let target = format!("/v2/app/tags/list{query}");
+        parse("GET", &target, &[], Some(0)).map(|operation| match operation {
+            Operation::Tags(_, page) => (page.limit, page.after),
+            other => panic!("{query}: {other:?}"),
+        })
+    };
+    let after = |tag: &str| Some(tag.to_owned());
+    let cases = [
+        ("", (super::TAGS_PAGE_MAX, None)),
+        ("?n=2&last=v1", (2, after("v1"))),
+        ("?n=0", (0, None)),
+        ("?n=99999999", (super::TAGS_PAGE_MAX, None)),
+        ("?n=99999999999999999999999", (super::TAGS_PAGE_MAX, None)),
+        ("?last=a%2Bb", (super::TAGS_PAGE_MAX, after("a+b"))),
+    ];
+    for (query, expected) in cases {
+        assert_eq!(page(query).unwrap(), expected, "{query}");
+    }
+    for query in ["?n=-1", "?n=x", "?n=1.5"] {
+        assert!(
+            matches!(page(query), Err(RequestError::PageSizeInvalid)),
+            "{query}"
+        );
+    }
+}
+
+#[test]
+fn other_methods_are_refused_with_those_that_are_taken() {
+    let blob = format!("/v2/app/blobs/{}", digest());
+    let session = format!("{UPLOADS}s-1");
+    let cases = [
+        ("/v2/", "POST", "GET, HEAD"),
+        ("/v2/app/tags/list", "DELETE", "GET, HEAD"),
+        ("/v2/app/manifests/v1", "POST", "GET, HEAD, PUT, DELETE"),
+        (blob.as_str(), "PUT", "GET, HEAD, DELETE"),
+        (UPLOADS, "GET", "POST"),
+        (session.as_str(), "POST", "GET, HEAD, PATCH, PUT, DELETE"),
+    ];
+    for (path, method, expected) in cases {
+        match parse(method, path, &[], Some(0)) {
+            Err(RequestError::MethodNotAllowed { allow }) => assert_eq!(allow, expected, "{path}"),
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_tag_that_cannot_be_is_unknown_to_readers_and_invalid_to_writers() {
+    let request = |method| parse(method, "/v2/app/manifests/.tag", &[], Some(0));
+    for method in ["GET", "HEAD", "DELETE"] {
+        assert!(
+            matches!(request(method), Err(RequestError::TagUnknown(_))),
+            "{method}"
+        );
+    }
+    assert!(matches!(request("PUT"), Err(RequestError::TagInvalid(_))));
+}
+
+#[test]
+fn a_content_type_is_read_without_its_parameters() {
+    let put = |value: &str| {
+        let headers = [("content-type", value)];
+        parse("PUT", "/v2/app/manifests/v1", &headers, Some(2))
+    };
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    match put(&format!("{media_type}; charset=utf-8")).unwrap() {
+        Operation::Manifest(_, _, ManifestOperation::Put(Some(got))) => {
+            assert_eq!(got.as_str(), media_type);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(
+        put("nonsense"),
+        Err(RequestError::ContentTypeInvalid(_))
+    ));
+}
+
+#[test]
+fn a_range_is_for_get_alone() {
+    let target = format!("/v2/app/blobs/{}", digest());
+    let operation =
+        |method| match parse(method, &target, &[("range", "bytes=0-1")], Some(0)).unwrap() {
+            Operation::Blob(_, _, operation) => operation,
+            other => panic!("{other:?}"),
+        };
+    assert_eq!(operation("HEAD"), BlobOperation::Stat);
+    assert_ne!(operation("GET"), BlobOperation::Get(Conditions::default()));
+}

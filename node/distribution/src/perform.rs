@@ -1,0 +1,219 @@
+//! Operations carried out: each is one use case of the service, or two, and the
+//! rendering of what it brought.
+//!
+//! Whether the caller may is the service's question, asked first in each of its
+//! methods; nothing here answers it.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use entrepot_oci::{Digest, MANIFEST_BYTES_MAX, Reference, RepositoryName};
+use entrepot_service::{Principal, Registry};
+
+use crate::body::RequestBody;
+use crate::condition::Conditions;
+use crate::error::Failure;
+use crate::operation::{
+    BlobOperation, Chunk, ManifestOperation, NewBlob, Operation, TagsAfter, UploadOperation,
+};
+use crate::path::Session;
+use crate::render;
+
+/// On whose behalf, and where.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller<'a> {
+    pub(crate) registry: &'a Arc<Registry>,
+    pub(crate) who: &'a Principal,
+}
+
+// === impl Caller ===
+
+impl Caller<'_> {
+    /// Carries `operation` out. Operations that take no content leave `body`
+    /// unread.
+    pub(crate) async fn perform(
+        self,
+        operation: Operation,
+        body: RequestBody,
+    ) -> Result<Response, Failure> {
+        match operation {
+            Operation::Ping => Ok(render::base()),
+            Operation::Tags(repository, page) => self.tags(&repository, &page).await,
+            Operation::Manifest(repository, reference, operation) => {
+                self.manifest(&repository, &reference, operation, body)
+                    .await
+            }
+            Operation::Blob(repository, digest, operation) => {
+                self.blob(&repository, &digest, operation).await
+            }
+            Operation::NewBlob(repository, operation) => {
+                self.new_blob(&repository, operation, body).await
+            }
+            Operation::Upload(repository, session, operation) => {
+                self.upload(&repository, &session, operation, body).await
+            }
+        }
+    }
+
+    async fn tags(
+        self,
+        repository: &RepositoryName,
+        page: &TagsAfter,
+    ) -> Result<Response, Failure> {
+        // `n=0` asks whether the repository is there: one tag is looked for and
+        // none shown.
+        let limit = page.limit.max(1);
+        let tags = self
+            .registry
+            .list_tags(self.who, repository, page.after.as_deref(), limit)
+            .await?;
+        Ok(render::tags(repository, &tags, page.limit))
+    }
+
+    async fn manifest(
+        self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        operation: ManifestOperation,
+        body: RequestBody,
+    ) -> Result<Response, Failure> {
+        let Self { registry, who } = self;
+        match operation {
+            ManifestOperation::Get(conditions) => {
+                let manifest = registry.get_manifest(who, repository, reference).await?;
+                Ok(if conditions.has(&manifest.digest) {
+                    render::not_modified(&manifest.digest)
+                } else {
+                    render::manifest(manifest)
+                })
+            }
+            ManifestOperation::Put(content_type) => {
+                let content = body.manifest(MANIFEST_BYTES_MAX).await?;
+                let put = registry
+                    .put_manifest(who, repository, reference, content_type.as_ref(), content)
+                    .await?;
+                Ok(render::manifest_created(repository, &put))
+            }
+            ManifestOperation::Delete => {
+                registry.delete_manifest(who, repository, reference).await?;
+                Ok(render::removed())
+            }
+        }
+    }
+
+    async fn blob(
+        self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        operation: BlobOperation,
+    ) -> Result<Response, Failure> {
+        let Self { registry, who } = self;
+        match operation {
+            BlobOperation::Stat => {
+                let blob = registry.stat_blob(who, repository, digest).await?;
+                Ok(render::blob_facts(&blob))
+            }
+            BlobOperation::Get(conditions) => self.get_blob(repository, digest, &conditions).await,
+            BlobOperation::Delete => {
+                registry.delete_blob(who, repository, digest).await?;
+                Ok(render::removed())
+            }
+        }
+    }
+
+    async fn get_blob(
+        self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        conditions: &Conditions,
+    ) -> Result<Response, Failure> {
+        let Self { registry, who } = self;
+        let part = if conditions.has(digest) || conditions.wants_part(digest) {
+            let blob = registry.stat_blob(who, repository, digest).await?;
+            if conditions.has(digest) {
+                return Ok(render::not_modified(digest));
+            }
+            conditions.part(digest, blob.size)?
+        } else {
+            None
+        };
+        let (blob, content) = registry
+            .open_blob(who, repository, digest, part.clone())
+            .await?;
+        Ok(render::blob(&blob, part, content))
+    }
+
+    async fn new_blob(
+        self,
+        repository: &RepositoryName,
+        operation: NewBlob,
+        body: RequestBody,
+    ) -> Result<Response, Failure> {
+        let Self { registry, who } = self;
+        let algorithm = match operation {
+            NewBlob::Open(algorithm) => algorithm,
+            NewBlob::Push { digest, length } => {
+                let blob = registry
+                    .push_blob(who, repository, digest, length, Box::pin(body))
+                    .await?;
+                return Ok(render::blob_created(repository, &blob));
+            }
+            NewBlob::Mount { from, digest } => {
+                let blob = registry.mount_blob(who, repository, &from, &digest).await?;
+                if let Some(blob) = blob {
+                    return Ok(render::blob_created(repository, &blob));
+                }
+                Some(digest.algorithm())
+            }
+        };
+        let state = registry.open_upload(who, repository, algorithm).await?;
+        Ok(render::upload_state(
+            StatusCode::ACCEPTED,
+            repository,
+            &state,
+        ))
+    }
+
+    async fn upload(
+        self,
+        repository: &RepositoryName,
+        session: &Session,
+        operation: UploadOperation,
+        body: RequestBody,
+    ) -> Result<Response, Failure> {
+        let Self { registry, who } = self;
+        let session = session.as_str();
+        let body = Box::pin(body);
+        match operation {
+            UploadOperation::State => {
+                let state = registry.upload_state(who, repository, session).await?;
+                Ok(render::upload_state(
+                    StatusCode::NO_CONTENT,
+                    repository,
+                    &state,
+                ))
+            }
+            UploadOperation::Append(Chunk { offset, length }) => {
+                let state = registry
+                    .append_upload(who, repository, session, offset, length, body)
+                    .await?;
+                Ok(render::upload_state(
+                    StatusCode::ACCEPTED,
+                    repository,
+                    &state,
+                ))
+            }
+            UploadOperation::Finish(Chunk { offset, length }, digest) => {
+                let blob = registry
+                    .finish_upload(who, repository, session, offset, length, body, digest)
+                    .await?;
+                Ok(render::blob_created(repository, &blob))
+            }
+            UploadOperation::Cancel => {
+                registry.cancel_upload(who, repository, session).await?;
+                Ok(render::upload_cancelled())
+            }
+        }
+    }
+}

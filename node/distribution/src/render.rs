@@ -1,0 +1,324 @@
+//! Answers: a status, headers and a body, from what an operation brought.
+//!
+//! Every header of a success is set here, so that two endpoints cannot name the
+//! same thing differently. Content is passed on as a stream, never gathered.
+
+use std::ops::Range;
+
+use axum::body::Body;
+use axum::http::header::{
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, LINK, LOCATION,
+    RANGE,
+};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+use entrepot_oci::{Digest, Reference, RepositoryName, Tag};
+use entrepot_service::{BlobInfo, BlobStream, ManifestContent, PutManifest, TagPage, UploadState};
+use futures::TryStreamExt;
+use serde::Serialize;
+use serde_json::Value;
+use tracing::{Span, warn};
+
+use crate::condition::entity_tag;
+use crate::error::Refusal;
+use crate::path::{Endpoint, tags_page, upload};
+
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+
+const JSON: &str = "application/json";
+const OCTETS: &str = "application/octet-stream";
+
+/// An answer that is being put together.
+#[derive(Debug)]
+struct Answer(Response);
+
+/// The body of every refusal (OCI distribution, "Error Codes").
+#[derive(Debug, Serialize)]
+struct Errors<'a> {
+    errors: Vec<ErrorEntry<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorEntry<'a> {
+    code: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a Value>,
+}
+
+#[derive(Debug, Serialize)]
+struct Tags<'a> {
+    name: &'a str,
+    tags: Vec<&'a str>,
+}
+
+// === impl Answer ===
+
+impl Answer {
+    fn new(status: StatusCode) -> Self {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status;
+        Self(response)
+    }
+
+    fn status(mut self, status: StatusCode) -> Self {
+        *self.0.status_mut() = status;
+        self
+    }
+
+    fn header(mut self, name: HeaderName, value: impl AsRef<str>) -> Self {
+        // Nothing that passed a grammar fails here; a value that does is worth
+        // less than the answer it belongs to.
+        match HeaderValue::from_str(value.as_ref()) {
+            Ok(value) => {
+                self.0.headers_mut().insert(name, value);
+            }
+            Err(error) => warn!(%name, %error, "a header was left out"),
+        }
+        self
+    }
+
+    fn length(self, bytes: u64) -> Self {
+        self.header(CONTENT_LENGTH, bytes.to_string())
+    }
+
+    fn content(self, digest: &Digest) -> Self {
+        self.header(CONTENT_DIGEST, digest.to_string())
+            .header(ETAG, entity_tag(digest))
+    }
+
+    fn json(self, value: &impl Serialize) -> Response {
+        // Strings and trees of strings always serialize.
+        let text = serde_json::to_vec(value).unwrap_or_default();
+        self.header(CONTENT_TYPE, JSON).body(text)
+    }
+
+    fn body(mut self, body: impl Into<Body>) -> Response {
+        *self.0.body_mut() = body.into();
+        self.0
+    }
+
+    fn empty(self) -> Response {
+        self.0
+    }
+}
+
+/// The answer to `GET /v2/`: this registry speaks the protocol, and the caller
+/// may.
+pub(crate) fn base() -> Response {
+    Answer::new(StatusCode::OK)
+        .header(CONTENT_TYPE, JSON)
+        .body("{}")
+}
+
+pub(crate) fn refusal(refusal: &Refusal) -> Response {
+    let entry = |detail| ErrorEntry {
+        code: refusal.code,
+        message: &refusal.message,
+        detail,
+    };
+    let errors = if refusal.details.is_empty() {
+        vec![entry(None)]
+    } else {
+        refusal.details.iter().map(|d| entry(Some(d))).collect()
+    };
+    let answer = Answer::new(refusal.status);
+    let answer = match &refusal.header {
+        Some((name, value)) => answer.header(name.clone(), value),
+        None => answer,
+    };
+    answer.json(&Errors { errors })
+}
+
+/// What was removed, or will be (202).
+pub(crate) fn removed() -> Response {
+    Answer::new(StatusCode::ACCEPTED).empty()
+}
+
+/// The client has the content already (304).
+pub(crate) fn not_modified(digest: &Digest) -> Response {
+    Answer::new(StatusCode::NOT_MODIFIED)
+        .content(digest)
+        .empty()
+}
+
+// === Blobs ===
+
+/// HEAD of a blob.
+pub(crate) fn blob_facts(blob: &BlobInfo) -> Response {
+    whole_blob(blob).empty()
+}
+
+/// A blob, or with `part` those bytes of it.
+pub(crate) fn blob(blob: &BlobInfo, part: Option<Range<u64>>, content: BlobStream) -> Response {
+    let answer = match part {
+        None => whole_blob(blob),
+        Some(part) => whole_blob(blob)
+            .status(StatusCode::PARTIAL_CONTENT)
+            .length(part.end.saturating_sub(part.start))
+            .header(CONTENT_RANGE, content_range(&part, blob.size)),
+    };
+    let digest = blob.digest;
+    let span = Span::current();
+    // The status is out already: all that is left is to cut the connection,
+    // which hyper does, and to say why.
+    let content = content
+        .inspect_err(move |error| warn!(parent: &span, %digest, %error, "a download was cut off"));
+    answer.body(Body::from_stream(content))
+}
+
+pub(crate) fn blob_created(repository: &RepositoryName, blob: &BlobInfo) -> Response {
+    let location = Endpoint::Blob(repository.clone(), blob.digest);
+    Answer::new(StatusCode::CREATED)
+        .header(LOCATION, location.to_string())
+        .header(CONTENT_DIGEST, blob.digest.to_string())
+        .empty()
+}
+
+fn whole_blob(blob: &BlobInfo) -> Answer {
+    Answer::new(StatusCode::OK)
+        .content(&blob.digest)
+        .header(ACCEPT_RANGES, "bytes")
+        .header(CONTENT_TYPE, OCTETS)
+        .length(blob.size)
+}
+
+/// `Content-Range` of a part, which is not empty (RFC 9110, 14.4).
+fn content_range(part: &Range<u64>, size: u64) -> String {
+    let last = part.end.saturating_sub(1);
+    format!("bytes {}-{last}/{size}", part.start)
+}
+
+// === Uploads ===
+
+/// An upload that goes on: 202 after a POST or PATCH, 204 when asked for.
+pub(crate) fn upload_state(
+    status: StatusCode,
+    repository: &RepositoryName,
+    state: &UploadState,
+) -> Response {
+    Answer::new(status)
+        .header(LOCATION, upload(repository, &state.session))
+        .header(RANGE, received(state.size))
+        .header(UPLOAD_UUID, &state.session)
+        .empty()
+}
+
+pub(crate) fn upload_cancelled() -> Response {
+    Answer::new(StatusCode::NO_CONTENT).empty()
+}
+
+/// What of an upload is here, as `Range` has it. Nothing is `0-0` too: Docker's
+/// registry answers so and its clients expect it.
+pub(crate) fn received(bytes: u64) -> String {
+    format!("0-{}", bytes.saturating_sub(1))
+}
+
+// === Manifests and tags ===
+
+pub(crate) fn manifest(manifest: ManifestContent) -> Response {
+    Answer::new(StatusCode::OK)
+        .content(&manifest.digest)
+        .header(CONTENT_TYPE, &manifest.media_type)
+        .body(manifest.content)
+}
+
+pub(crate) fn manifest_created(repository: &RepositoryName, put: &PutManifest) -> Response {
+    let location = Endpoint::Manifest(repository.clone(), Reference::Digest(put.digest));
+    let answer = Answer::new(StatusCode::CREATED)
+        .header(LOCATION, location.to_string())
+        .header(CONTENT_DIGEST, put.digest.to_string());
+    match put.subject {
+        Some(subject) => answer.header(OCI_SUBJECT, subject.to_string()),
+        None => answer,
+    }
+    .empty()
+}
+
+/// A page of at most `limit` tags, with a link to the next if there is one.
+pub(crate) fn tags(repository: &RepositoryName, page: &TagPage, limit: usize) -> Response {
+    let shown = &page.tags[..page.tags.len().min(limit)];
+    let answer = Answer::new(StatusCode::OK);
+    let answer = match shown.last() {
+        Some(last) if page.more => {
+            let next = tags_page(repository, limit, last);
+            answer.header(LINK, format!("<{next}>; rel=\"next\""))
+        }
+        _ => answer,
+    };
+    answer.json(&Tags {
+        name: repository.as_str(),
+        tags: shown.iter().map(Tag::as_str).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use serde_json::{Value, json};
+
+    use super::{received, refusal};
+    use crate::error::{Refusal, RequestError};
+    use entrepot_oci::{Algorithm, Digest};
+    use entrepot_service::ServiceError;
+
+    async fn body_of(refused: impl Into<Refusal>) -> Value {
+        let body = refusal(&refused.into()).into_body();
+        serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap()
+    }
+
+    #[test]
+    fn received_bytes_are_counted_inclusively() {
+        assert_eq!(
+            [0, 1, 2, 1000].map(received),
+            ["0-0", "0-0", "0-1", "0-999"]
+        );
+    }
+
+    #[tokio::test]
+    async fn refusals_have_the_shape_of_the_specification() {
+        assert_eq!(
+            body_of(ServiceError::UploadUnknown).await["errors"][0]["code"],
+            "BLOB_UPLOAD_UNKNOWN"
+        );
+        assert_eq!(
+            body_of(RequestError::PageSizeInvalid).await,
+            json!({"errors": [{
+                "code": "PAGINATION_NUMBER_INVALID",
+                "message": "the query parameter n must be a number, not negative",
+            }]})
+        );
+    }
+
+    #[tokio::test]
+    async fn each_absent_blob_is_an_entry() {
+        let digests = [b"a", b"b"].map(|content| Digest::of(Algorithm::Sha256, content));
+        let body = body_of(ServiceError::ManifestBlobsUnknown(digests.to_vec())).await;
+        let details: Vec<_> = body["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|e| &e["detail"])
+            .collect();
+        let expected = digests.map(|digest| json!({"digest": digest.to_string()}));
+        assert_eq!(details, expected.iter().collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn an_internal_error_shows_its_id_alone() {
+        let body = body_of(ServiceError::Internal {
+            id: "0123".to_owned(),
+        })
+        .await;
+        assert_eq!(
+            body,
+            json!({"errors": [{
+                "code": "UNKNOWN",
+                "message": "internal error; the node's log has it under this id",
+                "detail": {"id": "0123"},
+            }]})
+        );
+    }
+}

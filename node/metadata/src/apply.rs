@@ -1,0 +1,145 @@
+//! What a command does to the state.
+//!
+//! Owns the order of things: decode, look for a repeat, run the command over
+//! an overlay, remember the answer. A command that is refused writes nothing
+//! but that memory. Only a failing or corrupt store is an error; bad input
+//! never is, since every replica would fail on the same entry for ever.
+
+mod blobs;
+mod envelopes;
+mod manifests;
+mod registry;
+mod rules;
+mod tags;
+mod tasks;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::str::FromStr;
+
+use prost::Message as _;
+
+use crate::command::{Command, Envelope};
+use crate::limits::{DIGESTS_REPORTED_MAX, ENVELOPE_ID_BYTES};
+use crate::overlay::Overlay;
+use crate::response::{Digests, Outcome, Refused, Response};
+use crate::store::{KeyValue, StorageError, Writes};
+
+/// What the entry at log index `index` changes, and what its proposer is told.
+/// `envelope` is an encoded [`Envelope`]. The caller stores the writes in one
+/// atomic step; indexes rise from call to call.
+///
+/// An envelope whose id was applied among the last
+/// [`ENVELOPES_KEPT`](crate::limits::ENVELOPES_KEPT) entries writes nothing and
+/// is answered as it was then.
+///
+/// # Errors
+/// Only when the store cannot be read or holds what was never written there.
+pub fn apply(
+    view: &dyn KeyValue,
+    index: u64,
+    envelope: &[u8],
+) -> Result<(Writes, Response), StorageError> {
+    let envelope = match decode(envelope) {
+        Ok(envelope) => envelope,
+        Err(reason) => return Ok((Writes::default(), Response::new(index, reason.into()))),
+    };
+    if let Some(response) = envelopes::find(view, &envelope.id)? {
+        return Ok((Writes::default(), response));
+    }
+    let mut overlay = Overlay::new(view);
+    let outcome = match run(&mut overlay, index, envelope.command) {
+        Ok(outcome) => outcome,
+        Err(Stop::Refused(reason)) => {
+            overlay.discard();
+            reason.into()
+        }
+        Err(Stop::Storage(error)) => return Err(error),
+    };
+    let response = Response::new(index, outcome);
+    envelopes::remember(&mut overlay, index, envelope.id, &response)?;
+    Ok((overlay.into_writes(), response))
+}
+
+/// Why a command ends early.
+#[derive(Debug)]
+enum Stop {
+    Refused(Refused),
+    Storage(StorageError),
+}
+
+/// An envelope with an id; without one it cannot be remembered.
+fn decode(envelope: &[u8]) -> Result<Envelope, Refused> {
+    let envelope = Envelope::decode(envelope).map_err(|error| invalid("envelope", error))?;
+    if envelope.id.len() == ENVELOPE_ID_BYTES {
+        Ok(envelope)
+    } else {
+        Err(invalid("envelope id", "must be of 16 bytes"))
+    }
+}
+
+fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Result<Outcome, Stop> {
+    let Some(command) = command else {
+        return Err(invalid("envelope", "no command that this version knows").into());
+    };
+    match command {
+        Command::CreateAccount(command) => registry::create_account(overlay, index, command),
+        Command::CreateRepository(command) => registry::create_repository(overlay, index, &command),
+        Command::PutRegistrySettings(command) => registry::put_settings(overlay, &command),
+        Command::LinkBlob(command) => blobs::link(overlay, index, command),
+        Command::MountBlob(command) => blobs::mount(overlay, index, &command),
+        Command::UnlinkBlob(command) => blobs::unlink(overlay, &command),
+        Command::PutManifest(command) => manifests::put(overlay, index, command),
+        Command::DeleteManifest(command) => manifests::delete(overlay, &command),
+        Command::DeleteTag(command) => tags::delete(overlay, &command),
+        Command::PutRule(command) => rules::put(overlay, index, command),
+        Command::DeleteRule(command) => rules::delete(overlay, &command),
+        Command::EndTask(command) => tasks::end(overlay, command),
+    }
+}
+
+fn invalid(what: &str, why: impl fmt::Display) -> Refused {
+    Refused::Invalid(format!("{what}: {why}"))
+}
+
+/// A name or digest of a command as the type that checks it.
+fn parse<T>(what: &str, text: &str) -> Result<T, Refused>
+where
+    T: FromStr<Err: fmt::Display>,
+{
+    text.parse().map_err(|error| invalid(what, error))
+}
+
+fn parse_each<T, C>(what: &str, texts: &[String]) -> Result<C, Refused>
+where
+    T: FromStr<Err: fmt::Display>,
+    C: FromIterator<T>,
+{
+    texts.iter().map(|text| parse(what, text)).collect()
+}
+
+/// The first few of them, as a refusal names them.
+fn reported<'a>(digests: impl IntoIterator<Item = &'a entrepot_oci::Digest>) -> Digests {
+    Digests {
+        digests: digests
+            .into_iter()
+            .take(DIGESTS_REPORTED_MAX)
+            .map(ToString::to_string)
+            .collect(),
+    }
+}
+
+// === impl Stop ===
+
+impl From<Refused> for Stop {
+    fn from(reason: Refused) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+impl From<StorageError> for Stop {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}

@@ -1,0 +1,246 @@
+//! Manifests enter repositories and leave them.
+//!
+//! The invariant: whatever a stored manifest names, but for its subject, is in
+//! its repository and stays there as long as it does.
+
+use std::collections::BTreeSet;
+
+use entrepot_oci::{AccountId, Digest, MANIFEST_BYTES_MAX, MediaType, RepositoryName, Tag};
+
+use super::blobs::referenced;
+use super::registry::{Creation, require_repository};
+use super::tags::{self, Move};
+use super::tasks::{self, Enqueue};
+use super::{Stop, invalid, parse, parse_each, reported};
+use crate::command::{DeleteManifest, PutManifest};
+use crate::keys::{self, Key, Namespace};
+use crate::limits::{REFERENCES_MAX, TAGS_PER_PUSH_MAX};
+use crate::overlay::Overlay;
+use crate::query::{self, TagOrigin};
+use crate::read;
+use crate::records::ManifestRecord;
+use crate::response::{ManifestDeleted, ManifestPut, Outcome, Refused};
+use crate::store::StorageError;
+
+/// A [`PutManifest`] whose every name is valid.
+struct Push {
+    account: AccountId,
+    repository: RepositoryName,
+    digest: Digest,
+    subject: Option<Digest>,
+    blobs: BTreeSet<Digest>,
+    children: BTreeSet<Digest>,
+    tags: BTreeSet<Tag>,
+    origin: Option<TagOrigin>,
+    command: PutManifest,
+}
+
+pub(super) fn put(
+    overlay: &mut Overlay<'_>,
+    index: u64,
+    command: PutManifest,
+) -> Result<Outcome, Stop> {
+    let push = Push::parse(command)?;
+    let at_ms = push.command.at_ms;
+    let creation = Creation {
+        wanted: push.command.create_repository,
+        index,
+        at_ms,
+    };
+    let repository_created = creation.ensure(overlay, &push.account, &push.repository)?;
+    let key = keys::manifest(&push.account, &push.repository, &push.digest);
+    let created = !read::exists(overlay, &key)?;
+    if created {
+        // What is stored already has had its references ever since.
+        push.check_references(overlay)?;
+        push.store(overlay, key, index);
+    }
+
+    let mut enqueue = Enqueue::new(
+        overlay,
+        &push.account,
+        &push.repository,
+        &push.digest,
+        push.origin.is_none(),
+        index,
+        at_ms,
+    )?;
+    let mut tags_kept = Vec::new();
+    if push.tags.is_empty() {
+        enqueue.run(overlay, None, !created)?;
+    }
+    for tag in &push.tags {
+        let to = Move {
+            account: &push.account,
+            repository: &push.repository,
+            tag,
+            digest: &push.digest,
+            origin: push.origin.as_ref(),
+        };
+        let moved = to.run(overlay, index, at_ms)?;
+        if moved.overtaken {
+            tags_kept.push(tag.to_string());
+        }
+        enqueue.run(overlay, Some(tag), moved.was_there)?;
+    }
+    Ok(Outcome::ManifestPut(ManifestPut {
+        created,
+        repository_created,
+        tags_kept,
+        tasks: enqueue.count(),
+    }))
+}
+
+pub(super) fn delete(overlay: &mut Overlay<'_>, command: &DeleteManifest) -> Result<Outcome, Stop> {
+    let account = parse("account", &command.account)?;
+    let repository = parse("repository", &command.repository)?;
+    let digest = parse("digest", &command.digest)?;
+    require_repository(overlay, &account, &repository)?;
+    let Some(entry) = query::manifest_entry(overlay, &account, &repository, &digest)? else {
+        return Err(Refused::ManifestUnknown(digest.to_string()).into());
+    };
+    let parents = keys::of_digest(Namespace::ChildUse, &account, &repository, &digest);
+    if let Some(parent) = read::first(overlay, &parents)? {
+        return Err(Refused::ManifestReferenced(referenced(&digest, &parent)?).into());
+    }
+    let tags = tags::delete_all(overlay, &account, &repository, &digest)?;
+    tasks::delete_all(overlay, &account, &repository, &digest)?;
+    let home = Home {
+        account: &account,
+        repository: &repository,
+    };
+    for key in home.references(
+        &digest,
+        &entry.blobs,
+        &entry.children,
+        entry.subject.as_ref(),
+    ) {
+        overlay.delete(key);
+    }
+    overlay.delete(keys::content(&account, &repository, &digest));
+    overlay.delete(keys::manifest(&account, &repository, &digest));
+    Ok(Outcome::ManifestDeleted(ManifestDeleted { tags }))
+}
+
+/// Where the references of a manifest are kept.
+struct Home<'a> {
+    account: &'a AccountId,
+    repository: &'a RepositoryName,
+}
+
+// === impl Home ===
+
+impl Home<'_> {
+    /// The index entries of a manifest, the same when it comes and when it goes.
+    fn references<'a>(
+        &self,
+        digest: &Digest,
+        blobs: impl IntoIterator<Item = &'a Digest>,
+        children: impl IntoIterator<Item = &'a Digest>,
+        subject: Option<&'a Digest>,
+    ) -> Vec<Key> {
+        let key = |namespace, to: &Digest| {
+            keys::of_digest(namespace, self.account, self.repository, to).digest(digest)
+        };
+        let blobs = blobs.into_iter().map(|to| key(Namespace::BlobUse, to));
+        let children = children.into_iter().map(|to| key(Namespace::ChildUse, to));
+        let subject = subject.into_iter().map(|to| key(Namespace::Referrer, to));
+        blobs.chain(children).chain(subject).collect()
+    }
+}
+
+// === impl Push ===
+
+impl Push {
+    fn parse(command: PutManifest) -> Result<Self, Refused> {
+        if command.content.len() > MANIFEST_BYTES_MAX {
+            return Err(invalid("content", "must be of at most 4 MiB"));
+        }
+        if command.blobs.len() + command.children.len() > REFERENCES_MAX {
+            return Err(invalid("references", "must be at most 8192"));
+        }
+        if command.tags.len() > TAGS_PER_PUSH_MAX {
+            return Err(invalid("tags", "must be at most 100"));
+        }
+        let _: MediaType = parse("media type", &command.media_type)?;
+        if let Some(artifact_type) = &command.artifact_type {
+            let _: MediaType = parse("artifact type", artifact_type)?;
+        }
+        let subject = command.subject.as_deref();
+        let origin = match &command.origin {
+            Some(origin) => Some(TagOrigin {
+                region: parse("origin region", &origin.region)?,
+                sequence: origin.sequence,
+            }),
+            None => None,
+        };
+        Ok(Self {
+            account: parse("account", &command.account)?,
+            repository: parse("repository", &command.repository)?,
+            digest: parse("digest", &command.digest)?,
+            subject: subject.map(|text| parse("subject", text)).transpose()?,
+            blobs: parse_each::<Digest, _>("blob", &command.blobs)?,
+            children: parse_each::<Digest, _>("child", &command.children)?,
+            tags: parse_each::<Tag, _>("tag", &command.tags)?,
+            origin,
+            command,
+        })
+    }
+
+    fn check_references(&self, overlay: &Overlay<'_>) -> Result<(), Stop> {
+        let unknown = self.absent(overlay, Namespace::Link, &self.blobs)?;
+        if !unknown.is_empty() {
+            return Err(Refused::BlobsUnknown(reported(unknown)).into());
+        }
+        let unknown = self.absent(overlay, Namespace::Manifest, &self.children)?;
+        if !unknown.is_empty() {
+            return Err(Refused::ManifestsUnknown(reported(unknown)).into());
+        }
+        Ok(())
+    }
+
+    fn absent<'a>(
+        &self,
+        overlay: &Overlay<'_>,
+        namespace: Namespace,
+        digests: &'a BTreeSet<Digest>,
+    ) -> Result<Vec<&'a Digest>, StorageError> {
+        let mut absent = Vec::new();
+        for digest in digests {
+            let key = keys::of_digest(namespace, &self.account, &self.repository, digest);
+            if !read::exists(overlay, &key)? {
+                absent.push(digest);
+            }
+        }
+        Ok(absent)
+    }
+
+    fn store(&self, overlay: &mut Overlay<'_>, key: Key, index: u64) {
+        let texts = |digests: &BTreeSet<Digest>| digests.iter().map(Digest::to_string).collect();
+        let content = &self.command.content;
+        let record = ManifestRecord {
+            media_type: self.command.media_type.clone(),
+            content_len: content.len() as u64,
+            artifact_type: self.command.artifact_type.clone(),
+            subject: self.command.subject.clone(),
+            blobs: texts(&self.blobs),
+            children: texts(&self.children),
+            size: self.command.size,
+            pushed_at_ms: self.command.at_ms,
+            index,
+        };
+        overlay.put(key, &record);
+        overlay.put_bytes(
+            keys::content(&self.account, &self.repository, &self.digest),
+            content.clone(),
+        );
+        let home = Home {
+            account: &self.account,
+            repository: &self.repository,
+        };
+        let subject = self.subject.as_ref();
+        for key in home.references(&self.digest, &self.blobs, &self.children, subject) {
+            overlay.mark(key);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Accounts, repositories and a registry's settings.
+
+use entrepot_oci::{AccountId, RepositoryName};
+
+use super::{Stop, invalid, parse};
+use crate::command::{CreateAccount, CreateRepository, PutRegistrySettings};
+use crate::keys;
+use crate::limits::{PASSWORD_HASH_BYTES_MAX, ROOT_USER_BYTES_MAX};
+use crate::overlay::Overlay;
+use crate::query;
+use crate::read;
+use crate::records::{AccountRecord, RepositoryRecord, SettingsRecord};
+use crate::response::{Done, Outcome, Refused, RepositoryPut};
+
+pub(super) fn create_account(
+    overlay: &mut Overlay<'_>,
+    index: u64,
+    command: CreateAccount,
+) -> Result<Outcome, Stop> {
+    let account: AccountId = parse("account", &command.account)?;
+    if !(1..=ROOT_USER_BYTES_MAX).contains(&command.root_user.len()) {
+        return Err(invalid("root user", "must be of 1 to 128 bytes").into());
+    }
+    if !(1..=PASSWORD_HASH_BYTES_MAX).contains(&command.password_hash.len()) {
+        return Err(invalid("password hash", "must be of 1 to 1024 bytes").into());
+    }
+    if let Some(existing) = query::any_account(overlay)? {
+        return Err(Refused::AccountExists(existing.id.to_string()).into());
+    }
+    let record = AccountRecord {
+        root_user: command.root_user,
+        password_hash: command.password_hash,
+        created_at_ms: command.at_ms,
+        index,
+    };
+    overlay.put(keys::account(&account), &record);
+    Ok(Outcome::Done(Done {}))
+}
+
+pub(super) fn put_settings(
+    overlay: &mut Overlay<'_>,
+    command: &PutRegistrySettings,
+) -> Result<Outcome, Stop> {
+    let account = parse("account", &command.account)?;
+    let record = SettingsRecord {
+        create_on_push: command.create_on_push,
+    };
+    overlay.put(keys::settings(&account), &record);
+    Ok(Outcome::Done(Done {}))
+}
+
+pub(super) fn create_repository(
+    overlay: &mut Overlay<'_>,
+    index: u64,
+    command: &CreateRepository,
+) -> Result<Outcome, Stop> {
+    let account = parse("account", &command.account)?;
+    let repository = parse("repository", &command.repository)?;
+    let created = Creation {
+        wanted: true,
+        index,
+        at_ms: command.at_ms,
+    }
+    .ensure(overlay, &account, &repository)?;
+    Ok(Outcome::RepositoryPut(RepositoryPut { created }))
+}
+
+/// What a push does about a repository that does not exist.
+pub(super) struct Creation {
+    pub(super) wanted: bool,
+    pub(super) index: u64,
+    pub(super) at_ms: i64,
+}
+
+// === impl Creation ===
+
+impl Creation {
+    /// Whether the repository was created; one that exists is fine.
+    pub(super) fn ensure(
+        &self,
+        overlay: &mut Overlay<'_>,
+        account: &AccountId,
+        repository: &RepositoryName,
+    ) -> Result<bool, Stop> {
+        let key = keys::repository(account, repository);
+        if read::exists(overlay, &key)? {
+            return Ok(false);
+        }
+        if !self.wanted {
+            return Err(Refused::RepositoryUnknown(repository.to_string()).into());
+        }
+        let record = RepositoryRecord {
+            created_at_ms: self.at_ms,
+            index: self.index,
+        };
+        overlay.put(key, &record);
+        Ok(true)
+    }
+}
+
+pub(super) fn require_repository(
+    overlay: &Overlay<'_>,
+    account: &AccountId,
+    repository: &RepositoryName,
+) -> Result<(), Stop> {
+    if read::exists(overlay, &keys::repository(account, repository))? {
+        Ok(())
+    } else {
+        Err(Refused::RepositoryUnknown(repository.to_string()).into())
+    }
+}

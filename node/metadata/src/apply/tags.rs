@@ -1,0 +1,141 @@
+//! Tags move and go.
+//!
+//! The invariant: a tag points to a manifest of its repository, and never goes
+//! back to an older push of the same source region.
+
+use entrepot_oci::{AccountId, Digest, RepositoryName, Tag};
+
+use super::registry::require_repository;
+use super::{Stop, parse};
+use crate::command::DeleteTag;
+use crate::keys::{self, Namespace};
+use crate::limits::SCAN_PAGE;
+use crate::overlay::Overlay;
+use crate::query::{self, TagOrigin};
+use crate::read;
+use crate::records::{Origin, TagOriginRecord, TagRecord};
+use crate::response::{Done, Outcome, Refused};
+use crate::store::StorageError;
+
+/// A tag that a push wants to point to its manifest.
+pub(super) struct Move<'a> {
+    pub(super) account: &'a AccountId,
+    pub(super) repository: &'a RepositoryName,
+    pub(super) tag: &'a Tag,
+    pub(super) digest: &'a Digest,
+    pub(super) origin: Option<&'a TagOrigin>,
+}
+
+pub(super) struct Moved {
+    /// It pointed to the manifest before.
+    pub(super) was_there: bool,
+    /// A newer push of the same source has set it: it stays as it is.
+    pub(super) overtaken: bool,
+}
+
+pub(super) fn delete(overlay: &mut Overlay<'_>, command: &DeleteTag) -> Result<Outcome, Stop> {
+    let account = parse("account", &command.account)?;
+    let repository = parse("repository", &command.repository)?;
+    let tag = parse("tag", &command.tag)?;
+    require_repository(overlay, &account, &repository)?;
+    let Some(entry) = query::tag(overlay, &account, &repository, &tag)? else {
+        return Err(Refused::TagUnknown(tag.to_string()).into());
+    };
+    overlay.delete(keys::tag(&account, &repository, &tag));
+    overlay.delete(keys::tag_of(&account, &repository, &entry.digest, &tag));
+    Ok(Outcome::Done(Done {}))
+}
+
+/// Deletes the tags of a manifest and returns them, sorted.
+pub(super) fn delete_all(
+    overlay: &mut Overlay<'_>,
+    account: &AccountId,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Result<Vec<String>, StorageError> {
+    let mut deleted = Vec::new();
+    loop {
+        // What is deleted is gone from the next page.
+        let tags = query::tags_of(overlay, account, repository, digest, SCAN_PAGE)?;
+        if tags.is_empty() {
+            return Ok(deleted);
+        }
+        for tag in tags {
+            overlay.delete(keys::tag(account, repository, &tag));
+            overlay.delete(keys::tag_of(account, repository, digest, &tag));
+            deleted.push(tag.to_string());
+        }
+    }
+}
+
+// === impl Move ===
+
+impl Move<'_> {
+    pub(super) fn run(
+        &self,
+        overlay: &mut Overlay<'_>,
+        index: u64,
+        at_ms: i64,
+    ) -> Result<Moved, StorageError> {
+        let key = keys::tag(self.account, self.repository, self.tag);
+        let before = query::tag(overlay, self.account, self.repository, self.tag)?;
+        let was_there = before
+            .as_ref()
+            .is_some_and(|before| before.digest == *self.digest);
+        if let Some(newest) = self.advance(overlay)? {
+            return Ok(Moved {
+                was_there,
+                overtaken: self.origin.is_some_and(|origin| origin.sequence < newest),
+            });
+        }
+        let unchanged = before.as_ref().is_some_and(|before| {
+            before.digest == *self.digest && before.origin.as_ref() == self.origin
+        });
+        if !unchanged {
+            let record = TagRecord {
+                digest: self.digest.to_string(),
+                updated_at_ms: at_ms,
+                index,
+                origin: self
+                    .origin
+                    .map(|origin| Origin::new(&origin.region, origin.sequence)),
+            };
+            overlay.put(key, &record);
+        }
+        if let Some(before) = before.filter(|_| !was_there) {
+            overlay.delete(self.index_key(&before.digest));
+        }
+        if !was_there {
+            overlay.mark(self.index_key(self.digest));
+        }
+        Ok(Moved {
+            was_there,
+            overtaken: false,
+        })
+    }
+
+    /// Notes a replica's push as the newest of its source for this tag; else
+    /// returns the sequence of the one that was as new or newer. It need not
+    /// stand in the tag itself, which may have been deleted since, or moved by
+    /// a push of this region.
+    fn advance(&self, overlay: &mut Overlay<'_>) -> Result<Option<u64>, StorageError> {
+        let Some(origin) = self.origin else {
+            return Ok(None);
+        };
+        let key = keys::tag_origin(self.account, self.repository, self.tag, &origin.region);
+        let newest: Option<TagOriginRecord> = read::record(overlay, &key)?;
+        if let Some(newest) = newest.filter(|newest| newest.sequence >= origin.sequence) {
+            return Ok(Some(newest.sequence));
+        }
+        let record = TagOriginRecord {
+            sequence: origin.sequence,
+        };
+        overlay.put(key, &record);
+        Ok(None)
+    }
+
+    fn index_key(&self, digest: &Digest) -> keys::Key {
+        keys::of_digest(Namespace::TagOf, self.account, self.repository, digest)
+            .name(self.tag.as_str())
+    }
+}

@@ -1,0 +1,259 @@
+//! Manifests, tags and referrers.
+
+use entrepot_oci::Algorithm;
+
+use super::{Machine, account, app, digest, image, index_of, tag, unknown};
+use crate::command::{DeleteManifest, DeleteTag, PutManifest};
+use crate::query;
+use crate::response::{ManifestDeleted, ManifestPut, Outcome, Referenced, Refused};
+
+fn put(created: bool) -> ManifestPut {
+    ManifestPut {
+        created,
+        ..ManifestPut::default()
+    }
+}
+
+#[test]
+fn a_manifest_is_found_as_it_was_pushed() {
+    let mut machine = Machine::with_app();
+    let push = PutManifest {
+        artifact_type: Some("application/vnd.example".to_owned()),
+        subject: Some(digest(50).to_string()),
+        ..image(10, &[2, 1, 2], &["v1"])
+    };
+    assert_eq!(machine.pushed(push), put(true));
+    let found = query::manifest(&machine.state, &account(), &app(), &digest(10))
+        .unwrap()
+        .unwrap();
+    let mut blobs = vec![digest(1), digest(2)];
+    blobs.sort();
+    assert_eq!(found.content, vec![10; 10]);
+    assert_eq!(
+        found.entry,
+        query::ManifestEntry {
+            digest: digest(10),
+            media_type: entrepot_oci::media_type::OCI_MANIFEST.parse().unwrap(),
+            content_len: 10,
+            artifact_type: Some("application/vnd.example".parse().unwrap()),
+            subject: Some(digest(50)),
+            blobs,
+            children: vec![],
+            size: 300,
+            pushed_at_ms: 20,
+            index: machine.index,
+        }
+    );
+    assert_eq!(machine.tag_digest("v1"), Some(digest(10)));
+}
+
+#[test]
+fn a_manifest_needs_its_blobs_and_children() {
+    let mut machine = Machine::with_app();
+    let refused = machine.refused(image(10, &[8, 1, 9], &["v1"]));
+    assert_eq!(refused, Refused::BlobsUnknown(unknown(&[8, 9])));
+    machine.done(image(10, &[1], &[]));
+    let refused = machine.refused(index_of(20, &[10, 11]));
+    assert_eq!(refused, Refused::ManifestsUnknown(unknown(&[11])));
+    machine.done(index_of(20, &[10]));
+}
+
+#[test]
+fn a_refused_push_makes_no_repository() {
+    let mut machine = Machine::default();
+    let push = PutManifest {
+        create_repository: true,
+        ..image(10, &[1], &[])
+    };
+    assert_eq!(machine.refused(push), Refused::BlobsUnknown(unknown(&[1])));
+    let push = image(10, &[], &[]);
+    assert_eq!(
+        machine.refused(push.clone()),
+        Refused::RepositoryUnknown("app".to_owned())
+    );
+    let push = PutManifest {
+        create_repository: true,
+        ..push
+    };
+    assert!(machine.pushed(push).repository_created);
+}
+
+#[test]
+fn a_second_push_changes_nothing() {
+    let mut machine = Machine::with_app();
+    machine.done(image(10, &[1], &["v1"]));
+    let first = (
+        machine.tag("v1"),
+        query::manifest(&machine.state, &account(), &app(), &digest(10)).unwrap(),
+    );
+    let again = PutManifest {
+        at_ms: 99,
+        media_type: "application/other".to_owned(),
+        ..image(10, &[1], &["v1"])
+    };
+    assert_eq!(machine.pushed(again), put(false));
+    let second = (
+        machine.tag("v1"),
+        query::manifest(&machine.state, &account(), &app(), &digest(10)).unwrap(),
+    );
+    assert_eq!(second, first);
+}
+
+#[test]
+fn a_tag_moves_with_its_index() {
+    let mut machine = Machine::with_app();
+    machine.done(image(10, &[1], &["v1", "latest"]));
+    machine.done(image(11, &[2], &["latest"]));
+    let tags_of =
+        |number| query::tags_of(&machine.state, &account(), &app(), &digest(number), 10).unwrap();
+    assert_eq!(machine.tag_digest("latest"), Some(digest(11)));
+    assert_eq!(tags_of(10), [tag("v1")]);
+    assert_eq!(tags_of(11), [tag("latest")]);
+}
+
+#[test]
+fn tags_are_listed_in_pages() {
+    let mut machine = Machine::with_app();
+    machine.done(image(10, &[], &["b", "a", "B", "a.1", "_"]));
+    let page = |after, limit| -> Vec<String> {
+        query::tags(&machine.state, &account(), &app(), after, limit)
+            .unwrap()
+            .iter()
+            .map(|entry| entry.tag.to_string())
+            .collect()
+    };
+    assert_eq!(page(None, 10), ["B", "_", "a", "a.1", "b"]);
+    assert_eq!(page(Some("a"), 1), ["a.1"]);
+    assert_eq!(page(Some("a.0"), 10), ["a.1", "b"]);
+}
+
+#[test]
+fn a_deleted_tag_leaves_the_manifest() {
+    let mut machine = Machine::with_app();
+    machine.done(image(10, &[1], &["v1", "v2"]));
+    let delete = DeleteTag::new(&account(), &app(), &tag("v1"));
+    machine.done(delete.clone());
+    assert_eq!(
+        machine.refused(delete),
+        Refused::TagUnknown("v1".to_owned())
+    );
+    assert_eq!(machine.tag("v1"), None);
+    assert_eq!(machine.tag_digest("v2"), Some(digest(10)));
+}
+
+#[test]
+fn a_deleted_manifest_takes_all_of_its_own_along() {
+    let mut machine = Machine::with_app();
+    let before = machine.state.len();
+    let push = PutManifest {
+        subject: Some(digest(50).to_string()),
+        ..image(10, &[1, 2], &["v1", "v2"])
+    };
+    machine.done(push);
+    let delete = DeleteManifest::new(&account(), &app(), &digest(10));
+    let tags = vec!["v1".to_owned(), "v2".to_owned()];
+    let deleted = Outcome::ManifestDeleted(ManifestDeleted { tags });
+    assert_eq!(machine.done(delete.clone()), deleted);
+    // Two envelopes and their slots.
+    assert_eq!(machine.state.len(), before + 4);
+    assert_eq!(
+        machine.refused(delete),
+        Refused::ManifestUnknown(digest(10).to_string())
+    );
+}
+
+#[test]
+fn more_tags_than_a_page_go_with_their_manifest() {
+    let mut machine = Machine::with_app();
+    for start in (0..1_100).step_by(100) {
+        let mut push = image(10, &[1], &[]);
+        push.tags = (start..start + 100).map(|n| format!("t{n}")).collect();
+        machine.done(push);
+    }
+    let Outcome::ManifestDeleted(deleted) =
+        machine.done(DeleteManifest::new(&account(), &app(), &digest(10)))
+    else {
+        panic!("not deleted");
+    };
+    assert_eq!(deleted.tags.len(), 1_100);
+}
+
+#[test]
+fn a_manifest_that_an_index_names_stays() {
+    let mut machine = Machine::with_app();
+    machine.done(image(10, &[1], &["v1"]));
+    machine.done(index_of(20, &[10]));
+    let child = DeleteManifest::new(&account(), &app(), &digest(10));
+    let referenced = Referenced {
+        digest: digest(10).to_string(),
+        by: digest(20).to_string(),
+    };
+    assert_eq!(
+        machine.refused(child.clone()),
+        Refused::ManifestReferenced(referenced)
+    );
+    machine.done(DeleteManifest::new(&account(), &app(), &digest(20)));
+    machine.done(child);
+}
+
+#[test]
+fn nothing_is_deleted_from_an_unknown_repository() {
+    let mut machine = Machine::default();
+    let unknown = Refused::RepositoryUnknown("app".to_owned());
+    let manifest = DeleteManifest::new(&account(), &app(), &digest(1));
+    assert_eq!(machine.refused(manifest), unknown);
+    let deleted = DeleteTag::new(&account(), &app(), &tag("v1"));
+    assert_eq!(machine.refused(deleted), unknown);
+}
+
+#[test]
+fn referrers_are_found_by_their_subject() {
+    let mut machine = Machine::with_app();
+    for number in [10, 11, 12] {
+        let push = PutManifest {
+            subject: Some(digest(50).to_string()),
+            ..image(number, &[1], &[])
+        };
+        machine.done(push);
+    }
+    machine.done(DeleteManifest::new(&account(), &app(), &digest(12)));
+    let page = |after, limit| -> Vec<_> {
+        query::referrers(
+            &machine.state,
+            &account(),
+            &app(),
+            &digest(50),
+            after,
+            limit,
+        )
+        .unwrap()
+        .iter()
+        .map(|entry| entry.digest)
+        .collect()
+    };
+    let mut all = vec![digest(10), digest(11)];
+    all.sort();
+    assert_eq!(page(None, 10), all);
+    assert_eq!(page(Some(&all[0]), 10), all[1..]);
+    assert_eq!(page(None, 1), all[..1]);
+}
+
+#[test]
+fn manifests_are_listed_by_digest_whatever_its_algorithm() {
+    let mut machine = Machine::with_app();
+    let long = entrepot_oci::Digest::of(Algorithm::Sha512, b"x");
+    machine.done(PutManifest {
+        digest: long.to_string(),
+        ..image(10, &[1], &["long"])
+    });
+    machine.done(image(11, &[1], &[]));
+    let page = |after, limit| -> Vec<_> {
+        query::manifests(&machine.state, &account(), &app(), after, limit)
+            .unwrap()
+            .iter()
+            .map(|entry| entry.digest)
+            .collect()
+    };
+    assert_eq!(page(None, 10), [digest(11), long]);
+    assert_eq!(page(Some(&digest(11)), 10), [long]);
+}

@@ -1,0 +1,98 @@
+//! Accounts, repositories and settings.
+
+use super::{Machine, account, app, repository};
+use crate::command::{CreateAccount, CreateRepository, PutRegistrySettings};
+use crate::query;
+use crate::response::{Outcome, Refused, RepositoryPut};
+
+#[test]
+fn there_is_one_account() {
+    let mut machine = Machine::default();
+    assert_eq!(query::any_account(&machine.state).unwrap(), None);
+    machine.done(CreateAccount::new(&account(), "root", "$argon2id$", 3));
+    let other = "210987654321".parse().unwrap();
+    let refused = machine.refused(CreateAccount::new(&other, "root", "$argon2id$", 4));
+    assert_eq!(refused, Refused::AccountExists(account().to_string()));
+
+    let found = query::any_account(&machine.state).unwrap().unwrap();
+    assert_eq!((&found.id, found.created_at_ms), (&account(), 3));
+    assert_eq!(
+        query::account(&machine.state, &account()).unwrap(),
+        Some(found)
+    );
+    assert_eq!(query::account(&machine.state, &other).unwrap(), None);
+}
+
+#[test]
+fn an_account_needs_a_user_and_a_hash() {
+    let mut machine = Machine::default();
+    for (user, hash) in [
+        ("", "h"),
+        ("u", ""),
+        (&"u".repeat(129), "h"),
+        ("u", &"h".repeat(1025)),
+    ] {
+        let refused = machine.refused(CreateAccount::new(&account(), user, hash, 1));
+        assert!(matches!(refused, Refused::Invalid(_)));
+    }
+}
+
+#[test]
+fn a_password_hash_is_not_printed() {
+    let command = CreateAccount::new(&account(), "root", "$argon2id$secret", 3);
+    assert!(!format!("{command:?}").contains("secret"));
+    let mut machine = Machine::default();
+    machine.done(command);
+    let account = query::any_account(&machine.state).unwrap();
+    assert!(!format!("{account:?}").contains("secret"));
+}
+
+#[test]
+fn a_repository_is_made_once() {
+    let mut machine = Machine::default();
+    let created = |created| Outcome::RepositoryPut(RepositoryPut { created });
+    assert_eq!(
+        machine.done(CreateRepository::new(&account(), &app(), 1)),
+        created(true)
+    );
+    assert_eq!(
+        machine.done(CreateRepository::new(&account(), &app(), 2)),
+        created(false)
+    );
+    let found = query::repository(&machine.state, &account(), &app())
+        .unwrap()
+        .unwrap();
+    assert_eq!((found.created_at_ms, found.index), (1, 1));
+}
+
+#[test]
+fn repositories_are_listed_in_pages() {
+    let mut machine = Machine::default();
+    for name in ["b", "a/b", "a", "a-b", "ab", "a.b"] {
+        let name = repository(&format!("{name}x"));
+        machine.done(CreateRepository::new(&account(), &name, 1));
+    }
+    let page = |after, limit| -> Vec<String> {
+        query::repositories(&machine.state, &account(), after, limit)
+            .unwrap()
+            .iter()
+            .map(|repository| repository.name.to_string())
+            .collect()
+    };
+    assert_eq!(page(None, 3), ["a-bx", "a.bx", "a/bx"]);
+    assert_eq!(page(Some("a/bx"), 10), ["abx", "ax", "bx"]);
+    assert_eq!(page(Some("a/b"), 1), ["a/bx"]);
+    assert_eq!(page(Some(""), 1), ["a-bx"]);
+    assert_eq!(page(Some("not a name \u{10ffff}"), 10), [""; 0]);
+}
+
+#[test]
+fn settings_are_unset_until_they_are_set() {
+    let mut machine = Machine::default();
+    assert_eq!(query::settings(&machine.state, &account()).unwrap(), None);
+    for create_on_push in [true, false] {
+        machine.done(PutRegistrySettings::new(&account(), create_on_push));
+        let settings = query::settings(&machine.state, &account()).unwrap();
+        assert_eq!(settings, Some(query::Settings { create_on_push }));
+    }
+}

@@ -1,0 +1,543 @@
+//! What Raft carries: envelopes with one command each.
+//!
+//! Owns the wire form of every command. The proposer has checked what a
+//! command says about the outside world (a manifest's bytes hash to its
+//! digest, a blob is durable on its holders); what it says about the state is
+//! checked again when it is applied, which alone is authoritative.
+//!
+//! Fields and commands are only ever added, under new tags. A node that does
+//! not know a command refuses it, so a new one, or a new field, may only be
+//! proposed once every node of the group understands it.
+
+use std::fmt;
+
+use bytes::Bytes;
+use entrepot_oci::{AccountId, Digest, Manifest, RegionName, RepositoryName, Tag};
+use prost::Message as _;
+
+use crate::limits::ENVELOPE_ID_BYTES;
+use crate::query::{Blob, Task};
+use crate::records::Origin;
+
+/// One command and the id under which it is applied at most once.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Envelope {
+    /// 16 bytes, random, drawn by the proposer; retries keep it.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub id: Bytes,
+    #[prost(oneof = "Command", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    pub command: Option<Command>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Command {
+    #[prost(message, tag = "2")]
+    CreateAccount(CreateAccount),
+    #[prost(message, tag = "3")]
+    CreateRepository(CreateRepository),
+    #[prost(message, tag = "4")]
+    LinkBlob(LinkBlob),
+    #[prost(message, tag = "5")]
+    MountBlob(MountBlob),
+    #[prost(message, tag = "6")]
+    UnlinkBlob(UnlinkBlob),
+    #[prost(message, tag = "7")]
+    PutManifest(PutManifest),
+    #[prost(message, tag = "8")]
+    DeleteManifest(DeleteManifest),
+    #[prost(message, tag = "9")]
+    DeleteTag(DeleteTag),
+    #[prost(message, tag = "10")]
+    PutRule(PutRule),
+    #[prost(message, tag = "11")]
+    DeleteRule(DeleteRule),
+    #[prost(message, tag = "12")]
+    EndTask(EndTask),
+    #[prost(message, tag = "13")]
+    PutRegistrySettings(PutRegistrySettings),
+}
+
+/// Makes the cluster's account. There is one for now: `AccountExists` when
+/// there is any. Belongs into the `global` group.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)]
+pub struct CreateAccount {
+    #[prost(string, tag = "1")]
+    pub account: String,
+    #[prost(string, tag = "2")]
+    pub root_user: String,
+    /// PHC string.
+    #[prost(string, tag = "3")]
+    pub password_hash: String,
+    #[prost(int64, tag = "4")]
+    pub at_ms: i64,
+}
+
+/// Makes a repository; one that exists is fine.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct CreateRepository {
+    #[prost(string, tag = "1")]
+    pub account: String,
+    #[prost(string, tag = "2")]
+    pub repository: String,
+    #[prost(int64, tag = "3")]
+    pub at_ms: i64,
+}
+
+/// A durable blob becomes part of a repository.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct LinkBlob {
+    #[prost(string, tag = "1")]
+    pub account: String,
+    #[prost(string, tag = "2")]
+    pub repository: String,
+    #[prost(string, tag = "3")]
+    pub digest: String,
+    /// Bytes.
+    #[prost(uint64, tag = "4")]
+    pub size: u64,
+    /// BLAKE3 of the content, 32 bytes.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub root: Bytes,
+    /// Ids of the nodes that have a durable copy; at least one.
+    #[prost(uint64, repeated, tag = "6")]
+    pub holders: Vec<u64>,
+    #[prost(int64, tag = "7")]
+    pub at_ms: i64,
+    /// Make the repository if it does not exist, else `RepositoryUnknown`.
+    #[prost(bool, tag = "8")]
+    pub create_repository: bool,
+}
+
+/// A blob of one repository becomes part of another of the same account.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct MountBlob {
+    #[prost(string, tag = "1")]
+    pub account: String,
+    /// The repository that has it; `BlobsUnknown` if it does not.
+    #[prost(string, tag = "2")]
+    pub from: String,
+    #[prost(string, tag = "3")]
+    pub repository: String,
+    #[prost(string, tag = "4")]
+    pub digest: String,
+    #[prost(int64, tag = "5")]
+    pub at_ms: i64,
+    #[prost(bool, tag = "6")]
+    pub create_repository: bool,
+}
+
+/// A blob leaves a repository; `BlobReferenced` while a manifest names it.
+/// What is known of the blob itself stays: other repositories may have it.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct UnlinkBlob {
+    #[prost(string, tag = "1")]
+    pub account: String,
+    #[prost(string, tag = "2")]
+    pub repository: String,
+    #[prost(string, tag = "3")]
+    pub digest: String,
+}
+
+/// Stores a manifest, moves tags to it and enqueues the copies that the
+/// registry's rules ask for.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct PutManifest {
+    #[prost(string, tag = "1")]
+    pub account: String,
+    #[prost(string, tag = "2")]
+    pub repository: String,
+    #[prost(string, tag = "3")]
+    pub digest: String,
+    #[prost(string, tag = "4")]
+    pub media_type: String,
+    /// The manifest's own bytes.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub content: Bytes,
+    /// What the referrers API shows: the manifest's own, else its config's
+    /// media type (OCI distribution 1.1, "Listing Referrers").
+    #[prost(string, optional, tag = "6")]
+    pub artifact_type: Option<String>,
+    /// Digest; need not exist.
+    #[prost(string, optional, tag = "7")]
+    pub subject: Option<String>,
+    /// Digests of config and layers, each linked in the repository.
+    #[prost(string, repeated, tag = "8")]
+    pub blobs: Vec<String>,
+    /// Digests of manifests, each stored in the repository.
+    #[prost(string, repeated, tag = "9")]
+    pub children: Vec<String>,
+    /// Bytes of config and layers.
+    #[prost(uint64, tag = "10")]
+    pub size: u64,
+    /// Tags to move here; none: stored by digest alone.
+    #[prost(string, repeated, tag = "11")]
+    pub tags: Vec<String>,
+    #[prost(int64, tag = "12")]
+    pub at_ms: i64,
+    #[prost(bool, tag = "13")]
+    pub create_repository: bool,
+    /// Set on a replica: orders its tags among the pushes of that source, and
+    /// no rule copies it any further.
+    #[prost(message, optional, tag = "14")]
+    pub origin: Option<Origin>,
+}
+
+/// Removes a manifest with its tags and tasks; `ManifestReferenced` while an
+/// index of the repository names it.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct DeleteManifest {
+    #[prost(string, tag = "1")]
+    pub account: String,
+    #[prost(string, tag = "2")]
+    pub repository: String,
+    #[prost(string, tag = "3")]
+    pub digest: String,
+}
+
+/// Removes a tag; the manifest stays, and so do copies of it under way.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct DeleteTag {
+    #[prost(string, tag = "1")]
+    pub account: String,
+    #[prost(string, tag = "2")]
+    pub repository: String,
+    #[prost(string, tag = "3")]
+    pub tag: String,
+}
+
+/// Makes a replication rule, or replaces the one of that id. That the
+/// destination is another region of the cluster is for the proposer to check.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct PutRule {
+    #[prost(string, tag = "1")]
+    pub account: String,
+    /// 1 to 128 of `[a-zA-Z0-9._-]`.
+    #[prost(string, tag = "2")]
+    pub id: String,
+    /// Prefixes of repository names; none: every repository.
+    #[prost(string, repeated, tag = "3")]
+    pub prefixes: Vec<String>,
+    #[prost(string, tag = "4")]
+    pub destination_region: String,
+    #[prost(int64, tag = "5")]
+    pub at_ms: i64,
+}
+
+/// Removes a rule and the open tasks that no other rule asks for.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct DeleteRule {
+    #[prost(string, tag = "1")]
+    pub account: String,
+    #[prost(string, tag = "2")]
+    pub id: String,
+}
+
+/// A task was done, or will never be.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct EndTask {
+    #[prost(string, tag = "1")]
+    pub account: String,
+    #[prost(string, tag = "2")]
+    pub repository: String,
+    #[prost(string, tag = "3")]
+    pub digest: String,
+    /// Empty: pushed without a tag.
+    #[prost(string, tag = "4")]
+    pub tag: String,
+    /// Region.
+    #[prost(string, tag = "5")]
+    pub destination: String,
+    /// Of the task that was worked on: a newer one of the same key goes on.
+    #[prost(uint64, tag = "6")]
+    pub sequence: u64,
+    /// Set: FAILED for this reason, else COMPLETE.
+    #[prost(string, optional, tag = "7")]
+    pub failed_reason: Option<String>,
+    #[prost(int64, tag = "8")]
+    pub at_ms: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct PutRegistrySettings {
+    #[prost(string, tag = "1")]
+    pub account: String,
+    #[prost(bool, tag = "2")]
+    pub create_on_push: bool,
+}
+
+// === impl Envelope ===
+
+impl Envelope {
+    pub fn new(id: [u8; ENVELOPE_ID_BYTES], command: Command) -> Self {
+        Self {
+            id: Bytes::copy_from_slice(&id),
+            command: Some(command),
+        }
+    }
+
+    /// What is proposed to Raft, and what `apply` takes.
+    pub fn to_bytes(&self) -> Bytes {
+        Bytes::from(self.encode_to_vec())
+    }
+}
+
+// === impl Command ===
+
+impl Command {
+    /// For logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::CreateAccount(_) => "create_account",
+            Self::CreateRepository(_) => "create_repository",
+            Self::LinkBlob(_) => "link_blob",
+            Self::MountBlob(_) => "mount_blob",
+            Self::UnlinkBlob(_) => "unlink_blob",
+            Self::PutManifest(_) => "put_manifest",
+            Self::DeleteManifest(_) => "delete_manifest",
+            Self::DeleteTag(_) => "delete_tag",
+            Self::PutRule(_) => "put_rule",
+            Self::DeleteRule(_) => "delete_rule",
+            Self::EndTask(_) => "end_task",
+            Self::PutRegistrySettings(_) => "put_registry_settings",
+        }
+    }
+}
+
+macro_rules! into_command {
+    ($($name:ident),+ $(,)?) => {
+        $(impl From<$name> for Command {
+            fn from(command: $name) -> Self {
+                Self::$name(command)
+            }
+        })+
+    };
+}
+
+into_command!(
+    CreateAccount,
+    CreateRepository,
+    LinkBlob,
+    MountBlob,
+    UnlinkBlob,
+    PutManifest,
+    DeleteManifest,
+    DeleteTag,
+    PutRule,
+    DeleteRule,
+    EndTask,
+    PutRegistrySettings,
+);
+
+// === constructors ===
+
+impl CreateAccount {
+    pub fn new(account: &AccountId, root_user: &str, password_hash: &str, at_ms: i64) -> Self {
+        Self {
+            account: account.to_string(),
+            root_user: root_user.to_owned(),
+            password_hash: password_hash.to_owned(),
+            at_ms,
+        }
+    }
+}
+
+impl fmt::Debug for CreateAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The hash has no business in a log.
+        f.debug_struct("CreateAccount")
+            .field("account", &self.account)
+            .field("root_user", &self.root_user)
+            .field("at_ms", &self.at_ms)
+            .finish_non_exhaustive()
+    }
+}
+
+impl CreateRepository {
+    pub fn new(account: &AccountId, repository: &RepositoryName, at_ms: i64) -> Self {
+        Self {
+            account: account.to_string(),
+            repository: repository.to_string(),
+            at_ms,
+        }
+    }
+}
+
+impl LinkBlob {
+    /// The repository has to exist: set `create_repository` as needed.
+    pub fn new(account: &AccountId, repository: &RepositoryName, blob: &Blob, at_ms: i64) -> Self {
+        Self {
+            account: account.to_string(),
+            repository: repository.to_string(),
+            digest: blob.digest.to_string(),
+            size: blob.size,
+            root: Bytes::copy_from_slice(&blob.root),
+            holders: blob.holders.clone(),
+            at_ms,
+            create_repository: false,
+        }
+    }
+}
+
+impl MountBlob {
+    /// The repository has to exist: set `create_repository` as needed.
+    pub fn new(
+        account: &AccountId,
+        from: &RepositoryName,
+        repository: &RepositoryName,
+        digest: &Digest,
+        at_ms: i64,
+    ) -> Self {
+        Self {
+            account: account.to_string(),
+            from: from.to_string(),
+            repository: repository.to_string(),
+            digest: digest.to_string(),
+            at_ms,
+            create_repository: false,
+        }
+    }
+}
+
+impl UnlinkBlob {
+    pub fn new(account: &AccountId, repository: &RepositoryName, digest: &Digest) -> Self {
+        Self {
+            account: account.to_string(),
+            repository: repository.to_string(),
+            digest: digest.to_string(),
+        }
+    }
+}
+
+impl PutManifest {
+    /// What `manifest`, parsed from `content`, says of itself. No tags, no
+    /// origin, the repository has to exist: set those fields as needed.
+    pub fn new(
+        account: &AccountId,
+        repository: &RepositoryName,
+        digest: &Digest,
+        manifest: &Manifest,
+        content: Bytes,
+        at_ms: i64,
+    ) -> Self {
+        Self {
+            account: account.to_string(),
+            repository: repository.to_string(),
+            digest: digest.to_string(),
+            media_type: manifest.media_type.to_string(),
+            content,
+            artifact_type: manifest.referrer_type().map(ToString::to_string),
+            subject: manifest
+                .subject
+                .as_ref()
+                .map(|subject| subject.digest.to_string()),
+            blobs: manifest
+                .blobs()
+                .iter()
+                .map(|blob| blob.digest.to_string())
+                .collect(),
+            children: manifest
+                .children()
+                .iter()
+                .map(|child| child.digest.to_string())
+                .collect(),
+            size: manifest.content_size(),
+            tags: Vec::new(),
+            at_ms,
+            create_repository: false,
+            origin: None,
+        }
+    }
+}
+
+impl Origin {
+    pub fn new(region: &RegionName, sequence: u64) -> Self {
+        Self {
+            region: region.to_string(),
+            sequence,
+        }
+    }
+}
+
+impl DeleteManifest {
+    pub fn new(account: &AccountId, repository: &RepositoryName, digest: &Digest) -> Self {
+        Self {
+            account: account.to_string(),
+            repository: repository.to_string(),
+            digest: digest.to_string(),
+        }
+    }
+}
+
+impl DeleteTag {
+    pub fn new(account: &AccountId, repository: &RepositoryName, tag: &Tag) -> Self {
+        Self {
+            account: account.to_string(),
+            repository: repository.to_string(),
+            tag: tag.to_string(),
+        }
+    }
+}
+
+impl PutRule {
+    pub fn new(
+        account: &AccountId,
+        id: &str,
+        prefixes: &[String],
+        destination: &RegionName,
+        at_ms: i64,
+    ) -> Self {
+        Self {
+            account: account.to_string(),
+            id: id.to_owned(),
+            prefixes: prefixes.to_vec(),
+            destination_region: destination.to_string(),
+            at_ms,
+        }
+    }
+}
+
+impl DeleteRule {
+    pub fn new(account: &AccountId, id: &str) -> Self {
+        Self {
+            account: account.to_string(),
+            id: id.to_owned(),
+        }
+    }
+}
+
+impl EndTask {
+    pub fn complete(task: &Task, at_ms: i64) -> Self {
+        Self {
+            account: task.key.account.to_string(),
+            repository: task.key.repository.to_string(),
+            digest: task.key.digest.to_string(),
+            tag: task
+                .key
+                .tag
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            destination: task.key.destination.to_string(),
+            sequence: task.sequence,
+            failed_reason: None,
+            at_ms,
+        }
+    }
+
+    pub fn failed(task: &Task, reason: &str, at_ms: i64) -> Self {
+        Self {
+            failed_reason: Some(reason.to_owned()),
+            ..Self::complete(task, at_ms)
+        }
+    }
+}
+
+impl PutRegistrySettings {
+    pub fn new(account: &AccountId, create_on_push: bool) -> Self {
+        Self {
+            account: account.to_string(),
+            create_on_push,
+        }
+    }
+}

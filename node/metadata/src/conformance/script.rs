@@ -1,0 +1,156 @@
+//! A fixed history with every command in it, refusals and a repeat included.
+
+use bytes::Bytes;
+use entrepot_oci::{Algorithm, Digest};
+
+use crate::command::{
+    Command, CreateAccount, CreateRepository, DeleteManifest, DeleteRule, DeleteTag, EndTask,
+    Envelope, LinkBlob, MountBlob, PutManifest, PutRegistrySettings, PutRule, UnlinkBlob,
+};
+
+const ACCOUNT: &str = "123456789012";
+
+pub(super) fn envelopes() -> Vec<Bytes> {
+    let mut envelopes: Vec<Bytes> = (1_u128..)
+        .zip(commands())
+        .map(|(id, command)| Envelope::new(id.to_be_bytes(), command).to_bytes())
+        .collect();
+    envelopes.push(envelopes[4].clone());
+    envelopes.push(Bytes::from_static(b"not an envelope"));
+    envelopes
+}
+
+fn commands() -> Vec<Command> {
+    vec![
+        CreateAccount {
+            account: ACCOUNT.to_owned(),
+            root_user: "root".to_owned(),
+            password_hash: "$argon2id$".to_owned(),
+            at_ms: 1,
+        }
+        .into(),
+        PutRegistrySettings {
+            account: ACCOUNT.to_owned(),
+            create_on_push: true,
+        }
+        .into(),
+        rule("all", &[], "eu-west-1").into(),
+        rule("some", &["team/"], "ap-south-1").into(),
+        link("team/app", 1, true).into(),
+        link("team/app", 2, false).into(),
+        link("nowhere", 2, false).into(),
+        CreateRepository {
+            account: ACCOUNT.to_owned(),
+            repository: "base".to_owned(),
+            at_ms: 2,
+        }
+        .into(),
+        MountBlob {
+            account: ACCOUNT.to_owned(),
+            from: "team/app".to_owned(),
+            repository: "base".to_owned(),
+            digest: digest(1),
+            at_ms: 3,
+            create_repository: false,
+        }
+        .into(),
+        push("team/app", 10, &[1, 2], &[], &["v1", "latest"]).into(),
+        push("team/app", 11, &[1], &[], &["latest"]).into(),
+        push("team/app", 12, &[], &[10, 11], &[]).into(),
+        push("team/app", 13, &[3], &[], &[]).into(),
+        push("base", 10, &[1], &[], &["v1"]).into(),
+        EndTask {
+            account: ACCOUNT.to_owned(),
+            repository: "team/app".to_owned(),
+            digest: digest(10),
+            tag: "v1".to_owned(),
+            destination: "eu-west-1".to_owned(),
+            sequence: 10,
+            failed_reason: Some("denied".to_owned()),
+            at_ms: 5,
+        }
+        .into(),
+        DeleteTag {
+            account: ACCOUNT.to_owned(),
+            repository: "team/app".to_owned(),
+            tag: "v1".to_owned(),
+        }
+        .into(),
+        DeleteManifest {
+            account: ACCOUNT.to_owned(),
+            repository: "team/app".to_owned(),
+            digest: digest(10),
+        }
+        .into(),
+        DeleteManifest {
+            account: ACCOUNT.to_owned(),
+            repository: "base".to_owned(),
+            digest: digest(10),
+        }
+        .into(),
+        UnlinkBlob {
+            account: ACCOUNT.to_owned(),
+            repository: "base".to_owned(),
+            digest: digest(1),
+        }
+        .into(),
+        DeleteRule {
+            account: ACCOUNT.to_owned(),
+            id: "some".to_owned(),
+        }
+        .into(),
+    ]
+}
+
+fn digest(number: u8) -> String {
+    Digest::of(Algorithm::Sha256, &[number]).to_string()
+}
+
+fn rule(id: &str, prefixes: &[&str], destination: &str) -> PutRule {
+    PutRule {
+        account: ACCOUNT.to_owned(),
+        id: id.to_owned(),
+        prefixes: prefixes.iter().map(ToString::to_string).collect(),
+        destination_region: destination.to_owned(),
+        at_ms: 1,
+    }
+}
+
+fn link(repository: &str, blob: u8, create_repository: bool) -> LinkBlob {
+    LinkBlob {
+        account: ACCOUNT.to_owned(),
+        repository: repository.to_owned(),
+        digest: digest(blob),
+        size: 100,
+        root: Bytes::from(vec![blob; 32]),
+        holders: vec![3, 1],
+        at_ms: 2,
+        create_repository,
+    }
+}
+
+fn push(
+    repository: &str,
+    manifest: u8,
+    blobs: &[u8],
+    children: &[u8],
+    tags: &[&str],
+) -> PutManifest {
+    let digests = |numbers: &[u8]| numbers.iter().copied().map(digest).collect();
+    PutManifest {
+        account: ACCOUNT.to_owned(),
+        repository: repository.to_owned(),
+        digest: digest(manifest),
+        media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+        content: Bytes::from(vec![manifest; 100]),
+        artifact_type: None,
+        subject: Some(digest(99)),
+        blobs: digests(blobs),
+        children: digests(children),
+        size: 100,
+        tags: tags.iter().map(ToString::to_string).collect(),
+        at_ms: 4,
+        create_repository: false,
+        origin: None,
+    }
+}

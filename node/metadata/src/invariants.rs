@@ -1,0 +1,188 @@
+//! What every state of a group looks like.
+//!
+//! For tests, simulations and an operator's check of a node: it reads
+//! everything, once, and looks up what each pair promises about others. Must
+//! never repair anything.
+
+mod blobs;
+mod envelopes;
+mod images;
+mod registry;
+mod tasks;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::keys::{self, Key, Namespace, Parts};
+use crate::limits::SCAN_PAGE;
+use crate::read;
+use crate::store::{KeyValue, StorageError};
+
+/// Violations that one check reports.
+pub const VIOLATIONS_MAX: usize = 100;
+
+/// What a state holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub envelopes: usize,
+    pub accounts: usize,
+    pub rules: usize,
+    pub repositories: usize,
+    pub blobs: usize,
+    pub links: usize,
+    pub manifests: usize,
+    pub tags: usize,
+    pub tasks: usize,
+    pub open_tasks: usize,
+}
+
+/// One thing that should not be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{invariant}: {detail}")]
+pub struct Violation {
+    /// What should hold.
+    pub invariant: &'static str,
+    /// Where it does not.
+    pub detail: String,
+}
+
+/// # Errors
+/// What is violated, at most [`VIOLATIONS_MAX`] of it. A store that cannot be
+/// read is a violation too.
+pub fn check(view: &dyn KeyValue) -> Result<Summary, Vec<Violation>> {
+    let mut check = Check {
+        view,
+        summary: Summary::default(),
+        violations: Vec::new(),
+    };
+    if let Err(error) = check.all() {
+        check.corrupt(&error);
+    }
+    check.once();
+    if check.violations.is_empty() {
+        Ok(check.summary)
+    } else {
+        Err(check.violations)
+    }
+}
+
+/// A check under way.
+struct Check<'a> {
+    view: &'a dyn KeyValue,
+    summary: Summary,
+    violations: Vec<Violation>,
+}
+
+/// One pair of the state.
+struct Pair {
+    key: Bytes,
+    value: Bytes,
+}
+
+// === impl Check ===
+
+impl Check<'_> {
+    fn all(&mut self) -> Result<(), StorageError> {
+        let mut start = vec![keys::FIRST];
+        loop {
+            let page = self.view.scan(&start, &[u8::MAX], SCAN_PAGE)?;
+            let full = page.len() == SCAN_PAGE;
+            if let Some((last, _)) = page.last() {
+                start = Key::of(last.to_vec()).successor().into_bytes();
+            }
+            for (key, value) in page {
+                // One bad record must not hide the others.
+                if let Err(error) = self.pair(&Pair { key, value }) {
+                    self.corrupt(&error);
+                }
+            }
+            if !full || self.violations.len() >= VIOLATIONS_MAX {
+                return Ok(());
+            }
+        }
+    }
+
+    fn pair(&mut self, pair: &Pair) -> Result<(), StorageError> {
+        let Some(namespace) = pair.key.first().copied().and_then(Namespace::of) else {
+            self.violated("every key belongs to a namespace", pair);
+            return Ok(());
+        };
+        match namespace {
+            Namespace::Envelope => envelopes::envelope(self, pair),
+            Namespace::EnvelopeSlot => envelopes::slot(self, pair),
+            Namespace::Account => registry::account(self, pair),
+            Namespace::Settings => registry::settings(self, pair),
+            Namespace::Rule => registry::rule(self, pair),
+            Namespace::Repository => registry::repository(self, pair),
+            Namespace::Blob => blobs::blob(self, pair),
+            Namespace::Link => blobs::link(self, pair),
+            Namespace::LinkOf => blobs::link_of(self, pair),
+            Namespace::BlobUse => blobs::blob_use(self, pair),
+            Namespace::Manifest => images::manifest(self, pair),
+            Namespace::Content => images::content(self, pair),
+            Namespace::ChildUse => images::child_use(self, pair),
+            Namespace::Referrer => images::referrer(self, pair),
+            Namespace::Tag => images::tag(self, pair),
+            Namespace::TagOf => images::tag_of(self, pair),
+            Namespace::TagOrigin => images::tag_origin(self, pair),
+            Namespace::Task => tasks::task(self, pair),
+            Namespace::Outbox => tasks::outbox(self, pair),
+        }
+    }
+
+    /// What is true of the whole.
+    fn once(&mut self) {
+        let accounts = self.summary.accounts;
+        self.require(accounts <= 1, "there is one account", accounts);
+    }
+
+    fn require(&mut self, holds: bool, invariant: &'static str, detail: impl fmt::Debug) {
+        if !holds && self.violations.len() < VIOLATIONS_MAX {
+            self.violations.push(Violation {
+                invariant,
+                detail: format!("{detail:?}"),
+            });
+        }
+    }
+
+    fn violated(&mut self, invariant: &'static str, pair: &Pair) {
+        self.require(false, invariant, &pair.key);
+    }
+
+    /// There is a pair of this key.
+    fn require_key(
+        &mut self,
+        key: &Key,
+        invariant: &'static str,
+        pair: &Pair,
+    ) -> Result<(), StorageError> {
+        let holds = read::exists(self.view, key)?;
+        self.require(holds, invariant, &pair.key);
+        Ok(())
+    }
+
+    /// An entry of an index says everything in its key.
+    fn require_mark(&mut self, pair: &Pair) {
+        let holds = pair.value.is_empty();
+        self.require(holds, "an index entry has no value", &pair.key);
+    }
+
+    fn corrupt(&mut self, error: &StorageError) {
+        self.require(false, "every record can be read", error.to_string());
+    }
+}
+
+// === impl Pair ===
+
+impl Pair {
+    fn parts(&self) -> Parts<'_> {
+        Parts::of(&self.key)
+    }
+
+    fn decode<M: prost::Message + Default>(&self) -> Result<M, StorageError> {
+        read::decode(&self.key, self.value.clone())
+    }
+}

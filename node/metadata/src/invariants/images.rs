@@ -1,0 +1,162 @@
+//! Whatever a manifest names is there and knows of it, and tags point to
+//! manifests.
+
+use entrepot_oci::{RegionName, Tag};
+
+use super::blobs::{home_and_digest, home_and_digests};
+use super::{Check, Pair};
+use crate::keys::{self, Namespace};
+use crate::query;
+use crate::records::TagOriginRecord;
+use crate::store::StorageError;
+
+pub(super) fn manifest(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    check.summary.manifests += 1;
+    let (account, repository, digest) = home_and_digest(pair)?;
+    let entry = query::manifest_of(&pair.key, pair.value.clone())?;
+    check.require_key(
+        &keys::repository(&account, &repository),
+        "a manifest's repository exists",
+        pair,
+    )?;
+    let content = check
+        .view
+        .get(keys::content(&account, &repository, &digest).as_bytes())?;
+    check.require(
+        content.is_some_and(|content| content.len() as u64 == entry.content_len),
+        "a manifest has its content",
+        &pair.key,
+    );
+    let index =
+        |namespace, to| keys::of_digest(namespace, &account, &repository, to).digest(&digest);
+    for blob in &entry.blobs {
+        check.require_key(
+            &keys::link(&account, &repository, blob),
+            "a manifest's blobs are linked in its repository",
+            pair,
+        )?;
+        check.require_key(
+            &index(Namespace::BlobUse, blob),
+            "a manifest's blobs know that it uses them",
+            pair,
+        )?;
+    }
+    for child in &entry.children {
+        check.require_key(
+            &keys::manifest(&account, &repository, child),
+            "an index's manifests are in its repository",
+            pair,
+        )?;
+        check.require_key(
+            &index(Namespace::ChildUse, child),
+            "an index's manifests know that it uses them",
+            pair,
+        )?;
+    }
+    if let Some(subject) = &entry.subject {
+        check.require_key(
+            &index(Namespace::Referrer, subject),
+            "a manifest with a subject is one of its referrers",
+            pair,
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn content(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    let (account, repository, digest) = home_and_digest(pair)?;
+    check.require_key(
+        &keys::manifest(&account, &repository, &digest),
+        "content belongs to a manifest",
+        pair,
+    )
+}
+
+pub(super) fn child_use(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    check.require_mark(pair);
+    let (account, repository, [child, parent]) = home_and_digests(pair)?;
+    let entry = query::manifest_entry(check.view, &account, &repository, &parent)?;
+    check.require(
+        entry.is_some_and(|entry| entry.children.contains(&child)),
+        "a manifest's use is one that an index states",
+        &pair.key,
+    );
+    Ok(())
+}
+
+pub(super) fn referrer(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    check.require_mark(pair);
+    let (account, repository, [subject, manifest]) = home_and_digests(pair)?;
+    let entry = query::manifest_entry(check.view, &account, &repository, &manifest)?;
+    check.require(
+        entry.is_some_and(|entry| entry.subject == Some(subject)),
+        "a referrer is a manifest with that subject",
+        &pair.key,
+    );
+    Ok(())
+}
+
+pub(super) fn tag(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    check.summary.tags += 1;
+    let mut parts = pair.parts();
+    let account = parts.account()?;
+    let repository = parts.name("repository")?;
+    parts.name::<Tag>("tag")?;
+    parts.end()?;
+    let entry = query::tag_of(&pair.key, pair.value.clone())?;
+    check.require_key(
+        &keys::manifest(&account, &repository, &entry.digest),
+        "a tag points to a manifest of its repository",
+        pair,
+    )?;
+    check.require_key(
+        &keys::tag_of(&account, &repository, &entry.digest, &entry.tag),
+        "a manifest knows its tags",
+        pair,
+    )?;
+    if let Some(origin) = entry.origin {
+        check.require_key(
+            &keys::tag_origin(&account, &repository, &entry.tag, &origin.region),
+            "a replica's tag knows the newest push of its source",
+            pair,
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn tag_of(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    check.require_mark(pair);
+    let mut parts = pair.parts();
+    let account = parts.account()?;
+    let repository = parts.name("repository")?;
+    let digest = parts.digest()?;
+    let tag = parts.name("tag")?;
+    parts.end()?;
+    let entry = query::tag(check.view, &account, &repository, &tag)?;
+    check.require(
+        entry.is_some_and(|entry| entry.digest == digest),
+        "a manifest's tag points to it",
+        &pair.key,
+    );
+    Ok(())
+}
+
+pub(super) fn tag_origin(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    let mut parts = pair.parts();
+    let account = parts.account()?;
+    let repository = parts.name("repository")?;
+    let tag = parts.name("tag")?;
+    let region: RegionName = parts.name("region")?;
+    parts.end()?;
+    let newest: TagOriginRecord = pair.decode()?;
+    let entry = query::tag(check.view, &account, &repository, &tag)?;
+    let origin = entry
+        .and_then(|entry| entry.origin)
+        .filter(|origin| origin.region == region);
+    check.require(
+        origin.is_none_or(|origin| origin.sequence == newest.sequence),
+        "a replica's tag comes from the newest push of its source",
+        &pair.key,
+    );
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! Accounts, settings, rules and repositories can be read, and are bounded.
+
+use super::{Check, Pair};
+use crate::keys::{Key, Namespace};
+use crate::limits::{PREFIXES_MAX, RULES_MAX};
+use crate::read;
+use crate::records::{AccountRecord, RepositoryRecord, RuleRecord, SettingsRecord};
+use crate::store::StorageError;
+
+pub(super) fn account(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    check.summary.accounts += 1;
+    let mut parts = pair.parts();
+    parts.account()?;
+    parts.end()?;
+    pair.decode::<AccountRecord>().map(drop)
+}
+
+pub(super) fn settings(_: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    let mut parts = pair.parts();
+    parts.account()?;
+    parts.end()?;
+    pair.decode::<SettingsRecord>().map(drop)
+}
+
+pub(super) fn rule(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    check.summary.rules += 1;
+    let mut parts = pair.parts();
+    let account = parts.account()?;
+    parts.text("rule")?;
+    parts.end()?;
+    let record: RuleRecord = pair.decode()?;
+    check.require(
+        record.prefixes.is_sorted_by(|a, b| a < b) && record.prefixes.len() <= PREFIXES_MAX,
+        "a rule's prefixes are few, sorted and unlike",
+        &pair.key,
+    );
+    let prefix = Key::new(Namespace::Rule).account(&account);
+    let rules = read::page(check.view, &prefix, None, RULES_MAX + 1)?;
+    check.require(
+        rules.len() <= RULES_MAX,
+        "a registry has no more rules than it may",
+        &pair.key,
+    );
+    Ok(())
+}
+
+pub(super) fn repository(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    check.summary.repositories += 1;
+    let mut parts = pair.parts();
+    parts.account()?;
+    parts.name::<entrepot_oci::RepositoryName>("repository")?;
+    parts.end()?;
+    pair.decode::<RepositoryRecord>().map(drop)
+}

@@ -1,0 +1,51 @@
+//! Every bound of the state machine, in one place.
+//!
+//! A limit decides what is refused, so that changing one changes what replicas
+//! compute: all nodes of a group have to agree on it.
+
+/// Log entries for which the ids of applied envelopes are remembered. A
+/// proposer must give up long before that many other entries were committed.
+pub const ENVELOPES_KEPT: u64 = 65_536;
+
+/// Bytes of an envelope's id.
+pub const ENVELOPE_ID_BYTES: usize = 16;
+
+/// Replication rules of one registry, as in ECR.
+pub const RULES_MAX: usize = 10;
+
+/// Name prefixes of one rule, as in ECR.
+pub const PREFIXES_MAX: usize = 100;
+
+/// Bytes of one name prefix: a repository name's.
+pub const PREFIX_BYTES_MAX: usize = 256;
+
+/// Bytes of a rule's id.
+pub const RULE_ID_BYTES_MAX: usize = 128;
+
+/// Tags that one push may set.
+pub const TAGS_PER_PUSH_MAX: usize = 100;
+
+/// Blobs and children, together, of one manifest.
+pub const REFERENCES_MAX: usize = 8_192;
+
+/// Digests that one refusal names; the rest are left out.
+pub const DIGESTS_REPORTED_MAX: usize = 100;
+
+/// Nodes that one command may name as holders of a blob.
+pub const HOLDERS_MAX: usize = 64;
+
+/// Bytes of why a task failed; longer texts are cut.
+pub const REASON_BYTES_MAX: usize = 1_024;
+
+/// Bytes of an account's root user name.
+pub const ROOT_USER_BYTES_MAX: usize = 128;
+
+/// Bytes of a password hash (PHC string).
+pub const PASSWORD_HASH_BYTES_MAX: usize = 1_024;
+
+/// Open tasks that one change of the rules looks at for tasks to drop, oldest
+/// first: the batch of one entry has to stay of a bearable size.
+pub const SWEEP_TASKS_MAX: usize = 50_000;
+
+/// Pairs read at a time where a whole range is wanted.
+pub const SCAN_PAGE: usize = 1_000;

@@ -1,0 +1,42 @@
+//! What the rest of a node asks of a group's state.
+//!
+//! Owns the typed form of what is stored: names and digests come out
+//! validated. Every function is a handful of point reads or one bounded scan
+//! of the view it is given. A view may move on between two reads; a function
+//! that needs two of them treats what vanished in between as absent.
+
+mod blobs;
+mod images;
+mod registry;
+mod tasks;
+
+pub use blobs::{Blob, blob, blobs, link_any, linked};
+pub use images::{
+    ManifestEntry, StoredManifest, TagEntry, TagOrigin, manifest, manifest_entry, manifests,
+    referrers, tag, tags, tags_of,
+};
+pub(crate) use images::{manifest_of, tag_of};
+pub use registry::{
+    Account, Repository, Rule, Settings, account, any_account, destinations, repositories,
+    repository, rule, rules, settings,
+};
+pub use tasks::{Task, TaskKey, TaskKeyError, open_tasks, task, tasks, tasks_of};
+
+pub use crate::records::TaskState;
+
+use std::str::FromStr;
+
+use crate::keys::Key;
+use crate::store::StorageError;
+
+/// A stored name as the type that it was checked with when it came in.
+pub(crate) fn parsed<T: FromStr>(key: &[u8], what: &str, text: &str) -> Result<T, StorageError> {
+    text.parse()
+        .map_err(|_| StorageError::corrupt(key, format_args!("{what} {text:?}")))
+}
+
+/// Where a scan goes on after the name that the page before ended with. Any
+/// text will do, valid or not: clients choose it.
+fn after_name(prefix: &Key, after: Option<&str>) -> Option<Key> {
+    after.map(|after| prefix.clone().name(after).successor())
+}

@@ -1,0 +1,79 @@
+//! Blobs and their links to repositories.
+
+use bytes::Bytes;
+use entrepot_oci::{AccountId, Digest, RepositoryName};
+
+use crate::keys::{self, Key, Namespace, Parts};
+use crate::read;
+use crate::records::BlobRecord;
+use crate::store::{KeyValue, StorageError};
+
+/// What the region knows of a blob.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
+    /// BLAKE3 of the content.
+    pub root: [u8; 32],
+    /// Nodes that had a durable copy when they said so; sorted.
+    pub holders: Vec<u64>,
+}
+
+pub fn blob(view: &dyn KeyValue, digest: &Digest) -> Result<Option<Blob>, StorageError> {
+    let key = keys::blob(digest);
+    view.get(key.as_bytes())?
+        .map(|value| blob_of(key.as_bytes(), value))
+        .transpose()
+}
+
+/// At most `limit` blobs whose digests sort after `after`, linked or not.
+pub fn blobs(
+    view: &dyn KeyValue,
+    after: Option<&Digest>,
+    limit: usize,
+) -> Result<Vec<Blob>, StorageError> {
+    let start = after.map(|after| keys::blob(after).successor());
+    read::page(view, &Key::new(Namespace::Blob), start.as_ref(), limit)?
+        .into_iter()
+        .map(|(key, value)| blob_of(&key, value))
+        .collect()
+}
+
+/// Whether the repository may read and reference the blob.
+pub fn linked(
+    view: &dyn KeyValue,
+    account: &AccountId,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Result<bool, StorageError> {
+    read::exists(view, &keys::link(account, repository, digest))
+}
+
+/// One of the repositories that have the blob; `None`: nobody does.
+pub fn link_any(
+    view: &dyn KeyValue,
+    digest: &Digest,
+) -> Result<Option<(AccountId, RepositoryName)>, StorageError> {
+    let prefix = Key::new(Namespace::LinkOf).digest(digest);
+    read::first(view, &prefix)?
+        .map(|key| {
+            let mut parts = Parts::of(&key);
+            parts.digest()?;
+            Ok((parts.account()?, parts.name("repository")?))
+        })
+        .transpose()
+}
+
+fn blob_of(key: &[u8], value: Bytes) -> Result<Blob, StorageError> {
+    let digest = Parts::of(key).digest()?;
+    let record: BlobRecord = read::decode(key, value)?;
+    Ok(Blob {
+        digest,
+        size: record.size,
+        root: record.root.as_ref().try_into().map_err(|_| {
+            StorageError::corrupt(key, format_args!("a root of {} bytes", record.root.len()))
+        })?,
+        holders: record.holders,
+    })
+}

@@ -1,0 +1,232 @@
+//! Manifests, tags and referrers.
+
+use bytes::Bytes;
+use entrepot_oci::{AccountId, Digest, MediaType, RegionName, RepositoryName, Tag};
+
+use super::{after_name, parsed};
+use crate::keys::{self, Key, Namespace, Parts};
+use crate::read;
+use crate::records::{ManifestRecord, TagRecord};
+use crate::store::{KeyValue, StorageError};
+
+/// A manifest without its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestEntry {
+    pub digest: Digest,
+    pub media_type: MediaType,
+    /// Bytes of the manifest itself.
+    pub content_len: u64,
+    /// The manifest's own, else its config's media type.
+    pub artifact_type: Option<MediaType>,
+    pub subject: Option<Digest>,
+    /// Config and layers; sorted, no duplicates.
+    pub blobs: Vec<Digest>,
+    /// An index's manifests; sorted, no duplicates.
+    pub children: Vec<Digest>,
+    /// Bytes of config and layers.
+    pub size: u64,
+    /// Of the first push.
+    pub pushed_at_ms: i64,
+    /// Log index of the first push.
+    pub index: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredManifest {
+    pub entry: ManifestEntry,
+    /// The bytes as they were pushed.
+    pub content: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagEntry {
+    pub tag: Tag,
+    pub digest: Digest,
+    pub updated_at_ms: i64,
+    /// Log index of the command that moved it here.
+    pub index: u64,
+    /// `None`: pushed in this region.
+    pub origin: Option<TagOrigin>,
+}
+
+/// The push in another region that a replicated tag comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagOrigin {
+    pub region: RegionName,
+    /// Log index of the push in its source region's group.
+    pub sequence: u64,
+}
+
+/// A manifest and its bytes.
+pub fn manifest(
+    view: &dyn KeyValue,
+    account: &AccountId,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Result<Option<StoredManifest>, StorageError> {
+    let Some(entry) = manifest_entry(view, account, repository, digest)? else {
+        return Ok(None);
+    };
+    let content = view.get(keys::content(account, repository, digest).as_bytes())?;
+    Ok(content.map(|content| StoredManifest { entry, content }))
+}
+
+/// What is known of a manifest, at the price of one small read.
+pub fn manifest_entry(
+    view: &dyn KeyValue,
+    account: &AccountId,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Result<Option<ManifestEntry>, StorageError> {
+    let key = keys::manifest(account, repository, digest);
+    view.get(key.as_bytes())?
+        .map(|value| manifest_of(key.as_bytes(), value))
+        .transpose()
+}
+
+/// At most `limit` manifests of a repository whose digests sort after `after`.
+pub fn manifests(
+    view: &dyn KeyValue,
+    account: &AccountId,
+    repository: &RepositoryName,
+    after: Option<&Digest>,
+    limit: usize,
+) -> Result<Vec<ManifestEntry>, StorageError> {
+    let prefix = Key::new(Namespace::Manifest).home(account, repository);
+    let start = after.map(|after| prefix.clone().digest(after).successor());
+    read::page(view, &prefix, start.as_ref(), limit)?
+        .into_iter()
+        .map(|(key, value)| manifest_of(&key, value))
+        .collect()
+}
+
+/// At most `limit` manifests whose subject is `subject` and whose digests sort
+/// after `after` (OCI distribution, "Listing Referrers"). The next page starts
+/// after the last one's digest.
+pub fn referrers(
+    view: &dyn KeyValue,
+    account: &AccountId,
+    repository: &RepositoryName,
+    subject: &Digest,
+    after: Option<&Digest>,
+    limit: usize,
+) -> Result<Vec<ManifestEntry>, StorageError> {
+    let prefix = keys::of_digest(Namespace::Referrer, account, repository, subject);
+    let start = after.map(|after| prefix.clone().digest(after).successor());
+    let mut referrers = Vec::new();
+    for (key, _) in read::page(view, &prefix, start.as_ref(), limit)? {
+        let mut parts = Parts::of(&key);
+        parts.account()?;
+        parts.text("repository")?;
+        parts.digest()?;
+        let referrer = parts.digest()?;
+        referrers.extend(manifest_entry(view, account, repository, &referrer)?);
+    }
+    Ok(referrers)
+}
+
+pub fn tag(
+    view: &dyn KeyValue,
+    account: &AccountId,
+    repository: &RepositoryName,
+    tag: &Tag,
+) -> Result<Option<TagEntry>, StorageError> {
+    let key = keys::tag(account, repository, tag);
+    view.get(key.as_bytes())?
+        .map(|value| tag_of(key.as_bytes(), value))
+        .transpose()
+}
+
+/// At most `limit` tags of a repository that sort after `after`, which need
+/// not be a tag.
+pub fn tags(
+    view: &dyn KeyValue,
+    account: &AccountId,
+    repository: &RepositoryName,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<TagEntry>, StorageError> {
+    let prefix = Key::new(Namespace::Tag).home(account, repository);
+    let start = after_name(&prefix, after);
+    read::page(view, &prefix, start.as_ref(), limit)?
+        .into_iter()
+        .map(|(key, value)| tag_of(&key, value))
+        .collect()
+}
+
+/// At most `limit` tags that point to `digest`, sorted.
+pub fn tags_of(
+    view: &dyn KeyValue,
+    account: &AccountId,
+    repository: &RepositoryName,
+    digest: &Digest,
+    limit: usize,
+) -> Result<Vec<Tag>, StorageError> {
+    let prefix = keys::of_digest(Namespace::TagOf, account, repository, digest);
+    read::page(view, &prefix, None, limit)?
+        .into_iter()
+        .map(|(key, _)| {
+            let mut parts = Parts::of(&key);
+            parts.account()?;
+            parts.text("repository")?;
+            parts.digest()?;
+            parts.name("tag")
+        })
+        .collect()
+}
+
+/// The pair of a key in namespace `Manifest`.
+pub(crate) fn manifest_of(key: &[u8], value: Bytes) -> Result<ManifestEntry, StorageError> {
+    let mut parts = Parts::of(key);
+    parts.account()?;
+    parts.text("repository")?;
+    let digest = parts.digest()?;
+    let record: ManifestRecord = read::decode(key, value)?;
+    let digests = |what, texts: &[String]| {
+        texts
+            .iter()
+            .map(|text| parsed(key, what, text))
+            .collect::<Result<Vec<Digest>, _>>()
+    };
+    Ok(ManifestEntry {
+        digest,
+        media_type: parsed(key, "media type", &record.media_type)?,
+        content_len: record.content_len,
+        artifact_type: record
+            .artifact_type
+            .map(|text| parsed(key, "artifact type", &text))
+            .transpose()?,
+        subject: record
+            .subject
+            .map(|text| parsed(key, "subject", &text))
+            .transpose()?,
+        blobs: digests("blob", &record.blobs)?,
+        children: digests("child", &record.children)?,
+        size: record.size,
+        pushed_at_ms: record.pushed_at_ms,
+        index: record.index,
+    })
+}
+
+/// The pair of a key in namespace `Tag`.
+pub(crate) fn tag_of(key: &[u8], value: Bytes) -> Result<TagEntry, StorageError> {
+    let mut parts = Parts::of(key);
+    parts.account()?;
+    parts.text("repository")?;
+    let tag = parts.name("tag")?;
+    let record: TagRecord = read::decode(key, value)?;
+    let origin = match record.origin {
+        Some(origin) => Some(TagOrigin {
+            region: parsed(key, "region", &origin.region)?,
+            sequence: origin.sequence,
+        }),
+        None => None,
+    };
+    Ok(TagEntry {
+        tag,
+        digest: parsed(key, "digest", &record.digest)?,
+        updated_at_ms: record.updated_at_ms,
+        index: record.index,
+        origin,
+    })
+}

@@ -1,0 +1,202 @@
+//! Accounts, and what belongs to a whole registry: its settings, rules and
+//! repositories.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use bytes::Bytes;
+use entrepot_oci::{AccountId, RegionName, RepositoryName};
+
+use super::{after_name, parsed};
+use crate::keys::{self, Key, Namespace, Parts};
+use crate::limits::RULES_MAX;
+use crate::read;
+use crate::records::{AccountRecord, RepositoryRecord, RuleRecord, SettingsRecord};
+use crate::store::{KeyValue, StorageError};
+
+#[derive(Clone, PartialEq, Eq)]
+pub struct Account {
+    pub id: AccountId,
+    pub root_user: String,
+    /// PHC string.
+    pub password_hash: String,
+    pub created_at_ms: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub create_on_push: bool,
+}
+
+/// A replication rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub id: String,
+    /// Sorted; none: every repository.
+    pub prefixes: Vec<String>,
+    pub destination: RegionName,
+    pub updated_at_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repository {
+    pub name: RepositoryName,
+    pub created_at_ms: i64,
+    /// Log index of the command that made it.
+    pub index: u64,
+}
+
+pub fn account(view: &dyn KeyValue, id: &AccountId) -> Result<Option<Account>, StorageError> {
+    let record: Option<AccountRecord> = read::record(view, &keys::account(id))?;
+    Ok(record.map(|record| Account::new(id.clone(), record)))
+}
+
+/// The first account there is: the only one, for now.
+pub fn any_account(view: &dyn KeyValue) -> Result<Option<Account>, StorageError> {
+    let found = read::page(view, &Key::new(Namespace::Account), None, 1)?.pop();
+    found
+        .map(|(key, value)| {
+            let id = Parts::of(&key).account()?;
+            Ok(Account::new(id, read::decode(&key, value)?))
+        })
+        .transpose()
+}
+
+/// `None`: never set.
+pub fn settings(
+    view: &dyn KeyValue,
+    account: &AccountId,
+) -> Result<Option<Settings>, StorageError> {
+    let record: Option<SettingsRecord> = read::record(view, &keys::settings(account))?;
+    Ok(record.map(|record| Settings {
+        create_on_push: record.create_on_push,
+    }))
+}
+
+pub fn rule(
+    view: &dyn KeyValue,
+    account: &AccountId,
+    id: &str,
+) -> Result<Option<Rule>, StorageError> {
+    // Only a valid id makes an unambiguous key.
+    if id.contains('\0') {
+        return Ok(None);
+    }
+    let key = keys::rule(account, id);
+    view.get(key.as_bytes())?
+        .map(|value| rule_of(key.as_bytes(), value))
+        .transpose()
+}
+
+/// All rules of a registry, by id; at most [`RULES_MAX`].
+pub fn rules(view: &dyn KeyValue, account: &AccountId) -> Result<Vec<Rule>, StorageError> {
+    let prefix = Key::new(Namespace::Rule).account(account);
+    read::page(view, &prefix, None, RULES_MAX)?
+        .into_iter()
+        .map(|(key, value)| rule_of(&key, value))
+        .collect()
+}
+
+/// Where the rules want pushes to `repository` to be copied.
+pub fn destinations(
+    view: &dyn KeyValue,
+    account: &AccountId,
+    repository: &RepositoryName,
+) -> Result<BTreeSet<RegionName>, StorageError> {
+    Ok(rules(view, account)?
+        .into_iter()
+        .filter(|rule| rule.matches(repository))
+        .map(|rule| rule.destination)
+        .collect())
+}
+
+pub fn repository(
+    view: &dyn KeyValue,
+    account: &AccountId,
+    name: &RepositoryName,
+) -> Result<Option<Repository>, StorageError> {
+    let record: Option<RepositoryRecord> = read::record(view, &keys::repository(account, name))?;
+    Ok(record.map(|record| Repository::new(name.clone(), record)))
+}
+
+/// At most `limit` repositories whose names sort after `after`.
+pub fn repositories(
+    view: &dyn KeyValue,
+    account: &AccountId,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Repository>, StorageError> {
+    let prefix = Key::new(Namespace::Repository).account(account);
+    let start = after_name(&prefix, after);
+    read::page(view, &prefix, start.as_ref(), limit)?
+        .into_iter()
+        .map(|(key, value)| {
+            let mut parts = Parts::of(&key);
+            parts.account()?;
+            let name = parts.name("repository")?;
+            Ok(Repository::new(name, read::decode(&key, value)?))
+        })
+        .collect()
+}
+
+fn rule_of(key: &[u8], value: Bytes) -> Result<Rule, StorageError> {
+    let mut parts = Parts::of(key);
+    parts.account()?;
+    let id = parts.text("rule")?.to_owned();
+    let record: RuleRecord = read::decode(key, value)?;
+    Ok(Rule {
+        id,
+        prefixes: record.prefixes,
+        destination: parsed(key, "region", &record.destination_region)?,
+        updated_at_ms: record.updated_at_ms,
+    })
+}
+
+// === impl Account ===
+
+impl Account {
+    fn new(id: AccountId, record: AccountRecord) -> Self {
+        Self {
+            id,
+            root_user: record.root_user,
+            password_hash: record.password_hash,
+            created_at_ms: record.created_at_ms,
+        }
+    }
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The hash has no business in a log.
+        f.debug_struct("Account")
+            .field("id", &self.id)
+            .field("root_user", &self.root_user)
+            .field("created_at_ms", &self.created_at_ms)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Rule ===
+
+impl Rule {
+    /// ECR's PREFIX_MATCH: `apple` also takes `apples`.
+    pub fn matches(&self, repository: &RepositoryName) -> bool {
+        self.prefixes.is_empty()
+            || self
+                .prefixes
+                .iter()
+                .any(|prefix| repository.as_str().starts_with(prefix))
+    }
+}
+
+// === impl Repository ===
+
+impl Repository {
+    fn new(name: RepositoryName, record: RepositoryRecord) -> Self {
+        Self {
+            name,
+            created_at_ms: record.created_at_ms,
+            index: record.index,
+        }
+    }
+}

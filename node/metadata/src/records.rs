@@ -1,0 +1,194 @@
+//! What is stored under the keys of [`keys`](crate::keys).
+//!
+//! Protobuf messages, so that a newer node reads what an older one wrote.
+//! Fields are only ever added; a tag is never reused and never changes its
+//! meaning. Names and digests are kept as the strings that users know;
+//! [`query`](crate::query) gives them back as validated types.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::response::Response;
+
+/// An envelope that was applied, with what it was answered.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct EnvelopeRecord {
+    /// Log index at which it was applied.
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    #[prost(message, optional, tag = "2")]
+    pub response: Option<Response>,
+}
+
+/// Which envelope occupies a slot of the ring of remembered envelopes.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SlotRecord {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub id: Bytes,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)]
+pub struct AccountRecord {
+    #[prost(string, tag = "1")]
+    pub root_user: String,
+    /// PHC string.
+    #[prost(string, tag = "2")]
+    pub password_hash: String,
+    #[prost(int64, tag = "3")]
+    pub created_at_ms: i64,
+    /// Log index of the command that made it.
+    #[prost(uint64, tag = "4")]
+    pub index: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct SettingsRecord {
+    /// A push makes a repository that does not exist.
+    #[prost(bool, tag = "1")]
+    pub create_on_push: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct RuleRecord {
+    /// Sorted, no duplicates; none: every repository.
+    #[prost(string, repeated, tag = "1")]
+    pub prefixes: Vec<String>,
+    #[prost(string, tag = "2")]
+    pub destination_region: String,
+    #[prost(int64, tag = "3")]
+    pub updated_at_ms: i64,
+    #[prost(uint64, tag = "4")]
+    pub index: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct RepositoryRecord {
+    #[prost(int64, tag = "1")]
+    pub created_at_ms: i64,
+    #[prost(uint64, tag = "2")]
+    pub index: u64,
+}
+
+/// A blob of this region, whichever repositories link it.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct BlobRecord {
+    /// Bytes.
+    #[prost(uint64, tag = "1")]
+    pub size: u64,
+    /// BLAKE3 of the content, 32 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub root: Bytes,
+    /// Nodes that had a durable copy when they said so; sorted, no duplicates.
+    #[prost(uint64, repeated, tag = "3")]
+    pub holders: Vec<u64>,
+}
+
+/// A repository may read and reference a blob.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct LinkRecord {
+    #[prost(int64, tag = "1")]
+    pub linked_at_ms: i64,
+    #[prost(uint64, tag = "2")]
+    pub index: u64,
+}
+
+/// A manifest without its bytes, which are kept under a key of their own: a
+/// check for existence must not read up to 4 MiB.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ManifestRecord {
+    #[prost(string, tag = "1")]
+    pub media_type: String,
+    /// Bytes of the manifest itself.
+    #[prost(uint64, tag = "2")]
+    pub content_len: u64,
+    #[prost(string, optional, tag = "3")]
+    pub artifact_type: Option<String>,
+    /// Digest.
+    #[prost(string, optional, tag = "4")]
+    pub subject: Option<String>,
+    /// Digests of config and layers; sorted, no duplicates.
+    #[prost(string, repeated, tag = "5")]
+    pub blobs: Vec<String>,
+    /// Digests of an index's manifests; sorted, no duplicates.
+    #[prost(string, repeated, tag = "6")]
+    pub children: Vec<String>,
+    /// Bytes of config and layers.
+    #[prost(uint64, tag = "7")]
+    pub size: u64,
+    #[prost(int64, tag = "8")]
+    pub pushed_at_ms: i64,
+    /// Log index of the first push.
+    #[prost(uint64, tag = "9")]
+    pub index: u64,
+}
+
+/// The push in another region that a replicated tag comes from.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Origin {
+    #[prost(string, tag = "1")]
+    pub region: String,
+    /// Log index of the push in its source region's group.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct TagRecord {
+    #[prost(string, tag = "1")]
+    pub digest: String,
+    #[prost(int64, tag = "2")]
+    pub updated_at_ms: i64,
+    /// Log index of the command that moved it here.
+    #[prost(uint64, tag = "3")]
+    pub index: u64,
+    /// Unset: pushed in this region.
+    #[prost(message, optional, tag = "4")]
+    pub origin: Option<Origin>,
+}
+
+/// The newest push of a source region that ever set a tag here. It outlives
+/// the tag, so that a late older push cannot bring it back.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct TagOriginRecord {
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct TaskRecord {
+    /// Log index of the push that asked for it.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    #[prost(int64, tag = "2")]
+    pub created_at_ms: i64,
+    #[prost(enumeration = "TaskState", tag = "3")]
+    pub state: i32,
+    #[prost(int64, optional, tag = "4")]
+    pub ended_at_ms: Option<i64>,
+    /// Why it failed.
+    #[prost(string, optional, tag = "5")]
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum TaskState {
+    InProgress = 1,
+    Complete = 2,
+    Failed = 3,
+}
+
+// === impl AccountRecord ===
+
+impl fmt::Debug for AccountRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The hash has no business in a log.
+        f.debug_struct("AccountRecord")
+            .field("root_user", &self.root_user)
+            .field("created_at_ms", &self.created_at_ms)
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
+}

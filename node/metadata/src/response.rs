@@ -1,0 +1,243 @@
+//! What a command is answered.
+//!
+//! Owns the wire form: the leader answers a forwarding node with it, and it is
+//! stored with the envelope's id for retries. A refusal is an answer like any
+//! other: it was decided by every replica alike, and repeating the command
+//! under the same id repeats it.
+
+use prost::Message as _;
+
+/// The outcome of a command, and where in the log it was decided.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Response {
+    /// Log index at which the command was applied first.
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    #[prost(oneof = "Outcome", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
+    pub outcome: Option<Outcome>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Outcome {
+    /// CreateAccount, UnlinkBlob, DeleteTag, PutRegistrySettings.
+    #[prost(message, tag = "2")]
+    Done(Done),
+    #[prost(message, tag = "3")]
+    Refused(Refusal),
+    #[prost(message, tag = "4")]
+    RepositoryPut(RepositoryPut),
+    /// LinkBlob, MountBlob.
+    #[prost(message, tag = "5")]
+    BlobLinked(BlobLinked),
+    #[prost(message, tag = "6")]
+    ManifestPut(ManifestPut),
+    #[prost(message, tag = "7")]
+    ManifestDeleted(ManifestDeleted),
+    /// PutRule, DeleteRule.
+    #[prost(message, tag = "8")]
+    RulesChanged(RulesChanged),
+    #[prost(message, tag = "9")]
+    TaskEnded(TaskEnded),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Done {}
+
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct RepositoryPut {
+    /// False: it was there already.
+    #[prost(bool, tag = "1")]
+    pub created: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct BlobLinked {
+    /// False: the repository had it already.
+    #[prost(bool, tag = "1")]
+    pub created: bool,
+    #[prost(bool, tag = "2")]
+    pub repository_created: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ManifestPut {
+    /// False: the repository had it already.
+    #[prost(bool, tag = "1")]
+    pub created: bool,
+    #[prost(bool, tag = "2")]
+    pub repository_created: bool,
+    /// Tags of a replica that stay where a newer push of its source put them.
+    #[prost(string, repeated, tag = "3")]
+    pub tags_kept: Vec<String>,
+    /// Tasks enqueued.
+    #[prost(uint32, tag = "4")]
+    pub tasks: u32,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ManifestDeleted {
+    /// Tags that went with it.
+    #[prost(string, repeated, tag = "1")]
+    pub tags: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct RulesChanged {
+    /// PutRule: a rule of that id was replaced.
+    #[prost(bool, tag = "1")]
+    pub replaced: bool,
+    /// Open tasks that no rule asks for any more.
+    #[prost(uint64, tag = "2")]
+    pub tasks_dropped: u64,
+    /// Too many tasks are open to look at all of them in one command. The
+    /// workers meet the others in time, see `query::destinations`.
+    #[prost(bool, tag = "3")]
+    pub tasks_left: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct TaskEnded {
+    /// False: no open task of that key has that sequence (ended already,
+    /// dropped, or asked for anew by a later push).
+    #[prost(bool, tag = "1")]
+    pub ended: bool,
+}
+
+/// The wire form of [`Refused`].
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Refusal {
+    #[prost(oneof = "Refused", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
+    pub reason: Option<Refused>,
+}
+
+/// Why a command changed nothing.
+#[derive(Clone, PartialEq, Eq, prost::Oneof, thiserror::Error)]
+pub enum Refused {
+    /// Not a command, or one that no node of this version can make sense of.
+    #[error("invalid command: {0}")]
+    #[prost(string, tag = "1")]
+    Invalid(String),
+    #[error("account {0} exists")]
+    #[prost(string, tag = "2")]
+    AccountExists(String),
+    #[error("repository {0} is unknown")]
+    #[prost(string, tag = "3")]
+    RepositoryUnknown(String),
+    /// Not linked in the repository.
+    #[error("blobs unknown to the repository: {0}")]
+    #[prost(message, tag = "4")]
+    BlobsUnknown(Digests),
+    /// Children that the repository does not have.
+    #[error("manifests unknown to the repository: {0}")]
+    #[prost(message, tag = "5")]
+    ManifestsUnknown(Digests),
+    /// The digest that was to be deleted.
+    #[error("manifest {0} is unknown")]
+    #[prost(string, tag = "6")]
+    ManifestUnknown(String),
+    #[error("tag {0} is unknown")]
+    #[prost(string, tag = "7")]
+    TagUnknown(String),
+    #[error("rule {0} is unknown")]
+    #[prost(string, tag = "8")]
+    RuleUnknown(String),
+    /// The registry has as many rules as it may, which is this number.
+    #[error("a registry has at most {0} replication rules")]
+    #[prost(uint32, tag = "9")]
+    RuleLimit(u32),
+    #[error("{0}")]
+    #[prost(message, tag = "10")]
+    BlobReferenced(Referenced),
+    #[error("{0}")]
+    #[prost(message, tag = "11")]
+    ManifestReferenced(Referenced),
+    /// The digest that was to be linked.
+    #[error("blob {0} is known with another size or root")]
+    #[prost(string, tag = "12")]
+    BlobMismatch(String),
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Digests {
+    /// Sorted; at most `limits::DIGESTS_REPORTED_MAX`.
+    #[prost(string, repeated, tag = "1")]
+    pub digests: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Referenced {
+    #[prost(string, tag = "1")]
+    pub digest: String,
+    /// Digest of one manifest that names it.
+    #[prost(string, tag = "2")]
+    pub by: String,
+}
+
+// === impl Response ===
+
+impl Response {
+    pub fn new(index: u64, outcome: Outcome) -> Self {
+        Self {
+            index,
+            outcome: Some(outcome),
+        }
+    }
+
+    /// # Errors
+    /// Why the command was refused.
+    pub fn into_result(self) -> Result<Outcome, Refused> {
+        match self.outcome {
+            Some(Outcome::Refused(refusal)) => Err(refusal.into_reason()),
+            Some(outcome) => Ok(outcome),
+            // Written by a newer node; whatever it was, it was not refused.
+            None => Ok(Outcome::Done(Done {})),
+        }
+    }
+
+    /// The reason of a refusal.
+    pub fn refused(&self) -> Option<&Refused> {
+        match &self.outcome {
+            Some(Outcome::Refused(refusal)) => refusal.reason.as_ref(),
+            _ => None,
+        }
+    }
+
+    pub fn to_bytes(&self) -> bytes::Bytes {
+        bytes::Bytes::from(self.encode_to_vec())
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, prost::DecodeError> {
+        Self::decode(bytes)
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    pub fn into_reason(self) -> Refused {
+        self.reason
+            .unwrap_or_else(|| Refused::Invalid("a reason of a newer version".to_owned()))
+    }
+}
+
+impl From<Refused> for Outcome {
+    fn from(reason: Refused) -> Self {
+        Self::Refused(Refusal {
+            reason: Some(reason),
+        })
+    }
+}
+
+// === impl Digests, Referenced ===
+
+impl std::fmt::Display for Digests {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.digests.join(", "))
+    }
+}
+
+impl std::fmt::Display for Referenced {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} is referenced by manifest {}", self.digest, self.by)
+    }
+}

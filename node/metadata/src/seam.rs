@@ -1,0 +1,70 @@
+//! The trait through which a node proposes to and reads from the metadata.
+//!
+//! Raft stands behind it in a node, [`LocalMetadata`] in tests. Owns nothing
+//! but the contract: what has returned from `propose` was decided, and what
+//! `linearize` has returned for can be read from `view`.
+
+mod local;
+
+pub use local::LocalMetadata;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::command::Command;
+use crate::group::GroupId;
+use crate::response::Response;
+use crate::store::{KeyValue, StorageError};
+
+#[async_trait]
+pub trait Metadata: Send + Sync + fmt::Debug + 'static {
+    /// Commits `command` in `group`, from any node: it is forwarded to the
+    /// leader and retried under one envelope id until the deadline. Returns
+    /// once it is applied at the leader *and* on this node's own copy. A
+    /// refusal is a response, not an error.
+    async fn propose(&self, group: &GroupId, command: Command) -> Result<Response, MetadataError>;
+
+    /// After this, `view` shows everything that was acknowledged before the
+    /// call, by any node.
+    async fn linearize(&self, group: &GroupId) -> Result<(), MetadataError>;
+
+    /// This node's own copy, as it is at each moment: it moves on while it is
+    /// read.
+    fn view(&self, group: &GroupId) -> Result<Arc<dyn KeyValue>, MetadataError>;
+
+    /// Waits until this node's copy has applied more than `after`, and returns
+    /// the index that it has applied.
+    async fn applied_after(&self, group: &GroupId, after: u64) -> Result<u64, MetadataError>;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum MetadataError {
+    /// Nothing was done: no leader was found in time, or no quorum answers.
+    #[error("group {group} is unavailable: {reason}")]
+    Unavailable { group: GroupId, reason: String },
+    /// The deadline passed after the command had been sent: it may have been
+    /// committed, may be later, or never.
+    #[error("the outcome of a command to group {group} is unknown")]
+    Unknown { group: GroupId },
+    /// This node is not in that group.
+    #[error("this node has no group {group}")]
+    UnknownGroup { group: GroupId },
+    #[error("cannot read the metadata")]
+    Storage(#[from] StorageError),
+}
+
+// === impl MetadataError ===
+
+impl MetadataError {
+    /// Whether the same call may succeed later. Of a command whose outcome is
+    /// unknown, a repeat is a new command: it has to be one that is harmless
+    /// when applied twice.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } | Self::Unknown { .. } => true,
+            Self::UnknownGroup { .. } | Self::Storage(_) => false,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! [`Metadata`] in memory, for tests: a command is applied at once.
+//!
+//! Owns the groups' states and, so that tests can see what their subject does
+//! about it, a switch that makes a group unavailable.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::task::{Poll, Waker};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Metadata, MetadataError};
+use crate::apply::apply;
+use crate::command::{Command, Envelope};
+use crate::group::GroupId;
+use crate::response::Response;
+use crate::store::{KeyValue, MemoryState, StorageError};
+
+/// Every group it was made with, on one imaginary node.
+#[derive(Debug)]
+pub struct LocalMetadata {
+    groups: BTreeMap<GroupId, Group>,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    view: Arc<SharedState>,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    applied: u64,
+    available: Availability,
+    waiting: Vec<Waker>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Availability {
+    #[default]
+    Up,
+    Down,
+}
+
+/// A state that goes on changing while others read it.
+#[derive(Debug, Default)]
+struct SharedState(RwLock<MemoryState>);
+
+// === impl LocalMetadata ===
+
+impl LocalMetadata {
+    pub fn new(groups: impl IntoIterator<Item = GroupId>) -> Self {
+        Self {
+            groups: groups
+                .into_iter()
+                .map(|group| (group, Group::default()))
+                .collect(),
+        }
+    }
+
+    /// While a group is down, `propose` and `linearize` fail with
+    /// `Unavailable`; its view can still be read. Unknown groups are ignored.
+    pub fn set_available(&self, group: &GroupId, available: bool) {
+        if let Some(group) = self.groups.get(group) {
+            group.progress().available = if available {
+                Availability::Up
+            } else {
+                Availability::Down
+            };
+        }
+    }
+
+    /// A copy of a group's state; `None` for an unknown group.
+    pub fn state(&self, group: &GroupId) -> Option<MemoryState> {
+        let group = self.groups.get(group)?;
+        Some(group.view.read(Clone::clone))
+    }
+
+    fn group(&self, id: &GroupId) -> Result<&Group, MetadataError> {
+        self.groups
+            .get(id)
+            .ok_or_else(|| MetadataError::UnknownGroup { group: id.clone() })
+    }
+}
+
+#[async_trait]
+impl Metadata for LocalMetadata {
+    async fn propose(&self, group: &GroupId, command: Command) -> Result<Response, MetadataError> {
+        let known = self.group(group)?;
+        let mut progress = known.progress();
+        progress.check(group)?;
+        let index = progress.applied + 1;
+        // Unique here, and the same in every run.
+        let id = u128::from(index).to_be_bytes();
+        let envelope = Envelope::new(id, command).to_bytes();
+        let (writes, response) = apply(&*known.view, index, &envelope)?;
+        known.view.write(|state| state.apply_writes(&writes));
+        progress.applied = index;
+        for waker in progress.waiting.drain(..) {
+            waker.wake();
+        }
+        Ok(response)
+    }
+
+    async fn linearize(&self, group: &GroupId) -> Result<(), MetadataError> {
+        self.group(group)?.progress().check(group)
+    }
+
+    fn view(&self, group: &GroupId) -> Result<Arc<dyn KeyValue>, MetadataError> {
+        let view: Arc<dyn KeyValue> = self.group(group)?.view.clone();
+        Ok(view)
+    }
+
+    async fn applied_after(&self, group: &GroupId, after: u64) -> Result<u64, MetadataError> {
+        let group = self.group(group)?;
+        let applied = poll_fn(|context| {
+            let mut progress = group.progress();
+            if progress.applied > after {
+                return Poll::Ready(progress.applied);
+            }
+            progress.waiting.push(context.waker().clone());
+            Poll::Pending
+        });
+        Ok(applied.await)
+    }
+}
+
+// === impl Group, Progress ===
+
+impl Group {
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        // Nothing is left half done where this could have panicked.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Progress {
+    fn check(&self, group: &GroupId) -> Result<(), MetadataError> {
+        match self.available {
+            Availability::Up => Ok(()),
+            Availability::Down => Err(MetadataError::Unavailable {
+                group: group.clone(),
+                reason: "switched off by a test".to_owned(),
+            }),
+        }
+    }
+}
+
+// === impl SharedState ===
+
+impl SharedState {
+    fn read<T>(&self, read: impl FnOnce(&MemoryState) -> T) -> T {
+        read(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write(&self, write: impl FnOnce(&mut MemoryState)) {
+        write(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl KeyValue for SharedState {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        self.read(|state| state.get(key))
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+        self.read(|state| state.scan(start, end, limit))
+    }
+}

@@ -1,0 +1,246 @@
+//! Whether the state machine's queries show what the model holds.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use entrepot_metadata::MemoryState;
+use entrepot_metadata::invariants::Summary;
+use entrepot_metadata::query::{self, TaskState};
+use entrepot_metadata::records::Origin;
+use entrepot_oci::{AccountId, RepositoryName};
+
+use crate::oracle::{Home, Oracle};
+
+const ALL: usize = usize::MAX;
+
+pub(crate) fn all(state: &MemoryState, summary: &Summary, oracle: &Oracle) {
+    let account = query::any_account(state).unwrap();
+    assert_eq!(
+        account.map(|account| account.id.to_string()),
+        oracle.account
+    );
+    blobs(state, oracle);
+    for account in crate::steps::ACCOUNTS {
+        registry(state, oracle, account);
+    }
+    let open = query::open_tasks(state, 0, ALL).unwrap();
+    assert!(open.is_sorted_by_key(|task| (task.sequence, task.key.clone())));
+    same(
+        "open tasks",
+        open.into_iter()
+            .map(|task| (task.key.to_string(), task.sequence)),
+        oracle
+            .tasks
+            .iter()
+            .filter(|(_, task)| task.state == TaskState::InProgress)
+            .map(|(id, task)| (task_text(id), task.sequence)),
+    );
+    let counts = [
+        (summary.envelopes, oracle.envelopes()),
+        (summary.rules, oracle.rules.len()),
+        (summary.repositories, oracle.repositories.len()),
+        (summary.blobs, oracle.blobs.len()),
+        (summary.links, oracle.links.len()),
+        (summary.manifests, oracle.manifests.len()),
+        (summary.tags, oracle.tags.len()),
+        (summary.tasks, oracle.tasks.len()),
+    ];
+    assert!(
+        counts.iter().all(|(found, expected)| found == expected),
+        "{counts:?}"
+    );
+}
+
+fn blobs(state: &MemoryState, oracle: &Oracle) {
+    let found = query::blobs(state, None, ALL).unwrap();
+    for blob in &found {
+        assert_eq!(
+            query::blob(state, &blob.digest).unwrap().as_ref(),
+            Some(blob)
+        );
+        let linked = oracle
+            .links
+            .iter()
+            .any(|(_, digest)| *digest == blob.digest.to_string());
+        assert_eq!(
+            query::link_any(state, &blob.digest).unwrap().is_some(),
+            linked
+        );
+    }
+    same(
+        "blobs",
+        found.into_iter().map(|blob| {
+            (
+                blob.digest.to_string(),
+                blob.size,
+                blob.root.to_vec(),
+                blob.holders,
+            )
+        }),
+        oracle.blobs.iter().map(|(digest, (size, root, holders))| {
+            let holders: BTreeSet<u64> = holders.iter().copied().collect();
+            (
+                digest.clone(),
+                *size,
+                root.to_vec(),
+                holders.into_iter().collect(),
+            )
+        }),
+    );
+}
+
+fn registry(state: &MemoryState, oracle: &Oracle, text: &str) {
+    let account: AccountId = text.parse().unwrap();
+    let settings = query::settings(state, &account).unwrap();
+    assert_eq!(
+        settings.map(|it| it.create_on_push),
+        oracle.settings.get(text).copied()
+    );
+    same(
+        "rules",
+        query::rules(state, &account)
+            .unwrap()
+            .into_iter()
+            .map(|rule| {
+                (
+                    rule.id,
+                    rule.prefixes,
+                    rule.destination.to_string(),
+                    rule.updated_at_ms,
+                )
+            }),
+        oracle
+            .rules
+            .values()
+            .filter(|rule| rule.account == text)
+            .map(|rule| {
+                let rule = rule.clone();
+                (rule.id, rule.prefixes, rule.destination_region, rule.at_ms)
+            }),
+    );
+    let repositories = query::repositories(state, &account, None, ALL).unwrap();
+    same(
+        "repositories",
+        repositories
+            .iter()
+            .map(|it| ((text.to_owned(), it.name.to_string()), it.index)),
+        oracle
+            .repositories
+            .iter()
+            .filter(|((account, _), _)| account == text)
+            .map(|(home, index)| (home.clone(), *index)),
+    );
+    for repository in &repositories {
+        images(state, oracle, &account, &repository.name);
+    }
+    same(
+        "tasks",
+        query::tasks(state, &account, None, None, ALL)
+            .unwrap()
+            .into_iter()
+            .map(|task| {
+                (
+                    task.key.to_string(),
+                    task.sequence,
+                    task.state,
+                    task.ended_at_ms,
+                    task.reason,
+                )
+            }),
+        oracle
+            .tasks
+            .iter()
+            .filter(|((home, ..), _)| home.0 == text)
+            .map(|(id, task)| {
+                let task = task.clone();
+                (
+                    task_text(id),
+                    task.sequence,
+                    task.state,
+                    task.ended_at_ms,
+                    task.reason,
+                )
+            }),
+    );
+}
+
+fn images(state: &MemoryState, oracle: &Oracle, account: &AccountId, name: &RepositoryName) {
+    let home: Home = (account.to_string(), name.to_string());
+    let tags = query::tags(state, account, name, None, ALL).unwrap();
+    let texts = |digests: &[entrepot_oci::Digest]| -> BTreeSet<String> {
+        digests.iter().map(ToString::to_string).collect()
+    };
+    let entries = query::manifests(state, account, name, None, ALL).unwrap();
+    for entry in &entries {
+        let found = query::tags_of(state, account, name, &entry.digest, ALL).unwrap();
+        let expected = tags.iter().filter(|tag| tag.digest == entry.digest);
+        assert!(found.iter().eq(expected.map(|tag| &tag.tag)));
+        for digest in &entry.blobs {
+            assert!(query::linked(state, account, name, digest).unwrap());
+        }
+        let referrers = query::referrers(state, account, name, &entry.digest, None, ALL).unwrap();
+        let expected = entries.iter().filter(|it| it.subject == Some(entry.digest));
+        assert!(referrers.iter().eq(expected));
+    }
+    same(
+        "manifests",
+        entries.iter().map(|entry| {
+            let stored = query::manifest(state, account, name, &entry.digest)
+                .unwrap()
+                .unwrap();
+            let subject = entry.subject.map(|digest| digest.to_string());
+            let references = (texts(&entry.blobs), texts(&entry.children), subject);
+            (
+                entry.digest.to_string(),
+                references,
+                stored.content,
+                entry.pushed_at_ms,
+            )
+        }),
+        oracle
+            .manifests
+            .iter()
+            .filter(|((at, _), _)| *at == home)
+            .map(|((_, digest), it)| {
+                let it = it.clone();
+                let blobs = it.blobs.into_iter().collect();
+                let references = (blobs, it.children.into_iter().collect(), it.subject);
+                (digest.clone(), references, it.content, it.at_ms)
+            }),
+    );
+    same(
+        "tags",
+        tags.into_iter().map(|tag| {
+            let origin = tag.origin.map(|it| Origin::new(&it.region, it.sequence));
+            (
+                tag.tag.to_string(),
+                tag.digest.to_string(),
+                origin.map(|it| (it.region, it.sequence)),
+            )
+        }),
+        oracle.tags.iter().filter(|((at, _), _)| *at == home).map(
+            |((_, tag), (digest, origin))| {
+                let origin = origin.clone().map(|it| (it.region, it.sequence));
+                (tag.clone(), digest.clone(), origin)
+            },
+        ),
+    );
+}
+
+/// The same items, whatever their order.
+fn same<T: Ord + Debug>(
+    what: &str,
+    found: impl Iterator<Item = T>,
+    expected: impl Iterator<Item = T>,
+) {
+    let mut found: Vec<T> = found.collect();
+    let mut expected: Vec<T> = expected.collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected, "{what}");
+}
+
+fn task_text((home, digest, tag, destination): &crate::oracle::TaskId) -> String {
+    let tag = if tag.is_empty() { "-" } else { tag };
+    format!("{} {} {digest} {tag} {destination}", home.0, home.1)
+}

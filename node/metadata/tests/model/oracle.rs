@@ -1,0 +1,433 @@
+//! What the state machine should do, written down as plainly as possible: hash
+//! maps that are searched from end to end, no indexes, no batches.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use entrepot_metadata::command::{
+    CreateAccount, DeleteManifest, DeleteTag, EndTask, LinkBlob, MountBlob, PutManifest, PutRule,
+    UnlinkBlob,
+};
+use entrepot_metadata::limits::ENVELOPES_KEPT;
+use entrepot_metadata::query::TaskState;
+use entrepot_metadata::records::Origin;
+use entrepot_metadata::response::{
+    BlobLinked, Digests, Done, ManifestDeleted, ManifestPut, Referenced, RepositoryPut,
+    RulesChanged, TaskEnded,
+};
+use entrepot_metadata::{Command, Envelope, Outcome, Refused, Response};
+
+/// Account and repository.
+pub(crate) type Home = (String, String);
+/// Home, digest, tag (or nothing) and destination.
+pub(crate) type TaskId = (Home, String, String, String);
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Oracle {
+    pub(crate) account: Option<String>,
+    pub(crate) settings: HashMap<String, bool>,
+    /// By account and id.
+    pub(crate) rules: HashMap<(String, String), PutRule>,
+    pub(crate) repositories: HashMap<Home, u64>,
+    /// Size, root and holders.
+    pub(crate) blobs: HashMap<String, (u64, Bytes, HashSet<u64>)>,
+    pub(crate) links: HashSet<(Home, String)>,
+    /// As first pushed.
+    pub(crate) manifests: HashMap<(Home, String), PutManifest>,
+    pub(crate) tags: HashMap<(Home, String), (String, Option<Origin>)>,
+    /// The newest sequence that a tag ever had from a region.
+    newest: HashMap<(Home, String, String), u64>,
+    pub(crate) tasks: HashMap<TaskId, OracleTask>,
+    answered: HashMap<Bytes, Response>,
+    slots: HashMap<u64, Bytes>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct OracleTask {
+    pub(crate) sequence: u64,
+    pub(crate) state: TaskState,
+    pub(crate) ended_at_ms: Option<i64>,
+    pub(crate) reason: Option<String>,
+}
+
+// === impl Oracle ===
+
+impl Oracle {
+    pub(crate) fn apply(&mut self, index: u64, envelope: &Envelope) -> Response {
+        if let Some(response) = self.answered.get(&envelope.id) {
+            return response.clone();
+        }
+        // A refused command leaves nothing, whatever it did before.
+        let before = self.clone();
+        let outcome = match self.run(index, envelope.command.clone().unwrap()) {
+            Ok(outcome) => outcome,
+            Err(reason) => {
+                *self = before;
+                reason.into()
+            }
+        };
+        let response = Response::new(index, outcome);
+        if let Some(old) = self
+            .slots
+            .insert(index % ENVELOPES_KEPT, envelope.id.clone())
+        {
+            self.answered.remove(&old);
+        }
+        self.answered.insert(envelope.id.clone(), response.clone());
+        response
+    }
+
+    pub(crate) fn envelopes(&self) -> usize {
+        self.answered.len()
+    }
+
+    /// An end for the `which`th task there is.
+    pub(crate) fn end_task(&self, which: usize, stale: bool, end: &EndTask) -> EndTask {
+        let mut tasks: Vec<_> = self.tasks.iter().collect();
+        tasks.sort_by_key(|(id, _)| *id);
+        let chosen = tasks.get(which % tasks.len().max(1));
+        let Some((((account, repository), digest, tag, destination), task)) = chosen else {
+            return EndTask {
+                account: crate::steps::ACCOUNTS[0].to_owned(),
+                repository: "aa".to_owned(),
+                digest: crate::steps::digest(10),
+                destination: "r1".to_owned(),
+                ..end.clone()
+            };
+        };
+        EndTask {
+            account: account.clone(),
+            repository: repository.clone(),
+            digest: digest.clone(),
+            tag: tag.clone(),
+            destination: destination.clone(),
+            sequence: task.sequence - u64::from(stale),
+            ..end.clone()
+        }
+    }
+
+    fn run(&mut self, index: u64, command: Command) -> Result<Outcome, Refused> {
+        match command {
+            Command::CreateAccount(it) => self.create_account(&it),
+            Command::CreateRepository(it) => {
+                let created = self.ensure(&(it.account, it.repository), true, index)?;
+                Ok(Outcome::RepositoryPut(RepositoryPut { created }))
+            }
+            Command::PutRegistrySettings(it) => {
+                self.settings.insert(it.account, it.create_on_push);
+                Ok(done())
+            }
+            Command::LinkBlob(it) => self.link(index, it),
+            Command::MountBlob(it) => self.mount(index, it),
+            Command::UnlinkBlob(it) => self.unlink(it),
+            Command::PutManifest(it) => self.put_manifest(index, it),
+            Command::DeleteManifest(it) => self.delete_manifest(it),
+            Command::DeleteTag(it) => self.delete_tag(it),
+            Command::PutRule(mut it) => {
+                it.prefixes.sort();
+                it.prefixes.dedup();
+                let key = (it.account.clone(), it.id.clone());
+                let replaced = self.rules.insert(key, it).is_some();
+                Ok(self.rules_changed(replaced))
+            }
+            Command::DeleteRule(it) => match self.rules.remove(&(it.account, it.id.clone())) {
+                Some(_) => Ok(self.rules_changed(false)),
+                None => Err(Refused::RuleUnknown(it.id)),
+            },
+            Command::EndTask(it) => Ok(self.end(it)),
+        }
+    }
+
+    fn create_account(&mut self, it: &CreateAccount) -> Result<Outcome, Refused> {
+        match &self.account {
+            Some(account) => Err(Refused::AccountExists(account.clone())),
+            None => {
+                self.account = Some(it.account.clone());
+                Ok(done())
+            }
+        }
+    }
+
+    fn ensure(&mut self, home: &Home, wanted: bool, index: u64) -> Result<bool, Refused> {
+        if self.repositories.contains_key(home) {
+            return Ok(false);
+        }
+        if !wanted {
+            return Err(Refused::RepositoryUnknown(home.1.clone()));
+        }
+        self.repositories.insert(home.clone(), index);
+        Ok(true)
+    }
+
+    fn link(&mut self, index: u64, it: LinkBlob) -> Result<Outcome, Refused> {
+        let home = (it.account, it.repository);
+        let repository_created = self.ensure(&home, it.create_repository, index)?;
+        let blob = self
+            .blobs
+            .entry(it.digest.clone())
+            .or_insert_with(|| (it.size, it.root.clone(), HashSet::new()));
+        if blob.0 != it.size || blob.1 != it.root {
+            return Err(Refused::BlobMismatch(it.digest));
+        }
+        blob.2.extend(it.holders);
+        let created = self.links.insert((home, it.digest));
+        Ok(linked(created, repository_created))
+    }
+
+    fn mount(&mut self, index: u64, it: MountBlob) -> Result<Outcome, Refused> {
+        let home = (it.account.clone(), it.repository);
+        let repository_created = self.ensure(&home, it.create_repository, index)?;
+        if !self
+            .links
+            .contains(&((it.account, it.from), it.digest.clone()))
+        {
+            return Err(Refused::BlobsUnknown(digests([it.digest])));
+        }
+        let created = self.links.insert((home, it.digest));
+        Ok(linked(created, repository_created))
+    }
+
+    fn unlink(&mut self, it: UnlinkBlob) -> Result<Outcome, Refused> {
+        let home = (it.account, it.repository);
+        self.ensure(&home, false, 0)?;
+        let link = (home.clone(), it.digest.clone());
+        if !self.links.contains(&link) {
+            return Err(Refused::BlobsUnknown(digests([it.digest])));
+        }
+        let users = self.users(&home, |manifest| manifest.blobs.contains(&it.digest));
+        if let Some(by) = users.into_iter().min() {
+            return Err(Refused::BlobReferenced(Referenced {
+                digest: it.digest,
+                by,
+            }));
+        }
+        self.links.remove(&link);
+        Ok(done())
+    }
+
+    /// The manifests of a repository that name something.
+    fn users(&self, home: &Home, uses: impl Fn(&PutManifest) -> bool) -> Vec<String> {
+        self.manifests
+            .iter()
+            .filter(|((at, _), manifest)| at == home && uses(manifest))
+            .map(|((_, digest), _)| digest.clone())
+            .collect()
+    }
+
+    fn put_manifest(&mut self, index: u64, it: PutManifest) -> Result<Outcome, Refused> {
+        let home = (it.account.clone(), it.repository.clone());
+        let repository_created = self.ensure(&home, it.create_repository, index)?;
+        let key = (home.clone(), it.digest.clone());
+        let created = !self.manifests.contains_key(&key);
+        if created {
+            let at = |digest: &&String| (home.clone(), (*digest).clone());
+            let unknown = it
+                .blobs
+                .iter()
+                .filter(|blob| !self.links.contains(&at(blob)));
+            let unknown = digests(unknown.cloned());
+            if !unknown.digests.is_empty() {
+                return Err(Refused::BlobsUnknown(unknown));
+            }
+            let unknown = it
+                .children
+                .iter()
+                .filter(|child| !self.manifests.contains_key(&at(child)));
+            let unknown = digests(unknown.cloned());
+            if !unknown.digests.is_empty() {
+                return Err(Refused::ManifestsUnknown(unknown));
+            }
+            self.manifests.insert(key, it.clone());
+        }
+        let mut tags = it.tags.clone();
+        tags.sort();
+        tags.dedup();
+        let mut tasks = 0;
+        if tags.is_empty() {
+            tasks += self.enqueue(index, &home, &it, "", !created);
+        }
+        let mut tags_kept = Vec::new();
+        for tag in tags {
+            let was_there = self.move_tag(&home, &tag, &it, &mut tags_kept);
+            tasks += self.enqueue(index, &home, &it, &tag, was_there);
+        }
+        Ok(Outcome::ManifestPut(ManifestPut {
+            created,
+            repository_created,
+            tags_kept,
+            tasks,
+        }))
+    }
+
+    /// Whether the tag was there before.
+    fn move_tag(
+        &mut self,
+        home: &Home,
+        tag: &str,
+        it: &PutManifest,
+        kept: &mut Vec<String>,
+    ) -> bool {
+        let key = (home.clone(), tag.to_owned());
+        let was_there = self
+            .tags
+            .get(&key)
+            .is_some_and(|(digest, _)| *digest == it.digest);
+        if let Some(origin) = &it.origin {
+            let newest = (home.clone(), tag.to_owned(), origin.region.clone());
+            let newest = self.newest.entry(newest).or_insert(0);
+            if origin.sequence < *newest {
+                kept.push(tag.to_owned());
+            }
+            if origin.sequence <= *newest {
+                return was_there;
+            }
+            *newest = origin.sequence;
+        }
+        self.tags
+            .insert(key, (it.digest.clone(), it.origin.clone()));
+        was_there
+    }
+
+    fn enqueue(
+        &mut self,
+        index: u64,
+        home: &Home,
+        it: &PutManifest,
+        tag: &str,
+        was_there: bool,
+    ) -> u32 {
+        if it.origin.is_some() {
+            return 0;
+        }
+        let destinations: HashSet<String> = self
+            .rules
+            .values()
+            .filter(|rule| matches(rule, home))
+            .map(|rule| rule.destination_region.clone())
+            .collect();
+        let mut count = 0;
+        for destination in destinations {
+            let id = (home.clone(), it.digest.clone(), tag.to_owned(), destination);
+            let stands = self
+                .tasks
+                .get(&id)
+                .is_some_and(|task| task.state != TaskState::Failed);
+            if stands && was_there {
+                continue;
+            }
+            let task = OracleTask {
+                sequence: index,
+                state: TaskState::InProgress,
+                ended_at_ms: None,
+                reason: None,
+            };
+            self.tasks.insert(id, task);
+            count += 1;
+        }
+        count
+    }
+
+    fn delete_manifest(&mut self, it: DeleteManifest) -> Result<Outcome, Refused> {
+        let home = (it.account, it.repository);
+        self.ensure(&home, false, 0)?;
+        let key = (home.clone(), it.digest.clone());
+        if !self.manifests.contains_key(&key) {
+            return Err(Refused::ManifestUnknown(it.digest));
+        }
+        let parents = self.users(&home, |manifest| manifest.children.contains(&it.digest));
+        if let Some(by) = parents.into_iter().min() {
+            return Err(Refused::ManifestReferenced(Referenced {
+                digest: it.digest,
+                by,
+            }));
+        }
+        self.manifests.remove(&key);
+        let mut tags = Vec::new();
+        self.tags.retain(|(at, tag), (digest, _)| {
+            let goes = *at == home && *digest == it.digest;
+            if goes {
+                tags.push(tag.clone());
+            }
+            !goes
+        });
+        tags.sort();
+        self.tasks
+            .retain(|(at, digest, _, _), _| (at, digest) != (&home, &it.digest));
+        Ok(Outcome::ManifestDeleted(ManifestDeleted { tags }))
+    }
+
+    fn delete_tag(&mut self, it: DeleteTag) -> Result<Outcome, Refused> {
+        let home = (it.account, it.repository);
+        self.ensure(&home, false, 0)?;
+        match self.tags.remove(&(home, it.tag.clone())) {
+            Some(_) => Ok(done()),
+            None => Err(Refused::TagUnknown(it.tag)),
+        }
+    }
+
+    /// Drops the open tasks that no rule asks for.
+    fn rules_changed(&mut self, replaced: bool) -> Outcome {
+        let before = self.tasks.len();
+        let rules = &self.rules;
+        self.tasks.retain(|(home, _, _, destination), task| {
+            task.state != TaskState::InProgress
+                || rules
+                    .values()
+                    .any(|rule| matches(rule, home) && rule.destination_region == *destination)
+        });
+        Outcome::RulesChanged(RulesChanged {
+            replaced,
+            tasks_dropped: (before - self.tasks.len()) as u64,
+            tasks_left: false,
+        })
+    }
+
+    fn end(&mut self, it: EndTask) -> Outcome {
+        let id = (
+            (it.account, it.repository),
+            it.digest,
+            it.tag,
+            it.destination,
+        );
+        let task = self
+            .tasks
+            .get_mut(&id)
+            .filter(|task| task.sequence == it.sequence && task.state == TaskState::InProgress);
+        let ended = task.is_some();
+        if let Some(task) = task {
+            task.state = match it.failed_reason {
+                Some(_) => TaskState::Failed,
+                None => TaskState::Complete,
+            };
+            task.ended_at_ms = Some(it.at_ms);
+            task.reason = it.failed_reason;
+        }
+        Outcome::TaskEnded(TaskEnded { ended })
+    }
+}
+
+fn matches(rule: &PutRule, home: &Home) -> bool {
+    let fits = rule
+        .prefixes
+        .iter()
+        .any(|prefix| home.1.starts_with(prefix));
+    rule.account == home.0 && (rule.prefixes.is_empty() || fits)
+}
+
+fn digests(digests: impl IntoIterator<Item = String>) -> Digests {
+    let mut digests: Vec<String> = digests.into_iter().collect();
+    digests.sort();
+    digests.dedup();
+    Digests { digests }
+}
+
+fn done() -> Outcome {
+    Outcome::Done(Done {})
+}
+
+fn linked(created: bool, repository_created: bool) -> Outcome {
+    Outcome::BlobLinked(BlobLinked {
+        created,
+        repository_created,
+    })
+}

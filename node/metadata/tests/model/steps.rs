@@ -1,0 +1,262 @@
+//! Histories: what is proposed, in a world of two accounts, two repositories,
+//! a few blobs, manifests, tags, regions and rules.
+
+use bytes::Bytes;
+use entrepot_metadata::Command;
+use entrepot_metadata::command::{
+    CreateAccount, CreateRepository, DeleteManifest, DeleteRule, DeleteTag, EndTask, LinkBlob,
+    MountBlob, PutManifest, PutRegistrySettings, PutRule, UnlinkBlob,
+};
+use entrepot_metadata::limits::ENVELOPES_KEPT;
+use entrepot_metadata::records::Origin;
+use entrepot_oci::{Algorithm, Digest};
+use proptest::collection::vec;
+use proptest::prelude::{BoxedStrategy, Just, Strategy, any, prop_oneof};
+use proptest::sample::select;
+
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Propose {
+        command: Command,
+        /// Log entries before this one that were none of the machine's.
+        skipped: u64,
+    },
+    /// Ends one of the tasks there are, whichever that is.
+    EndTask {
+        which: usize,
+        /// As a worker that started on an older one of that key.
+        stale: bool,
+        command: EndTask,
+    },
+    /// Proposes an earlier envelope again.
+    Repeat { back: usize },
+}
+
+// === impl Step ===
+
+impl Step {
+    pub(crate) fn skipped(&self) -> u64 {
+        match self {
+            Self::Propose { skipped, .. } => *skipped,
+            Self::EndTask { .. } | Self::Repeat { .. } => 0,
+        }
+    }
+}
+
+pub(crate) fn history(steps: usize) -> impl Strategy<Value = Vec<Step>> {
+    // A prelude without which most commands would be refused.
+    let prelude = vec![
+        create_repository("aa"),
+        link("aa", 1),
+        link("aa", 2),
+        link("ab/c", 1),
+    ];
+    vec(step(), 0..steps).prop_map(move |steps| {
+        let prelude = prelude.iter().map(|command| Step::Propose {
+            command: command.clone(),
+            skipped: 0,
+        });
+        prelude.chain(steps).collect()
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    // A whole turn of the ring makes an envelope meet another in its slot.
+    let skipped = prop_oneof![
+        30 => Just(0),
+        5 => 1_u64..4,
+        1 => Just(ENVELOPES_KEPT - 1),
+        1 => 0..ENVELOPES_KEPT,
+    ];
+    let end = (0_usize..8, any::<bool>(), any::<bool>(), at()).prop_map(
+        |(which, stale, failed, at_ms)| Step::EndTask {
+            which,
+            stale,
+            command: EndTask {
+                failed_reason: failed.then(|| "denied".to_owned()),
+                at_ms,
+                ..EndTask::default()
+            },
+        },
+    );
+    prop_oneof![
+        20 => (command(), skipped).prop_map(|(command, skipped)| Step::Propose { command, skipped }),
+        3 => end,
+        2 => (0_usize..20).prop_map(|back| Step::Repeat { back }),
+    ]
+}
+
+fn command() -> BoxedStrategy<Command> {
+    prop_oneof![
+        1 => (account(), at()).prop_map(|(account, at_ms)| {
+            CreateAccount {
+                account,
+                root_user: "root".to_owned(),
+                password_hash: "$".to_owned(),
+                at_ms,
+            }
+            .into()
+        }),
+        1 => (account(), any::<bool>()).prop_map(|(account, create_on_push)| {
+            PutRegistrySettings { account, create_on_push }.into()
+        }),
+        1 => (account(), repository(), at()).prop_map(|(account, repository, at_ms)| {
+            CreateRepository { account, repository, at_ms }.into()
+        }),
+        4 => blob_command(),
+        10 => push().prop_map(Into::into),
+        3 => (account(), repository(), manifest()).prop_map(|(account, repository, digest)| {
+            DeleteManifest { account, repository, digest }.into()
+        }),
+        2 => (account(), repository(), tag()).prop_map(|(account, repository, tag)| {
+            DeleteTag { account, repository, tag }.into()
+        }),
+        3 => rule_command(),
+    ]
+    .boxed()
+}
+
+fn blob_command() -> BoxedStrategy<Command> {
+    let link = (
+        account(),
+        repository(),
+        0_u8..4,
+        0_u64..20,
+        vec(0_u64..5, 1..4),
+        any::<bool>(),
+    );
+    prop_oneof![
+        3 => link.prop_map(|(account, repository, number, odd, holders, create_repository)| {
+            LinkBlob {
+                account,
+                repository,
+                digest: digest(number),
+                // Rarely another size than the one that is known.
+                size: if odd == 0 { 7 } else { 100 },
+                root: Bytes::from(vec![number; 32]),
+                holders,
+                at_ms: 1,
+                create_repository,
+            }
+            .into()
+        }),
+        2 => (account(), repository(), repository(), blob(), any::<bool>()).prop_map(
+            |(account, from, repository, digest, create_repository)| {
+                MountBlob { account, from, repository, digest, at_ms: 2, create_repository }.into()
+            }
+        ),
+        1 => (account(), repository(), blob()).prop_map(|(account, repository, digest)| {
+            UnlinkBlob { account, repository, digest }.into()
+        }),
+    ]
+    .boxed()
+}
+
+fn push() -> impl Strategy<Value = PutManifest> {
+    let names = (account(), repository(), manifest(), vec(tag(), 0..3));
+    let subject = proptest::option::weighted(0.3, manifest());
+    let references = (vec(1_u8..4, 0..3), vec(manifest(), 0..2), subject);
+    let origin = proptest::option::weighted(0.3, (region(), 1_u64..6));
+    (names, references, origin, at(), any::<bool>()).prop_map(
+        |((account, repository, digest, tags), references, origin, at_ms, create_repository)| {
+            let (blobs, children, subject) = references;
+            PutManifest {
+                account,
+                repository,
+                digest,
+                media_type: entrepot_oci::media_type::OCI_MANIFEST.to_owned(),
+                content: Bytes::from(at_ms.to_string()),
+                artifact_type: None,
+                subject,
+                blobs: blobs.into_iter().map(crate::steps::digest).collect(),
+                children,
+                size: 9,
+                tags,
+                at_ms,
+                create_repository,
+                origin: origin.map(|(region, sequence)| Origin { region, sequence }),
+            }
+        },
+    )
+}
+
+fn rule_command() -> BoxedStrategy<Command> {
+    let id = || select(vec!["x", "y", "z"]).prop_map(str::to_owned);
+    let prefix = select(vec!["a", "aa", "ab/", "aaa"]).prop_map(str::to_owned);
+    prop_oneof![
+        3 => (account(), id(), vec(prefix, 0..3), region(), at()).prop_map(
+            |(account, id, prefixes, destination_region, at_ms)| {
+                PutRule { account, id, prefixes, destination_region, at_ms }.into()
+            }
+        ),
+        1 => (account(), id()).prop_map(|(account, id)| DeleteRule { account, id }.into()),
+    ]
+    .boxed()
+}
+
+// === names ===
+
+pub(crate) const ACCOUNTS: [&str; 2] = ["111111111111", "222222222222"];
+
+fn account() -> impl Strategy<Value = String> {
+    prop_oneof![9 => Just(ACCOUNTS[0]), 1 => Just(ACCOUNTS[1])].prop_map(str::to_owned)
+}
+
+fn repository() -> impl Strategy<Value = String> {
+    prop_oneof![3 => Just("aa"), 1 => Just("ab/c")].prop_map(str::to_owned)
+}
+
+fn tag() -> impl Strategy<Value = String> {
+    select(vec!["v1", "v1.0", "w"]).prop_map(str::to_owned)
+}
+
+fn region() -> impl Strategy<Value = String> {
+    select(vec!["r1", "r2"]).prop_map(str::to_owned)
+}
+
+fn blob() -> impl Strategy<Value = String> {
+    (0_u8..4).prop_map(digest)
+}
+
+fn manifest() -> impl Strategy<Value = String> {
+    (10_u8..14).prop_map(digest)
+}
+
+fn at() -> impl Strategy<Value = i64> {
+    0_i64..1_000
+}
+
+pub(crate) fn digest(number: u8) -> String {
+    // Both algorithms, which have keys of different lengths.
+    let algorithm = if number.is_multiple_of(3) {
+        Algorithm::Sha512
+    } else {
+        Algorithm::Sha256
+    };
+    Digest::of(algorithm, &[number]).to_string()
+}
+
+// === the prelude ===
+
+fn create_repository(repository: &str) -> Command {
+    CreateRepository {
+        account: ACCOUNTS[0].to_owned(),
+        repository: repository.to_owned(),
+        at_ms: 0,
+    }
+    .into()
+}
+
+fn link(repository: &str, number: u8) -> Command {
+    LinkBlob {
+        account: ACCOUNTS[0].to_owned(),
+        repository: repository.to_owned(),
+        digest: digest(number),
+        size: 100,
+        root: Bytes::from(vec![number; 32]),
+        holders: vec![1],
+        at_ms: 1,
+        create_repository: true,
+    }
+    .into()
+}

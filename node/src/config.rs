@@ -1,0 +1,310 @@
+//! The configuration of a node. One TOML file; unknown keys are errors; what
+//! has been parsed is valid.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use entrepot_oci::{AccountId, RegionName};
+use entrepot_proto::peers::{ClusterSecret, PeerInfo};
+use serde::Deserialize;
+
+use crate::arguments::RunArguments;
+
+/// Copies of each blob that a region keeps unless the file says otherwise.
+const COPIES_DEFAULT: usize = 3;
+const COPIES_MAX: usize = 9;
+const UPLOAD_EXPIRY_DEFAULT_S: u64 = 24 * 3600;
+const ACCOUNT_DEFAULT: &str = "000000000001";
+const ROOT_USER_DEFAULT: &str = "root";
+
+/// Everything a node has to know to start.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) node: u64,
+    pub(crate) region: RegionName,
+    pub(crate) data: PathBuf,
+    pub(crate) secret: ClusterSecret,
+    pub(crate) listen: ListenConfig,
+    pub(crate) root: RootConfig,
+    pub(crate) copies: usize,
+    pub(crate) upload_expiry: Duration,
+    /// Every node of the cluster, this one too.
+    pub(crate) peers: Vec<PeerInfo>,
+    pub(crate) rebuild_index: bool,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListenConfig {
+    pub(crate) client: SocketAddr,
+    pub(crate) peer: SocketAddr,
+    pub(crate) ops: Option<SocketAddr>,
+}
+
+/// The account that the cluster's first start makes.
+#[derive(Clone)]
+pub(crate) struct RootConfig {
+    pub(crate) account: AccountId,
+    pub(crate) user: String,
+    /// None: generated, and written into the data folder.
+    pub(crate) password: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    node: u64,
+    region: RegionName,
+    data: PathBuf,
+    cluster_secret_file: PathBuf,
+    listen: ListenConfig,
+    #[serde(default)]
+    root: RootFile,
+    #[serde(default)]
+    storage: StorageFile,
+    peers: Vec<PeerFile>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RootFile {
+    account: Option<AccountId>,
+    user: Option<String>,
+    password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StorageFile {
+    copies: Option<usize>,
+    upload_expiry_s: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PeerFile {
+    node: u64,
+    region: RegionName,
+    address: String,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Reads the file that `arguments` name and lets them override it.
+    pub(crate) fn load(arguments: &RunArguments) -> anyhow::Result<Self> {
+        let path = &arguments.config;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        let mut config = Self::parse(&text)
+            .with_context(|| format!("the configuration {} is not valid", path.display()))?;
+        if let Some(data) = &arguments.data {
+            config.data.clone_from(data);
+        }
+        if let Some(client) = arguments.listen_client {
+            config.listen.client = client;
+        }
+        if let Some(peer) = arguments.listen_peer {
+            config.listen.peer = peer;
+        }
+        if arguments.listen_ops.is_some() {
+            config.listen.ops = arguments.listen_ops;
+        }
+        config.rebuild_index = arguments.rebuild_index;
+        config.root.override_from_environment()?;
+        Ok(config)
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let file: File = toml::from_str(text)?;
+        ensure!(file.node > 0, "node: ids start at 1");
+        let copies = file.storage.copies.unwrap_or(COPIES_DEFAULT);
+        ensure!(
+            (1..=COPIES_MAX).contains(&copies),
+            "storage.copies: must be 1 to {COPIES_MAX}"
+        );
+        let expiry = file
+            .storage
+            .upload_expiry_s
+            .unwrap_or(UPLOAD_EXPIRY_DEFAULT_S);
+        ensure!(expiry > 0, "storage.upload_expiry_s: must be at least 1");
+        let secret = read_secret(&file.cluster_secret_file, "cluster_secret_file")?;
+        let secret = ClusterSecret::new(&secret)
+            .with_context(|| format!("cluster_secret_file {}", file.cluster_secret_file.display()))?;
+        check_peers(&file)?;
+        Ok(Self {
+            node: file.node,
+            region: file.region,
+            data: file.data,
+            secret,
+            listen: file.listen,
+            root: RootConfig::new(file.root)?,
+            copies,
+            upload_expiry: Duration::from_secs(expiry),
+            peers: file
+                .peers
+                .into_iter()
+                .map(|peer| PeerInfo {
+                    id: peer.node,
+                    region: peer.region,
+                    address: peer.address,
+                })
+                .collect(),
+            rebuild_index: false,
+        })
+    }
+}
+
+fn check_peers(file: &File) -> anyhow::Result<()> {
+    let mut ids = BTreeSet::new();
+    let mut addresses = BTreeSet::new();
+    for peer in &file.peers {
+        ensure!(peer.node > 0, "peers: node ids start at 1");
+        ensure!(ids.insert(peer.node), "peers: node {} is listed twice", peer.node);
+        ensure!(
+            addresses.insert(&peer.address),
+            "peers: two nodes have the address {}",
+            peer.address
+        );
+    }
+    let Some(own) = file.peers.iter().find(|peer| peer.node == file.node) else {
+        bail!("peers: must list every node of the cluster, node {} too", file.node);
+    };
+    ensure!(
+        own.region == file.region,
+        "peers: node {} is listed in region {} but `region` says {}",
+        file.node,
+        own.region,
+        file.region
+    );
+    Ok(())
+}
+
+fn read_secret(path: &Path, key: &str) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{key}: cannot read {}", path.display()))?;
+    Ok(text.trim().to_owned())
+}
+
+// === impl RootConfig ===
+
+impl RootConfig {
+    fn new(file: RootFile) -> anyhow::Result<Self> {
+        let account = match file.account {
+            Some(account) => account,
+            None => ACCOUNT_DEFAULT.parse()?,
+        };
+        let password = file
+            .password_file
+            .map(|path| read_secret(&path, "root.password_file"))
+            .transpose()?;
+        let root = Self {
+            account,
+            user: file.user.unwrap_or_else(|| ROOT_USER_DEFAULT.to_owned()),
+            password,
+        };
+        root.check()?;
+        Ok(root)
+    }
+
+    fn override_from_environment(&mut self) -> anyhow::Result<()> {
+        if let Ok(user) = std::env::var("ENTREPOT_ROOT_USER") {
+            self.user = user;
+        }
+        if let Ok(password) = std::env::var("ENTREPOT_ROOT_PASSWORD") {
+            self.password = Some(password);
+        }
+        self.check()
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        ensure!(
+            !self.user.is_empty() && !self.user.contains(':') && self.user.len() <= 64,
+            "the root user must be 1 to 64 characters without a colon"
+        );
+        ensure!(
+            self.password.as_ref().is_none_or(|p| p.len() >= 8),
+            "the root password must have at least 8 characters"
+        );
+        Ok(())
+    }
+}
+
+impl fmt::Debug for RootConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RootConfig")
+            .field("account", &self.account)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(dir: &Path, extra: &str) -> String {
+        let secret = dir.join("secret");
+        std::fs::write(&secret, "0123456789abcdef0123456789abcdef\n").unwrap();
+        format!(
+            r#"
+node = 1
+region = "us-east-1"
+data = "/var/lib/entrepot"
+cluster_secret_file = "{}"
+{extra}
+[listen]
+client = "127.0.0.1:5000"
+peer = "127.0.0.1:6000"
+[[peers]]
+node = 1
+region = "us-east-1"
+address = "127.0.0.1:6000"
+"#,
+            secret.display()
+        )
+    }
+
+    #[test]
+    fn a_small_file_is_enough() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::parse(&text(dir.path(), "")).unwrap();
+        assert_eq!(config.copies, COPIES_DEFAULT);
+        assert_eq!(config.root.user, ROOT_USER_DEFAULT);
+        assert_eq!(config.peers.len(), 1);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Config::parse(&text(dir.path(), "colour = 1")).unwrap_err();
+        assert!(format!("{error:#}").contains("colour"), "{error:#}");
+    }
+
+    #[test]
+    fn a_list_of_peers_that_cannot_be_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = text(dir.path(), "");
+        for (from, to, says) in [
+            ("node = 1\nregion = \"us-east-1\"\naddress", "node = 2\nregion = \"us-east-1\"\naddress", "node 1 too"),
+            ("node = 1\nregion = \"us-east-1\"\naddress", "node = 1\nregion = \"eu-west-1\"\naddress", "eu-west-1"),
+        ] {
+            let error = Config::parse(&good.replace(from, to)).unwrap_err();
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_never_printed() {
+        let root = RootConfig {
+            account: ACCOUNT_DEFAULT.parse().unwrap(),
+            user: "root".to_owned(),
+            password: Some("hunter2hunter2".to_owned()),
+        };
+        assert!(!format!("{root:?}").contains("hunter2"));
+    }
+}

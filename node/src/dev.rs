@@ -1,0 +1,247 @@
+//! `entrepot-node dev`: a whole cluster in one process. The nodes are what they
+//! are anywhere else: each has its own folder and ports, and they speak to each
+//! other over TCP only.
+
+mod demo;
+mod image;
+mod intro;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use entrepot_access::{generate_password, generate_secret};
+use entrepot_oci::RegionName;
+use entrepot_proto::environment::SystemClock;
+use entrepot_proto::peers::{ClusterSecret, PeerInfo, TcpDial};
+
+use crate::arguments::DevArguments;
+use crate::config::{Config, ListenConfig, RootConfig};
+use crate::listen::Listeners;
+use crate::node::{Node, Outside};
+use crate::stop;
+
+const PEER_PORTS_FROM: u16 = 1_000;
+const OPS_PORTS_FROM: u16 = 2_000;
+const NODES_MAX: usize = 100;
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const ACCOUNT: &str = "000000000001";
+const ROOT_USER: &str = "root";
+/// Keeps uploads of clients that were interrupted for a coffee.
+const UPLOAD_EXPIRY: Duration = Duration::from_secs(3600);
+const COPIES: usize = 3;
+
+/// What is needed to use the cluster.
+#[derive(Debug)]
+struct Cluster {
+    account: String,
+    user: String,
+    password: String,
+    nodes: Vec<DevNode>,
+    /// None: removed at exit.
+    kept_in: Option<PathBuf>,
+}
+
+/// One node of it.
+#[derive(Debug)]
+struct DevNode {
+    id: u64,
+    region: RegionName,
+    client: SocketAddr,
+}
+
+/// `entrepot-node dev`.
+pub(crate) async fn run(arguments: &DevArguments) -> anyhow::Result<()> {
+    let temporary;
+    let data: &Path = match &arguments.data {
+        Some(data) => data,
+        None => {
+            temporary = tempfile::Builder::new()
+                .prefix("entrepot-dev-")
+                .tempdir()
+                .context("cannot make a folder for the cluster's data")?;
+            temporary.path()
+        }
+    };
+    std::fs::create_dir_all(data)
+        .with_context(|| format!("cannot make the folder {}", data.display()))?;
+    check_shape(arguments)?;
+    let (cluster, configs) = plan(arguments, data)?;
+    if arguments.demo && arguments.regions.len() < 2 {
+        bail!("--demo replicates from the first region to the second: give it two");
+    }
+
+    // Every port before any node: a port in use must not leave half a cluster.
+    let mut bound = Vec::new();
+    for config in configs {
+        let listeners = Listeners::bind(&config).await.with_context(|| {
+            format!(
+                "is another cluster running? choose other ports by --base-port, such as --base-port {}",
+                arguments.base_port + 100
+            )
+        })?;
+        bound.push((config, listeners));
+    }
+    let starts = bound.into_iter().map(|(config, listeners)| {
+        Node::start(
+            config,
+            Outside {
+                clock: Arc::new(SystemClock),
+                dial: Arc::new(TcpDial),
+                listeners,
+            },
+        )
+    });
+    let nodes = futures::future::try_join_all(starts).await?;
+    let result = used(arguments, &cluster, &nodes).await;
+    let stops = nodes.into_iter().map(Node::stop);
+    let stopped = futures::future::join_all(stops).await;
+    result?;
+    stopped.into_iter().collect::<anyhow::Result<Vec<()>>>()?;
+    Ok(())
+}
+
+async fn used(
+    arguments: &DevArguments,
+    cluster: &Cluster,
+    nodes: &[Node],
+) -> anyhow::Result<()> {
+    futures::future::try_join_all(nodes.iter().map(|node| node.ready(START_TIMEOUT))).await?;
+    intro::print(cluster, arguments.demo);
+    if arguments.demo {
+        return tokio::select! {
+            result = demo::run(cluster) => result.context("the demonstration failed"),
+            stopped = stop::requested() => {
+                stopped?;
+                bail!("stopped before the demonstration had ended")
+            }
+        };
+    }
+    stop::requested().await?;
+    println!("\nStopping.");
+    Ok(())
+}
+
+fn check_shape(arguments: &DevArguments) -> anyhow::Result<()> {
+    let mut seen = std::collections::BTreeSet::new();
+    for region in &arguments.regions {
+        ensure!(seen.insert(region), "--regions: {region} is there twice");
+    }
+    let nodes = arguments.regions.len() * usize::from(arguments.nodes_per_region);
+    ensure!(
+        nodes <= NODES_MAX,
+        "{nodes} nodes are too many for one machine; at most {NODES_MAX}"
+    );
+    Ok(())
+}
+
+/// The nodes that `arguments` ask for.
+fn plan(arguments: &DevArguments, data: &Path) -> anyhow::Result<(Cluster, Vec<Config>)> {
+    let secret = ClusterSecret::new(&kept(&data.join("cluster-secret"), generate_secret)?)?;
+    let password = match std::env::var("ENTREPOT_ROOT_PASSWORD") {
+        Ok(password) => password,
+        Err(_) => kept(&data.join("root-password"), generate_password)?,
+    };
+    let user = std::env::var("ENTREPOT_ROOT_USER").unwrap_or_else(|_| ROOT_USER.to_owned());
+    let mut nodes = Vec::new();
+    let mut peers = Vec::new();
+    let mut listens = Vec::new();
+    for region in &arguments.regions {
+        for _ in 0..arguments.nodes_per_region {
+            let index = u16::try_from(nodes.len())?;
+            let port = |from: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, from + index));
+            let client = port(arguments.base_port);
+            let peer = port(arguments.base_port + PEER_PORTS_FROM);
+            let ops = port(arguments.base_port + OPS_PORTS_FROM);
+            let id = u64::from(index) + 1;
+            nodes.push(DevNode {
+                id,
+                region: region.clone(),
+                client,
+            });
+            peers.push(PeerInfo {
+                id,
+                region: region.clone(),
+                address: peer.to_string(),
+            });
+            listens.push(ListenConfig {
+                client,
+                peer,
+                ops: Some(ops),
+            });
+        }
+    }
+    let root = RootConfig {
+        account: ACCOUNT.parse()?,
+        user: user.clone(),
+        password: Some(password.clone()),
+    };
+    let configs = nodes
+        .iter()
+        .zip(listens)
+        .map(|(node, listen)| Config {
+            node: node.id,
+            region: node.region.clone(),
+            data: data.join(format!("node-{}", node.id)),
+            secret: secret.clone(),
+            listen,
+            root: root.clone(),
+            copies: COPIES,
+            upload_expiry: UPLOAD_EXPIRY,
+            peers: peers.clone(),
+            rebuild_index: false,
+        })
+        .collect();
+    let cluster = Cluster {
+        account: ACCOUNT.to_owned(),
+        user,
+        password,
+        nodes,
+        kept_in: arguments.data.clone(),
+    };
+    Ok((cluster, configs))
+}
+
+/// A secret that stays the same between runs.
+fn kept<E>(path: &Path, generate: impl FnOnce() -> Result<String, E>) -> anyhow::Result<String>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    match std::fs::read_to_string(path) {
+        Ok(text) => return Ok(text.trim().to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", path.display()));
+        }
+    }
+    let secret = generate()?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    writeln!(file, "{secret}")?;
+    file.sync_all()?;
+    Ok(secret)
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// A node of the `index`th region.
+    fn first_node_of(&self, index: usize) -> Option<&DevNode> {
+        let mut regions: Vec<&RegionName> = Vec::new();
+        for node in &self.nodes {
+            if !regions.contains(&&node.region) {
+                regions.push(&node.region);
+            }
+        }
+        let region = *regions.get(index)?;
+        self.nodes.iter().find(|node| node.region == *region)
+    }
+}

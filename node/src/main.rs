@@ -1,0 +1,45 @@
+//! `entrepot-node`: one node of a cluster, or a whole cluster for a try.
+//!
+//! The binary owns configuration, wiring, listeners, start and stop, and
+//! nothing else.
+
+mod arguments;
+mod bootstrap;
+mod client_port;
+mod config;
+mod dev;
+mod listen;
+mod logging;
+mod node;
+mod ops_port;
+mod peer_port;
+mod stop;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("entrepot-node: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    logging::start(&arguments.logging, arguments.command.default_log());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    match arguments.command {
+        Command::Run(run) => runtime.block_on(node::run(&run)),
+        Command::Dev(dev) => runtime.block_on(dev::run(&dev)),
+    }
+}

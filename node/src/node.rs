@@ -1,0 +1,340 @@
+//! One node: its parts, put together and started in order, and stopped in the
+//! reverse order.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use entrepot_access::Verifier;
+use entrepot_blobs::{BlobStore, FileStore};
+use entrepot_consensus::{Consensus, ConsensusConfig, GroupConfig};
+use entrepot_metadata::{GroupId, Metadata};
+use entrepot_oci::RegionName;
+use entrepot_proto::environment::{Clock, SystemClock};
+use entrepot_proto::peers::{Dial, PeerInfo, Peers, TcpDial};
+use entrepot_replication::ClusterBlobs;
+use entrepot_replication::health::Health;
+use entrepot_replication::outbox::Outbox;
+use entrepot_replication::repair::Repair;
+use entrepot_replication::replica::ReplicaServer;
+use entrepot_replication::server::{BlobsServer, PingServer};
+use entrepot_service::peer::UploadsServer;
+use entrepot_service::{Registry, RegistryParts, Settings};
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::arguments::RunArguments;
+use crate::config::Config;
+use crate::listen::{self, Listeners};
+use crate::ops_port::Readiness;
+use crate::peer_port::PeerServices;
+use crate::stop::{self, Stop, Stopper};
+use crate::view::ConsensusView;
+use crate::{bootstrap, client_port, ops_port, peer_port};
+
+/// Voters of one group; more make every commit slower and no safer in practice.
+const VOTERS_MAX: usize = 5;
+/// For open connections to end when the node stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+const READY_RETRY: Duration = Duration::from_millis(50);
+
+/// The world outside a node.
+#[derive(Debug)]
+pub(crate) struct Outside {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) dial: Arc<dyn Dial>,
+    pub(crate) listeners: Listeners,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    consensus: Arc<Consensus>,
+    readiness: Readiness,
+    stopper: Stopper,
+    /// Ends when `stopper` says so.
+    ports: JoinSet<()>,
+    /// Never ends; aborted.
+    work: JoinSet<()>,
+}
+
+/// `entrepot-node run`.
+pub(crate) async fn run(arguments: &RunArguments) -> anyhow::Result<()> {
+    let config = Config::load(arguments)?;
+    let listeners = Listeners::bind(&config).await?;
+    let id = config.node;
+    let node = Node::start(
+        config,
+        Outside {
+            clock: Arc::new(SystemClock),
+            dial: Arc::new(TcpDial),
+            listeners,
+        },
+    )
+    .await?;
+    info!(node = id, "started");
+    stop::requested().await?;
+    info!(node = id, "stopping");
+    node.stop().await
+}
+
+// === impl Listeners ===
+
+impl Listeners {
+    pub(crate) async fn bind(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            client: listen::bind(config.listen.client).await?,
+            peer: listen::bind(config.listen.peer).await?,
+            ops: match config.listen.ops {
+                Some(ops) => Some(listen::bind(ops).await?),
+                None => None,
+            },
+        })
+    }
+}
+
+// === impl Node ===
+
+impl Node {
+    /// Starts everything; the node serves once its groups have leaders.
+    pub(crate) async fn start(config: Config, outside: Outside) -> anyhow::Result<Self> {
+        make_data_folder(&config.data)?;
+        let peers = Arc::new(Peers::new(
+            config.node,
+            config.peers.clone(),
+            config.secret.clone(),
+            &outside.dial,
+        )?);
+        let store: Arc<dyn BlobStore> =
+            Arc::new(FileStore::open(&config.data.join("blobs")).await?);
+        let consensus = Consensus::start(
+            ConsensusConfig {
+                rebuild_index: config.rebuild_index,
+                ..ConsensusConfig::new(
+                    config.data.join("consensus"),
+                    groups(peers.all(), &config.region),
+                )
+            },
+            Arc::clone(&peers),
+        )
+        .await?;
+        let metadata: Arc<dyn Metadata> = Arc::<Consensus>::clone(&consensus);
+        let health = Health::new(Arc::clone(&peers));
+        let blobs = ClusterBlobs::new(
+            Arc::clone(&store),
+            Arc::clone(&peers),
+            Arc::clone(&health),
+            config.copies,
+        );
+        let registry = Registry::new(RegistryParts {
+            metadata: Arc::clone(&metadata),
+            blobs: Arc::clone(&blobs),
+            peers: Arc::clone(&peers),
+            clock: Arc::clone(&outside.clock),
+            view: Arc::new(ConsensusView(Arc::clone(&consensus))),
+            verifier: Verifier::new()?,
+            settings: Settings {
+                upload_expiry: config.upload_expiry,
+            },
+        });
+        let readiness = Readiness::new(
+            Arc::clone(&metadata),
+            GroupId::region(config.region.clone()),
+        );
+
+        let mut work = JoinSet::new();
+        work.spawn(health.run());
+        work.spawn(Arc::clone(&registry).sweep_uploads());
+        work.spawn(
+            Outbox::new(
+                Arc::clone(&blobs),
+                Arc::clone(&metadata),
+                Arc::clone(&outside.clock),
+            )
+            .run(),
+        );
+        work.spawn(Repair::new(Arc::clone(&blobs), Arc::clone(&metadata)).run());
+        work.spawn(make_account(&config, &consensus, &outside.clock));
+
+        let services = PeerServices {
+            consensus: Arc::clone(&consensus),
+            ping: PingServer::new(peers.own().clone()),
+            blobs: BlobsServer::new(store),
+            uploads: UploadsServer::new(Arc::clone(&registry)),
+            replica: ReplicaServer::new(blobs, metadata, outside.clock),
+        };
+        let (stopper, stop) = stop::stopper();
+        let ports = open_ports(
+            outside.listeners,
+            services,
+            &config,
+            registry,
+            readiness.clone(),
+            &stop,
+        );
+        Ok(Self {
+            consensus,
+            readiness,
+            stopper,
+            ports,
+            work,
+        })
+    }
+
+    /// Returns once the node serves.
+    pub(crate) async fn ready(&self, deadline: Duration) -> anyhow::Result<()> {
+        let mut reason = "it has not answered yet".to_owned();
+        let ready = async {
+            while let Err(not_yet) = self.readiness.check().await {
+                reason = not_yet;
+                tokio::time::sleep(READY_RETRY).await;
+            }
+        };
+        if tokio::time::timeout(deadline, ready).await.is_err() {
+            bail!("a node was not ready in time: {reason}");
+        }
+        Ok(())
+    }
+
+    /// Finishes what is in progress, within limits, and leaves the data as a
+    /// clean stop does.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        self.stopper.stop();
+        let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
+            while self.ports.join_next().await.is_some() {}
+        })
+        .await;
+        if drained.is_err() {
+            warn!("connections were still open when the node stopped");
+        }
+        self.ports.shutdown().await;
+        self.work.shutdown().await;
+        self.consensus
+            .shutdown()
+            .await
+            .context("the node's state was not closed cleanly")
+    }
+}
+
+fn make_account(
+    config: &Config,
+    consensus: &Arc<Consensus>,
+    clock: &Arc<dyn Clock>,
+) -> impl Future<Output = ()> + Send + 'static {
+    let (consensus, clock) = (Arc::clone(consensus), Arc::clone(clock));
+    let (root, data, own) = (config.root.clone(), config.data.clone(), config.node);
+    async move { bootstrap::ensure_account(consensus, root, &data, clock, own).await }
+}
+
+fn open_ports(
+    listeners: Listeners,
+    services: PeerServices,
+    config: &Config,
+    registry: Arc<Registry>,
+    readiness: Readiness,
+    stop: &Stop,
+) -> JoinSet<()> {
+    let mut ports = JoinSet::new();
+    ports.spawn(peer_port::serve(
+        listeners.peer,
+        services,
+        config.secret.clone(),
+        stop.clone(),
+    ));
+    ports.spawn(client_port::serve(
+        listeners.client,
+        registry,
+        stop.clone(),
+    ));
+    if let Some(ops) = listeners.ops {
+        ports.spawn(ops_port::serve(ops, readiness, stop.clone()));
+    }
+    ports
+}
+
+fn make_data_folder(data: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(data)
+        .with_context(|| format!("cannot make the data folder {}", data.display()))
+}
+
+/// The groups that this node is in: its region's and the global one.
+fn groups(all: &[PeerInfo], region: &RegionName) -> Vec<GroupConfig> {
+    let own: Vec<u64> = all
+        .iter()
+        .filter(|peer| peer.region == *region)
+        .map(|peer| peer.id)
+        .collect();
+    vec![
+        group(GroupId::global(), spread(all)),
+        group(GroupId::region(region.clone()), own),
+    ]
+}
+
+/// The first few of `nodes` vote, the others learn. An even number of voters
+/// tolerates no more failures than one less; two are kept for their two copies.
+fn group(id: GroupId, nodes: Vec<u64>) -> GroupConfig {
+    let voters = match nodes.len().min(VOTERS_MAX) {
+        few @ 0..=2 => few,
+        even if even % 2 == 0 => even - 1,
+        odd => odd,
+    };
+    let (voters, learners) = nodes.split_at(voters);
+    GroupConfig {
+        id,
+        voters: voters.to_vec(),
+        learners: learners.to_vec(),
+    }
+}
+
+/// All nodes, taking one of each region in turn.
+fn spread(all: &[PeerInfo]) -> Vec<u64> {
+    let mut turns: Vec<(usize, &RegionName, u64)> = all
+        .iter()
+        .map(|peer| {
+            let turn = all
+                .iter()
+                .filter(|other| other.region == peer.region && other.id < peer.id)
+                .count();
+            (turn, &peer.region, peer.id)
+        })
+        .collect();
+    turns.sort();
+    turns.into_iter().map(|(_, _, id)| id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peers(regions: &[(&str, std::ops::RangeInclusive<u64>)]) -> Vec<PeerInfo> {
+        regions
+            .iter()
+            .flat_map(|(region, ids)| {
+                ids.clone().map(|id| PeerInfo {
+                    id,
+                    region: region.parse().unwrap(),
+                    address: format!("127.0.0.1:{}", 6000 + id),
+                })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_global_group_votes_in_every_region() {
+        let all = peers(&[("us-east-1", 1..=3), ("eu-west-1", 4..=6)]);
+        let groups = groups(&all, &"us-east-1".parse().unwrap());
+        assert_eq!(groups[0].voters, [4, 1, 5, 2, 6]);
+        assert_eq!(groups[0].learners, [3]);
+        assert_eq!(groups[1].voters, [1, 2, 3]);
+        assert!(groups[1].learners.is_empty());
+    }
+
+    #[test]
+    fn the_number_of_voters_is_odd_from_three_on() {
+        for (nodes, voters) in [(1, 1), (2, 2), (3, 3), (4, 3), (5, 5), (9, 5)] {
+            let id = GroupId::global();
+            assert_eq!(group(id, (1..=nodes).collect()).voters.len(), voters);
+        }
+    }
+}

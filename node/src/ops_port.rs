@@ -1,0 +1,80 @@
+//! The ops port: is this node alive, and may it be sent requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use entrepot_metadata::query;
+use entrepot_metadata::{GroupId, Metadata};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+
+use crate::listen::{self, Listen};
+use crate::stop::Stop;
+
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Decides whether a node is ready.
+#[derive(Debug, Clone)]
+pub(crate) struct Readiness {
+    metadata: Arc<dyn Metadata>,
+    region: GroupId,
+}
+
+// === impl Readiness ===
+
+impl Readiness {
+    pub(crate) fn new(metadata: Arc<dyn Metadata>, region: GroupId) -> Self {
+        Self { metadata, region }
+    }
+
+    /// Ready: this node sees its region's newest state and knows who may log in.
+    pub(crate) async fn check(&self) -> Result<(), String> {
+        let look = self.metadata.linearize(&self.region);
+        match tokio::time::timeout(LOOK_TIMEOUT, look).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => return Err(format!("group {} does not answer in time", self.region)),
+        }
+        let global = GroupId::global();
+        let view = self.metadata.view(&global).map_err(|e| e.to_string())?;
+        match query::any_account(view.as_ref()) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err("the cluster has no account yet".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Serves health checks until `stop`.
+pub(crate) async fn serve(listener: Box<dyn Listen>, readiness: Readiness, stop: Stop) {
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .with_state(readiness);
+    listen::serve(listener, stop.clone(), move |connection| {
+        let service = TowerToHyperService::new(router.clone());
+        let stop = stop.clone();
+        async move {
+            let builder = auto::Builder::new(TokioExecutor::new());
+            let served = builder.serve_connection(TokioIo::new(connection), service);
+            tokio::select! {
+                // A probe that goes away is nobody's concern.
+                _ = served => {}
+                () = stop.wait() => {}
+            }
+        }
+    })
+    .await;
+}
+
+async fn ready(State(readiness): State<Readiness>) -> (StatusCode, String) {
+    match readiness.check().await {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}

@@ -1,0 +1,74 @@
+//! What a reader must know to read the numbers: the machine, the disk, and
+//! what was compared with what.
+
+use std::fs;
+use std::path::Path;
+
+use crate::measure::Sizes;
+
+/// A few lines of Markdown.
+pub(crate) fn describe(rounds: usize, sizes: &Sizes) -> String {
+    let folder = std::env::temp_dir();
+    format!(
+        "- machine: {} cores ({}), {} of memory, Linux {}\n\
+         - disk: {} under {}\n\
+         - `docker-registry`: Debian's {}, file system driver, plain HTTP, no authentication\n\
+         - Entrepot: release build, plain HTTP, Basic authentication on every request, \
+         acknowledged when durable; nodes and client share the machine\n\
+         - {rounds} alternating rounds, each on empty folders: median (least–most)\n\
+         - small image: config, 2 layers of {} kB, manifest; {} at a time",
+        std::thread::available_parallelism().map_or(0, usize::from),
+        field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned()),
+        field("/proc/meminfo", "MemTotal").unwrap_or_else(|| "unknown".to_owned()),
+        read("/proc/sys/kernel/osrelease"),
+        file_system(&folder).unwrap_or_else(|| "unknown".to_owned()),
+        folder.display(),
+        package_version("docker-registry").unwrap_or_else(|| "unknown version".to_owned()),
+        sizes.layer_bytes / 1000,
+        sizes.concurrency,
+    )
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path)
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+/// The value of the first `key : value` line.
+fn field(path: &str, key: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().find(|line| line.starts_with(key))?;
+    let (_, value) = line.split_once(':')?;
+    Some(value.trim().to_owned())
+}
+
+/// Type and device of the file system that `folder` lies on.
+fn file_system(folder: &Path) -> Option<String> {
+    let mounts = fs::read_to_string("/proc/mounts").ok()?;
+    let mut best: Option<(usize, String)> = None;
+    for line in mounts.lines() {
+        let mut fields = line.split_whitespace();
+        let (Some(device), Some(point), Some(kind)) = (fields.next(), fields.next(), fields.next())
+        else {
+            continue;
+        };
+        let length = point.len();
+        if folder.starts_with(point) && best.as_ref().is_none_or(|(longest, _)| length >= *longest)
+        {
+            best = Some((length, format!("{kind} on {device}")));
+        }
+    }
+    best.map(|(_, found)| found)
+}
+
+fn package_version(name: &str) -> Option<String> {
+    let status = fs::read_to_string("/var/lib/dpkg/status").ok()?;
+    let start = status.find(&format!("Package: {name}\n"))?;
+    let rest = &status[start..];
+    let line = rest
+        .lines()
+        .find_map(|line| line.strip_prefix("Version: "))?;
+    Some(line.to_owned())
+}

@@ -1,0 +1,294 @@
+//! A cluster of real processes on loopback, in a folder of its own.
+//!
+//! `finish` ends a test that passed: every node must stop cleanly, and the
+//! folder goes. A cluster that is dropped without it belongs to a test that
+//! failed: its nodes are killed, the end of their logs is printed, and the
+//! folder is kept and named.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures::future::try_join_all;
+use tempfile::TempDir;
+
+use crate::admin::Admin;
+use crate::config::{NodeConfig, Shared, render};
+use crate::http::Registry;
+use crate::node::Node;
+use crate::ports::Ports;
+use crate::process::binary;
+use crate::skopeo::Skopeo;
+
+const USER: &str = "root";
+const PASSWORD: &str = "a-password-for-tests-only";
+const SECRET: &str = "a-cluster-secret-for-tests-only-0123456789abcdef";
+/// Six debug builds that start at once on two cores.
+const READY_DEADLINE: Duration = Duration::from_mins(1);
+/// Somebody else may take a port between the look and the start.
+const START_TRIES: usize = 3;
+const PORTS_PER_NODE: usize = 3;
+
+/// What a cluster shall be like.
+#[derive(Debug, Clone)]
+pub struct ClusterBuilder {
+    regions: Vec<String>,
+    nodes_per_region: usize,
+    copies: usize,
+    upload_expiry_s: u64,
+}
+
+impl ClusterBuilder {
+    #[must_use]
+    pub fn regions<'a>(mut self, regions: impl IntoIterator<Item = &'a str>) -> Self {
+        self.regions = regions.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// Nodes in each region.
+    #[must_use]
+    pub fn nodes(mut self, nodes_per_region: usize) -> Self {
+        self.nodes_per_region = nodes_per_region;
+        self
+    }
+
+    #[must_use]
+    pub fn copies(mut self, copies: usize) -> Self {
+        self.copies = copies;
+        self
+    }
+
+    #[must_use]
+    pub fn upload_expiry_s(mut self, upload_expiry_s: u64) -> Self {
+        self.upload_expiry_s = upload_expiry_s;
+        self
+    }
+
+    /// Starts every node and waits until all serve.
+    pub async fn start(self) -> Result<Cluster> {
+        let mut tries = 1;
+        loop {
+            let mut cluster = Cluster::prepare(&self)?;
+            match cluster.start_all().await {
+                Ok(()) => return Ok(cluster),
+                Err(_) if tries < START_TRIES && cluster.lost_a_port() => {
+                    // Not a failure of the test: leave no trace of it.
+                    cluster.passed = true;
+                    tries += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Nodes 1, 2, 3, … in the order of regions.
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: Vec<Node>,
+    folder: Option<TempDir>,
+    passed: bool,
+    _ports: Ports,
+}
+
+impl Cluster {
+    pub fn builder() -> ClusterBuilder {
+        ClusterBuilder {
+            regions: vec!["us-east-1".to_owned()],
+            nodes_per_region: 3,
+            copies: 3,
+            upload_expiry_s: 3600,
+        }
+    }
+
+    /// Writes the folder; starts nothing.
+    fn prepare(builder: &ClusterBuilder) -> Result<Self> {
+        let program = binary("ENTREPOT_NODE", "entrepot-node")?;
+        let folder = tempfile::Builder::new()
+            .prefix("entrepot-test-")
+            .tempdir()
+            .context("make a folder for a cluster")?;
+        let count = builder.regions.len() * builder.nodes_per_region;
+        let ports = Ports::take(count * PORTS_PER_NODE)?;
+        let regions = builder
+            .regions
+            .iter()
+            .flat_map(|region| std::iter::repeat_n(region, builder.nodes_per_region));
+        let configs: Vec<NodeConfig> = (1..)
+            .zip(regions)
+            .zip(ports.numbers().chunks_exact(PORTS_PER_NODE))
+            .map(|((id, region), ports)| NodeConfig {
+                id,
+                region: region.clone(),
+                client_port: ports[0],
+                peer_port: ports[1],
+                ops_port: ports[2],
+            })
+            .collect();
+        write_secret(&folder.path().join("root-password"), PASSWORD)?;
+        write_secret(&folder.path().join("cluster-secret"), SECRET)?;
+        let shared = Shared {
+            folder: folder.path(),
+            user: USER,
+            copies: builder.copies,
+            upload_expiry_s: builder.upload_expiry_s,
+            nodes: &configs,
+        };
+        let mut nodes = Vec::with_capacity(count);
+        for config in &configs {
+            let node = Node::new(config.clone(), program.clone(), folder.path());
+            node.write_config(&render(config, &shared))?;
+            nodes.push(node);
+        }
+        Ok(Self {
+            nodes,
+            folder: Some(folder),
+            passed: false,
+            _ports: ports,
+        })
+    }
+
+    /// Starts every node that is down and waits until all serve.
+    pub async fn start_all(&mut self) -> Result<()> {
+        for node in &mut self.nodes {
+            if !node.is_running() {
+                node.spawn()?;
+            }
+        }
+        for node in &mut self.nodes {
+            node.wait_ready(READY_DEADLINE).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts some nodes at once and waits until they serve.
+    pub async fn start(&mut self, ids: &[u64]) -> Result<()> {
+        for id in ids {
+            self.node_mut(*id)?.spawn()?;
+        }
+        for id in ids {
+            self.node_mut(*id)?.wait_ready(READY_DEADLINE).await?;
+        }
+        Ok(())
+    }
+
+    /// SIGTERM to all of them at once; each must exit with 0.
+    pub async fn stop(&mut self, ids: &[u64]) -> Result<()> {
+        let chosen = self
+            .nodes
+            .iter_mut()
+            .filter(|node| ids.contains(&node.id()));
+        try_join_all(chosen.map(Node::stop)).await?;
+        Ok(())
+    }
+
+    /// SIGKILL.
+    pub fn kill9(&mut self, id: u64) -> Result<()> {
+        self.node_mut(id)?.kill9()
+    }
+
+    /// # Errors
+    /// When there is no node `id`.
+    pub fn node(&self, id: u64) -> Result<&Node> {
+        let found = self.nodes.iter().find(|node| node.id() == id);
+        found.with_context(|| format!("no node {id} in this cluster"))
+    }
+
+    pub fn node_mut(&mut self, id: u64) -> Result<&mut Node> {
+        let found = self.nodes.iter_mut().find(|node| node.id() == id);
+        found.with_context(|| format!("no node {id} in this cluster"))
+    }
+
+    /// The ids of all nodes.
+    pub fn ids(&self) -> Vec<u64> {
+        self.nodes.iter().map(Node::id).collect()
+    }
+
+    /// The ids of a region's nodes.
+    pub fn ids_in(&self, region: &str) -> Vec<u64> {
+        let nodes = self.nodes.iter().filter(|node| node.region() == region);
+        nodes.map(Node::id).collect()
+    }
+
+    /// The registry as root sees it through node `id`.
+    pub fn registry(&self, id: u64) -> Result<Registry> {
+        Registry::new(self.node(id)?.endpoint(), Some((USER, PASSWORD)))
+    }
+
+    pub fn user(&self) -> &'static str {
+        USER
+    }
+
+    pub fn password(&self) -> &'static str {
+        PASSWORD
+    }
+
+    /// The CLI, pointed at node `id`.
+    pub fn admin(&self, id: u64) -> Result<Admin> {
+        Admin::new(&self.node(id)?.endpoint(), USER, PASSWORD)
+    }
+
+    pub fn skopeo(&self) -> Skopeo {
+        Skopeo::new(Some((USER, PASSWORD)))
+    }
+
+    /// A folder for the test's own files; it goes with the cluster.
+    pub fn scratch(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder.as_ref().context("the folder is gone")?;
+        let path = folder.path().join("scratch").join(name);
+        fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Peak memory per node, for printing.
+    pub fn peak_rss_bytes(&mut self) -> Vec<(u64, u64)> {
+        let nodes = self.nodes.iter_mut();
+        nodes
+            .map(|node| (node.id(), node.peak_rss_bytes()))
+            .collect()
+    }
+
+    /// Ends a test that passed.
+    ///
+    /// # Errors
+    /// When a node that runs does not stop cleanly.
+    pub async fn finish(mut self) -> Result<()> {
+        let running = self.nodes.iter_mut().filter(|node| node.is_running());
+        try_join_all(running.map(Node::stop)).await?;
+        self.passed = true;
+        Ok(())
+    }
+
+    fn lost_a_port(&self) -> bool {
+        let mut nodes = self.nodes.iter();
+        nodes.any(|node| node.log_contains("Address already in use"))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            let _ = node.kill9();
+        }
+        if self.passed {
+            return;
+        }
+        for node in &self.nodes {
+            eprintln!("{}", node.log_tail());
+        }
+        if let Some(folder) = self.folder.take() {
+            eprintln!(
+                "--- this cluster's files are kept in {}",
+                folder.keep().display()
+            );
+        }
+    }
+}
+
+fn write_secret(path: &Path, secret: &str) -> Result<()> {
+    fs::write(path, secret).with_context(|| format!("write {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("close {} to others", path.display()))
+}

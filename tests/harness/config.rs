@@ -1,0 +1,67 @@
+//! The configuration files of the nodes of a test cluster.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// What a node of a test cluster is told.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeConfig {
+    pub(crate) id: u64,
+    pub(crate) region: String,
+    pub(crate) client_port: u16,
+    pub(crate) peer_port: u16,
+    pub(crate) ops_port: u16,
+}
+
+/// What all nodes share.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared<'a> {
+    pub(crate) folder: &'a Path,
+    pub(crate) user: &'a str,
+    pub(crate) copies: usize,
+    pub(crate) upload_expiry_s: u64,
+    pub(crate) nodes: &'a [NodeConfig],
+}
+
+/// The TOML for `node`.
+pub(crate) fn render(node: &NodeConfig, shared: &Shared<'_>) -> String {
+    let folder = shared.folder.display();
+    let mut text = format!(
+        r#"node = {id}
+region = "{region}"
+data = "{folder}/node-{id}"
+cluster_secret_file = "{folder}/cluster-secret"
+
+[listen]
+client = "127.0.0.1:{client}"
+peer = "127.0.0.1:{peer}"
+ops = "127.0.0.1:{ops}"
+
+[root]
+account = "000000000001"
+user = "{user}"
+password_file = "{folder}/root-password"
+
+[storage]
+copies = {copies}
+upload_expiry_s = {expiry}
+"#,
+        id = node.id,
+        region = node.region,
+        client = node.client_port,
+        peer = node.peer_port,
+        ops = node.ops_port,
+        user = shared.user,
+        copies = shared.copies,
+        expiry = shared.upload_expiry_s,
+    );
+    for peer in shared.nodes {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "\n[[peers]]\nnode = {}\nregion = \"{}\"\naddress = \"127.0.0.1:{}\"\n",
+            peer.id, peer.region, peer.peer_port
+        );
+    }
+    text
+}

@@ -1,0 +1,43 @@
+//! What the integration tests and the benchmark are built from: clusters of
+//! real `entrepot-node` processes, real clients (skopeo, docker), a raw OCI
+//! client, and images to push.
+//!
+//! It must never depend on a crate of the node: what it knows of the protocols
+//! is written here a second time, so that a mistake in the node's vocabulary
+//! cannot hide itself. Invariant: every process that it starts is ended by it,
+//! by process id.
+
+mod admin;
+mod cluster;
+mod config;
+mod docker;
+mod http;
+mod image;
+mod known;
+mod layout;
+mod load;
+mod machine;
+mod node;
+mod ports;
+mod process;
+mod push;
+mod random;
+mod skopeo;
+mod wait;
+
+pub use admin::{Admin, Task};
+pub use cluster::{Cluster, ClusterBuilder};
+pub use docker::Engine;
+pub use http::{Registry, Reply, Request};
+pub use image::{Blob, Image, Index, artifact_of, digest_of, digest_of_all, media};
+pub use known::DockerRegistry;
+pub use layout::Layout;
+pub use load::{Ledger, Moving, Writers};
+pub use machine::{MachineImage, SHELL_GREETING};
+pub use node::Node;
+pub use ports::Ports;
+pub use process::{Finished, Usage, binary, interrupt, run, terminate, usage};
+pub use push::Upload;
+pub use random::Random;
+pub use skopeo::Skopeo;
+pub use wait::wait_until;

@@ -1,0 +1,240 @@
+//! One `entrepot-node run` process: start, stop, kill, logs, memory.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::config::NodeConfig;
+use crate::http::Registry;
+use crate::process::{Usage, terminate, usage};
+use crate::wait::wait_until;
+
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
+const TAIL_LINES: usize = 40;
+
+/// A node of a test cluster; its process may be down.
+#[derive(Debug)]
+pub struct Node {
+    config: NodeConfig,
+    program: PathBuf,
+    config_path: PathBuf,
+    log_path: PathBuf,
+    data_path: PathBuf,
+    child: Option<Child>,
+    peak_rss_bytes: u64,
+}
+
+impl Node {
+    pub(crate) fn new(config: NodeConfig, program: PathBuf, folder: &Path) -> Self {
+        let id = config.id;
+        Self {
+            config,
+            program,
+            config_path: folder.join(format!("node-{id}.toml")),
+            log_path: folder.join(format!("node-{id}.log")),
+            data_path: folder.join(format!("node-{id}")),
+            child: None,
+            peak_rss_bytes: 0,
+        }
+    }
+
+    pub fn id(&self) -> u64 {
+        self.config.id
+    }
+
+    pub fn region(&self) -> &str {
+        &self.config.region
+    }
+
+    /// `http://host:port` of the client port.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.config.client_port)
+    }
+
+    /// The node's own folder.
+    pub fn data(&self) -> &Path {
+        &self.data_path
+    }
+
+    pub fn config_path(&self) -> &Path {
+        &self.config_path
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Starts the process; does not wait for it to serve.
+    pub(crate) fn spawn(&mut self) -> Result<()> {
+        ensure!(
+            self.child.is_none(),
+            "node {} is running already",
+            self.id()
+        );
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log_path)
+            .with_context(|| format!("open {}", self.log_path.display()))?;
+        let child = Command::new(&self.program)
+            .arg("run")
+            .arg("--config")
+            .arg(&self.config_path)
+            .env_remove("ENTREPOT_ROOT_USER")
+            .env_remove("ENTREPOT_ROOT_PASSWORD")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().context("share a log file")?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("start {}", self.program.display()))?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Waits until `/readyz` answers 200.
+    ///
+    /// # Errors
+    /// When the deadline passes or the process ends; shows the end of its log.
+    pub(crate) async fn wait_ready(&mut self, deadline: Duration) -> Result<()> {
+        let id = self.id();
+        let ops = format!("http://127.0.0.1:{}", self.config.ops_port);
+        let ops = Registry::new(ops, None)?;
+        let child = self.child.as_mut().context("the node is not running")?;
+        let mut ended = None;
+        let ready = wait_until(&format!("node {id} to be ready"), deadline, async || {
+            ended = child.try_wait().context("look after a node")?;
+            if ended.is_some() {
+                return Ok(Some(()));
+            }
+            ops.get("/readyz").send().await?.expect(200)?;
+            Ok(Some(()))
+        })
+        .await;
+        if let Some(status) = ended {
+            self.child = None;
+            bail!(
+                "node {id} ended at its start ({status})\n{}",
+                self.log_tail()
+            );
+        }
+        ready.with_context(|| self.log_tail())
+    }
+
+    /// SIGKILL; returns when the process is gone.
+    pub(crate) fn kill9(&mut self) -> Result<()> {
+        self.note_usage();
+        let mut child = self.child.take().context("the node is not running")?;
+        child.kill().context("kill a node")?;
+        child.wait().context("wait for a killed node")?;
+        Ok(())
+    }
+
+    /// SIGTERM.
+    ///
+    /// # Errors
+    /// When it does not exit with 0 in time.
+    pub(crate) async fn stop(&mut self) -> Result<()> {
+        self.note_usage();
+        let id = self.id();
+        let mut child = self.child.take().context("the node is not running")?;
+        terminate(child.id())?;
+        let status = wait_until(&format!("node {id} to stop"), STOP_DEADLINE, async || {
+            child.try_wait().context("look after a node")
+        })
+        .await;
+        if status.is_err() {
+            child.kill().context("kill a node")?;
+            child.wait().context("wait for a killed node")?;
+        }
+        let status = status.with_context(|| self.log_tail())?;
+        ensure!(
+            status.code() == Some(0),
+            "node {id} ended with {status} after SIGTERM\n{}",
+            self.log_tail()
+        );
+        Ok(())
+    }
+
+    /// The most memory that any process of this node has held.
+    pub fn peak_rss_bytes(&mut self) -> u64 {
+        self.note_usage();
+        self.peak_rss_bytes
+    }
+
+    /// Memory and CPU time of the running process.
+    pub fn usage(&self) -> Result<Usage> {
+        usage(self.child.as_ref().context("the node is not running")?.id())
+    }
+
+    fn note_usage(&mut self) {
+        if let Ok(usage) = self.usage() {
+            self.peak_rss_bytes = self.peak_rss_bytes.max(usage.peak_rss_bytes);
+        }
+    }
+
+    /// Whether the log holds `text`.
+    pub fn log_contains(&self, text: &str) -> bool {
+        fs::read_to_string(&self.log_path).is_ok_and(|log| log.contains(text))
+    }
+
+    /// The last lines of the log, for messages.
+    pub fn log_tail(&self) -> String {
+        let log = fs::read(&self.log_path).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = &lines[lines.len().saturating_sub(TAIL_LINES)..];
+        format!(
+            "--- node {} ({}), end of {}\n{}",
+            self.id(),
+            self.region(),
+            self.log_path.display(),
+            tail.join("\n")
+        )
+    }
+
+    /// Files that an upload in progress has left in the node's folder: those
+    /// in any folder named `staging`.
+    pub fn staging_files(&self) -> Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        collect_staging(&self.data_path, false, &mut found)?;
+        Ok(found)
+    }
+
+    pub(crate) fn write_config(&self, text: &str) -> Result<()> {
+        fs::write(&self.config_path, text)
+            .with_context(|| format!("write {}", self.config_path.display()))?;
+        File::create(&self.log_path).context("make a log file")?;
+        Ok(())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn collect_staging(folder: &Path, inside: bool, found: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // Removed between the listing and the look.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("list {}", folder.display())),
+    };
+    for entry in entries {
+        let path = entry.context("list a folder")?.path();
+        if path.is_dir() {
+            let inside = inside || path.file_name().is_some_and(|name| name == "staging");
+            collect_staging(&path, inside, found)?;
+        } else if inside {
+            found.push(path);
+        }
+    }
+    Ok(())
+}

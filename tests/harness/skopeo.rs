@@ -1,0 +1,106 @@
+//! skopeo: copies between registries and folders, as users run it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::image::digest_of;
+use crate::process::{Finished, run};
+
+const DEADLINE: Duration = Duration::from_mins(3);
+
+/// skopeo with one identity.
+#[derive(Debug, Clone)]
+pub struct Skopeo {
+    credentials: Option<String>,
+}
+
+impl Skopeo {
+    pub fn new(credentials: Option<(&str, &str)>) -> Self {
+        Self {
+            credentials: credentials.map(|(user, password)| format!("{user}:{password}")),
+        }
+    }
+
+    /// Copies `name` out of an OCI layout to `image` (`host:port/repository:tag`),
+    /// unchanged; an index with all its images.
+    pub async fn push(&self, layout: &Path, name: &str, image: &str) -> Result<Finished> {
+        let mut command = copy();
+        command.arg("--dest-tls-verify=false");
+        if let Some(credentials) = &self.credentials {
+            command.args(["--dest-creds", credentials]);
+        }
+        command.arg(format!("oci:{}:{name}", layout.display()));
+        command.arg(format!("docker://{image}"));
+        run(command, DEADLINE).await?.success()
+    }
+
+    /// Pulls `image` into `folder` and checks every file against the digest
+    /// that names it. Returns the digest of the top manifest.
+    pub async fn pull(&self, image: &str, folder: &Path) -> Result<String> {
+        let mut command = copy();
+        command.arg("--src-tls-verify=false");
+        if let Some(credentials) = &self.credentials {
+            command.args(["--src-creds", credentials]);
+        }
+        command.arg(format!("docker://{image}"));
+        command.arg(format!("dir:{}", folder.display()));
+        run(command, DEADLINE).await?.success()?;
+        let read = |name: &str| {
+            let path = folder.join(name);
+            fs::read(&path).with_context(|| format!("read {}", path.display()))
+        };
+        let manifest = read("manifest.json")?;
+        for digest in named_by(&manifest)? {
+            let hex = digest.trim_start_matches("sha256:");
+            // Children of an index are stored as <hex>.manifest.json.
+            let content = read(hex).or_else(|_| read(&format!("{hex}.manifest.json")))?;
+            ensure!(
+                digest_of(&content) == digest,
+                "skopeo pulled {image}, but {digest} has other content"
+            );
+        }
+        Ok(digest_of(&manifest))
+    }
+
+    /// `skopeo inspect --raw`, off the registry.
+    pub async fn inspect(&self, image: &str) -> Result<Finished> {
+        let mut command = Command::new("skopeo");
+        command.args(["inspect", "--raw", "--tls-verify=false"]);
+        if let Some(credentials) = &self.credentials {
+            command.args(["--creds", credentials]);
+        }
+        command.arg(format!("docker://{image}"));
+        run(command, DEADLINE).await
+    }
+}
+
+/// A copy that may not change what it copies.
+fn copy() -> Command {
+    let mut command = Command::new("skopeo");
+    command.args([
+        "--insecure-policy",
+        "copy",
+        "--quiet",
+        "--all",
+        "--preserve-digests",
+    ]);
+    command
+}
+
+/// Every digest that a manifest or an index names.
+fn named_by(manifest: &[u8]) -> Result<Vec<String>> {
+    let manifest: Value = serde_json::from_slice(manifest).context("parse a pulled manifest")?;
+    let mut descriptors = vec![&manifest["config"]];
+    for key in ["layers", "manifests"] {
+        descriptors.extend(manifest[key].as_array().into_iter().flatten());
+    }
+    let digests = descriptors
+        .iter()
+        .filter_map(|found| found["digest"].as_str());
+    Ok(digests.map(str::to_owned).collect())
+}

@@ -1,0 +1,21 @@
+//! Integration tests: real processes, real clients, one purpose a test.
+//!
+//! A test owns its cluster. Related checks share one, as named steps of one
+//! test, because a cluster costs seconds to start. A test ends with
+//! `cluster.finish()`; one that does not get there has its logs printed and
+//! its folder kept.
+
+mod access;
+mod architecture;
+mod bad_input;
+mod clients;
+mod command_line;
+mod crash;
+mod dev;
+mod harness;
+mod kinds;
+mod large;
+mod outage;
+mod registry;
+mod support;
+mod uploads;

@@ -10,7 +10,6 @@ use entrepot_oci::Digest;
 
 /// Why a call of a store or of a staging failed.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum BlobError {
     #[error("blob {0} is not stored here")]
     NotFound(Digest),

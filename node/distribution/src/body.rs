@@ -37,11 +37,14 @@ pub(crate) struct RequestBody {
     inner: Option<Body>,
     /// What `Content-Length` says, or the absence of any body.
     length: Option<u64>,
-    silence: Pin<Box<Sleep>>,
-    /// Whether `silence` is running.
+    /// Runs while `waiting`; made when first needed, which for most is never.
+    silence: Option<Pin<Box<Sleep>>>,
     waiting: bool,
-    /// Whether a rest is worth reading for the sake of the answer.
-    drains: bool,
+    /// HTTP/2 can end one direction of a stream by itself; HTTP/1 cannot.
+    shares_connection: bool,
+    /// Whether the client waits for leave to send (`100 Continue`). It gets that
+    /// when the body is first polled.
+    awaits_leave: bool,
 }
 
 // === impl RequestBody ===
@@ -56,11 +59,10 @@ impl RequestBody {
         Self {
             length: declared.or_else(|| body.size_hint().exact()),
             inner: Some(body),
-            silence: Box::pin(sleep(SILENCE_MAX)),
+            silence: None,
             waiting: false,
-            // Who asked for leave to send has not got it yet. HTTP/2 can end one
-            // direction of a stream by itself.
-            drains: parts.version < Version::HTTP_2 && !awaits_leave(parts),
+            shares_connection: parts.version < Version::HTTP_2,
+            awaits_leave: awaits_leave(parts),
         }
     }
 
@@ -117,11 +119,14 @@ impl RequestBody {
     /// Whether the client has been silent for too long. The time counts from
     /// when it is first waited for: the disks may have been the slow ones.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let silence = self
+            .silence
+            .get_or_insert_with(|| Box::pin(sleep(SILENCE_MAX)));
         if !self.waiting {
             self.waiting = true;
-            self.silence.as_mut().reset(Instant::now() + SILENCE_MAX);
+            silence.as_mut().reset(Instant::now() + SILENCE_MAX);
         }
-        self.silence.as_mut().poll(cx)
+        silence.as_mut().poll(cx)
     }
 }
 
@@ -129,10 +134,10 @@ impl Stream for RequestBody {
     type Item = io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.awaits_leave = false;
         match self.poll_data(cx) {
             Poll::Ready(Some(Ok(data))) => {
                 self.waiting = false;
-                self.drains = true;
                 Poll::Ready(Some(Ok(data)))
             }
             Poll::Ready(ended) => {
@@ -153,8 +158,9 @@ impl Drop for RequestBody {
         let Some(body) = self.inner.take() else {
             return;
         };
-        let pointless = body.is_end_stream() || body.size_hint().lower() > DRAIN_BYTES_MAX;
-        if pointless || !self.drains {
+        let unsent = body.is_end_stream() || self.awaits_leave;
+        let endless = body.size_hint().lower() > DRAIN_BYTES_MAX;
+        if unsent || endless || !self.shares_connection {
             return;
         }
         if let Ok(runtime) = Handle::try_current() {

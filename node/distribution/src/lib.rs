@@ -2,8 +2,8 @@
 //! other client of registries (OCI distribution specification 1.1).
 //!
 //! A request flows parse -> authenticate -> authorize -> operation -> render:
-//! [`operation`] reads its head, the service says who calls, whether they may
-//! and what comes of it, [`render`] and [`error`] answer. Nothing here knows how
+//! `operation` reads its head, the service says who calls, whether they may
+//! and what comes of it, `render` and `error` answer. Nothing here knows how
 //! anything is kept. The invariant: content passes through as a stream, in both
 //! directions; the one thing gathered is a manifest, which has a limit.
 

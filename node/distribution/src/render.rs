@@ -25,7 +25,6 @@ use crate::path::{Endpoint, tags_page, upload};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
-const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
 const JSON: &str = "application/json";
 const OCTETS: &str = "application/octet-stream";
@@ -227,14 +226,12 @@ pub(crate) fn manifest(manifest: ManifestContent) -> Response {
 
 pub(crate) fn manifest_created(repository: &RepositoryName, put: &PutManifest) -> Response {
     let location = Endpoint::Manifest(repository.clone(), Reference::Digest(put.digest));
-    let answer = Answer::new(StatusCode::CREATED)
+    // No OCI-Subject: it would promise the referrers API, and clients that
+    // believed it would not keep the fallback tag.
+    Answer::new(StatusCode::CREATED)
         .header(LOCATION, location.to_string())
-        .header(CONTENT_DIGEST, put.digest.to_string());
-    match put.subject {
-        Some(subject) => answer.header(OCI_SUBJECT, subject.to_string()),
-        None => answer,
-    }
-    .empty()
+        .header(CONTENT_DIGEST, put.digest.to_string())
+        .empty()
 }
 
 /// A page of at most `limit` tags, with a link to the next if there is one.

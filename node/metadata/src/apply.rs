@@ -13,7 +13,7 @@ mod rules;
 mod tags;
 mod tasks;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 use std::str::FromStr;

@@ -9,14 +9,14 @@
 //! not know a command refuses it, so a new one, or a new field, may only be
 //! proposed once every node of the group understands it.
 
+mod new;
+
 use std::fmt;
 
 use bytes::Bytes;
-use entrepot_oci::{AccountId, Digest, Manifest, RegionName, RepositoryName, Tag};
 use prost::Message as _;
 
 use crate::limits::ENVELOPE_ID_BYTES;
-use crate::query::{Blob, Task};
 use crate::records::Origin;
 
 /// One command and the id under which it is applied at most once.
@@ -329,18 +329,7 @@ into_command!(
     PutRegistrySettings,
 );
 
-// === constructors ===
-
-impl CreateAccount {
-    pub fn new(account: &AccountId, root_user: &str, password_hash: &str, at_ms: i64) -> Self {
-        Self {
-            account: account.to_string(),
-            root_user: root_user.to_owned(),
-            password_hash: password_hash.to_owned(),
-            at_ms,
-        }
-    }
-}
+// === impl CreateAccount ===
 
 impl fmt::Debug for CreateAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -350,194 +339,5 @@ impl fmt::Debug for CreateAccount {
             .field("root_user", &self.root_user)
             .field("at_ms", &self.at_ms)
             .finish_non_exhaustive()
-    }
-}
-
-impl CreateRepository {
-    pub fn new(account: &AccountId, repository: &RepositoryName, at_ms: i64) -> Self {
-        Self {
-            account: account.to_string(),
-            repository: repository.to_string(),
-            at_ms,
-        }
-    }
-}
-
-impl LinkBlob {
-    /// The repository has to exist: set `create_repository` as needed.
-    pub fn new(account: &AccountId, repository: &RepositoryName, blob: &Blob, at_ms: i64) -> Self {
-        Self {
-            account: account.to_string(),
-            repository: repository.to_string(),
-            digest: blob.digest.to_string(),
-            size: blob.size,
-            root: Bytes::copy_from_slice(&blob.root),
-            holders: blob.holders.clone(),
-            at_ms,
-            create_repository: false,
-        }
-    }
-}
-
-impl MountBlob {
-    /// The repository has to exist: set `create_repository` as needed.
-    pub fn new(
-        account: &AccountId,
-        from: &RepositoryName,
-        repository: &RepositoryName,
-        digest: &Digest,
-        at_ms: i64,
-    ) -> Self {
-        Self {
-            account: account.to_string(),
-            from: from.to_string(),
-            repository: repository.to_string(),
-            digest: digest.to_string(),
-            at_ms,
-            create_repository: false,
-        }
-    }
-}
-
-impl UnlinkBlob {
-    pub fn new(account: &AccountId, repository: &RepositoryName, digest: &Digest) -> Self {
-        Self {
-            account: account.to_string(),
-            repository: repository.to_string(),
-            digest: digest.to_string(),
-        }
-    }
-}
-
-impl PutManifest {
-    /// What `manifest`, parsed from `content`, says of itself. No tags, no
-    /// origin, the repository has to exist: set those fields as needed.
-    pub fn new(
-        account: &AccountId,
-        repository: &RepositoryName,
-        digest: &Digest,
-        manifest: &Manifest,
-        content: Bytes,
-        at_ms: i64,
-    ) -> Self {
-        Self {
-            account: account.to_string(),
-            repository: repository.to_string(),
-            digest: digest.to_string(),
-            media_type: manifest.media_type.to_string(),
-            content,
-            artifact_type: manifest.referrer_type().map(ToString::to_string),
-            subject: manifest
-                .subject
-                .as_ref()
-                .map(|subject| subject.digest.to_string()),
-            blobs: manifest
-                .blobs()
-                .iter()
-                .map(|blob| blob.digest.to_string())
-                .collect(),
-            children: manifest
-                .children()
-                .iter()
-                .map(|child| child.digest.to_string())
-                .collect(),
-            size: manifest.content_size(),
-            tags: Vec::new(),
-            at_ms,
-            create_repository: false,
-            origin: None,
-        }
-    }
-}
-
-impl Origin {
-    pub fn new(region: &RegionName, sequence: u64) -> Self {
-        Self {
-            region: region.to_string(),
-            sequence,
-        }
-    }
-}
-
-impl DeleteManifest {
-    pub fn new(account: &AccountId, repository: &RepositoryName, digest: &Digest) -> Self {
-        Self {
-            account: account.to_string(),
-            repository: repository.to_string(),
-            digest: digest.to_string(),
-        }
-    }
-}
-
-impl DeleteTag {
-    pub fn new(account: &AccountId, repository: &RepositoryName, tag: &Tag) -> Self {
-        Self {
-            account: account.to_string(),
-            repository: repository.to_string(),
-            tag: tag.to_string(),
-        }
-    }
-}
-
-impl PutRule {
-    pub fn new(
-        account: &AccountId,
-        id: &str,
-        prefixes: &[String],
-        destination: &RegionName,
-        at_ms: i64,
-    ) -> Self {
-        Self {
-            account: account.to_string(),
-            id: id.to_owned(),
-            prefixes: prefixes.to_vec(),
-            destination_region: destination.to_string(),
-            at_ms,
-        }
-    }
-}
-
-impl DeleteRule {
-    pub fn new(account: &AccountId, id: &str) -> Self {
-        Self {
-            account: account.to_string(),
-            id: id.to_owned(),
-        }
-    }
-}
-
-impl EndTask {
-    pub fn complete(task: &Task, at_ms: i64) -> Self {
-        Self {
-            account: task.key.account.to_string(),
-            repository: task.key.repository.to_string(),
-            digest: task.key.digest.to_string(),
-            tag: task
-                .key
-                .tag
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
-            destination: task.key.destination.to_string(),
-            sequence: task.sequence,
-            failed_reason: None,
-            at_ms,
-        }
-    }
-
-    pub fn failed(task: &Task, reason: &str, at_ms: i64) -> Self {
-        Self {
-            failed_reason: Some(reason.to_owned()),
-            ..Self::complete(task, at_ms)
-        }
-    }
-}
-
-impl PutRegistrySettings {
-    pub fn new(account: &AccountId, create_on_push: bool) -> Self {
-        Self {
-            account: account.to_string(),
-            create_on_push,
-        }
     }
 }

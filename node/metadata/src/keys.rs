@@ -8,10 +8,13 @@
 //!
 //! Namespace 0x00 belongs to the store (applied log id, membership).
 
+mod parts;
+
+pub(crate) use parts::Parts;
+
 use entrepot_oci::{AccountId, Algorithm, Digest, RegionName, RepositoryName, Tag};
 
 use crate::query::TaskKey;
-use crate::store::StorageError;
 
 /// The lowest first byte of a state machine's key; what sorts before it is the
 /// store's own.
@@ -20,7 +23,7 @@ pub const FIRST: u8 = 0x01;
 /// The namespaces. A byte that is retired is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum Namespace {
+pub(crate) enum Namespace {
     /// id -> `EnvelopeRecord`
     Envelope = FIRST,
     /// slot -> `SlotRecord`
@@ -86,14 +89,7 @@ const NAMESPACES: [Namespace; 19] = [
 
 /// Puts a key together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key(Vec<u8>);
-
-/// Takes a key apart.
-#[derive(Debug)]
-pub(crate) struct Parts<'a> {
-    key: &'a [u8],
-    rest: &'a [u8],
-}
+pub(crate) struct Key(Vec<u8>);
 
 // === impl Namespace ===
 
@@ -109,7 +105,7 @@ impl Namespace {
 // === impl Key ===
 
 impl Key {
-    pub fn new(namespace: Namespace) -> Self {
+    pub(crate) fn new(namespace: Namespace) -> Self {
         let mut bytes = Vec::with_capacity(96);
         bytes.push(namespace as u8);
         Self(bytes)
@@ -121,63 +117,63 @@ impl Key {
     }
 
     #[must_use]
-    pub fn raw(mut self, bytes: &[u8]) -> Self {
+    pub(crate) fn raw(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);
         self
     }
 
     #[must_use]
-    pub fn account(self, account: &AccountId) -> Self {
+    pub(crate) fn account(self, account: &AccountId) -> Self {
         self.raw(account.as_str().as_bytes())
     }
 
     /// `name` must not contain 0x00, which holds for every validated name.
     #[must_use]
-    pub fn name(self, name: &str) -> Self {
+    pub(crate) fn name(self, name: &str) -> Self {
         self.raw(name.as_bytes()).raw(&[0])
     }
 
     #[must_use]
-    pub fn digest(self, digest: &Digest) -> Self {
+    pub(crate) fn digest(self, digest: &Digest) -> Self {
         self.raw(&[algorithm_byte(digest.algorithm())])
             .raw(digest.bytes())
     }
 
     #[must_use]
-    pub fn number(self, number: u64) -> Self {
+    pub(crate) fn number(self, number: u64) -> Self {
         self.raw(&number.to_be_bytes())
     }
 
     /// Account and repository, with which most keys begin.
     #[must_use]
-    pub fn home(self, account: &AccountId, repository: &RepositoryName) -> Self {
+    pub(crate) fn home(self, account: &AccountId, repository: &RepositoryName) -> Self {
         self.account(account).name(repository.as_str())
     }
 
     #[must_use]
-    pub fn task(self, key: &TaskKey) -> Self {
+    pub(crate) fn task(self, key: &TaskKey) -> Self {
         self.home(&key.account, &key.repository)
             .digest(&key.digest)
             .name(key.tag.as_ref().map_or("", Tag::as_str))
             .name(key.destination.as_str())
     }
 
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    pub fn into_bytes(self) -> Vec<u8> {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 
     /// The least key after this one: the start of a scan that leaves it out.
     #[must_use]
-    pub fn successor(self) -> Self {
+    pub(crate) fn successor(self) -> Self {
         self.raw(&[0])
     }
 
     /// The least key that does not begin with this one: the end of a scan.
-    pub fn prefix_end(&self) -> Vec<u8> {
+    pub(crate) fn prefix_end(&self) -> Vec<u8> {
         let mut end = self.0.clone();
         while end.pop_if(|last| *last == u8::MAX).is_some() {}
         if let Some(last) = end.last_mut() {
@@ -195,36 +191,36 @@ impl AsRef<[u8]> for Key {
 
 // === keys with one shape each ===
 
-pub fn envelope(id: &[u8]) -> Key {
+pub(crate) fn envelope(id: &[u8]) -> Key {
     Key::new(Namespace::Envelope).raw(id)
 }
 
-pub fn envelope_slot(slot: u64) -> Key {
+pub(crate) fn envelope_slot(slot: u64) -> Key {
     Key::new(Namespace::EnvelopeSlot).number(slot)
 }
 
-pub fn account(account: &AccountId) -> Key {
+pub(crate) fn account(account: &AccountId) -> Key {
     Key::new(Namespace::Account).account(account)
 }
 
-pub fn settings(account: &AccountId) -> Key {
+pub(crate) fn settings(account: &AccountId) -> Key {
     Key::new(Namespace::Settings).account(account)
 }
 
-pub fn rule(account: &AccountId, id: &str) -> Key {
+pub(crate) fn rule(account: &AccountId, id: &str) -> Key {
     Key::new(Namespace::Rule).account(account).name(id)
 }
 
-pub fn repository(account: &AccountId, repository: &RepositoryName) -> Key {
+pub(crate) fn repository(account: &AccountId, repository: &RepositoryName) -> Key {
     Key::new(Namespace::Repository).home(account, repository)
 }
 
-pub fn blob(digest: &Digest) -> Key {
+pub(crate) fn blob(digest: &Digest) -> Key {
     Key::new(Namespace::Blob).digest(digest)
 }
 
 /// Any key of account, repository and one digest.
-pub fn of_digest(
+pub(crate) fn of_digest(
     namespace: Namespace,
     account: &AccountId,
     repository: &RepositoryName,
@@ -233,35 +229,40 @@ pub fn of_digest(
     Key::new(namespace).home(account, repository).digest(digest)
 }
 
-pub fn link(account: &AccountId, repository: &RepositoryName, digest: &Digest) -> Key {
+pub(crate) fn link(account: &AccountId, repository: &RepositoryName, digest: &Digest) -> Key {
     of_digest(Namespace::Link, account, repository, digest)
 }
 
-pub fn link_of(digest: &Digest, account: &AccountId, repository: &RepositoryName) -> Key {
+pub(crate) fn link_of(digest: &Digest, account: &AccountId, repository: &RepositoryName) -> Key {
     Key::new(Namespace::LinkOf)
         .digest(digest)
         .home(account, repository)
 }
 
-pub fn manifest(account: &AccountId, repository: &RepositoryName, digest: &Digest) -> Key {
+pub(crate) fn manifest(account: &AccountId, repository: &RepositoryName, digest: &Digest) -> Key {
     of_digest(Namespace::Manifest, account, repository, digest)
 }
 
-pub fn content(account: &AccountId, repository: &RepositoryName, digest: &Digest) -> Key {
+pub(crate) fn content(account: &AccountId, repository: &RepositoryName, digest: &Digest) -> Key {
     of_digest(Namespace::Content, account, repository, digest)
 }
 
-pub fn tag(account: &AccountId, repository: &RepositoryName, tag: &Tag) -> Key {
+pub(crate) fn tag(account: &AccountId, repository: &RepositoryName, tag: &Tag) -> Key {
     Key::new(Namespace::Tag)
         .home(account, repository)
         .name(tag.as_str())
 }
 
-pub fn tag_of(account: &AccountId, repository: &RepositoryName, digest: &Digest, tag: &Tag) -> Key {
+pub(crate) fn tag_of(
+    account: &AccountId,
+    repository: &RepositoryName,
+    digest: &Digest,
+    tag: &Tag,
+) -> Key {
     of_digest(Namespace::TagOf, account, repository, digest).name(tag.as_str())
 }
 
-pub fn tag_origin(
+pub(crate) fn tag_origin(
     account: &AccountId,
     repository: &RepositoryName,
     tag: &Tag,
@@ -273,105 +274,12 @@ pub fn tag_origin(
         .name(region.as_str())
 }
 
-pub fn task(key: &TaskKey) -> Key {
+pub(crate) fn task(key: &TaskKey) -> Key {
     Key::new(Namespace::Task).task(key)
 }
 
-pub fn outbox(sequence: u64, key: &TaskKey) -> Key {
+pub(crate) fn outbox(sequence: u64, key: &TaskKey) -> Key {
     Key::new(Namespace::Outbox).number(sequence).task(key)
-}
-
-// === impl Parts ===
-
-impl<'a> Parts<'a> {
-    /// The parts after the namespace byte.
-    pub(crate) fn of(key: &'a [u8]) -> Self {
-        Self {
-            key,
-            rest: key.get(1..).unwrap_or_default(),
-        }
-    }
-
-    fn corrupt(&self, what: &str) -> StorageError {
-        StorageError::corrupt(self.key, format_args!("no {what} in the key"))
-    }
-
-    pub(crate) fn take(&mut self, count: usize, what: &str) -> Result<&'a [u8], StorageError> {
-        match self.rest.split_at_checked(count) {
-            Some((part, rest)) => {
-                self.rest = rest;
-                Ok(part)
-            }
-            None => Err(self.corrupt(what)),
-        }
-    }
-
-    /// A name up to its 0x00, as a type that checks it.
-    pub(crate) fn name<T: std::str::FromStr>(&mut self, what: &str) -> Result<T, StorageError> {
-        let name = self.text(what)?;
-        name.parse().map_err(|_| self.corrupt(what))
-    }
-
-    pub(crate) fn text(&mut self, what: &str) -> Result<&'a str, StorageError> {
-        let end = self
-            .rest
-            .iter()
-            .position(|byte| *byte == 0)
-            .ok_or_else(|| self.corrupt(what))?;
-        let name = self.take(end, what)?;
-        self.take(1, what)?;
-        std::str::from_utf8(name).map_err(|_| self.corrupt(what))
-    }
-
-    pub(crate) fn account(&mut self) -> Result<AccountId, StorageError> {
-        let digits = self.take(12, "account")?;
-        std::str::from_utf8(digits)
-            .ok()
-            .and_then(|digits| digits.parse().ok())
-            .ok_or_else(|| self.corrupt("account"))
-    }
-
-    pub(crate) fn digest(&mut self) -> Result<Digest, StorageError> {
-        let (algorithm, length) = match self.take(1, "digest")? {
-            [1] => (Algorithm::Sha256, 32),
-            [2] => (Algorithm::Sha512, 64),
-            _ => return Err(self.corrupt("digest")),
-        };
-        let bytes = self.take(length, "digest")?;
-        Digest::from_bytes(algorithm, bytes).map_err(|_| self.corrupt("digest"))
-    }
-
-    pub(crate) fn number(&mut self) -> Result<u64, StorageError> {
-        let bytes = self.take(8, "number")?;
-        let bytes = bytes.try_into().map_err(|_| self.corrupt("number"))?;
-        Ok(u64::from_be_bytes(bytes))
-    }
-
-    pub(crate) fn task(&mut self) -> Result<TaskKey, StorageError> {
-        let account = self.account()?;
-        let repository = self.name("repository")?;
-        let digest = self.digest()?;
-        let tag = match self.text("tag")? {
-            "" => None,
-            tag => Some(tag.parse().map_err(|_| self.corrupt("tag"))?),
-        };
-        Ok(TaskKey {
-            account,
-            repository,
-            digest,
-            tag,
-            destination: self.name("destination")?,
-        })
-    }
-
-    /// Nothing may follow.
-    pub(crate) fn end(&self) -> Result<(), StorageError> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            Err(StorageError::corrupt(self.key, "more parts than expected"))
-        }
-    }
 }
 
 /// Sorts as the algorithms' names do.
@@ -379,5 +287,72 @@ fn algorithm_byte(algorithm: Algorithm) -> u8 {
     match algorithm {
         Algorithm::Sha256 => 1,
         Algorithm::Sha512 => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use entrepot_oci::{Algorithm, Digest};
+
+    use super::{Key, NAMESPACES, Namespace, Parts};
+
+    #[test]
+    fn each_namespace_has_a_byte_of_its_own_above_the_stores() {
+        assert!(NAMESPACES.is_sorted_by(|a, b| (*a as u8) < (*b as u8)));
+        assert!(NAMESPACES.iter().all(|it| *it as u8 >= super::FIRST));
+        for namespace in NAMESPACES {
+            assert_eq!(Namespace::of(namespace as u8), Some(namespace));
+        }
+    }
+
+    #[test]
+    fn keys_sort_as_their_parts_do() {
+        let key = |name: &str, digest: &Digest, number| {
+            Key::new(Namespace::Tag)
+                .name(name)
+                .digest(digest)
+                .number(number)
+        };
+        let short = Digest::from_bytes(Algorithm::Sha256, &[0xff; 32]).unwrap();
+        let long = Digest::from_bytes(Algorithm::Sha512, &[0; 64]).unwrap();
+        let mut last = None;
+        for name in ["", "a", "a-", "a/b", "aa", "b"] {
+            for digest in [&short, &long] {
+                for number in [0, 1, 255, 256, u64::MAX] {
+                    let key = Some(key(name, digest, number));
+                    assert!(last < key);
+                    last = key;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_prefix_ends_before_what_does_not_begin_with_it() {
+        let end = |bytes: &[u8]| Key::of(bytes.to_vec()).prefix_end();
+        assert_eq!(end(&[1, 2]), [1, 3]);
+        assert_eq!(end(&[1, 0xff, 0xff]), [2]);
+        assert_eq!(end(&[1, 0xfe]), [1, 0xff]);
+    }
+
+    #[test]
+    fn a_torn_key_is_corrupt() {
+        let key = Key::new(Namespace::Tag)
+            .name("v1")
+            .digest(&Digest::of(Algorithm::Sha256, b""))
+            .number(7)
+            .into_bytes();
+        let read = |key: &[u8]| {
+            let mut parts = Parts::of(key);
+            let name = parts.text("name").map(str::to_owned)?;
+            let digest = parts.digest()?;
+            let number = parts.number()?;
+            parts.end().map(|()| (name, digest, number))
+        };
+        assert_eq!(read(&key).unwrap().2, 7);
+        for length in 0..key.len() {
+            assert!(read(&key[..length]).is_err(), "{length}");
+        }
+        assert!(read(&[&key[..], &[0]].concat()).is_err());
     }
 }

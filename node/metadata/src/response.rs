@@ -19,21 +19,21 @@ pub struct Response {
 
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum Outcome {
-    /// CreateAccount, UnlinkBlob, DeleteTag, PutRegistrySettings.
+    /// `CreateAccount`, `UnlinkBlob`, `DeleteTag`, `PutRegistrySettings`.
     #[prost(message, tag = "2")]
     Done(Done),
     #[prost(message, tag = "3")]
     Refused(Refusal),
     #[prost(message, tag = "4")]
     RepositoryPut(RepositoryPut),
-    /// LinkBlob, MountBlob.
+    /// `LinkBlob`, `MountBlob`.
     #[prost(message, tag = "5")]
     BlobLinked(BlobLinked),
     #[prost(message, tag = "6")]
     ManifestPut(ManifestPut),
     #[prost(message, tag = "7")]
     ManifestDeleted(ManifestDeleted),
-    /// PutRule, DeleteRule.
+    /// `PutRule`, `DeleteRule`.
     #[prost(message, tag = "8")]
     RulesChanged(RulesChanged),
     #[prost(message, tag = "9")]
@@ -83,7 +83,7 @@ pub struct ManifestDeleted {
 
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct RulesChanged {
-    /// PutRule: a rule of that id was replaced.
+    /// `PutRule`: a rule of that id was replaced.
     #[prost(bool, tag = "1")]
     pub replaced: bool,
     /// Open tasks that no rule asks for any more.

@@ -123,6 +123,9 @@ pub struct VoteRequest {
     /// A question only: nobody's vote is changed by it.
     #[prost(bool, tag = "5")]
     pub pre_vote: bool,
+    /// The old leader asked for it: its lease does not stand in the way.
+    #[prost(bool, tag = "6")]
+    pub leadership_transfer: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VoteReply {
@@ -147,8 +150,6 @@ pub struct SnapshotHeader {
     pub membership_log: ::core::option::Option<LogId>,
     #[prost(message, optional, tag = "6")]
     pub membership: ::core::option::Option<RaftMembership>,
-    #[prost(string, tag = "7")]
-    pub id: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SnapshotPiece {
@@ -184,7 +185,11 @@ pub struct TransferLeaderRequest {
     pub last_log: ::core::option::Option<LogId>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct TransferLeaderReply {}
+pub struct TransferLeaderReply {
+    /// False: the target's vote or log is not what the leader took it for.
+    #[prost(bool, tag = "1")]
+    pub accepted: bool,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ProposeRequest {
     #[prost(string, tag = "1")]

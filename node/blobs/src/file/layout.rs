@@ -44,12 +44,14 @@ impl Layout {
         };
         durable::create_directories(directory)
             .map_err(BlobError::io("make directory", directory))?;
-        layout.check_format()?;
+        let is_new = layout.check_format()?;
         let lock = layout.lock()?;
         layout.create_directories()?;
         layout.delete_stale_staging()?;
-        durable::sync_filesystem(directory)
-            .map_err(BlobError::io("sync file system of", directory))?;
+        if !is_new {
+            durable::sync_filesystem(directory)
+                .map_err(BlobError::io("sync file system of", directory))?;
+        }
         Ok((layout, lock))
     }
 
@@ -74,7 +76,8 @@ impl Layout {
         self.directory.join("format")
     }
 
-    fn check_format(&self) -> Result<(), BlobError> {
+    /// Whether the store is new, and got its format just now.
+    fn check_format(&self) -> Result<bool, BlobError> {
         let path = self.format();
         let found = match fs::read_to_string(&path) {
             Ok(found) => found,
@@ -84,18 +87,17 @@ impl Layout {
                 if self.directory.join("sha256").exists() {
                     return Err(self.unknown_format(String::new()));
                 }
-                return durable::write_atomically(
-                    &path,
-                    &self.directory.join("format.new"),
-                    format!("{FORMAT_PREFIX}{FORMAT_VERSION}\n").as_bytes(),
-                )
-                .map_err(BlobError::io("write", path));
+                let format = format!("{FORMAT_PREFIX}{FORMAT_VERSION}\n");
+                let scratch = self.directory.join("format.new");
+                durable::write_atomically(&path, &scratch, format.as_bytes())
+                    .map_err(BlobError::io("write", path))?;
+                return Ok(true);
             }
             Err(error) => return Err(BlobError::io("read", path)(error)),
         };
         let version = found.trim_end().strip_prefix(FORMAT_PREFIX);
         match version.map(str::parse::<u32>) {
-            Some(Ok(FORMAT_VERSION)) => Ok(()),
+            Some(Ok(FORMAT_VERSION)) => Ok(false),
             _ => Err(self.unknown_format(found)),
         }
     }

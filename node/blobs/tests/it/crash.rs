@@ -54,28 +54,14 @@ async fn a_power_cut_loses_nothing_committed() {
     ));
     let mut committed = Vec::new();
     for round in 0..rounds {
-        shell(&format!(
-            "mount -o loop {} {}",
-            image.display(),
-            mount.display()
-        ));
+        let mounted = Mounted::new(&image, &mount);
         let mut writer = Writer::start(&mount, round);
         committed.extend(writer.committed(5 + (round * 37) % 150));
-        // EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH.
-        shell(&format!(
-            "python3 -c \"import fcntl, os, struct; \
-             fcntl.ioctl(os.open('{}', os.O_RDONLY), 0x8004587d, struct.pack('I', 2))\"",
-            mount.display()
-        ));
+        mounted.cut_power();
         committed.extend(writer.kill());
-        shell(&format!("umount {}", mount.display()));
-        shell(&format!(
-            "mount -o loop {} {}",
-            image.display(),
-            mount.display()
-        ));
+        drop(mounted);
+        let _mounted = Mounted::new(&image, &mount);
         verify(&mount, &committed).await;
-        shell(&format!("umount {}", mount.display()));
     }
     eprintln!("{rounds} power cuts, {} blobs", committed.len());
 }
@@ -93,6 +79,36 @@ async fn verify(directory: &Path, committed: &[Digest]) {
         let content = drain(stream).await.expect("readable");
         assert_eq!(stat, found);
         assert_eq!(Digest::of(stat.digest.algorithm(), &content), stat.digest);
+    }
+}
+
+/// A mounted image, unmounted whatever the test comes to.
+struct Mounted<'a>(&'a Path);
+
+impl<'a> Mounted<'a> {
+    fn new(image: &Path, at: &'a Path) -> Self {
+        shell(&format!(
+            "mount -o loop {} {}",
+            image.display(),
+            at.display()
+        ));
+        Self(at)
+    }
+
+    /// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`.
+    fn cut_power(&self) {
+        shell(&format!(
+            "python3 -c \"import fcntl, os, struct; \
+             fcntl.ioctl(os.open('{}', os.O_RDONLY), 0x8004587d, struct.pack('I', 2))\"",
+            self.0.display()
+        ));
+    }
+}
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        // No assertion: a second panic while unwinding would hide the first.
+        let _ = Command::new("umount").arg(self.0).status();
     }
 }
 
@@ -133,11 +149,18 @@ impl Writer {
     fn kill(mut self) -> Vec<Digest> {
         self.child.kill().expect("kill");
         self.child.wait().expect("wait");
-        let lines = self.output.lines();
+        let lines = self.output.by_ref().lines();
         lines
             .map_while(Result::ok)
             .filter_map(|line| parse(&line))
             .collect()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -253,7 +253,7 @@ impl<'a> Tmpfs<'a> {
 
 impl Drop for Tmpfs<'_> {
     fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg(self.0).status();
-        assert!(unmounted.is_ok_and(|status| status.success()));
+        // No assertion: a second panic while unwinding would hide the first.
+        let _ = Command::new("umount").arg(self.0).status();
     }
 }

@@ -261,7 +261,7 @@ fn run(ops: Vec<Op>, fixture: impl Future<Output = Fixture>) {
 }
 
 proptest! {
-    #![proptest_config(Config::with_cases(48))]
+    #![proptest_config(Config::with_cases(24))]
 
     #[test]
     fn files_are_a_map(ops in vec(op(), 0..40)) {

@@ -2,6 +2,7 @@
 //! each kind of command. The invariants are checked after every step.
 
 mod blobs;
+mod cost;
 mod envelopes;
 mod images;
 mod registry;
@@ -19,8 +20,8 @@ use crate::response::{ManifestPut, Outcome, Refused};
 use crate::store::MemoryState;
 
 #[derive(Debug, Default)]
-struct Machine {
-    state: MemoryState,
+pub(crate) struct Machine {
+    pub(crate) state: MemoryState,
     index: u64,
 }
 
@@ -28,7 +29,7 @@ struct Machine {
 
 impl Machine {
     /// With repository `app`, in which blobs 1 to 3 are linked.
-    fn with_app() -> Self {
+    pub(crate) fn with_app() -> Self {
         let mut machine = Self::default();
         machine.done(CreateRepository::new(&account(), &app(), 1));
         for number in 1..=3 {
@@ -52,7 +53,7 @@ impl Machine {
     }
 
     #[track_caller]
-    fn done(&mut self, command: impl Into<Command>) -> Outcome {
+    pub(crate) fn done(&mut self, command: impl Into<Command>) -> Outcome {
         self.run(command).unwrap()
     }
 
@@ -81,14 +82,14 @@ impl Machine {
         self.tag(name).map(|entry| entry.digest)
     }
 
-    fn open_tasks(&self) -> Vec<Task> {
+    pub(crate) fn open_tasks(&self) -> Vec<Task> {
         query::open_tasks(&self.state, 0, 1_000).unwrap()
     }
 }
 
 // === names ===
 
-fn account() -> AccountId {
+pub(crate) fn account() -> AccountId {
     "123456789012".parse().unwrap()
 }
 
@@ -108,7 +109,7 @@ fn tag(name: &str) -> Tag {
     name.parse().unwrap()
 }
 
-fn digest(number: u8) -> Digest {
+pub(crate) fn digest(number: u8) -> Digest {
     Digest::of(Algorithm::Sha256, &[number])
 }
 
@@ -138,7 +139,7 @@ fn link(name: &str, number: u8) -> LinkBlob {
 }
 
 /// An image in `app` of these blobs.
-fn image(number: u8, blobs: &[u8], tags: &[&str]) -> PutManifest {
+pub(crate) fn image(number: u8, blobs: &[u8], tags: &[&str]) -> PutManifest {
     PutManifest {
         account: account().to_string(),
         repository: "app".to_owned(),
@@ -154,7 +155,7 @@ fn image(number: u8, blobs: &[u8], tags: &[&str]) -> PutManifest {
 }
 
 /// An index in `app` of these manifests.
-fn index_of(number: u8, children: &[u8]) -> PutManifest {
+pub(crate) fn index_of(number: u8, children: &[u8]) -> PutManifest {
     PutManifest {
         media_type: entrepot_oci::media_type::OCI_INDEX.to_owned(),
         children: digests(children),
@@ -163,14 +164,14 @@ fn index_of(number: u8, children: &[u8]) -> PutManifest {
 }
 
 /// The same push, as it arrives from another region.
-fn replica(push: PutManifest, from: &str, sequence: u64) -> PutManifest {
+pub(crate) fn replica(push: PutManifest, from: &str, sequence: u64) -> PutManifest {
     PutManifest {
         origin: Some(Origin::new(&region(from), sequence)),
         ..push
     }
 }
 
-fn rule(id: &str, prefixes: &[&str], destination: &str) -> PutRule {
+pub(crate) fn rule(id: &str, prefixes: &[&str], destination: &str) -> PutRule {
     let prefixes: Vec<String> = prefixes.iter().map(ToString::to_string).collect();
     PutRule::new(&account(), id, &prefixes, &region(destination), 5)
 }

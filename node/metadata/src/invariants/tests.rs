@@ -1,1 +1,110 @@
+//! Whatever goes missing from a state, or cannot be read, is noticed.
 
+use bytes::Bytes;
+
+use super::{Summary, VIOLATIONS_MAX, check};
+use crate::apply::tests::{Machine, image, index_of, replica, rule};
+use crate::command::{CreateAccount, EndTask, PutManifest, PutRegistrySettings};
+use crate::keys::Namespace;
+use crate::query::blob;
+use crate::store::{MemoryState, Writes};
+
+/// Something in every namespace.
+fn full() -> MemoryState {
+    let mut machine = Machine::with_app();
+    let account = crate::apply::tests::account();
+    machine.done(CreateAccount::new(&account, "root", "$argon2id$", 1));
+    machine.done(PutRegistrySettings::new(&account, true));
+    machine.done(rule("a", &["app"], "eu-west-1"));
+    machine.done(image(10, &[1, 2], &["v1", "v2"]));
+    machine.done(image(11, &[3], &[]));
+    let index = PutManifest {
+        subject: Some(crate::apply::tests::digest(50).to_string()),
+        ..index_of(20, &[10, 11])
+    };
+    machine.done(index);
+    machine.done(replica(image(11, &[3], &["v3"]), "us-east-1", 5));
+    let task = machine.open_tasks().remove(0);
+    machine.done(EndTask::complete(&task, 9));
+    machine.state
+}
+
+fn with(state: &MemoryState, key: &[u8], value: Option<Bytes>) -> MemoryState {
+    let mut state = state.clone();
+    state.apply_writes(&Writes {
+        entries: vec![(key.to_vec(), value)],
+    });
+    state
+}
+
+#[test]
+fn a_sound_state_is_summed_up() {
+    let state = full();
+    let expected = Summary {
+        envelopes: 12,
+        accounts: 1,
+        rules: 1,
+        repositories: 1,
+        blobs: 3,
+        links: 3,
+        manifests: 3,
+        tags: 3,
+        tasks: 4,
+        open_tasks: 3,
+    };
+    assert_eq!(check(&state), Ok(expected));
+    assert!(
+        blob(&state, &crate::apply::tests::digest(1))
+            .unwrap()
+            .is_some()
+    );
+}
+
+#[test]
+fn nothing_that_others_rely_on_goes_missing_unnoticed() {
+    let state = full();
+    for (key, _) in state.iter() {
+        let namespace = Namespace::of(key[0]).unwrap();
+        // Nothing says that these have to be there.
+        let free = matches!(
+            namespace,
+            Namespace::Account | Namespace::Settings | Namespace::Rule
+        );
+        // An ended task has no entry in the outbox.
+        let found = check(&with(&state, key, None)).is_err();
+        assert!(
+            found != free || namespace == Namespace::Task,
+            "{namespace:?}"
+        );
+    }
+}
+
+#[test]
+fn nothing_unreadable_goes_unnoticed() {
+    let state = full();
+    for (key, _) in state.iter() {
+        let garbage = with(&state, key, Some(Bytes::from_static(b"\xff\xff")));
+        assert!(check(&garbage).is_err(), "{key:?}");
+        let mut longer = key.to_vec();
+        longer.push(0x07);
+        let longer = with(&state, &longer, Some(Bytes::new()));
+        assert!(check(&longer).is_err(), "{key:?}");
+    }
+    assert!(check(&with(&state, &[0x77], Some(Bytes::new()))).is_err());
+}
+
+#[test]
+fn the_stores_own_keys_are_no_concern() {
+    let state = with(&full(), &[0x00, 0x01], Some(Bytes::from_static(b"\xff")));
+    assert!(check(&state).is_ok());
+}
+
+#[test]
+fn the_report_is_bounded() {
+    let mut state = MemoryState::new();
+    let entries = (0..2_000_u64)
+        .map(|n| ([&[0x77][..], &n.to_be_bytes()].concat(), Some(Bytes::new())))
+        .collect();
+    state.apply_writes(&Writes { entries });
+    assert_eq!(check(&state).unwrap_err().len(), VIOLATIONS_MAX);
+}

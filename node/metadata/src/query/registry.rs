@@ -179,7 +179,7 @@ impl fmt::Debug for Account {
 // === impl Rule ===
 
 impl Rule {
-    /// ECR's PREFIX_MATCH: `apple` also takes `apples`.
+    /// ECR's `PREFIX_MATCH`: `apple` also takes `apples`.
     pub fn matches(&self, repository: &RepositoryName) -> bool {
         self.prefixes.is_empty()
             || self

@@ -98,9 +98,9 @@ impl Metadata for LocalMetadata {
         let (writes, response) = apply(&*known.view, index, &envelope)?;
         known.view.write(|state| state.apply_writes(&writes));
         progress.applied = index;
-        for waker in progress.waiting.drain(..) {
-            waker.wake();
-        }
+        let waiting = std::mem::take(&mut progress.waiting);
+        drop(progress);
+        waiting.into_iter().for_each(Waker::wake);
         Ok(response)
     }
 
@@ -172,5 +172,85 @@ impl KeyValue for SharedState {
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
         self.read(|state| state.scan(start, end, limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::LocalMetadata;
+    use crate::command::{Command, CreateRepository};
+    use crate::group::GroupId;
+    use crate::query;
+    use crate::seam::{Metadata, MetadataError};
+
+    fn group() -> GroupId {
+        GroupId::region("us-east-1".parse().unwrap())
+    }
+
+    fn create() -> Command {
+        let account = "123456789012".parse().unwrap();
+        CreateRepository::new(&account, &"app".parse().unwrap(), 1).into()
+    }
+
+    /// The result of what does not have to wait.
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => output,
+            Poll::Pending => panic!("it waits"),
+        }
+    }
+
+    #[test]
+    fn what_was_proposed_is_in_every_view() {
+        let metadata = LocalMetadata::new([group()]);
+        let view = metadata.view(&group()).unwrap();
+        let response = now(metadata.propose(&group(), create())).unwrap();
+        assert_eq!(response.index, 1);
+        now(metadata.linearize(&group())).unwrap();
+        let account = "123456789012".parse().unwrap();
+        let found = query::repositories(&*view, &account, None, 10).unwrap();
+        assert_eq!(found.len(), 1);
+        assert!(!metadata.state(&group()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_waiter_is_woken_by_the_next_command() {
+        let metadata = LocalMetadata::new([group()]);
+        let group_id = group();
+        let mut applied = pin!(metadata.applied_after(&group_id, 1));
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..2 {
+            assert!(applied.as_mut().poll(&mut context).is_pending());
+            now(metadata.propose(&group(), create())).unwrap();
+        }
+        assert_eq!(now(applied).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_group_can_be_switched_off() {
+        let metadata = LocalMetadata::new([group()]);
+        metadata.set_available(&group(), false);
+        for error in [
+            now(metadata.propose(&group(), create())).unwrap_err(),
+            now(metadata.linearize(&group())).unwrap_err(),
+        ] {
+            assert!(matches!(error, MetadataError::Unavailable { .. }));
+            assert!(error.is_transient());
+        }
+        metadata.view(&group()).unwrap();
+        metadata.set_available(&group(), true);
+        now(metadata.propose(&group(), create())).unwrap();
+    }
+
+    #[test]
+    fn another_group_is_unknown() {
+        let metadata = LocalMetadata::new([group()]);
+        let error = metadata.view(&GroupId::global()).unwrap_err();
+        assert!(matches!(error, MetadataError::UnknownGroup { .. }));
+        assert!(!error.is_transient());
     }
 }

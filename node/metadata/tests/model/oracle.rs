@@ -120,7 +120,7 @@ impl Oracle {
             Command::LinkBlob(it) => self.link(index, it),
             Command::MountBlob(it) => self.mount(index, it),
             Command::UnlinkBlob(it) => self.unlink(it),
-            Command::PutManifest(it) => self.put_manifest(index, it),
+            Command::PutManifest(it) => self.put_manifest(index, &it),
             Command::DeleteManifest(it) => self.delete_manifest(it),
             Command::DeleteTag(it) => self.delete_tag(it),
             Command::PutRule(mut it) => {
@@ -139,13 +139,11 @@ impl Oracle {
     }
 
     fn create_account(&mut self, it: &CreateAccount) -> Result<Outcome, Refused> {
-        match &self.account {
-            Some(account) => Err(Refused::AccountExists(account.clone())),
-            None => {
-                self.account = Some(it.account.clone());
-                Ok(done())
-            }
+        if let Some(account) = &self.account {
+            return Err(Refused::AccountExists(account.clone()));
         }
+        self.account = Some(it.account.clone());
+        Ok(done())
     }
 
     fn ensure(&mut self, home: &Home, wanted: bool, index: u64) -> Result<bool, Refused> {
@@ -214,7 +212,7 @@ impl Oracle {
             .collect()
     }
 
-    fn put_manifest(&mut self, index: u64, it: PutManifest) -> Result<Outcome, Refused> {
+    fn put_manifest(&mut self, index: u64, it: &PutManifest) -> Result<Outcome, Refused> {
         let home = (it.account.clone(), it.repository.clone());
         let repository_created = self.ensure(&home, it.create_repository, index)?;
         let key = (home.clone(), it.digest.clone());
@@ -244,12 +242,12 @@ impl Oracle {
         tags.dedup();
         let mut tasks = 0;
         if tags.is_empty() {
-            tasks += self.enqueue(index, &home, &it, "", !created);
+            tasks += self.enqueue(index, &home, it, "", !created);
         }
         let mut tags_kept = Vec::new();
         for tag in tags {
-            let was_there = self.move_tag(&home, &tag, &it, &mut tags_kept);
-            tasks += self.enqueue(index, &home, &it, &tag, was_there);
+            let was_there = self.move_tag(&home, &tag, it, &mut tags_kept);
+            tasks += self.enqueue(index, &home, it, &tag, was_there);
         }
         Ok(Outcome::ManifestPut(ManifestPut {
             created,

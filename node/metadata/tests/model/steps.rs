@@ -45,7 +45,7 @@ impl Step {
 
 pub(crate) fn history(steps: usize) -> impl Strategy<Value = Vec<Step>> {
     // A prelude without which most commands would be refused.
-    let prelude = vec![
+    let prelude = [
         create_repository("aa"),
         link("aa", 1),
         link("aa", 2),

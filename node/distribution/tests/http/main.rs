@@ -1,0 +1,12 @@
+//! The front end as its clients see it: requests in, answers out, with a whole
+//! registry of one node in memory behind it.
+
+#![allow(clippy::unwrap_used, reason = "what fails in a test shall fail it")]
+
+mod access;
+mod blobs;
+mod client;
+mod manifests;
+mod registry;
+mod uploads;
+mod wire;

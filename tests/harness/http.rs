@@ -231,11 +231,10 @@ impl Reply {
 
     fn describe(&self) -> String {
         let shown = &self.body[..self.body.len().min(SHOWN_BODY_BYTES_MAX)];
-        format!(
-            "{} {:?}\n{}",
-            self.status,
-            self.headers,
-            String::from_utf8_lossy(shown)
-        )
+        let shown = match std::str::from_utf8(shown) {
+            Ok(text) => text.to_owned(),
+            Err(_) => format!("({} bytes that are no text)", self.body.len()),
+        };
+        format!("{} {:?}\n{shown}", self.status, self.headers)
     }
 }

@@ -14,6 +14,8 @@ use tokio::task::JoinSet;
 use crate::http::Registry;
 use crate::image::{Blob, Image};
 
+/// Reading everything back takes longer than writing it.
+const IMAGES_PER_WRITER_MAX: u64 = 40;
 const LAYERS: usize = 2;
 const LAYER_BYTES: usize = 30_000;
 /// The tag that each writer moves with every image.
@@ -40,7 +42,8 @@ pub struct Moving {
     pub possible: Vec<String>,
 }
 
-/// Writers that run until they are told to stop or a request fails.
+/// Writers that run until they are told to stop, a request fails, or they have
+/// pushed their share.
 #[derive(Debug)]
 pub struct Writers {
     shared: Arc<Shared>,
@@ -105,7 +108,7 @@ impl Shared {
 }
 
 async fn write(shared: &Shared, registry: &Registry, repository: &str, seed: u64) -> Result<()> {
-    for number in 0u64.. {
+    for number in 0..IMAGES_PER_WRITER_MAX {
         if shared.stop.load(Ordering::SeqCst) {
             break;
         }
@@ -153,6 +156,14 @@ async fn move_tag(
 }
 
 impl Ledger {
+    /// Adds what others (in other repositories) recorded.
+    pub fn merge(&mut self, other: Self) {
+        self.blobs.extend(other.blobs);
+        self.images.extend(other.images);
+        self.moving.extend(other.moving);
+        self.failures.extend(other.failures);
+    }
+
     /// # Errors
     /// When a request failed that had no reason to.
     pub fn no_failures(&self) -> Result<()> {

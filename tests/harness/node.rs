@@ -9,11 +9,12 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::config::NodeConfig;
 use crate::http::Registry;
-use crate::process::{Usage, terminate, usage};
+use crate::process::{Usage, pause, resume, terminate, usage};
 use crate::wait::wait_until;
 
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
-const TAIL_LINES: usize = 40;
+const TAIL_LINES: usize = 30;
+const TAIL_LINE_CHARS_MAX: usize = 300;
 
 /// A node of a test cluster; its process may be down.
 #[derive(Debug)]
@@ -132,6 +133,16 @@ impl Node {
         Ok(())
     }
 
+    /// SIGSTOP: it answers nothing, and nobody is told.
+    pub fn pause(&self) -> Result<()> {
+        pause(self.child.as_ref().context("the node is not running")?.id())
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) -> Result<()> {
+        resume(self.child.as_ref().context("the node is not running")?.id())
+    }
+
     /// SIGTERM.
     ///
     /// # Errors
@@ -186,6 +197,10 @@ impl Node {
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
         let tail = &lines[lines.len().saturating_sub(TAIL_LINES)..];
+        let tail: Vec<String> = tail
+            .iter()
+            .map(|line| line.chars().take(TAIL_LINE_CHARS_MAX).collect())
+            .collect();
         format!(
             "--- node {} ({}), end of {}\n{}",
             self.id(),
@@ -193,6 +208,14 @@ impl Node {
             self.log_path.display(),
             tail.join("\n")
         )
+    }
+
+    /// Where this node keeps its copy of a blob, if it has one.
+    pub fn blob_file(&self, digest: &str) -> Result<PathBuf> {
+        let (algorithm, hex) = digest.split_once(':').context("a digest")?;
+        let folder = hex.get(..2).context("a digest")?;
+        let blobs = self.data_path.join("blobs").join(algorithm);
+        Ok(blobs.join(folder).join(hex))
     }
 
     /// Files that an upload in progress has left in the node's folder: those

@@ -120,13 +120,23 @@ pub fn binary(variable: &str, name: &str) -> Result<PathBuf> {
 }
 
 /// SIGTERM.
-pub fn terminate(pid: u32) -> Result<()> {
+pub(crate) fn terminate(pid: u32) -> Result<()> {
     signal(pid, Signal::TERM)
 }
 
 /// SIGINT, as Ctrl-C sends it.
 pub fn interrupt(pid: u32) -> Result<()> {
     signal(pid, Signal::INT)
+}
+
+/// SIGSTOP: the process hangs, its connections stay open.
+pub(crate) fn pause(pid: u32) -> Result<()> {
+    signal(pid, Signal::STOP)
+}
+
+/// SIGCONT.
+pub(crate) fn resume(pid: u32) -> Result<()> {
+    signal(pid, Signal::CONT)
 }
 
 fn signal(pid: u32, signal: Signal) -> Result<()> {

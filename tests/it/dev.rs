@@ -2,76 +2,77 @@
 //! the demonstration.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use entrepot_harness::{Admin, Image, Ports, Registry, binary, interrupt, run, wait_until};
+use anyhow::{Context, Result, ensure};
+use entrepot_harness::{Admin, Image, Layout, Ports, Registry, binary, interrupt, run, wait_until};
 
-use crate::support::{EU, REPLICATED, step};
+use crate::support::{REPLICATED, step};
 
 const READY: Duration = Duration::from_mins(1);
 const STOPPED: Duration = Duration::from_secs(20);
 const DEMO: Duration = Duration::from_mins(2);
+const FOLLOWED: Duration = Duration::from_secs(30);
+const LAST_LINE: &str = "Ctrl-C stops the cluster";
 const NODES: u16 = 6;
 /// Client ports are base + n, peer ports base + 1000 + n, ops base + 2000 + n.
 const OFFSETS: [u16; 18] = [
     0, 1, 2, 3, 4, 5, 1000, 1001, 1002, 1003, 1004, 1005, 2000, 2001, 2002, 2003, 2004, 2005,
 ];
-const USER: &str = "somebody";
-const PASSWORD: &str = "a-password-for-dev-tests";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dev_keeps_everything_between_runs() -> Result<()> {
+async fn dev_works_as_it_says_and_keeps_everything() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let ports = Ports::take_block(&OFFSETS)?;
     let base = ports.numbers()[0];
     let image = Image::random(1, 2, 30_000);
 
-    let mut dev = Dev::start(folder.path(), base, true)?;
-    step("six nodes serve", dev.wait_ready()).await?;
-    step("it says how to use it", async {
-        let said = dev.wait_said("rule put").await?;
-        for needed in [
-            USER,
-            "skopeo",
-            "docker login",
-            "us-east-1",
-            "eu-west-1",
-            &base.to_string(),
-        ] {
-            ensure!(said.contains(needed), "{needed:?} is not in:\n{said}");
+    let mut dev = Dev::start(folder.path(), base)?;
+    let first = dev.wait_said(LAST_LINE).await?;
+    let guide = Guide::read(&first)?;
+    step("six nodes serve", async {
+        for node in 0..NODES {
+            let registry = guide.registry(base + node)?;
+            registry.get("/v2/").send().await?.expect(200)?;
         }
         Ok(())
     })
     .await?;
-    step("push here, pull there", async {
-        let admin = Admin::new(&dev.endpoint(0), USER, PASSWORD)?;
-        admin.put_rule("everything", EU, None).await?;
-        dev.registry(1)?
-            .push_image("dev/app", "latest", &image)
-            .await?;
+    step("the lines that it prints work as they are", async {
+        let mut layout = Layout::create(&folder.path().join("layout"))?;
+        layout.add_image("app", &image)?;
+        let source = format!("oci:{}:app", layout.folder().display());
+        follow(&first, "skopeo login", folder.path(), &source).await?;
+        follow(&first, "export ENTREPOT_USER", folder.path(), &source).await?;
+        follow(&first, "skopeo copy", folder.path(), &source).await
+    })
+    .await?;
+    step("what was pushed here is there", async {
+        let admin = Admin::new(&endpoint(base), &guide.user, &guide.password)?;
         admin.wait_replicated(None, 1, REPLICATED).await?;
-        dev.registry(4)?
-            .verify_image("dev/app", "latest", &image)
-            .await
+        let there = guide.registry(base + 4)?;
+        there.verify_image("hello", "v1", &image).await
     })
     .await?;
     step("Ctrl-C stops it cleanly", dev.interrupted()).await?;
 
-    let mut dev = Dev::start(folder.path(), base, false)?;
+    let mut dev = Dev::start(folder.path(), base)?;
     step("a second start finds everything again", async {
-        dev.wait_ready().await?;
+        let second = dev.wait_said(LAST_LINE).await?;
+        ensure!(
+            Guide::read(&second)? == guide,
+            "other credentials:\n{second}"
+        );
         for node in 0..NODES {
-            dev.registry(node)?
-                .verify_image("dev/app", "latest", &image)
-                .await?;
+            let registry = guide.registry(base + node)?;
+            registry.verify_image("hello", "v1", &image).await?;
         }
-        let admin = Admin::new(&dev.endpoint(3), USER, PASSWORD)?;
-        let status = admin.json(&["cluster", "status"]).await?;
-        let nodes = status["nodes"].as_array().map(Vec::len);
-        ensure!(nodes == Some(usize::from(NODES)), "{status}");
+        let admin = Admin::new(&endpoint(base + 3), &guide.user, &guide.password)?;
+        let nodes = admin.list(&["cluster", "status"], "nodes").await?;
+        ensure!(nodes.len() == usize::from(NODES), "{nodes:?}");
         Ok(())
     })
     .await?;
@@ -84,93 +85,142 @@ async fn demo_shows_the_main_job_and_ends() -> Result<()> {
     let ports = Ports::take_block(&OFFSETS)?;
     let started = Instant::now();
     let mut command = Command::new(binary("ENTREPOT_NODE", "entrepot-node")?);
-    command.current_dir(folder.path()).args([
-        "dev",
-        "--demo",
-        "--base-port",
-        &ports.numbers()[0].to_string(),
-    ]);
+    command
+        .current_dir(folder.path())
+        .env("ENTREPOT_ROOT_USER", "somebody")
+        .env("ENTREPOT_ROOT_PASSWORD", "a-password-for-the-demo")
+        .args([
+            "dev",
+            "--demo",
+            "--base-port",
+            &ports.numbers()[0].to_string(),
+        ]);
     let finished = run(command, DEMO).await?.success()?;
     println!(
         "{}\n({:.1} s)",
         finished.stdout,
         started.elapsed().as_secs_f64()
     );
-    for needed in ["us-east-1", "eu-west-1", "sha256:"] {
+    for needed in [
+        "us-east-1",
+        "eu-west-1",
+        "somebody",
+        "pushed",
+        "pulled",
+        "COMPLETE",
+    ] {
         ensure!(finished.stdout.contains(needed), "{needed} is not shown");
     }
     Ok(())
 }
 
+#[tokio::test]
+async fn dev_refuses_ports_in_use() -> Result<()> {
+    let ports = Ports::take_block(&OFFSETS)?;
+    let base = ports.numbers()[0];
+    let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, base + 3))?;
+    let mut command = Command::new(binary("ENTREPOT_NODE", "entrepot-node")?);
+    command.args(["dev", "--base-port", &base.to_string()]);
+    let finished = run(command, DEMO).await?.failure()?;
+    let port = (base + 3).to_string();
+    ensure!(
+        finished.stderr.contains(&port),
+        "no word of {port}: {}",
+        finished.stderr
+    );
+    Ok(())
+}
+
+/// Runs the line that `dev` printed, as a user who copies it; `SOURCE` stands
+/// for the user's own image. After an `export` comes the command it is for.
+async fn follow(said: &str, start: &str, folder: &Path, source: &str) -> Result<()> {
+    let mut lines = said
+        .lines()
+        .map(str::trim)
+        .skip_while(|line| !line.starts_with(start));
+    let mut script = lines
+        .next()
+        .with_context(|| format!("no line {start}"))?
+        .to_owned();
+    if script.starts_with("export") {
+        let next = lines.next().context("nothing after the export")?;
+        script = format!("{script}\n{next}");
+    }
+    let mut command = Command::new("sh");
+    command
+        .arg("-ec")
+        .arg(script.replace("SOURCE", source))
+        .env("REGISTRY_AUTH_FILE", folder.join("auth.json"));
+    run(command, FOLLOWED).await?.success()?;
+    Ok(())
+}
+
+fn endpoint(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+/// The credentials that `dev` prints.
+#[derive(Debug, PartialEq, Eq)]
+struct Guide {
+    user: String,
+    password: String,
+}
+
+impl Guide {
+    fn read(said: &str) -> Result<Self> {
+        let value = |key: &str| {
+            let mut lines = said.lines().map(str::trim);
+            let found = lines.find_map(|line| line.strip_prefix(key)).map(str::trim);
+            found
+                .map(str::to_owned)
+                .with_context(|| format!("no {key} in:\n{said}"))
+        };
+        Ok(Self {
+            user: value("user")?,
+            password: value("password")?,
+        })
+    }
+
+    fn registry(&self, port: u16) -> Result<Registry> {
+        Registry::new(endpoint(port), Some((&self.user, &self.password)))
+    }
+}
+
 /// A running `dev`.
 struct Dev {
     child: Option<Child>,
-    base_port: u16,
-    log: std::path::PathBuf,
+    log: PathBuf,
 }
 
 impl Dev {
-    fn start(folder: &Path, base_port: u16, with_credentials: bool) -> Result<Self> {
-        let log = folder.join(format!("said-{with_credentials}"));
+    fn start(folder: &Path, base_port: u16) -> Result<Self> {
+        let log = folder.join("said");
         let file = File::create(&log)?;
-        let mut command = Command::new(binary("ENTREPOT_NODE", "entrepot-node")?);
-        command
+        let child = Command::new(binary("ENTREPOT_NODE", "entrepot-node")?)
             .args(["dev", "--base-port", &base_port.to_string(), "--data"])
             .arg(folder.join("data"))
+            .env_remove("ENTREPOT_ROOT_USER")
+            .env_remove("ENTREPOT_ROOT_PASSWORD")
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
-            .stderr(file);
-        if with_credentials {
-            command
-                .env("ENTREPOT_ROOT_USER", USER)
-                .env("ENTREPOT_ROOT_PASSWORD", PASSWORD);
-        }
-        let child = command.spawn().context("start dev")?;
-        Ok(Self {
-            child: Some(child),
-            base_port,
-            log,
-        })
-    }
-
-    fn endpoint(&self, node: u16) -> String {
-        format!("http://127.0.0.1:{}", self.base_port + node)
-    }
-
-    fn registry(&self, node: u16) -> Result<Registry> {
-        Registry::new(self.endpoint(node), Some((USER, PASSWORD)))
-    }
-
-    /// Waits until every node lets the user in.
-    async fn wait_ready(&mut self) -> Result<()> {
-        let mut registries = Vec::new();
-        for node in 0..NODES {
-            registries.push(self.registry(node)?);
-        }
-        let ready = wait_until("dev to serve", READY, async || {
-            if let Some(status) = self.ended()? {
-                return Ok(Some(Some(status)));
-            }
-            for registry in &registries {
-                registry.get("/v2/").send().await?.expect(200)?;
-            }
-            Ok(Some(None))
-        })
-        .await;
-        if let Some(status) = ready.with_context(|| self.said())? {
-            bail!("dev ended with {status}:\n{}", self.said());
-        }
-        Ok(())
+            .stderr(file)
+            .spawn()
+            .context("start dev")?;
+        let child = Some(child);
+        Ok(Self { child, log })
     }
 
     /// Waits until it has printed `text`; returns everything it printed.
-    async fn wait_said(&self, text: &str) -> Result<String> {
-        wait_until(&format!("dev to say {text:?}"), READY, async || {
+    async fn wait_said(&mut self, text: &str) -> Result<String> {
+        let said = wait_until(&format!("dev to say {text:?}"), READY, async || {
+            let ended = self.ended()?;
             let said = self.said();
-            ensure!(said.contains(text), "it says:\n{said}");
-            Ok(Some(said))
+            Ok((ended.is_some() || said.contains(text)).then_some((said, ended)))
         })
-        .await
+        .await;
+        let (said, ended) = said.with_context(|| self.said())?;
+        ensure!(ended.is_none(), "dev ended with {ended:?}:\n{said}");
+        Ok(said)
     }
 
     /// SIGINT; it must exit with 0.

@@ -16,6 +16,7 @@ mod harness;
 mod kinds;
 mod large;
 mod outage;
+mod reads;
 mod registry;
 mod support;
 mod uploads;

@@ -7,7 +7,7 @@ use entrepot_harness::{Blob, Cluster, Random, Registry, media};
 use crate::support::step;
 
 const RANDOM_UPLOADS: u64 = 12;
-const RANDOM_UPLOAD_BYTES_MAX: usize = 700_000;
+const RANDOM_UPLOAD_BYTES_MAX: usize = 3_000_000;
 const CHUNKS_MAX: usize = 8;
 const REPOSITORY: &str = "up/loads";
 

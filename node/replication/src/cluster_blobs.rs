@@ -1,14 +1,24 @@
 //! The blobs of a region as one store: this node's own files, and everybody
 //! else's over the network.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use entrepot_blobs::BlobStore;
+use entrepot_metadata::query::Blob;
 use entrepot_oci::{Digest, RegionName};
 use entrepot_proto::peers::Peers;
+use tokio::sync::Semaphore;
 
 use crate::health::Health;
 use crate::placement;
+
+/// Copies that have proved wrong and are remembered.
+const DISTRUSTED_MAX: usize = 1_024;
+
+/// What acknowledged uploads may still hold for the copies that they did not
+/// wait for, KiB.
+const LEFTOVERS_KIB_MAX: usize = 256 * 1024;
 
 /// What reading and writing copies needs to know.
 #[derive(Debug)]
@@ -19,6 +29,11 @@ pub struct ClusterBlobs {
     pub(crate) health: Arc<Health>,
     /// Copies of each blob to keep in the region.
     copies: usize,
+    /// Copies that have proved wrong, oldest first. A hint, as health is: they
+    /// are asked for last.
+    distrusted: Mutex<VecDeque<(Digest, u64)>>,
+    /// In KiB.
+    pub(crate) leftovers: Arc<Semaphore>,
 }
 
 // === impl ClusterBlobs ===
@@ -36,6 +51,8 @@ impl ClusterBlobs {
             peers,
             health,
             copies,
+            distrusted: Mutex::default(),
+            leftovers: Arc::new(Semaphore::new(LEFTOVERS_KIB_MAX)),
         })
     }
 
@@ -83,15 +100,52 @@ impl ClusterBlobs {
         placement::ranked(key, self.peers.in_region(self.region()).map(|peer| peer.id))
     }
 
-    /// The other nodes of the region: those of `preferred` first, then in the
-    /// order of rank; within that, those that answer before those that do not.
-    pub(crate) fn others(&self, key: &[u8], preferred: &[u64]) -> Vec<u64> {
+    /// The other nodes of the region in the order of their rank for `key`; those
+    /// that do not answer come last.
+    pub(crate) fn others(&self, key: &[u8]) -> Vec<u64> {
         let mut nodes: Vec<u64> = self
             .ranked(key)
             .into_iter()
             .filter(|node| *node != self.own())
             .collect();
-        nodes.sort_by_key(|node| (!self.health.is_alive(*node), !preferred.contains(node)));
+        nodes.sort_by_key(|node| !self.health.is_alive(*node));
         nodes
+    }
+
+    /// The other nodes in the order in which to ask them for `blob`: known
+    /// holders first, then by rank; those that do not answer after those that
+    /// do, and those whose copy has proved wrong after all others.
+    pub(crate) fn sources(&self, blob: &Blob) -> Vec<u64> {
+        let mut nodes = self.others(blob.digest.to_string().as_bytes());
+        nodes.sort_by_cached_key(|node| {
+            (
+                self.is_distrusted(&blob.digest, *node),
+                !self.health.is_alive(*node),
+                !blob.holders.contains(node),
+            )
+        });
+        nodes
+    }
+
+    /// Notes that `node` has sent wrong bytes for `digest`.
+    pub(crate) fn distrust(&self, digest: &Digest, node: u64) {
+        if self.is_distrusted(digest, node) {
+            return;
+        }
+        let mut distrusted = self
+            .distrusted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if distrusted.len() >= DISTRUSTED_MAX {
+            distrusted.pop_front();
+        }
+        distrusted.push_back((*digest, node));
+    }
+
+    fn is_distrusted(&self, digest: &Digest, node: u64) -> bool {
+        self.distrusted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&(*digest, node))
     }
 }

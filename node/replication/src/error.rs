@@ -49,9 +49,10 @@ impl ReplicationError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Refused(_) | Self::Mismatch { .. } => false,
+            // What a peer does not implement it will, once it is upgraded.
             Self::Peer { status, .. } => !matches!(
                 status.code(),
-                Code::InvalidArgument | Code::PermissionDenied | Code::Unimplemented
+                Code::InvalidArgument | Code::PermissionDenied
             ),
             _ => true,
         }

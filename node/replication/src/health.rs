@@ -89,8 +89,7 @@ impl Health {
         loop {
             ticks.tick().await;
             let ping = tokio::time::timeout(PING_TIMEOUT, client.ping(PingRequest {})).await;
-            let answers =
-                matches!(ping, Ok(Ok(reply)) if reply.get_ref().node == node);
+            let answers = matches!(ping, Ok(Ok(reply)) if reply.get_ref().node == node);
             self.set(node, answers);
         }
     }

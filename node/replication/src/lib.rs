@@ -15,8 +15,10 @@ pub mod ship;
 pub mod upload;
 pub mod wire;
 
+mod attempts;
 mod cluster_blobs;
 mod error;
+mod sources;
 
 pub use cluster_blobs::ClusterBlobs;
 pub use error::ReplicationError;

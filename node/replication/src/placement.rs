@@ -41,7 +41,10 @@ mod tests {
     #[test]
     fn the_rank_does_not_depend_on_the_order_of_the_nodes() {
         assert_eq!(ranked(b"k", [1, 2, 3]), ranked(b"k", [3, 1, 2]));
-        assert_eq!(first(b"k", [1, 2, 3]), ranked(b"k", [1, 2, 3]).first().copied());
+        assert_eq!(
+            first(b"k", [1, 2, 3]),
+            ranked(b"k", [1, 2, 3]).first().copied()
+        );
     }
 
     #[test]

@@ -3,51 +3,50 @@
 //! A whole blob that comes from a peer is kept here too. It is verified as it
 //! passes, and its last piece is held back until it has proved right: a reader
 //! that got every byte got the right ones. A peer that fails in mid-stream is
-//! replaced by the next without the reader noticing.
+//! replaced by the next without the reader noticing, and so is this node's own
+//! copy.
 
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use entrepot_blobs::{BlobError, BlobStat, BlobStream, Expected, Hashing, Staging};
 use entrepot_metadata::query::Blob;
-use entrepot_proto::peer::blobs_client::BlobsClient;
-use entrepot_proto::peer::{Piece, ReadRequest};
-use entrepot_proto::peers::MESSAGE_BYTES_MAX;
-use futures::stream;
-use tonic::{Code, Status, Streaming};
-use tracing::{debug, warn};
+use futures::{StreamExt, stream};
+use tracing::{error, warn};
 
 use crate::ClusterBlobs;
 use crate::error::ReplicationError;
+use crate::sources::PeerRead;
 
-/// For a peer to send the first or the next piece.
-const PIECE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A read that moves from peer to peer until it has all bytes.
-#[derive(Debug)]
-struct PeerRead {
+/// This node's own copy on its way out.
+struct OwnRead {
     blobs: Arc<ClusterBlobs>,
     blob: Blob,
-    next: u64,
-    end: u64,
-    /// Still to be tried, best first.
-    sources: std::vec::IntoIter<u64>,
-    current: Option<(u64, Streaming<Piece>)>,
-    /// Every peer that was asked said for certain that it has no copy.
-    all_absent: bool,
+    range: Range<u64>,
+    content: BlobStream,
+    /// Bytes given to the reader.
+    given: u64,
+    /// The own copy has failed, `content` is what peers send.
+    elsewhere: bool,
 }
 
 /// A whole blob on its way through this node.
 #[derive(Debug)]
 struct Passing {
+    blobs: Arc<ClusterBlobs>,
     read: PeerRead,
-    /// None once keeping a copy has failed; the reader is served all the same,
-    /// after which its own check of the digest stands alone.
+    hash: blake3::Hasher,
+    /// None where no copy can be kept.
     staging: Option<Box<dyn Staging>>,
+    /// This node's own copy turned out to be damaged.
+    replace: bool,
     held: Option<Bytes>,
+    /// Bytes that the reader has had from elsewhere.
+    skip: u64,
+    /// The reader has got something that cannot be taken back.
+    given: bool,
     done: bool,
 }
 
@@ -60,138 +59,177 @@ impl ClusterBlobs {
         blob: Blob,
         range: Option<Range<u64>>,
     ) -> Result<BlobStream, ReplicationError> {
-        match self.store.open(&blob.digest, range.clone()).await {
-            Ok((_, content)) => return Ok(content),
-            Err(BlobError::NotFound(_)) => {}
-            Err(error) => {
-                warn!(digest = %blob.digest, %error, "this node's copy cannot be read");
-            }
-        }
-        let whole = range.as_ref().is_none_or(|r| *r == (0..blob.size));
         let range = range.unwrap_or(0..blob.size);
-        let mut read = PeerRead::new(Arc::clone(self), blob, range);
-        read.connect().await?;
-        if whole {
-            let staging = self.store.stage(Hashing::Root).await.ok();
-            Ok(Passing::new(read, staging).stream())
-        } else {
-            Ok(read.stream())
+        if range.start > range.end || range.end > blob.size {
+            return Err(ReplicationError::Refused(format!(
+                "bytes {}..{} do not lie within blob {}",
+                range.start, range.end, blob.digest
+            )));
         }
+        let damaged = match self.store.open(&blob.digest, Some(range.clone())).await {
+            Ok((stat, content)) if stat.size == blob.size => {
+                return Ok(OwnRead::new(self, blob, range, content).stream());
+            }
+            Ok((stat, _)) => {
+                error!(digest = %blob.digest, size = blob.size, found = stat.size,
+                    "this node's copy is damaged");
+                true
+            }
+            Err(BlobError::NotFound(_)) => false,
+            Err(error) => {
+                // The cause may lie elsewhere, such as in too many open files.
+                warn!(digest = %blob.digest, %error, "this node's copy cannot be opened");
+                false
+            }
+        };
+        self.open_elsewhere(blob, range, 0, damaged).await
+    }
+
+    /// The bytes from peers, but for the first `skip`. `replace`: there is a
+    /// damaged copy here.
+    async fn open_elsewhere(
+        self: &Arc<Self>,
+        blob: Blob,
+        range: Range<u64>,
+        skip: u64,
+        replace: bool,
+    ) -> Result<BlobStream, ReplicationError> {
+        if range != (0..blob.size) {
+            let mut read = PeerRead::new(self, blob, range.start + skip..range.end);
+            read.connect().await?;
+            return Ok(read.stream());
+        }
+        let mut read = PeerRead::new(self, blob, range);
+        read.connect().await?;
+        let passing = Passing {
+            blobs: Arc::clone(self),
+            read,
+            hash: blake3::Hasher::new(),
+            staging: self.store.stage(Hashing::Root).await.ok(),
+            replace,
+            held: None,
+            skip,
+            given: skip > 0,
+            done: false,
+        };
+        Ok(passing.stream())
     }
 
     /// Makes sure that this node has its own copy.
     pub async fn fetch(self: &Arc<Self>, blob: Blob) -> Result<BlobStat, ReplicationError> {
-        if let Some(stat) = self.store.stat(&blob.digest).await? {
-            return Ok(stat);
-        }
-        let digest = blob.digest.clone();
-        let size = blob.size;
-        let mut staging = self.store.stage(Hashing::Root).await?;
-        let expected = expected(&blob);
-        let mut read = PeerRead::new(Arc::clone(self), blob, 0..size);
-        while let Some(piece) = read.piece().await? {
-            staging.append(vec![piece]).await?;
-        }
-        staging.commit(expected).await?;
-        Ok(BlobStat { digest, size })
-    }
-}
-
-fn expected(blob: &Blob) -> Expected {
-    Expected::Root {
-        digest: blob.digest.clone(),
-        size: blob.size,
-        root: blob.root,
-    }
-}
-
-// === impl PeerRead ===
-
-impl PeerRead {
-    fn new(blobs: Arc<ClusterBlobs>, blob: Blob, range: Range<u64>) -> Self {
-        let sources = blobs.others(blob.digest.to_string().as_bytes(), &blob.holders);
-        Self {
-            blobs,
-            blob,
-            next: range.start,
-            end: range.end,
-            sources: sources.into_iter(),
-            current: None,
-            all_absent: true,
+        let found = self.store.stat(&blob.digest).await?;
+        match found {
+            Some(stat) if stat.size == blob.size => Ok(stat),
+            damaged => self.fetch_elsewhere(blob, damaged.is_some()).await,
         }
     }
 
-    /// Opens a stream at the next source that has the blob.
-    async fn connect(&mut self) -> Result<(), ReplicationError> {
+    /// Checks this node's own copy and replaces it if it is damaged.
+    pub(crate) async fn recheck(self: &Arc<Self>, blob: Blob) -> Result<(), ReplicationError> {
+        let (_, mut content) = self.store.open(&blob.digest, None).await?;
+        let mut hash = blake3::Hasher::new();
+        while let Some(chunk) = content.next().await {
+            match chunk {
+                Ok(chunk) => hash.update(&chunk),
+                // The reader's way around it goes to a peer as well.
+                Err(_) => break,
+            };
+        }
+        if *hash.finalize().as_bytes() != blob.root {
+            error!(digest = %blob.digest, "this node's copy is damaged");
+            self.fetch_elsewhere(blob, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Tries one source after the other until the bytes are right.
+    async fn fetch_elsewhere(
+        self: &Arc<Self>,
+        blob: Blob,
+        replace: bool,
+    ) -> Result<BlobStat, ReplicationError> {
+        let mut read = PeerRead::new(self, blob.clone(), 0..blob.size);
         loop {
-            let Some(node) = self.sources.next() else {
-                return Err(if self.all_absent {
-                    ReplicationError::NotFound(self.blob.digest.clone())
-                } else {
-                    ReplicationError::Unreachable(self.blob.digest.clone())
+            let mut staging = self.store.stage(Hashing::Root).await?;
+            while let Some(piece) = read.piece().await? {
+                staging.append(vec![piece]).await?;
+            }
+            if staging.root() == blob.root {
+                self.keep(staging, &blob, replace).await?;
+                return Ok(BlobStat {
+                    digest: blob.digest,
+                    size: blob.size,
                 });
-            };
-            match self.ask(node).await {
-                Ok(stream) => {
-                    self.current = Some((node, stream));
-                    return Ok(());
-                }
-                Err(status) => {
-                    self.all_absent &= status.code() == Code::NotFound;
-                    debug!(node, digest = %self.blob.digest, %status, "a peer cannot serve a blob");
-                }
+            }
+            staging.discard().await;
+            if !read.start_over() {
+                return Err(ReplicationError::Mismatch {
+                    expected: blob.digest,
+                });
             }
         }
     }
 
-    async fn ask(&self, node: u64) -> Result<Streaming<Piece>, Status> {
-        let channel = self
-            .blobs
-            .peers
-            .channel(node)
-            .ok_or_else(|| Status::unavailable("not a peer"))?;
-        let mut client = BlobsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let request = ReadRequest {
-            digest: self.blob.digest.to_string(),
-            offset: self.next,
-            length: self.end - self.next,
+    /// Commits content that has proved right.
+    async fn keep(
+        &self,
+        staging: Box<dyn Staging>,
+        blob: &Blob,
+        replace: bool,
+    ) -> Result<(), BlobError> {
+        if replace {
+            // Else the store would keep the copy that it has.
+            self.store.delete(&blob.digest).await?;
+        }
+        let expected = Expected::Root {
+            digest: blob.digest,
+            size: blob.size,
+            root: blob.root,
         };
-        let reply = tokio::time::timeout(PIECE_TIMEOUT, client.read(request))
-            .await
-            .map_err(|_| Status::deadline_exceeded("no answer"))??;
-        Ok(reply.into_inner())
+        staging.commit(expected).await.map(drop)
+    }
+}
+
+// === impl OwnRead ===
+
+impl OwnRead {
+    fn new(blobs: &Arc<ClusterBlobs>, blob: Blob, range: Range<u64>, content: BlobStream) -> Self {
+        Self {
+            blobs: Arc::clone(blobs),
+            blob,
+            range,
+            content,
+            given: 0,
+            elsewhere: false,
+        }
     }
 
-    /// The next bytes; none at the end.
-    async fn piece(&mut self) -> Result<Option<Bytes>, ReplicationError> {
-        while self.next < self.end {
-            if self.current.is_none() {
-                self.connect().await?;
-            }
-            let Some((node, stream)) = &mut self.current else {
-                continue;
-            };
-            let problem = match tokio::time::timeout(PIECE_TIMEOUT, stream.message()).await {
-                Ok(Ok(Some(piece))) if piece.data.len() as u64 <= self.end - self.next => {
-                    self.next += piece.data.len() as u64;
-                    return Ok(Some(piece.data));
+    async fn piece(&mut self) -> io::Result<Option<Bytes>> {
+        loop {
+            match self.content.next().await {
+                Some(Err(error)) if !self.elsewhere => {
+                    error!(digest = %self.blob.digest, %error, "this node's copy cannot be read");
+                    let (blob, range) = (self.blob.clone(), self.range.clone());
+                    self.content = self
+                        .blobs
+                        .open_elsewhere(blob, range, self.given, true)
+                        .await
+                        .map_err(io::Error::other)?;
+                    self.elsewhere = true;
                 }
-                Ok(Ok(Some(_))) => "it sent more than was asked for".to_owned(),
-                Ok(Ok(None)) => "it stopped early".to_owned(),
-                Ok(Err(status)) => status.to_string(),
-                Err(_) => "it stalled".to_owned(),
-            };
-            warn!(node = *node, digest = %self.blob.digest, problem, "a peer failed while sending a blob");
-            self.all_absent = false;
-            self.current = None;
+                Some(piece) => {
+                    let piece = piece?;
+                    self.given += piece.len() as u64;
+                    return Ok(Some(piece));
+                }
+                None => return Ok(None),
+            }
         }
-        Ok(None)
     }
 
     fn stream(self) -> BlobStream {
-        Box::pin(stream::try_unfold(self, |mut read| async move {
-            let piece = read.piece().await.map_err(io::Error::other)?;
-            Ok(piece.map(|piece| (piece, read)))
+        Box::pin(stream::try_unfold(self, |mut own| async move {
+            Ok(own.piece().await?.map(|piece| (piece, own)))
         }))
     }
 }
@@ -199,54 +237,68 @@ impl PeerRead {
 // === impl Passing ===
 
 impl Passing {
-    fn new(read: PeerRead, staging: Option<Box<dyn Staging>>) -> Self {
-        Self {
-            read,
-            staging,
-            held: None,
-            done: false,
-        }
-    }
-
     /// The next bytes for the reader, one piece behind what has arrived.
     async fn piece(&mut self) -> Result<Option<Bytes>, ReplicationError> {
         while !self.done {
-            if let Some(piece) = self.read.piece().await? {
-                self.keep(piece.clone()).await;
-                if let Some(previous) = self.held.replace(piece) {
-                    return Ok(Some(previous));
-                }
-            } else {
-                self.done = true;
+            let Some(piece) = self.read.piece().await? else {
                 self.finish().await?;
+                continue;
+            };
+            self.hash.update(&piece);
+            self.stage(piece.clone()).await;
+            let previous = self.held.replace(piece);
+            if let Some(previous) = previous.and_then(|piece| self.beyond_skip(piece)) {
+                self.given = true;
+                return Ok(Some(previous));
             }
         }
-        Ok(self.held.take())
+        let last = self.held.take();
+        Ok(last.and_then(|piece| self.beyond_skip(piece)))
     }
 
-    async fn keep(&mut self, piece: Bytes) {
+    /// What the reader has not had yet of `piece`.
+    fn beyond_skip(&mut self, mut piece: Bytes) -> Option<Bytes> {
+        let skipped = usize::try_from(self.skip).map_or(piece.len(), |skip| skip.min(piece.len()));
+        self.skip -= skipped as u64;
+        let rest = piece.split_off(skipped);
+        (!rest.is_empty()).then_some(rest)
+    }
+
+    async fn stage(&mut self, piece: Bytes) {
         if let Some(staging) = &mut self.staging
             && let Err(error) = staging.append(vec![piece]).await
         {
-            warn!(digest = %self.read.blob.digest, %error, "a passing blob could not be kept");
+            warn!(digest = %self.read.blob().digest, %error, "a passing blob cannot be kept");
             self.staging = None;
         }
     }
 
+    /// All bytes are here: are they the right ones?
     async fn finish(&mut self) -> Result<(), ReplicationError> {
-        let Some(staging) = self.staging.take() else {
+        let staging = self.staging.take();
+        let blob = self.read.blob().clone();
+        if *self.hash.finalize().as_bytes() == blob.root {
+            self.done = true;
+            if let Some(staging) = staging
+                && let Err(error) = self.blobs.keep(staging, &blob, self.replace).await
+            {
+                warn!(digest = %blob.digest, %error, "a passing blob cannot be kept");
+            }
             return Ok(());
-        };
-        let blob = &self.read.blob;
-        if staging.root() != blob.root {
+        }
+        if let Some(staging) = staging {
             staging.discard().await;
+        }
+        // Even when it cannot be made good here, the next read asks others.
+        let again = self.read.start_over();
+        if self.given || !again {
             return Err(ReplicationError::Mismatch {
-                expected: blob.digest.clone(),
+                expected: blob.digest,
             });
         }
-        if let Err(error) = staging.commit(expected(blob)).await {
-            warn!(digest = %blob.digest, %error, "a passing blob could not be kept");
-        }
+        self.held = None;
+        self.hash.reset();
+        self.staging = self.blobs.store.stage(Hashing::Root).await.ok();
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entrepot_metadata::GroupId;
-use entrepot_metadata::query;
+use entrepot_metadata::query::{self, Blob};
 use entrepot_metadata::seam::Metadata;
 use entrepot_oci::Digest;
 use tracing::{info, warn};
@@ -16,8 +16,10 @@ use tracing::{info, warn};
 use crate::ClusterBlobs;
 use crate::error::ReplicationError;
 
-/// Between two passes. A peer that comes back starts one at once.
-const PASS_INTERVAL: Duration = Duration::from_secs(60);
+/// Between two passes. A peer that comes back starts one earlier.
+const PASS_INTERVAL: Duration = Duration::from_mins(1);
+/// Between two passes at least, however often peers come and go.
+const PASS_INTERVAL_MIN: Duration = Duration::from_secs(2);
 /// After the start, so that a node that comes back serves first.
 const FIRST_PASS_DELAY: Duration = Duration::from_secs(2);
 const PAGE: usize = 500;
@@ -52,15 +54,16 @@ impl Repair {
                 Ok(fetched) => info!(fetched, "missing copies were fetched"),
                 Err(error) => warn!(%error, "repair was interrupted"),
             }
+            tokio::time::sleep(PASS_INTERVAL_MIN).await;
             tokio::select! {
                 () = tokio::time::sleep(PASS_INTERVAL) => {}
-                _ = health.changed() => {}
+                Ok(()) = health.changed() => {}
             }
         }
     }
 
     /// Looks at every blob of the region once; how many copies were fetched.
-    async fn pass(&self) -> Result<u64, ReplicationError> {
+    pub async fn pass(&self) -> Result<u64, ReplicationError> {
         self.metadata.linearize(&self.group).await?;
         let mut fetched = 0;
         let mut after: Option<Digest> = None;
@@ -70,10 +73,10 @@ impl Repair {
             let Some(last) = page.last() else {
                 return Ok(fetched);
             };
-            after = Some(last.digest.clone());
+            after = Some(last.digest);
             for blob in page {
-                let digest = blob.digest.clone();
-                if self.lacks(&digest).await? {
+                let digest = blob.digest;
+                if self.lacks(&blob).await? {
                     match self.blobs.fetch(blob).await {
                         Ok(_) => fetched += 1,
                         Err(error) => warn!(%digest, %error, "a missing copy cannot be fetched"),
@@ -83,8 +86,16 @@ impl Repair {
         }
     }
 
-    async fn lacks(&self, digest: &Digest) -> Result<bool, ReplicationError> {
-        Ok(self.blobs.placement(digest).contains(&self.blobs.own())
-            && self.blobs.store().stat(digest).await?.is_none())
+    /// Whether this node should have a whole copy and has none.
+    async fn lacks(&self, blob: &Blob) -> Result<bool, ReplicationError> {
+        if !self
+            .blobs
+            .placement(&blob.digest)
+            .contains(&self.blobs.own())
+        {
+            return Ok(false);
+        }
+        let found = self.blobs.store().stat(&blob.digest).await?;
+        Ok(found.is_none_or(|stat| stat.size != blob.size))
     }
 }

@@ -5,6 +5,7 @@
 //! task of its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use entrepot_metadata::GroupId;
@@ -33,6 +34,8 @@ use crate::{ClusterBlobs, wire};
 
 /// Digests answered for in one call.
 const ASKED_MAX: usize = 10_000;
+/// For the source to send the next piece of a blob.
+const PIECE_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Takes what other regions send.
 #[derive(Debug, Clone)]
@@ -99,25 +102,29 @@ impl ReplicaServer {
         let repository: RepositoryName = wire::name(&header.repository).map_err(bad)?;
         let account: AccountId = wire::name(&header.account).map_err(bad)?;
         let key = digest.to_string();
-        let mut upload = self
-            .blobs
-            .begin(digest.algorithm(), key.as_bytes())
-            .await?;
+        let mut upload = self.blobs.begin(digest.algorithm(), key.as_bytes()).await?;
         let torn = |status| ReplicationError::peer(0, status);
-        while let Some(part) = parts.message().await.map_err(torn)? {
-            let Some(Part::Data(data)) = part.part else {
-                return Err(ReplicationError::Refused("a second header".to_owned()));
+        let silent = |_| torn(Status::deadline_exceeded("the source went silent"));
+        let mut received = 0;
+        loop {
+            let next = tokio::time::timeout(PIECE_TIMEOUT, parts.message());
+            let data = match next.await.map_err(silent)?.map_err(torn)? {
+                None => break,
+                Some(ReplicaBlob {
+                    part: Some(Part::Data(data)),
+                }) => data,
+                Some(_) => return Err(ReplicationError::Refused("a second header".to_owned())),
             };
-            upload.append(data).await?;
-            if upload.size() > header.size {
+            received += data.len() as u64;
+            if received > header.size {
                 return Err(ReplicationError::Refused(format!(
                     "more than the {} bytes that were announced",
                     header.size
                 )));
             }
+            upload.append(data).await?;
         }
-        upload.flush().await?;
-        if upload.size() < header.size {
+        if received < header.size {
             return Err(torn(Status::aborted("the stream ended early")));
         }
         let stored: Stored = upload.commit(digest).await?;

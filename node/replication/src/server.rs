@@ -19,12 +19,12 @@ use futures::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 
-use crate::wire::{self, Pieces};
+use crate::wire;
 
 /// A copy whose sender is silent for this long is dropped. Longer than any
 /// client may idle between two chunks is not needed: a dropped copy only means
 /// that the sender makes another.
-const WRITE_IDLE_MAX: Duration = Duration::from_secs(3600);
+const WRITE_IDLE_MAX: Duration = Duration::from_hours(1);
 
 /// Serves this node's blobs to its peers.
 #[derive(Debug, Clone)]
@@ -161,20 +161,17 @@ fn in_pieces(
 ) -> impl Stream<Item = Result<Piece, Status>> + Send {
     content.flat_map(|chunk| {
         let pieces: Vec<Result<Bytes, Status>> = match chunk {
-            Ok(chunk) => {
-                let mut pieces = Pieces::default();
-                let mut out = pieces.push(chunk);
-                out.extend(pieces.finish());
-                out.into_iter().map(Ok).collect()
-            }
+            Ok(chunk) => wire::cut(chunk).into_iter().map(Ok).collect(),
             Err(error) => {
                 warn!(%error, "a blob cannot be read");
                 vec![Err(Status::data_loss("the copy here cannot be read"))]
             }
         };
-        futures::stream::iter(pieces.into_iter().map(|piece| {
-            piece.map(|data| Piece { data })
-        }))
+        futures::stream::iter(
+            pieces
+                .into_iter()
+                .map(|piece| piece.map(|data| Piece { data })),
+        )
     })
 }
 

@@ -5,12 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use entrepot_blobs::BlobStream;
 use entrepot_metadata::KeyValue;
-use entrepot_metadata::query::{self, Blob, StoredManifest, Task};
+use entrepot_metadata::query::{self, Blob, ManifestEntry, Task};
 use entrepot_oci::Digest;
 use entrepot_proto::peer::replica_blob::Part;
 use entrepot_proto::peer::replica_reply::Result as Reply;
@@ -21,16 +21,20 @@ use entrepot_proto::peer::{
 use entrepot_proto::peers::{MESSAGE_BYTES_MAX, PeerChannel};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use tonic::Request;
+use tonic::{Code, Request, Status};
+use tracing::warn;
 
 use crate::error::ReplicationError;
 use crate::outbox::Outbox;
-use crate::wire::{Outgoing, Pieces};
+use crate::wire::{self, Outgoing};
 use crate::{ClusterBlobs, placement};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// For one blob, whatever its size and the link's speed.
-const BLOB_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
+const BLOB_TIMEOUT: Duration = Duration::from_hours(6);
+/// For a destination to take the next piece of a blob, or to verify the whole
+/// and make its copies durable.
+const STALL_MAX: Duration = Duration::from_mins(10);
 /// Blobs of one task under way at the same time.
 const BLOBS_AT_ONCE: usize = 4;
 /// Manifests in one image: an index and all it names.
@@ -42,7 +46,7 @@ const ASK_MAX: usize = 5_000;
 #[derive(Debug)]
 struct Image {
     /// Leaves first, the task's own manifest last.
-    manifests: Vec<StoredManifest>,
+    manifests: Vec<ManifestEntry>,
     blobs: Vec<Digest>,
 }
 
@@ -56,38 +60,42 @@ struct Destination {
 // === impl Outbox ===
 
 impl Outbox {
-    /// Does what the task asks for. Safe to repeat.
-    pub(crate) async fn ship(&self, task: &Task) -> Result<(), ReplicationError> {
+    /// Does what the task asks for. Safe to repeat. `failures`: attempts at it
+    /// that have failed before.
+    pub(crate) async fn ship(&self, task: &Task, failures: u32) -> Result<(), ReplicationError> {
         let view = self.metadata.view(&self.group)?;
-        let Some(image) = collect(view.as_ref(), task)? else {
-            // Deleted after it was pushed; the deletion may not have taken the
-            // task with it yet.
+        let (account, repository) = (&task.key.account, &task.key.repository);
+        if !query::destinations(view.as_ref(), account, repository)?.contains(&task.key.destination)
+        {
             return Err(ReplicationError::Refused(
-                "the image was deleted at the source".to_owned(),
+                "no rule asks for it any more".to_owned(),
             ));
-        };
-        let destination = self.destination(task)?;
+        }
+        let image = collect(view.as_ref(), task)?.ok_or_else(deleted)?;
+        let destination = self.destination(task, failures)?;
         let missing = destination.missing(task, &image).await?;
         self.ship_blobs(view.as_ref(), &destination, task, &image, &missing)
             .await?;
         let absent: BTreeSet<&str> = missing.manifests.iter().map(String::as_str).collect();
         for manifest in &image.manifests {
-            let digest = &manifest.entry.digest;
+            let digest = &manifest.digest;
             if *digest == task.key.digest || absent.contains(digest.to_string().as_str()) {
-                self.ship_manifest(&destination, task, manifest).await?;
+                self.ship_manifest(view.as_ref(), &destination, task, digest)
+                    .await?;
             }
         }
         Ok(())
     }
 
-    /// A node of the destination region that answers; the same one for the same
-    /// image while the region does not change.
-    fn destination(&self, task: &Task) -> Result<Destination, ReplicationError> {
+    /// A node of the destination region that answers: the same one for the same
+    /// image while the region does not change, the next one after each failure.
+    fn destination(&self, task: &Task, failures: u32) -> Result<Destination, ReplicationError> {
         let region = &task.key.destination;
-        let alive = self.blobs.health().alive_in(region);
         let down = || ReplicationError::RegionDown(region.to_string());
         let key = task.key.digest.to_string();
-        let node = placement::first(key.as_bytes(), alive).ok_or_else(down)?;
+        let ranked = placement::ranked(key.as_bytes(), self.blobs.health().alive_in(region));
+        let turn = (failures as usize).checked_rem(ranked.len());
+        let node = turn.map(|turn| ranked[turn]).ok_or_else(down)?;
         let channel = self.blobs.peers().channel(node).ok_or_else(down)?;
         Ok(Destination {
             node,
@@ -131,11 +139,14 @@ impl Outbox {
 
     async fn ship_manifest(
         &self,
+        view: &dyn KeyValue,
         destination: &Destination,
         task: &Task,
-        manifest: &StoredManifest,
+        digest: &Digest,
     ) -> Result<(), ReplicationError> {
-        let digest = &manifest.entry.digest;
+        let (account, repository) = (&task.key.account, &task.key.repository);
+        // Read one by one: an index may name gigabytes of them.
+        let manifest = query::manifest(view, account, repository, digest)?.ok_or_else(deleted)?;
         // The tag belongs to the image as a whole.
         let tag = task.key.tag.as_ref().filter(|_| *digest == task.key.digest);
         let mut request = Request::new(ReplicaManifest {
@@ -143,7 +154,7 @@ impl Outbox {
             repository: task.key.repository.to_string(),
             digest: digest.to_string(),
             media_type: manifest.entry.media_type.to_string(),
-            content: manifest.content.clone(),
+            content: manifest.content,
             tag: tag.map(ToString::to_string).unwrap_or_default(),
             source_region: self.blobs.region().to_string(),
             source_sequence: task.sequence,
@@ -155,23 +166,29 @@ impl Outbox {
     }
 }
 
+/// It was deleted after it was pushed; the deletion may not have taken the task
+/// with it yet.
+fn deleted() -> ReplicationError {
+    ReplicationError::Refused("the image was deleted at the source".to_owned())
+}
+
 /// The task's manifest and all it names; none if it is gone.
 fn collect(view: &dyn KeyValue, task: &Task) -> Result<Option<Image>, ReplicationError> {
     let (account, repository) = (&task.key.account, &task.key.repository);
     let mut manifests = Vec::new();
-    let mut seen = BTreeSet::from([task.key.digest.clone()]);
-    let mut queue = vec![task.key.digest.clone()];
+    let mut seen = BTreeSet::from([task.key.digest]);
+    let mut queue = vec![task.key.digest];
     let mut blobs = BTreeSet::new();
     while let Some(digest) = queue.pop() {
-        let Some(manifest) = query::manifest(view, account, repository, &digest)? else {
+        let Some(manifest) = query::manifest_entry(view, account, repository, &digest)? else {
             return Ok(None);
         };
-        for child in &manifest.entry.children {
-            if seen.insert(child.clone()) {
-                queue.push(child.clone());
+        for child in &manifest.children {
+            if seen.insert(*child) {
+                queue.push(*child);
             }
         }
-        blobs.extend(manifest.entry.blobs.iter().cloned());
+        blobs.extend(manifest.blobs.iter().copied());
         manifests.push(manifest);
         if manifests.len() > MANIFESTS_MAX {
             return Err(ReplicationError::Refused(format!(
@@ -186,22 +203,20 @@ fn collect(view: &dyn KeyValue, task: &Task) -> Result<Option<Image>, Replicatio
 }
 
 /// Orders manifests so that each stands behind all that it names.
-fn leaves_first(
-    mut manifests: Vec<StoredManifest>,
-) -> Result<Vec<StoredManifest>, ReplicationError> {
-    let mut ordered: Vec<StoredManifest> = Vec::with_capacity(manifests.len());
+fn leaves_first(mut manifests: Vec<ManifestEntry>) -> Result<Vec<ManifestEntry>, ReplicationError> {
+    let mut ordered: Vec<ManifestEntry> = Vec::with_capacity(manifests.len());
     let mut done = BTreeSet::new();
     while !manifests.is_empty() {
         let (ready, rest): (Vec<_>, Vec<_>) = manifests
             .into_iter()
-            .partition(|manifest| manifest.entry.children.iter().all(|c| done.contains(c)));
+            .partition(|manifest| manifest.children.iter().all(|c| done.contains(c)));
         if ready.is_empty() {
             // No digest can name itself through others: the state is damaged.
             return Err(ReplicationError::Refused(
                 "the image's manifests name each other in a circle".to_owned(),
             ));
         }
-        done.extend(ready.iter().map(|manifest| manifest.entry.digest.clone()));
+        done.extend(ready.iter().map(|manifest| manifest.digest));
         ordered.extend(ready);
         manifests = rest;
     }
@@ -209,7 +224,7 @@ fn leaves_first(
 }
 
 fn known(view: &dyn KeyValue, digest: &Digest) -> Result<Blob, ReplicationError> {
-    query::blob(view, digest)?.ok_or_else(|| ReplicationError::NotFound(digest.clone()))
+    query::blob(view, digest)?.ok_or_else(|| ReplicationError::NotFound(*digest))
 }
 
 // === impl Destination ===
@@ -221,7 +236,7 @@ impl Destination {
         let manifests: Vec<String> = image
             .manifests
             .iter()
-            .map(|manifest| manifest.entry.digest.to_string())
+            .map(|manifest| manifest.digest.to_string())
             .collect();
         let mut asks: Vec<(Vec<String>, Vec<String>)> = blobs
             .chunks(ASK_MAX)
@@ -271,28 +286,53 @@ async fn put_blob(
     header: ReplicaBlobHeader,
     blob: Blob,
 ) -> Result<(), ReplicationError> {
-    let content = blobs.open(blob, None).await?;
-    let mut request = Request::new(parts(header, content));
+    let content = blobs.open(blob.clone(), None).await?;
+    let taken = Arc::new(AtomicU64::new(0));
+    let mut request = Request::new(parts(header, content, Arc::clone(&taken)));
     request.set_timeout(BLOB_TIMEOUT);
-    let reply = destination.client.clone().put_blob(request).await;
-    destination.done(reply)
+    let mut client = destination.client.clone();
+    let reply = tokio::select! {
+        reply = client.put_blob(request) => reply,
+        () = stalled(&taken) => Err(Status::deadline_exceeded("it takes no more bytes")),
+    };
+    let result = destination.done(reply);
+    if let Err(ReplicationError::Peer { status, .. }) = &result
+        && status.code() == Code::DataLoss
+        && let Err(error) = blobs.recheck(blob).await
+    {
+        warn!(%error, "a copy that a destination found wrong cannot be checked");
+    }
+    result
 }
 
 /// A blob's stream ends after an error: the destination sees that bytes are
-/// missing and keeps nothing.
-fn parts(header: ReplicaBlobHeader, content: BlobStream) -> Outgoing<ReplicaBlob> {
+/// missing and keeps nothing. `taken` counts the pieces that are on their way.
+fn parts(
+    header: ReplicaBlobHeader,
+    content: BlobStream,
+    taken: Arc<AtomicU64>,
+) -> Outgoing<ReplicaBlob> {
     let pieces = content
-        .flat_map(|chunk| stream::iter(chunk.map(cut).unwrap_or_default()))
+        .flat_map(|chunk| stream::iter(chunk.map(wire::cut).unwrap_or_default()))
         .map(Part::Data);
     let parts = stream::iter([Part::Header(header)])
         .chain(pieces)
+        .inspect(move |_| {
+            taken.fetch_add(1, Ordering::Relaxed);
+        })
         .map(|part| ReplicaBlob { part: Some(part) });
     Outgoing::new(parts)
 }
 
-fn cut(chunk: Bytes) -> Vec<Bytes> {
-    let mut pieces = Pieces::default();
-    let mut out = pieces.push(chunk);
-    out.extend(pieces.finish());
-    out
+/// Returns once `taken` has not grown for [`STALL_MAX`].
+async fn stalled(taken: &AtomicU64) {
+    let mut before = None;
+    loop {
+        let now = Some(taken.load(Ordering::Relaxed));
+        if now == before {
+            return;
+        }
+        before = now;
+        tokio::time::sleep(STALL_MAX).await;
+    }
 }

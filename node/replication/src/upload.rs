@@ -2,8 +2,8 @@
 //!
 //! This node hashes with the client's algorithm; the copies are proven by their
 //! BLAKE3 root. An upload is stored once a majority of the copies are durable.
-//! A holder that fails or falls behind is dropped from the upload, never waited
-//! for; repair gives it its copy later.
+//! A holder that fails or stalls is dropped from the upload, and so is a slow
+//! one that the majority does not need; repair gives it its copy later.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,25 +13,28 @@ use entrepot_blobs::{BlobError, Committed, Expected, Hashing, Staging};
 use entrepot_oci::{Algorithm, Digest};
 use entrepot_proto::peer::blobs_client::BlobsClient;
 use entrepot_proto::peer::{WriteFinish, WriteHeader, WriteRequest, write_request::Part};
-use entrepot_proto::peers::{MESSAGE_BYTES_MAX, PeerChannel};
+use entrepot_proto::peers::{MESSAGE_BYTES_MAX, PIECE_BYTES, PeerChannel};
 use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tracing::warn;
 
 use crate::ClusterBlobs;
 use crate::error::ReplicationError;
-use crate::wire::Pieces;
+use crate::wire::{self, Pieces};
 
 /// Pieces that may wait for one holder: 4 MiB.
 const PIECES_WAITING_MAX: usize = 16;
-/// A holder that takes no piece for this long is dropped from the upload.
+/// A holder that takes no piece for this long is dropped from the upload. So is
+/// one that has held it up for this long in all, if enough others are left.
 const STALL_MAX: Duration = Duration::from_secs(5);
+/// A holder may take this long for a piece without holding an upload up: 5 MiB/s.
+const PIECE_TIME: Duration = Duration::from_millis(50);
 /// For a holder to verify and sync a finished copy.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(60);
+const FINISH_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// An upload in progress.
 #[derive(Debug)]
@@ -61,13 +64,15 @@ struct PeerCopy {
     /// None once the copy has failed.
     parts: Option<mpsc::Sender<WriteRequest>>,
     call: JoinHandle<Result<u64, Status>>,
+    /// How long the upload has waited for it, beyond the time that it may take.
+    held_up: Duration,
 }
 
 // === impl ClusterBlobs ===
 
 impl ClusterBlobs {
-    /// Starts an upload whose digest will be of `algorithm`. `key` spreads
-    /// uploads over the nodes.
+    /// Starts an upload whose digest will be of `algorithm`. `key` chooses the
+    /// other nodes that get a copy: the digest where it is known already.
     pub async fn begin(
         self: &Arc<Self>,
         algorithm: Algorithm,
@@ -75,7 +80,7 @@ impl ClusterBlobs {
     ) -> Result<Upload, ReplicationError> {
         let staging = self.store.stage(Hashing::Client(algorithm)).await?;
         let copies = self
-            .others(key, &[])
+            .others(key)
             .into_iter()
             .filter(|node| self.health.is_alive(*node))
             .take(self.copies() - 1)
@@ -119,15 +124,21 @@ impl Upload {
         let part = WriteRequest {
             part: Some(Part::Data(piece.clone())),
         };
+        let live = self.copies.iter().filter(|copy| copy.is_live()).count();
+        // This node's own copy is one more.
+        let expendable = live >= self.blobs.copies_needed();
         let copies = futures::future::join_all(
-            self.copies.iter_mut().map(|copy| copy.send(part.clone())),
+            self.copies
+                .iter_mut()
+                .map(|copy| copy.send(part.clone(), expendable)),
         );
         let (appended, _) = futures::future::join(self.staging.append(vec![piece]), copies).await;
         Ok(appended?)
     }
 
     /// Verifies the content against `expected` and makes it durable here and on
-    /// enough other nodes. On an error nothing becomes visible anywhere.
+    /// enough other nodes. After an error there may be copies that no repository
+    /// has, never one of other content.
     pub async fn commit(mut self, expected: Digest) -> Result<Stored, ReplicationError> {
         self.flush().await?;
         let Self {
@@ -136,11 +147,11 @@ impl Upload {
             copies,
             ..
         } = self;
-        // The usual case is decided before any copy is asked to finish.
-        if let Some(digest) = staging.digest()
-            && digest.algorithm() == expected.algorithm()
-            && digest != expected
-        {
+        let hashed = staging
+            .digest()
+            .filter(|digest| digest.algorithm() == expected.algorithm());
+        // Before any copy is asked to finish: no node may name wrong content.
+        if hashed.as_ref().is_some_and(|digest| *digest != expected) {
             staging.discard().await;
             return Err(ReplicationError::Mismatch { expected });
         }
@@ -149,30 +160,29 @@ impl Upload {
             size: staging.size(),
             root: Bytes::copy_from_slice(&staging.root()),
         };
-        let same_algorithm = staging
-            .digest()
-            .is_some_and(|digest| digest.algorithm() == expected.algorithm());
-        let local = commit_local(staging, expected.clone());
-        let (committed, mut finishing) = if same_algorithm {
+        let local = commit_local(staging, expected);
+        let (committed, mut finishing) = if hashed.is_some() {
+            // All at the same time. If this node fails, the others are given up.
             let finishing = finish_all(copies, &finish);
             (local.await?, finishing)
         } else {
+            // Only the commit here can tell whether the content is right.
             (local.await?, finish_all(copies, &finish))
         };
 
         let mut holders = vec![blobs.own()];
         let needed = blobs.copies_needed();
         while holders.len() < needed {
-            match finishing.next().await {
-                Some((node, Ok(_))) => holders.push(node),
-                Some((node, Err(status))) => {
+            match finishing.join_next().await {
+                Some(Ok((node, Ok(_)))) => holders.push(node),
+                Some(Ok((node, Err(status)))) => {
                     warn!(node, digest = %expected, %status, "a copy failed");
                 }
+                Some(Err(error)) => warn!(digest = %expected, %error, "a copy failed"),
                 None => break,
             }
         }
-        // The copies that are not needed for the acknowledgement go on.
-        tokio::spawn(async move { while finishing.next().await.is_some() {} });
+        blobs.leave_to_finish(finishing, committed.size);
         if holders.len() < needed {
             blobs.copy_to_more(&committed, &mut holders).await?;
         }
@@ -194,25 +204,22 @@ async fn commit_local(
     staging: Box<dyn Staging>,
     expected: Digest,
 ) -> Result<Committed, ReplicationError> {
-    match staging.commit(Expected::Digest(expected.clone())).await {
+    match staging.commit(Expected::Digest(expected)).await {
         Err(BlobError::DigestMismatch { .. }) => Err(ReplicationError::Mismatch { expected }),
         other => Ok(other?),
     }
 }
 
-type Finishing = FuturesUnordered<futures::future::BoxFuture<'static, (u64, Result<u64, Status>)>>;
+/// Copies that are being finished; dropped, they are given up.
+type Finishing = JoinSet<(u64, Result<u64, Status>)>;
 
 fn finish_all(copies: Vec<PeerCopy>, finish: &WriteFinish) -> Finishing {
-    copies
-        .into_iter()
-        .map(|copy| {
-            let node = copy.node;
-            let finish = finish.clone();
-            let done: futures::future::BoxFuture<'static, _> =
-                Box::pin(async move { (node, copy.finish(finish).await) });
-            done
-        })
-        .collect()
+    let mut finishing = Finishing::new();
+    for copy in copies {
+        let finish = finish.clone();
+        finishing.spawn(async move { (copy.node, copy.finish(finish).await) });
+    }
+    finishing
 }
 
 // === impl PeerCopy ===
@@ -225,8 +232,7 @@ impl PeerCopy {
             part: Some(Part::Header(WriteHeader {})),
         });
         let call = tokio::spawn(async move {
-            let mut client =
-                BlobsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+            let mut client = BlobsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
             let reply = client.write(ReceiverStream::new(receiver)).await?;
             Ok(reply.into_inner().size)
         });
@@ -234,50 +240,86 @@ impl PeerCopy {
             node,
             parts: Some(parts),
             call,
+            held_up: Duration::ZERO,
         }
     }
 
-    async fn send(&mut self, part: WriteRequest) {
+    fn is_live(&self) -> bool {
+        self.parts.is_some()
+    }
+
+    /// `expendable`: the upload has enough other copies to go on without this
+    /// one.
+    async fn send(&mut self, part: WriteRequest, expendable: bool) {
         let Some(parts) = &self.parts else { return };
-        let sent = tokio::time::timeout(STALL_MAX, parts.send(part)).await;
-        if !matches!(sent, Ok(Ok(()))) {
-            warn!(node = self.node, "a copy fell behind and was dropped");
-            self.parts = None;
-            self.call.abort();
+        let patience = if expendable {
+            STALL_MAX.saturating_sub(self.held_up)
+        } else {
+            STALL_MAX
+        };
+        let start = Instant::now();
+        match tokio::time::timeout(patience, parts.send(part)).await {
+            Ok(Ok(())) => {
+                self.held_up = (self.held_up + start.elapsed()).saturating_sub(PIECE_TIME);
+                return;
+            }
+            Ok(Err(_)) => warn!(node = self.node, "a copy failed while it was sent"),
+            Err(_) => warn!(node = self.node, "a copy fell behind and was dropped"),
         }
+        self.parts = None;
+        self.call.abort();
     }
 
     async fn finish(mut self, finish: WriteFinish) -> Result<u64, Status> {
-        self.send(WriteRequest {
+        let finish = WriteRequest {
             part: Some(Part::Finish(finish)),
-        })
-        .await;
+        };
+        self.send(finish, false).await;
+        // A stream that ends without its finish leaves nothing at the holder.
         if self.parts.take().is_none() {
-            return Err(Status::unavailable("the copy was dropped while it was sent"));
+            return Err(Status::unavailable(
+                "the copy was dropped while it was sent",
+            ));
         }
         match tokio::time::timeout(FINISH_TIMEOUT, &mut self.call).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Status::unavailable("the copy was cancelled")),
-            Err(_) => {
-                self.call.abort();
-                Err(Status::deadline_exceeded("the copy was not finished in time"))
-            }
+            Err(_) => Err(Status::deadline_exceeded(
+                "the copy was not finished in time",
+            )),
         }
     }
 }
 
 impl Drop for PeerCopy {
     fn drop(&mut self) {
-        // An upload that is dropped must not linger at its holders.
-        if self.parts.is_some() {
-            self.call.abort();
-        }
+        // What is given up must not linger at its holder. A call that has ended
+        // does not mind.
+        self.call.abort();
     }
 }
 
 // === impl ClusterBlobs: copies of what is here ===
 
 impl ClusterBlobs {
+    /// Lets the copies that an acknowledgement did not wait for be finished in
+    /// the background, unless too many are already.
+    fn leave_to_finish(&self, mut finishing: Finishing, size: u64) {
+        if finishing.is_empty() {
+            return;
+        }
+        let held = size.min((PIECES_WAITING_MAX * PIECE_BYTES) as u64) / 1024 + 1;
+        let held = u32::try_from(held * finishing.len() as u64).unwrap_or(u32::MAX);
+        let Ok(permit) = Arc::clone(&self.leftovers).try_acquire_many_owned(held) else {
+            warn!("copies were given up: holders are too far behind");
+            return;
+        };
+        tokio::spawn(async move {
+            while finishing.join_next().await.is_some() {}
+            drop(permit);
+        });
+    }
+
     /// Sends a blob of this node's to other nodes until enough copies are
     /// durable.
     async fn copy_to_more(
@@ -286,7 +328,7 @@ impl ClusterBlobs {
         holders: &mut Vec<u64>,
     ) -> Result<(), ReplicationError> {
         let needed = self.copies_needed();
-        for node in self.others(blob.digest.to_string().as_bytes(), &[]) {
+        for node in self.others(blob.digest.to_string().as_bytes()) {
             if holders.len() >= needed {
                 break;
             }
@@ -314,30 +356,28 @@ impl ClusterBlobs {
         let channel = self
             .peers
             .channel(node)
-            .ok_or(ReplicationError::Unreachable(blob.digest.clone()))?;
+            .ok_or(ReplicationError::Unreachable(blob.digest))?;
         let (_, mut content) = self.store.open(&blob.digest, None).await?;
         let mut copy = PeerCopy::start(node, channel);
-        while let Some(chunk) = content.next().await {
+        while copy.is_live()
+            && let Some(chunk) = content.next().await
+        {
             let chunk = chunk.map_err(|error| {
                 ReplicationError::peer(node, Status::internal(error.to_string()))
             })?;
-            let mut pieces = Pieces::default();
-            let mut full = pieces.push(chunk);
-            full.extend(pieces.finish());
-            for piece in full {
-                copy.send(WriteRequest {
-                    part: Some(Part::Data(piece)),
-                })
-                .await;
+            for piece in wire::cut(chunk) {
+                let part = Some(Part::Data(piece));
+                copy.send(WriteRequest { part }, false).await;
             }
         }
-        copy.finish(WriteFinish {
+        let finish = WriteFinish {
             digest: blob.digest.to_string(),
             size: blob.size,
             root: Bytes::copy_from_slice(&blob.root),
-        })
-        .await
-        .map_err(|status| ReplicationError::peer(node, status))?;
+        };
+        copy.finish(finish)
+            .await
+            .map_err(|status| ReplicationError::peer(node, status))?;
         Ok(())
     }
 }

@@ -41,6 +41,14 @@ pub struct Pieces {
     gathered: BytesMut,
 }
 
+/// The pieces of one large chunk.
+pub(crate) fn cut(chunk: Bytes) -> Vec<Bytes> {
+    let mut pieces = Pieces::default();
+    let mut out = pieces.push(chunk);
+    out.extend(pieces.finish());
+    out
+}
+
 // === impl Outgoing ===
 
 impl<T> Outgoing<T> {
@@ -97,7 +105,13 @@ mod tests {
     #[test]
     fn pieces_keep_every_byte_in_order() {
         let content: Vec<u8> = (0..2_000_000_u32).map(|i| i.to_le_bytes()[0] ^ 7).collect();
-        for step in [1_000, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 900_000] {
+        for step in [
+            1_000,
+            PIECE_BYTES - 1,
+            PIECE_BYTES,
+            PIECE_BYTES + 1,
+            900_000,
+        ] {
             let mut pieces = Pieces::default();
             let mut out: Vec<Bytes> = content
                 .chunks(step)

@@ -52,7 +52,6 @@ pub struct RuleInfo {
     pub destination: RegionName,
 }
 
-
 #[derive(Debug, Clone)]
 pub struct TaskPage {
     pub tasks: Vec<Task>,

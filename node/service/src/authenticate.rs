@@ -2,11 +2,15 @@
 //! served without credentials.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use entrepot_access::{AccessError, AccountCredentials, Principal, parse_basic};
 use entrepot_metadata::query;
 
 use crate::{Registry, ServiceError};
+
+/// For a place to check a password in.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 impl Registry {
     /// Checks the value of an `Authorization` header.
@@ -32,13 +36,17 @@ impl Registry {
             return Ok(principal);
         }
         // Slow by design: few at a time, and not on the threads that serve.
-        let _permit = self
-            .verifications
-            .acquire()
+        let places = Arc::clone(&self.verifications);
+        let place = tokio::time::timeout(WAIT_MAX, places.acquire_owned())
             .await
+            .map_err(|_| {
+                ServiceError::unavailable("this node has too many logins to check; try again")
+            })?
             .map_err(|error| ServiceError::internal(&error))?;
         let verifier = Arc::clone(&self.verifier);
         let right = tokio::task::spawn_blocking(move || {
+            // Kept for as long as it runs, even when the caller goes away.
+            let _place = place;
             let known = AccountCredentials {
                 user: &account.root_user,
                 password_hash: &account.password_hash,

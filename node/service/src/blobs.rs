@@ -47,7 +47,7 @@ impl Registry {
     ) -> Result<(BlobInfo, BlobStream), ServiceError> {
         let known = self.known_blob(who, repository, digest).await?;
         let info = BlobInfo {
-            digest: known.digest.clone(),
+            digest: known.digest,
             size: known.size,
         };
         let content = self.blobs.open(known, range).await?;
@@ -91,7 +91,7 @@ impl Registry {
         let command = UnlinkBlob::new(&who.account, repository, digest);
         match self.propose(command.into()).await?.into_result() {
             Ok(_) => Ok(()),
-            Err(Refused::BlobsUnknown(_)) => Err(ServiceError::BlobUnknown(digest.clone())),
+            Err(Refused::BlobsUnknown(_)) => Err(ServiceError::BlobUnknown(*digest)),
             Err(other) => Err(refused(other)),
         }
     }
@@ -136,6 +136,6 @@ impl Registry {
             return Ok(blob);
         }
         self.existing(who, repository).await?;
-        Err(ServiceError::BlobUnknown(digest.clone()))
+        Err(ServiceError::BlobUnknown(*digest))
     }
 }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use entrepot_access::Principal;
 use entrepot_metadata::GroupId;
 use entrepot_oci::{AccountId, RegionName};
-use entrepot_access::Principal;
 
 use crate::Registry;
 

@@ -14,6 +14,7 @@ mod manifests;
 mod metadata;
 mod registry;
 mod session;
+mod sessions;
 mod upload;
 
 pub use admin::{ImageInfo, ImagePage, RepositoryInfo, RepositoryPage, RuleInfo, TaskPage};

@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use entrepot_access::Principal;
 use entrepot_metadata::command::{self, DeleteManifest, DeleteTag};
-use entrepot_metadata::query;
+use entrepot_metadata::query::{self, StoredManifest};
+use entrepot_metadata::{KeyValue, StorageError};
 use entrepot_oci::{
-    Algorithm, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType, Reference, RepositoryName, Tag,
+    AccountId, Algorithm, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType, Reference,
+    RepositoryName, Tag,
 };
 
 use crate::metadata::refused;
@@ -71,10 +73,7 @@ impl Registry {
             Reference::Tag(tag) => vec![tag.to_string()],
             Reference::Digest(_) => Vec::new(),
         };
-        let subject = manifest
-            .subject
-            .as_ref()
-            .map(|subject| subject.digest.clone());
+        let subject = manifest.subject.as_ref().map(|subject| subject.digest);
         let command = command::PutManifest {
             tags,
             create_repository: self.creates_on_push(&who.account)?,
@@ -107,13 +106,7 @@ impl Registry {
             }
             Reference::Tag(tag) => {
                 let view = self.current().await?;
-                match query::tag(view.as_ref(), account, repository, tag)? {
-                    None => None,
-                    Some(tag) => {
-                        // None: deleted between the two reads, and the tag with it.
-                        query::manifest(view.as_ref(), account, repository, &tag.digest)?
-                    }
-                }
+                tagged(view.as_ref(), account, repository, tag)?
             }
         };
         let Some(manifest) = found else {
@@ -167,4 +160,25 @@ impl Registry {
         tags.truncate(limit);
         Ok(TagPage { tags, more })
     }
+}
+
+/// The manifest that a tag points to. The view moves on between two reads: a
+/// manifest that is not there any more was deleted, and its tags with it, unless
+/// they had moved on.
+fn tagged(
+    view: &dyn KeyValue,
+    account: &AccountId,
+    repository: &RepositoryName,
+    tag: &Tag,
+) -> Result<Option<StoredManifest>, StorageError> {
+    let mut last = None;
+    while let Some(entry) = query::tag(view, account, repository, tag)? {
+        let found = query::manifest(view, account, repository, &entry.digest)?;
+        // The same tag as before and still nothing: no later look will differ.
+        if found.is_some() || last == Some(entry.index) {
+            return Ok(found);
+        }
+        last = Some(entry.index);
+    }
+    Ok(None)
 }

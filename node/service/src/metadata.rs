@@ -8,7 +8,7 @@ use std::sync::Arc;
 use entrepot_access::Principal;
 use entrepot_metadata::command::Command;
 use entrepot_metadata::query;
-use entrepot_metadata::response::{Response, Refused};
+use entrepot_metadata::response::{Refused, Response};
 use entrepot_metadata::{KeyValue, StorageError};
 use entrepot_oci::{AccountId, Digest, RepositoryName};
 

@@ -19,12 +19,13 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 
 use crate::session::SessionId;
+use crate::sessions::Session;
 use crate::upload::{BodyStream, Chunk};
 use crate::{BlobInfo, Registry, ServiceError};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Relayed requests that carry a body are as slow as their client.
-const BODY_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+const BODY_TIMEOUT: Duration = Duration::from_hours(24);
 
 /// Takes what other nodes pass on to this node's uploads.
 #[derive(Debug, Clone)]
@@ -84,8 +85,8 @@ impl Registry {
             digest,
             length: chunk.length,
         };
-        let mut client = UploadsClient::new(self.owner(id)?)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let mut client =
+            UploadsClient::new(self.owner(id)?).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let mut request = Request::new(parts(header, chunk.body));
         request.set_timeout(BODY_TIMEOUT);
         let reply = client.write(request).await.map_err(|s| failed(id, &s))?;
@@ -120,9 +121,13 @@ impl Registry {
         size(reply.into_inner()).map(drop)
     }
 
+    /// A channel to the owner. In another region the session is one of another
+    /// registry, even where all names are the same.
     fn owner(&self, id: &SessionId) -> Result<PeerChannel, ServiceError> {
         self.peers
-            .channel(id.owner)
+            .get(id.owner)
+            .filter(|owner| owner.region == *self.region())
+            .and_then(|owner| self.peers.channel(owner.id))
             .ok_or(ServiceError::UploadUnknown)
     }
 }
@@ -136,31 +141,28 @@ fn upload_ref(who: &Principal, repository: &RepositoryName, session: &str) -> Up
 }
 
 /// The header, the body, and an end only if the body had one.
-fn parts(
-    header: UploadHeader,
-    body: BodyStream,
-) -> Outgoing<UploadWrite> {
+fn parts(header: UploadHeader, body: BodyStream) -> Outgoing<UploadWrite> {
     let header = stream::iter([Part::Header(header)]);
-    let body = stream::unfold(
-        Some((body, Pieces::default())),
-        |state| async move {
-            let (mut body, mut pieces) = state?;
-            match body.next().await {
-                Some(Ok(chunk)) => {
-                    let full = pieces.push(chunk).into_iter().map(Part::Data).collect();
-                    Some((full, Some((body, pieces))))
-                }
-                Some(Err(_)) => {
-                    let rest: Vec<_> = pieces.finish().map(Part::Data).into_iter().collect();
-                    Some((rest, None))
-                }
-                None => {
-                    let rest = pieces.finish().map(Part::Data);
-                    Some((rest.into_iter().chain([Part::End(Blank {})]).collect(), None))
-                }
+    let body = stream::unfold(Some((body, Pieces::default())), |state| async move {
+        let (mut body, mut pieces) = state?;
+        match body.next().await {
+            Some(Ok(chunk)) => {
+                let full = pieces.push(chunk).into_iter().map(Part::Data).collect();
+                Some((full, Some((body, pieces))))
             }
-        },
-    )
+            Some(Err(_)) => {
+                let rest: Vec<_> = pieces.finish().map(Part::Data).into_iter().collect();
+                Some((rest, None))
+            }
+            None => {
+                let rest = pieces.finish().map(Part::Data);
+                Some((
+                    rest.into_iter().chain([Part::End(Blank {})]).collect(),
+                    None,
+                ))
+            }
+        }
+    })
     .flat_map(stream::iter);
     let parts = header
         .chain(body)
@@ -184,7 +186,10 @@ fn failed(id: &SessionId, status: &Status) -> ServiceError {
 }
 
 fn unexpected(id: &SessionId) -> ServiceError {
-    warn!(owner = id.owner, "the owner of an upload gave a senseless answer");
+    warn!(
+        owner = id.owner,
+        "the owner of an upload gave a senseless answer"
+    );
     ServiceError::unavailable("the node that owns this upload gave a senseless answer")
 }
 
@@ -198,7 +203,7 @@ impl UploadsServer {
     fn session(
         &self,
         upload: Option<&UploadRef>,
-    ) -> Result<Result<Arc<crate::upload::Session>, ServiceError>, Status> {
+    ) -> Result<Result<Arc<Session>, ServiceError>, Status> {
         let upload = upload.ok_or_else(|| Status::invalid_argument("no upload is named"))?;
         let who = Principal {
             account: wire::name(&upload.account)?,
@@ -310,6 +315,7 @@ const UNAVAILABLE: &str = "unavailable";
 const NAME_UNKNOWN: &str = "name_unknown";
 const FULL: &str = "full";
 const INTERNAL: &str = "internal";
+const INVALID: &str = "invalid";
 
 /// What an upload's owner tells the node that speaks to the client.
 fn refusal(error: &ServiceError) -> Refusal {
@@ -323,6 +329,7 @@ fn refusal(error: &ServiceError) -> Refusal {
         ServiceError::NameUnknown(_) => (NAME_UNKNOWN, None),
         ServiceError::Full => (FULL, None),
         ServiceError::Internal { .. } => (INTERNAL, None),
+        ServiceError::Invalid(_) => (INVALID, None),
         _ => (UNAVAILABLE, None),
     };
     let message = match error {
@@ -354,6 +361,7 @@ fn error(refusal: Refusal) -> ServiceError {
         CONFLICT => ServiceError::Conflict(message),
         FULL => ServiceError::Full,
         INTERNAL => ServiceError::Internal { id: message },
+        INVALID => ServiceError::Invalid(message),
         NAME_UNKNOWN => match message.parse() {
             Ok(name) => ServiceError::NameUnknown(name),
             Err(_) => ServiceError::NotFound(message),
@@ -380,7 +388,10 @@ mod tests {
             ServiceError::Conflict("busy".to_owned()),
             ServiceError::NameUnknown("app".parse().unwrap()),
             ServiceError::Full,
-            ServiceError::Internal { id: "1f".to_owned() },
+            ServiceError::Internal {
+                id: "1f".to_owned(),
+            },
+            ServiceError::Invalid("nonsense".to_owned()),
             ServiceError::Unavailable {
                 reason: "later".to_owned(),
             },

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::cluster::ClusterView;
 use crate::session::SessionNames;
-use crate::upload::Sessions;
+use crate::sessions::Sessions;
 
 /// Password hashes computed at the same time; each takes 19 MiB and tens of
 /// milliseconds.
@@ -39,7 +39,7 @@ pub struct Registry {
     pub(crate) settings: Settings,
     /// Checks passwords, remembers the ones that were right.
     pub(crate) verifier: Arc<Verifier>,
-    pub(crate) verifications: Semaphore,
+    pub(crate) verifications: Arc<Semaphore>,
     pub(crate) names: SessionNames,
     /// The uploads that this node owns.
     pub(crate) sessions: Sessions,
@@ -80,7 +80,7 @@ impl Registry {
             global: GroupId::global(),
             settings: parts.settings,
             verifier: Arc::new(parts.verifier),
-            verifications: Semaphore::new(VERIFICATIONS_MAX),
+            verifications: Arc::new(Semaphore::new(VERIFICATIONS_MAX)),
             sessions: Sessions::default(),
         })
     }

@@ -5,21 +5,20 @@
 //! mid-request; it may ask how many and go on from there. A session ends with a
 //! digest, a cancel, or the first sweep after it has been idle for too long.
 
-use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use entrepot_access::Principal;
-use entrepot_oci::{AccountId, Algorithm, Digest, RepositoryName};
+use entrepot_oci::{Algorithm, Digest, RepositoryName};
+use entrepot_replication::ReplicationError;
 use entrepot_replication::upload::{Stored, Upload};
 use futures::{Stream, StreamExt};
-use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::session::SessionId;
+use crate::sessions::{Session, Work};
 use crate::{BlobInfo, Registry, ServiceError};
 
 /// The body of a request. An error means that the client went away or broke its
@@ -29,10 +28,6 @@ pub type BodyStream = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>
 /// The largest blob, bytes: ECR's limit for a layer.
 const BLOB_BYTES_MAX: u64 = 52_000 * 1024 * 1024;
 
-/// Uploads that one node owns at the same time.
-const SESSIONS_MAX: usize = 10_000;
-/// For the request before this one on the same session to end.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 const SWEEP_INTERVAL_MAX: Duration = Duration::from_secs(30);
 
 /// Where an upload stands.
@@ -53,32 +48,12 @@ pub(crate) struct Chunk {
     pub(crate) body: BodyStream,
 }
 
-/// The uploads that this node owns.
-#[derive(Debug, Default)]
-pub(crate) struct Sessions {
-    open: Mutex<HashMap<[u8; 16], Arc<Session>>>,
-}
-
-/// One upload that this node owns.
-#[derive(Debug)]
-pub(crate) struct Session {
-    account: AccountId,
-    repository: RepositoryName,
-    /// None: decided by the digest that finishes it, if that comes with the
-    /// first byte, else sha256.
-    algorithm: Option<Algorithm>,
-    random: [u8; 16],
-    size: AtomicU64,
-    touched: Mutex<Instant>,
-    work: tokio::sync::Mutex<Work>,
-}
-
-#[derive(Debug)]
-enum Work {
-    /// No byte yet.
-    New,
-    Receiving(Box<Upload>),
-    Ended,
+/// Why a body was not taken to its end.
+enum Stop {
+    /// What was received before stays received.
+    Body(ServiceError),
+    /// The staged bytes can no longer be trusted.
+    Staging(ReplicationError),
 }
 
 // === impl Registry ===
@@ -171,10 +146,16 @@ impl Registry {
             length,
             body,
         };
-        let pushed = self.finish_owned(Arc::clone(&session), chunk, digest).await;
-        // Nobody knows this session's name: nobody could go on with it.
-        self.sessions.remove(&session.random);
+        let registry = Arc::clone(self);
+        let pushed = tokio::spawn(async move {
+            let pushed = registry.finish_here(&session, chunk, digest).await;
+            // Nobody knows this session's name: nobody could go on with it.
+            registry.sessions.remove(&session.random);
+            pushed
+        });
         pushed
+            .await
+            .unwrap_or_else(|error| Err(ServiceError::internal(&error)))
     }
 
     /// Bytes received so far.
@@ -248,9 +229,7 @@ impl Registry {
         let registry = Arc::clone(self);
         let appended = tokio::spawn(async move {
             let mut work = session.lock().await?;
-            registry
-                .receive(&session, &mut work, chunk, session.algorithm)
-                .await
+            registry.receive(&session, &mut work, chunk, None).await
         });
         appended
             .await
@@ -264,17 +243,23 @@ impl Registry {
         digest: Digest,
     ) -> Result<BlobInfo, ServiceError> {
         let registry = Arc::clone(self);
-        let finished = tokio::spawn(async move {
-            let mut work = session.lock().await?;
-            let algorithm = session.algorithm.unwrap_or(digest.algorithm());
-            registry
-                .receive(&session, &mut work, chunk, Some(algorithm))
-                .await?;
-            registry.commit(&session, &mut work, digest).await
-        });
+        let finished =
+            tokio::spawn(async move { registry.finish_here(&session, chunk, digest).await });
         finished
             .await
             .unwrap_or_else(|error| Err(ServiceError::internal(&error)))
+    }
+
+    async fn finish_here(
+        &self,
+        session: &Session,
+        chunk: Chunk,
+        digest: Digest,
+    ) -> Result<BlobInfo, ServiceError> {
+        let mut work = session.lock().await?;
+        self.receive(session, &mut work, chunk, Some(&digest))
+            .await?;
+        self.commit(session, &mut work, digest).await
     }
 
     pub(crate) async fn cancel_owned(&self, session: &Session) -> Result<(), ServiceError> {
@@ -287,73 +272,96 @@ impl Registry {
         Ok(())
     }
 
+    /// `expected`: the digest that finishes the upload with these bytes.
     async fn receive(
         &self,
         session: &Session,
         work: &mut Work,
         chunk: Chunk,
-        algorithm: Option<Algorithm>,
+        expected: Option<&Digest>,
     ) -> Result<u64, ServiceError> {
         let size = session.size();
         if chunk.offset.is_some_and(|offset| offset != size) {
             return Err(ServiceError::RangeInvalid { size });
         }
         if matches!(work, Work::New) {
-            let algorithm = algorithm.unwrap_or(Algorithm::Sha256);
-            let upload = self.blobs.begin(algorithm, &session.random).await?;
-            *work = Work::Receiving(Box::new(upload));
+            *work = Work::Receiving(Box::new(self.begin(session, expected).await?));
         }
         let Work::Receiving(upload) = work else {
             return Err(ServiceError::UploadUnknown);
         };
-        let received = self.take_body(session, upload, chunk.body).await;
-        let flushed = upload.flush().await;
-        session.size.store(upload.size(), Ordering::Relaxed);
-        session.touch();
-        if let Err(error) = flushed {
-            return Err(self.abandon(session, work, error).await);
+        let mut received = self.take_body(size, upload, chunk.body, chunk.length).await;
+        if !matches!(received, Err(Stop::Staging(_)))
+            && let Err(error) = upload.flush().await
+        {
+            received = Err(Stop::Staging(error));
         }
-        let received = received?;
-        match chunk.length {
-            Some(declared) if declared != received => {
-                Err(ServiceError::SizeInvalid { declared, received })
-            }
-            _ => Ok(session.size()),
+        session.grown_to(upload.size());
+        match received {
+            Ok(received) => match chunk.length {
+                Some(declared) if declared != received => {
+                    Err(ServiceError::SizeInvalid { declared, received })
+                }
+                _ => Ok(session.size()),
+            },
+            Err(Stop::Body(error)) => Err(error),
+            Err(Stop::Staging(error)) => Err(self.abandon(session, work, error).await),
         }
     }
 
-    /// The number of bytes that the body brought.
-    async fn take_body(
+    async fn begin(
         &self,
         session: &Session,
+        expected: Option<&Digest>,
+    ) -> Result<Upload, ServiceError> {
+        let algorithm = session
+            .algorithm
+            .or(expected.map(Digest::algorithm))
+            .unwrap_or(Algorithm::Sha256);
+        // A digest that is known sends the copies to where they belong.
+        let begun = match expected {
+            Some(digest) => {
+                self.blobs
+                    .begin(algorithm, digest.to_string().as_bytes())
+                    .await
+            }
+            None => self.blobs.begin(algorithm, &session.random).await,
+        };
+        Ok(begun?)
+    }
+
+    /// Appends to an upload of `size` bytes; the number that the body brought.
+    async fn take_body(
+        &self,
+        size: u64,
         upload: &mut Upload,
         mut body: BodyStream,
-    ) -> Result<u64, ServiceError> {
-        let mut received = 0;
+        declared: Option<u64>,
+    ) -> Result<u64, Stop> {
+        let invalid = |text: &str| Stop::Body(ServiceError::UploadInvalid(text.to_owned()));
+        let mut kept = 0;
         loop {
             let next = tokio::time::timeout(self.settings.upload_expiry, body.next()).await;
             let chunk = match next {
-                Ok(None) => return Ok(received),
+                Ok(None) => return Ok(kept),
                 Ok(Some(Ok(chunk))) => chunk,
                 Ok(Some(Err(error))) => {
                     debug!(%error, "a client went away while it sent a body");
-                    return Err(ServiceError::UploadInvalid(
-                        "the request body ended early".to_owned(),
-                    ));
+                    return Err(invalid("the request body ended early"));
                 }
-                Err(_) => {
-                    return Err(ServiceError::UploadInvalid(
-                        "the request body stalled".to_owned(),
-                    ));
-                }
+                Err(_) => return Err(invalid("the request body stalled")),
             };
-            received += chunk.len() as u64;
-            if session.size() + received > BLOB_BYTES_MAX {
-                return Err(ServiceError::UploadInvalid(format!(
-                    "a blob has at most {BLOB_BYTES_MAX} bytes"
-                )));
+            let received = kept + chunk.len() as u64;
+            if let Some(declared) = declared.filter(|declared| received > *declared) {
+                return Err(Stop::Body(ServiceError::SizeInvalid { declared, received }));
             }
-            upload.append(chunk).await?;
+            if size + received > BLOB_BYTES_MAX {
+                return Err(Stop::Body(ServiceError::UploadInvalid(format!(
+                    "a blob has at most {BLOB_BYTES_MAX} bytes"
+                ))));
+            }
+            upload.append(chunk).await.map_err(Stop::Staging)?;
+            kept = received;
         }
     }
 
@@ -381,7 +389,7 @@ impl Registry {
         &self,
         session: &Session,
         work: &mut Work,
-        error: impl Into<ServiceError>,
+        error: ReplicationError,
     ) -> ServiceError {
         self.sessions.remove(&session.random);
         if let Work::Receiving(upload) = std::mem::replace(work, Work::Ended) {
@@ -400,7 +408,9 @@ impl Registry {
             ticks.tick().await;
             for session in self.sessions.idle_for(expiry) {
                 // Busy means in use: it is left alone.
-                if let Ok(mut work) = session.work.try_lock() {
+                if let Ok(mut work) = session.work.try_lock()
+                    && session.is_idle(expiry)
+                {
                     self.sessions.remove(&session.random);
                     if let Work::Receiving(upload) = std::mem::replace(&mut *work, Work::Ended) {
                         upload.discard().await;
@@ -409,96 +419,5 @@ impl Registry {
                 }
             }
         }
-    }
-}
-
-// === impl Sessions ===
-
-impl Sessions {
-    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 16], Arc<Session>>> {
-        // The map is whole between any two statements that hold it.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn open(
-        &self,
-        who: &Principal,
-        repository: &RepositoryName,
-        algorithm: Option<Algorithm>,
-    ) -> Result<Arc<Session>, ServiceError> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|error| ServiceError::internal(&error))?;
-        let session = Arc::new(Session {
-            account: who.account.clone(),
-            repository: repository.clone(),
-            algorithm,
-            random,
-            size: AtomicU64::new(0),
-            touched: Mutex::new(Instant::now()),
-            work: tokio::sync::Mutex::new(Work::New),
-        });
-        let mut open = self.lock();
-        if open.len() >= SESSIONS_MAX {
-            return Err(ServiceError::unavailable(
-                "this node has too many uploads in progress; try again",
-            ));
-        }
-        open.insert(random, Arc::clone(&session));
-        Ok(session)
-    }
-
-    pub(crate) fn get(
-        &self,
-        id: &SessionId,
-        who: &Principal,
-        repository: &RepositoryName,
-    ) -> Result<Arc<Session>, ServiceError> {
-        let session = self
-            .lock()
-            .get(&id.random)
-            .cloned()
-            .ok_or(ServiceError::UploadUnknown)?;
-        if session.account != who.account || session.repository != *repository {
-            return Err(ServiceError::UploadUnknown);
-        }
-        session.touch();
-        Ok(session)
-    }
-
-    fn remove(&self, random: &[u8; 16]) {
-        self.lock().remove(random);
-    }
-
-    fn idle_for(&self, expiry: Duration) -> Vec<Arc<Session>> {
-        let now = Instant::now();
-        self.lock()
-            .values()
-            .filter(|session| now.duration_since(session.touched()) >= expiry)
-            .cloned()
-            .collect()
-    }
-}
-
-// === impl Session ===
-
-impl Session {
-    pub(crate) fn size(&self) -> u64 {
-        self.size.load(Ordering::Relaxed)
-    }
-
-    fn touch(&self) {
-        *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    fn touched(&self) -> Instant {
-        *self.touched.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn lock(&self) -> Result<tokio::sync::MutexGuard<'_, Work>, ServiceError> {
-        tokio::time::timeout(LOCK_TIMEOUT, self.work.lock())
-            .await
-            .map_err(|_| {
-                ServiceError::Conflict("another request is writing to this upload".to_owned())
-            })
     }
 }

@@ -13,7 +13,7 @@ pub(crate) fn describe(rounds: usize, sizes: &Sizes) -> String {
         "- machine: {} cores ({}), {} of memory, Linux {}\n\
          - disk: {} under {}\n\
          - `docker-registry`: Debian's {}, file system driver, plain HTTP, no authentication\n\
-         - Entrepot: release build, plain HTTP, Basic authentication on every request, \
+         - Entrepot: {} build, plain HTTP, Basic authentication on every request, \
          acknowledged when durable; nodes and client share the machine\n\
          - {rounds} alternating rounds, each on empty folders: median (least–most)\n\
          - small image: config, 2 layers of {} kB, manifest; {} at a time",
@@ -24,6 +24,12 @@ pub(crate) fn describe(rounds: usize, sizes: &Sizes) -> String {
         file_system(&folder).unwrap_or_else(|| "unknown".to_owned()),
         folder.display(),
         package_version("docker-registry").unwrap_or_else(|| "unknown version".to_owned()),
+        // The nodes are found in the same target folder.
+        if cfg!(debug_assertions) {
+            "DEBUG (these numbers say nothing)"
+        } else {
+            "release"
+        },
         sizes.layer_bytes / 1000,
         sizes.concurrency,
     )

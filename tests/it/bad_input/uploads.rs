@@ -101,7 +101,7 @@ pub(super) async fn wrong_length(node: &Registry) -> Result<()> {
 /// `Content-Length` promises more than comes before the client goes.
 pub(super) async fn truncated_body(cluster: &Cluster) -> Result<()> {
     let node = cluster.registry(3)?;
-    let blob = Blob::new(media::LAYER, Random::new(3).bytes(600_000));
+    let blob = Blob::new(media::LAYER, Random::new(3).bytes(8_000_000));
     let upload = node.open_upload(REPOSITORY).await?;
     let end = upload.end(&blob.digest);
     let authorization = basic(cluster.user(), cluster.password());
@@ -112,7 +112,7 @@ pub(super) async fn truncated_body(cluster: &Cluster) -> Result<()> {
         blob.content.len()
     );
     let mut request = head.into_bytes();
-    request.extend_from_slice(&blob.content[..300_000]);
+    request.extend_from_slice(&blob.content[..4_000_000]);
     let answer = raw(&node, &request).await?;
     ensure!(
         !answer.starts_with("HTTP/1.1 2"),
@@ -133,13 +133,17 @@ pub(super) async fn truncated_body(cluster: &Cluster) -> Result<()> {
 pub(super) async fn abandoned(cluster: &Cluster) -> Result<()> {
     let node = cluster.registry(2)?;
     let mut upload = node.open_upload(REPOSITORY).await?;
-    node.send_chunk(&mut upload, 0, Random::new(4).bytes(100_000))
-        .await?;
+    let chunk = Random::new(4).bytes(4_000_000);
+    node.send_chunk(&mut upload, 0, chunk).await?;
+    let mut staged = 0;
+    for id in cluster.ids() {
+        staged += cluster.node(id)?.staging_files()?.len();
+    }
+    ensure!(staged > 0, "there is no staging file to be removed");
     no_staging(cluster).await?;
     let reply = node.get(&upload.path).send().await?;
-    reply
-        .expect_error(404, "BLOB_UPLOAD_UNKNOWN")
-        .context("the upload has expired")?;
+    let expired = reply.expect_error(404, "BLOB_UPLOAD_UNKNOWN");
+    expired.context("the upload has expired")?;
     let reply = node.patch(&upload.path).body(NO_BODY).send().await?;
     reply.expect_error(404, "BLOB_UPLOAD_UNKNOWN")?;
     Ok(())

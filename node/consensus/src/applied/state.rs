@@ -1,0 +1,298 @@
+//! One group's applied state: a tree of sled.
+//!
+//! Every batch carries the position in the log up to which it is applied, so
+//! the two can never disagree. A snapshot is loaded into a tree of its own,
+//! which then takes the old one's place: readers see the state before or
+//! after, never a half.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+
+use bytes::Bytes;
+use entrepot_metadata::{KeyValue, StorageError, Writes, keys};
+use entrepot_proto::peer;
+use prost::Message;
+
+use super::Frozen;
+use crate::types::SnapshotMeta;
+use crate::wire;
+
+/// The store's own namespace is 0x00; this is the only key in it.
+const POSITION_KEY: &[u8] = &[0x00, b'p'];
+
+/// Between a group's name and the number of its tree.
+const SEPARATOR: char = '@';
+
+/// Pairs and bytes of a snapshot that are loaded with one batch.
+const LOAD_PAIRS_MAX: usize = 512;
+const LOAD_BYTES_MAX: usize = 1024 * 1024;
+
+/// One group's state; reads see every batch whole, but two reads may see two
+/// states.
+pub(crate) struct GroupState {
+    name: Arc<str>,
+    /// None once it is closed.
+    open: RwLock<Option<Open>>,
+    frozen: Mutex<Vec<Weak<Frozen>>>,
+}
+
+struct Open {
+    db: sled::Db,
+    tree: sled::Tree,
+}
+
+// === impl GroupState ===
+
+impl GroupState {
+    /// Takes the tree that got furthest; what a crash left half loaded goes.
+    pub(super) fn open(db: sled::Db, name: &str) -> Result<Self, StorageError> {
+        let mut best: Option<(Option<u64>, u64)> = None;
+        let mut numbers = Vec::new();
+        for (group, number) in trees(&db) {
+            if group != name {
+                continue;
+            }
+            let tree = db.open_tree(tree_name(name, number)).map_err(backend)?;
+            if let Some(meta) = position(&tree)? {
+                let applied = meta.last_log_id.map(|id| id.index());
+                best = best.max(Some((applied, number)));
+            }
+            numbers.push(number);
+        }
+        let kept = best.map_or_else(
+            || numbers.iter().max().map_or(0, |last| last + 1),
+            |(_, number)| number,
+        );
+        for number in numbers.into_iter().filter(|number| *number != kept) {
+            db.drop_tree(tree_name(name, number)).map_err(backend)?;
+        }
+        let tree = db.open_tree(tree_name(name, kept)).map_err(backend)?;
+        Ok(Self {
+            name: Arc::from(name),
+            open: RwLock::new(Some(Open { db, tree })),
+            frozen: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// The position up to which the log is applied.
+    pub(crate) fn position(&self) -> Result<SnapshotMeta, StorageError> {
+        self.read(|tree| Ok(position(tree)?.unwrap_or_default()))
+    }
+
+    /// Applies a batch together with the position that it leads to. Views that
+    /// are being scanned keep what it replaces.
+    pub(crate) fn write(&self, writes: &Writes, meta: &SnapshotMeta) -> Result<(), StorageError> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in writes.iter() {
+            match value {
+                Some(value) => batch.insert(key, value.as_ref()),
+                None => batch.remove(key),
+            }
+        }
+        batch.insert(POSITION_KEY, encode_position(meta));
+        let frozen = self.frozen_views();
+        self.read(|tree| {
+            let mut guards = Vec::with_capacity(frozen.len());
+            for view in &frozen {
+                let mut guard = view.lock();
+                for (key, _) in writes.iter() {
+                    guard.keep(tree, key)?;
+                }
+                guards.push(guard);
+            }
+            tree.apply_batch(batch).map_err(backend)
+        })
+    }
+
+    /// A view of the state as it is now. No batch may be under way.
+    pub(crate) fn freeze(&self) -> Result<Arc<Frozen>, StorageError> {
+        let view = self.read(|tree| {
+            let meta = position(tree)?.unwrap_or_default();
+            Ok(Arc::new(Frozen::new(tree.clone(), meta)))
+        })?;
+        self.lock_frozen().push(Arc::downgrade(&view));
+        Ok(view)
+    }
+
+    /// Replaces everything by `pairs`, which come in the order of their keys.
+    pub(crate) fn replace<E>(
+        &self,
+        pairs: impl IntoIterator<Item = Result<(Bytes, Bytes), E>>,
+        meta: &SnapshotMeta,
+    ) -> Result<(), StorageError>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        for view in self.frozen_views() {
+            view.abandon();
+        }
+        let db = match &*self.open.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(open) => open.db.clone(),
+            None => return Err(closed()),
+        };
+        let old = self.read(|tree| Ok(tree.name()))?;
+        let number = tree_number(&old).map_or(0, |(_, number)| number) + 1;
+        let name = tree_name(&self.name, number);
+        db.drop_tree(&name).map_err(backend)?;
+        let tree = db.open_tree(&name).map_err(backend)?;
+        load(&tree, pairs)?;
+        tree.insert(POSITION_KEY, encode_position(meta))
+            .map_err(backend)?;
+        match &mut *self.open.write().unwrap_or_else(PoisonError::into_inner) {
+            Some(open) => open.tree = tree,
+            None => return Err(closed()),
+        }
+        db.drop_tree(old).map_err(backend)?;
+        Ok(())
+    }
+
+    /// Lets go of the database, once no batch is under way; every use after
+    /// this is an error.
+    pub(super) fn close(&self) {
+        for view in self.frozen_views() {
+            view.abandon();
+        }
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&sled::Tree) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        // A panic while it was locked left the tree as it was.
+        match &*self.open.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(open) => read(&open.tree),
+            None => Err(closed()),
+        }
+    }
+
+    fn frozen_views(&self) -> Vec<Arc<Frozen>> {
+        let mut frozen = self.lock_frozen();
+        frozen.retain(|view| view.strong_count() > 0);
+        frozen.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn lock_frozen(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Frozen>>> {
+        self.frozen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KeyValue for GroupState {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        if key < first_key().as_slice() {
+            return Ok(None);
+        }
+        let value = self.read(|tree| tree.get(key).map_err(backend))?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+        // The store's own records are nobody else's business.
+        let own = first_key();
+        let start = start.max(&own);
+        if start >= end {
+            return Ok(Vec::new());
+        }
+        self.read(|tree| {
+            let pairs = tree.range(start..end).take(limit);
+            pairs
+                .map(|pair| pair.map(copied).map_err(backend))
+                .collect()
+        })
+    }
+}
+
+impl std::fmt::Debug for GroupState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GroupState")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads every tree's position: what cannot be read is not to be believed.
+pub(super) fn probe(db: &sled::Db) -> Result<(), StorageError> {
+    for (name, number) in trees(db) {
+        let tree = db.open_tree(tree_name(&name, number)).map_err(backend)?;
+        position(&tree)?;
+        for pair in [tree.first(), tree.last()] {
+            pair.map_err(backend)?;
+        }
+    }
+    Ok(())
+}
+
+// === helpers ===
+
+pub(super) fn closed() -> StorageError {
+    StorageError::backend("use", "it is closed")
+}
+
+pub(super) fn backend(error: sled::Error) -> StorageError {
+    StorageError::backend("use", error)
+}
+
+pub(super) fn copied((key, value): (sled::IVec, sled::IVec)) -> (Bytes, Bytes) {
+    (Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value))
+}
+
+/// The first key that belongs to the state machine.
+pub(super) const fn first_key() -> [u8; 1] {
+    [keys::FIRST]
+}
+
+fn load<E>(
+    tree: &sled::Tree,
+    pairs: impl IntoIterator<Item = Result<(Bytes, Bytes), E>>,
+) -> Result<(), StorageError>
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut batch = sled::Batch::default();
+    let (mut count, mut bytes) = (0, 0);
+    for pair in pairs {
+        let (key, value) = pair.map_err(|error| StorageError::backend("load", error))?;
+        bytes += key.len() + value.len();
+        count += 1;
+        batch.insert(key.as_ref(), value.as_ref());
+        if count >= LOAD_PAIRS_MAX || bytes >= LOAD_BYTES_MAX {
+            tree.apply_batch(std::mem::take(&mut batch))
+                .map_err(backend)?;
+            (count, bytes) = (0, 0);
+        }
+    }
+    tree.apply_batch(batch).map_err(backend)
+}
+
+fn encode_position(meta: &SnapshotMeta) -> Vec<u8> {
+    wire::meta_to_wire("", meta).encode_to_vec()
+}
+
+fn position(tree: &sled::Tree) -> Result<Option<SnapshotMeta>, StorageError> {
+    let Some(value) = tree.get(POSITION_KEY).map_err(backend)? else {
+        return Ok(None);
+    };
+    let corrupt = |reason: String| StorageError::corrupt(POSITION_KEY, reason);
+    let header = peer::SnapshotHeader::decode(value.as_ref());
+    let header = header.map_err(|error| corrupt(error.to_string()))?;
+    let meta = wire::meta_from_wire(&header).map_err(|error| corrupt(error.to_string()))?;
+    Ok(Some(meta))
+}
+
+fn tree_name(group: &str, number: u64) -> String {
+    format!("{group}{SEPARATOR}{number}")
+}
+
+fn tree_number(name: &[u8]) -> Option<(String, u64)> {
+    let (group, number) = std::str::from_utf8(name).ok()?.rsplit_once(SEPARATOR)?;
+    Some((group.to_owned(), number.parse().ok()?))
+}
+
+fn trees(db: &sled::Db) -> Vec<(String, u64)> {
+    let names = db.tree_names();
+    names.iter().filter_map(|name| tree_number(name)).collect()
+}

@@ -1,0 +1,277 @@
+//! The state against the conformance body, a model, and broken databases.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use entrepot_metadata::conformance::{self, Store};
+use entrepot_metadata::{KeyValue, MemoryState, StorageError, Writes};
+use proptest::prelude::{Strategy, any, prop, proptest};
+use proptest::test_runner::Config;
+
+use super::{AppliedStore, Frozen, GroupState, Opened};
+use crate::raftlog::EntryId;
+use crate::types::{SnapshotMeta, log_id};
+
+fn meta(index: u64) -> SnapshotMeta {
+    SnapshotMeta {
+        last_log_id: Some(log_id(EntryId {
+            term: 1,
+            node: 1,
+            index,
+        })),
+        ..SnapshotMeta::default()
+    }
+}
+
+fn put(key: &[u8], value: &[u8]) -> Writes {
+    Writes {
+        entries: vec![(key.to_vec(), Some(Bytes::copy_from_slice(value)))],
+    }
+}
+
+fn open(dir: &Path) -> (AppliedStore, Opened) {
+    AppliedStore::open(dir, false).unwrap()
+}
+
+/// A state in a directory of its own.
+#[derive(Debug)]
+struct Temporary {
+    state: Arc<GroupState>,
+    _store: AppliedStore,
+    _dir: tempfile::TempDir,
+}
+
+impl Temporary {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, opened) = open(dir.path());
+        assert_eq!(opened, Opened::Fresh);
+        Self {
+            state: store.group("region/a/0").unwrap(),
+            _store: store,
+            _dir: dir,
+        }
+    }
+}
+
+impl KeyValue for Temporary {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        self.state.get(key)
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+        self.state.scan(start, end, limit)
+    }
+}
+
+impl Store for Temporary {
+    fn write(&mut self, writes: &Writes) -> Result<(), StorageError> {
+        self.state.write(writes, &meta(1))
+    }
+}
+
+#[test]
+fn the_state_conforms() {
+    conformance::run(Temporary::new);
+}
+
+fn drain(view: &Frozen) -> Vec<(Bytes, Bytes)> {
+    let mut all = Vec::new();
+    loop {
+        let chunk = view.next_chunk().unwrap().unwrap();
+        if chunk.is_empty() {
+            return all;
+        }
+        all.extend(chunk);
+    }
+}
+
+fn writes() -> impl Strategy<Value = Vec<(u16, Option<u16>)>> {
+    prop::collection::vec((0..2000_u16, any::<Option<u16>>()), 1..400)
+}
+
+fn batch(changes: &[(u16, Option<u16>)]) -> Writes {
+    let mut entries = std::collections::BTreeMap::new();
+    for (key, value) in changes {
+        let [high, low] = key.to_be_bytes();
+        let value = value.map(|value| Bytes::from(vec![1; usize::from(value % 3000)]));
+        entries.insert(vec![1, high, low], value);
+    }
+    Writes {
+        entries: entries.into_iter().collect(),
+    }
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 24, max_shrink_iters: 100, ..Config::default() })]
+
+    #[test]
+    fn a_frozen_view_stands_still(
+        before in writes(),
+        during in prop::collection::vec(writes(), 1..12),
+    ) {
+        let store = Temporary::new();
+        let mut model = MemoryState::new();
+        store.state.write(&batch(&before), &meta(1)).unwrap();
+        model.apply_writes(&batch(&before));
+        let expected: Vec<_> = model
+            .iter()
+            .map(|(key, value)| (Bytes::copy_from_slice(key), value.clone()))
+            .collect();
+
+        let view = store.state.freeze().unwrap();
+        let mut found = Vec::new();
+        for changes in &during {
+            store.state.write(&batch(changes), &meta(2)).unwrap();
+            found.extend(view.next_chunk().unwrap().unwrap());
+        }
+        found.extend(drain(&view));
+        assert_eq!(found, expected);
+        assert_eq!(view.meta(), &meta(1));
+    }
+}
+
+#[test]
+fn a_replaced_state_is_the_new_one_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let state = store.group("global/0").unwrap();
+    state.write(&put(b"\x01old", b"1"), &meta(1)).unwrap();
+    let view = state.freeze().unwrap();
+
+    let pairs = (0..2000_u16).map(|number| {
+        let [high, low] = number.to_be_bytes();
+        Ok::<_, String>((Bytes::from(vec![1, high, low]), Bytes::from_static(b"new")))
+    });
+    state.replace(pairs, &meta(9)).unwrap();
+
+    assert!(view.next_chunk().unwrap().is_err());
+    assert_eq!(state.get(b"\x01old").unwrap(), None);
+    assert_eq!(state.scan(&[1], &[2], 9999).unwrap().len(), 2000);
+    drop((view, state, store));
+    let (store, opened) = open(dir.path());
+    assert_eq!(opened, Opened::Kept);
+    let state = store.group("global/0").unwrap();
+    assert_eq!(state.position().unwrap(), meta(9));
+    assert_eq!(state.scan(&[1], &[2], 9999).unwrap().len(), 2000);
+}
+
+#[test]
+fn a_half_loaded_state_does_not_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let state = store.group("global/0").unwrap();
+    state.write(&put(b"\x01old", b"1"), &meta(1)).unwrap();
+    let pairs = vec![
+        Ok((Bytes::from_static(b"\x01new"), Bytes::new())),
+        Err("the file ends here"),
+    ];
+    assert!(state.replace(pairs, &meta(9)).is_err());
+    assert_eq!(
+        state.get(b"\x01old").unwrap(),
+        Some(Bytes::from_static(b"1"))
+    );
+    drop((state, store));
+    let (store, _) = open(dir.path());
+    let state = store.group("global/0").unwrap();
+    assert_eq!(state.position().unwrap(), meta(1));
+    assert_eq!(state.scan(&[1], &[2], 9).unwrap().len(), 1);
+}
+
+#[test]
+fn groups_do_not_see_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let (one, other) = (
+        store.group("region/a/0").unwrap(),
+        store.group("region/a/1").unwrap(),
+    );
+    one.write(&put(b"\x01k", b"v"), &meta(4)).unwrap();
+    assert_eq!(other.get(b"\x01k").unwrap(), None);
+    assert_eq!(other.position().unwrap(), SnapshotMeta::default());
+}
+
+#[test]
+fn a_clean_stop_or_a_kill_keeps_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 1..4 {
+        let (store, opened) = open(dir.path());
+        assert_eq!(opened == Opened::Kept, round > 1, "{opened:?}");
+        let state = store.group("global/0").unwrap();
+        assert_eq!(state.get(b"\x01k").unwrap().is_some(), round > 1);
+        state.write(&put(b"\x01k", b"v"), &meta(round)).unwrap();
+        if round == 1 {
+            store.close().unwrap();
+            assert!(state.get(b"\x01k").is_err(), "it is closed");
+            let said = fs::read_to_string(dir.path().join("state")).unwrap();
+            assert!(said.contains("clean yes"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn doubt_sets_it_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let written = |rebuild: bool| {
+        let (store, opened) = AppliedStore::open(dir.path(), rebuild).unwrap();
+        let state = store.group("global/0").unwrap();
+        let found = state.get(b"\x01k").unwrap().is_some();
+        state.write(&put(b"\x01k", b"v"), &meta(1)).unwrap();
+        (store, opened, found)
+    };
+    drop(written(false));
+
+    // It failed while it was in use.
+    let (store, _, found) = written(false);
+    assert!(found);
+    store.distrust();
+    drop(store);
+    let (_, opened, found) = written(false);
+    assert!(
+        matches!(opened, Opened::SetAside(_)) && !found,
+        "{opened:?}"
+    );
+
+    // Another boot of the machine, and no clean stop.
+    fs::write(dir.path().join("state"), "layout 1\nboot other\nclean no\n").unwrap();
+    let (_, opened, found) = written(false);
+    assert!(
+        matches!(opened, Opened::SetAside(_)) && !found,
+        "{opened:?}"
+    );
+
+    // Asked for.
+    let (_, opened, found) = written(true);
+    assert!(
+        matches!(opened, Opened::SetAside(_)) && !found,
+        "{opened:?}"
+    );
+    let (_, opened, found) = written(false);
+    assert!(opened == Opened::Kept && found, "{opened:?}");
+}
+
+#[test]
+fn a_database_that_does_not_open_is_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let state = store.group("global/0").unwrap();
+    for index in 0..2000 {
+        let key = [b"\x01", u64::to_be_bytes(index).as_slice()].concat();
+        state.write(&put(&key, &[7; 300]), &meta(index)).unwrap();
+    }
+    store.close().unwrap();
+    drop((state, store));
+    fs::write(dir.path().join("sled/conf"), b"not a configuration").unwrap();
+    let (store, opened) = open(dir.path());
+    assert!(matches!(opened, Opened::SetAside(_)), "{opened:?}");
+    let state = store.group("global/0").unwrap();
+    assert_eq!(state.position().unwrap(), SnapshotMeta::default());
+    assert!(dir.path().join("sled.aside").is_dir());
+}

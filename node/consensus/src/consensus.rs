@@ -1,0 +1,251 @@
+//! All groups of a node, and what the rest of the node sees of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use entrepot_metadata::{Command, GroupId, KeyValue, Metadata, MetadataError, Response};
+use entrepot_proto::peer::metadata_server::MetadataServer;
+use entrepot_proto::peer::raft_server::RaftServer;
+use entrepot_proto::peers::{MESSAGE_BYTES_MAX, Peers};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinSet;
+use tonic::Status;
+
+use crate::applied::{AppliedStore, Opened};
+use crate::config::ConsensusConfig;
+use crate::error::ConsensusError;
+use crate::group::{Group, GroupStatus, Shared};
+use crate::keeper;
+use crate::raftlog::{LogOptions, RaftLog};
+use crate::server::{MetadataService, RaftService};
+
+/// How often the groups are looked at for one that failed.
+const FAILURE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The groups of this node.
+#[derive(Debug)]
+pub struct Consensus {
+    groups: Arc<Groups>,
+    log: Arc<RaftLog>,
+    applied: Arc<AppliedStore>,
+    index: IndexState,
+    stop: watch::Sender<bool>,
+    keepers: Mutex<JoinSet<()>>,
+}
+
+/// How the index was found at the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IndexState {
+    /// There was none.
+    Fresh,
+    /// It was kept as it was.
+    Kept,
+    /// It was set aside for this reason, and is built again from snapshots and
+    /// log.
+    Rebuilt(String),
+}
+
+/// The groups by their names, as messages name them.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    own: u64,
+    by_name: BTreeMap<String, Arc<Group>>,
+}
+
+// === impl Consensus ===
+
+impl Consensus {
+    /// Recovers what this node has and starts its groups; a fresh group is
+    /// initialised. Peers have to be able to reach the servers soon after.
+    pub async fn start(
+        config: ConsensusConfig,
+        peers: Arc<Peers>,
+    ) -> Result<Arc<Self>, ConsensusError> {
+        let known: BTreeSet<u64> = peers.all().iter().map(|peer| peer.id).collect();
+        for group in &config.groups {
+            group.check(&known)?;
+        }
+        let (log, applied, opened) = open(&config).await?;
+        let index = match opened {
+            Opened::Fresh => IndexState::Fresh,
+            Opened::Kept => IndexState::Kept,
+            Opened::SetAside(reason) => {
+                tracing::warn!(reason, "the index is built again");
+                IndexState::Rebuilt(reason)
+            }
+        };
+        let shared = Shared {
+            peers,
+            log,
+            applied,
+        };
+        let own = shared.peers.own().id;
+        let mut by_name = BTreeMap::new();
+        for group in config.groups.iter().filter(|group| group.has_member(own)) {
+            let started = Group::start(&config, group.clone(), &shared).await?;
+            by_name.insert(group.id.to_string(), started);
+        }
+        let stop = watch::Sender::new(false);
+        let mut keepers = JoinSet::new();
+        for group in by_name.values() {
+            let log_bytes_max = config.compaction.log_bytes_max;
+            keepers.spawn(keeper::keep(
+                Arc::clone(group),
+                log_bytes_max,
+                stop.subscribe(),
+            ));
+        }
+        Ok(Arc::new(Self {
+            groups: Arc::new(Groups { own, by_name }),
+            log: shared.log,
+            applied: shared.applied,
+            index,
+            stop,
+            keepers: Mutex::new(keepers),
+        }))
+    }
+
+    /// Raft's messages, for the peer port.
+    pub fn raft_server(&self) -> RaftServer<RaftService> {
+        RaftServer::new(RaftService(Arc::clone(&self.groups)))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Forwarded proposals and reads, for the peer port.
+    pub fn metadata_server(&self) -> MetadataServer<MetadataService> {
+        MetadataServer::new(MetadataService(Arc::clone(&self.groups)))
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    pub fn status(&self) -> Vec<GroupStatus> {
+        self.groups.all().map(|group| group.status()).collect()
+    }
+
+    /// How the index was found when this started.
+    pub fn index_state(&self) -> &IndexState {
+        &self.index
+    }
+
+    /// Waits until every group has a leader and this node's copy has caught up
+    /// with it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConsensusError::NotReady`] when that takes longer than `at_most`.
+    pub async fn ready(&self, at_most: Duration) -> Result<(), ConsensusError> {
+        let deadline = tokio::time::Instant::now() + at_most;
+        for group in self.groups.all() {
+            let mut reason = "no answer yet".to_owned();
+            let ready = async {
+                while let Err(error) = group.linearize().await {
+                    reason = error.to_string();
+                }
+            };
+            if tokio::time::timeout_at(deadline, ready).await.is_err() {
+                let group = group.id().clone();
+                return Err(ConsensusError::NotReady { group, reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until consensus has failed for good on this node, by a damaged or
+    /// full disk, and returns why. The process has to end then: only a start
+    /// finds out what is left.
+    pub async fn failed(&self) -> ConsensusError {
+        loop {
+            let failures = self.groups.all().filter_map(|group| group.failure());
+            if let Some(reason) = self.log.failure().or_else(|| failures.last()) {
+                return ConsensusError::Failed { reason };
+            }
+            tokio::time::sleep(FAILURE_INTERVAL).await;
+        }
+    }
+
+    /// Stops the groups and leaves everything on the disk, so that the next
+    /// start need not doubt it.
+    pub async fn shutdown(&self) -> Result<(), ConsensusError> {
+        self.stop.send_replace(true);
+        while self.keepers.lock().await.join_next().await.is_some() {}
+        for group in self.groups.all() {
+            group.shutdown().await;
+        }
+        let (log, applied) = (Arc::clone(&self.log), Arc::clone(&self.applied));
+        let closing = tokio::task::spawn_blocking(move || {
+            log.close();
+            applied.close()
+        });
+        let closed = closing.await.map_err(ConsensusError::index)?;
+        closed.map_err(ConsensusError::index)
+    }
+}
+
+async fn open(
+    config: &ConsensusConfig,
+) -> Result<(Arc<RaftLog>, Arc<AppliedStore>, Opened), ConsensusError> {
+    let (data, rebuild) = (config.data.clone(), config.rebuild_index);
+    let opening = tokio::task::spawn_blocking(move || {
+        let log = RaftLog::open(&data.join("log"), LogOptions::default());
+        let log = log.map_err(ConsensusError::log)?;
+        let applied = AppliedStore::open(&data.join("index"), rebuild);
+        let (applied, opened) = applied.map_err(ConsensusError::index)?;
+        Ok((Arc::new(log), Arc::new(applied), opened))
+    });
+    opening.await.map_err(ConsensusError::log)?
+}
+
+#[async_trait]
+impl Metadata for Consensus {
+    async fn propose(&self, group: &GroupId, command: Command) -> Result<Response, MetadataError> {
+        self.groups.get(group)?.propose(command).await
+    }
+
+    async fn linearize(&self, group: &GroupId) -> Result<(), MetadataError> {
+        self.groups.get(group)?.linearize().await
+    }
+
+    fn view(&self, group: &GroupId) -> Result<Arc<dyn KeyValue>, MetadataError> {
+        let view: Arc<dyn KeyValue> = Arc::clone(&self.groups.get(group)?.state) as _;
+        Ok(view)
+    }
+
+    async fn applied_after(&self, group: &GroupId, after: u64) -> Result<u64, MetadataError> {
+        let group = self.groups.get(group)?;
+        let mut applied = group.machine.applied();
+        let reached = applied.wait_for(|applied| *applied > after).await;
+        let stopped = |_| group.unavailable("the group stopped");
+        reached.map(|applied| *applied).map_err(stopped)
+    }
+}
+
+// === impl Groups ===
+
+impl Groups {
+    fn all(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.by_name.values()
+    }
+
+    fn get(&self, id: &GroupId) -> Result<&Arc<Group>, MetadataError> {
+        let group = self.by_name.get(&id.to_string());
+        group.ok_or_else(|| MetadataError::UnknownGroup { group: id.clone() })
+    }
+
+    /// The group that a message is about.
+    pub(crate) fn named(&self, name: &str) -> Result<&Arc<Group>, Status> {
+        let group = self.by_name.get(name);
+        group.ok_or_else(|| Status::not_found("this node has no such group"))
+    }
+
+    /// The group that a message is about, if this is the node it is meant for.
+    pub(crate) fn addressed(&self, name: &str, target: u64) -> Result<&Arc<Group>, Status> {
+        if target != self.own {
+            let reason = format!("this is node {}, not {target}", self.own);
+            return Err(Status::failed_precondition(reason));
+        }
+        self.named(name)
+    }
+}

@@ -1,0 +1,224 @@
+//! One group on this node: its Raft, its log, its state and its snapshots.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use entrepot_metadata::{GroupId, MetadataError};
+use entrepot_proto::peers::{PeerChannel, Peers};
+use openraft::ServerState;
+use openraft::errors::{Fatal, InitializeError, RaftError};
+use openraft::impls::EmptyNode;
+use openraft::type_config::async_runtime::watch::WatchReceiver;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::applied::{AppliedStore, GroupState};
+use crate::config::{ConsensusConfig, GroupConfig};
+use crate::error::ConsensusError;
+use crate::log_store::LogStore;
+use crate::machine::StateMachine;
+use crate::network::Links;
+use crate::raftlog::{GroupLog, RaftLog};
+use crate::read::ReadResult;
+use crate::rounds::Rounds;
+use crate::snapshot::SnapshotStore;
+use crate::types::Raft;
+
+/// What a node knows of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupStatus {
+    pub group: GroupId,
+    /// None while no node leads, as far as this node knows.
+    pub leader: Option<u64>,
+    pub term: u64,
+    /// Log index up to which this node's copy is applied; 0 before anything is.
+    pub applied: u64,
+    pub voters: Vec<u64>,
+    pub learners: Vec<u64>,
+}
+
+/// One group on this node.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) config: GroupConfig,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) raft: Raft,
+    pub(crate) log: GroupLog,
+    pub(crate) state: Arc<GroupState>,
+    pub(crate) snapshots: Arc<SnapshotStore>,
+    pub(crate) machine: StateMachine,
+    /// What the callers of this node ask the leader, whoever that is.
+    pub(crate) reads: Rounds<ReadResult>,
+    /// What this node, while it leads, asks its followers.
+    pub(crate) confirmations: Rounds<ReadResult>,
+    /// Held while a snapshot comes in.
+    pub(crate) incoming: Mutex<()>,
+}
+
+/// What all groups of a node stand on.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) log: Arc<RaftLog>,
+    pub(crate) applied: Arc<AppliedStore>,
+}
+
+// === impl Group ===
+
+impl Group {
+    /// Recovers the group and starts to take part in it.
+    pub(crate) async fn start(
+        config: &ConsensusConfig,
+        group: GroupConfig,
+        shared: &Shared,
+    ) -> Result<Arc<Self>, ConsensusError> {
+        let id = group.id.clone();
+        let name = id.to_string();
+        let raft_config = Arc::new(config.raft_config(&id)?);
+        let (state, snapshots, machine) = open(config, &id, &shared.applied).await?;
+        let log = shared.log.group(&name);
+        let raft = Raft::new(
+            shared.peers.own().id,
+            raft_config,
+            Links::new(&name, Arc::clone(&shared.peers)),
+            LogStore::new(log.clone()),
+            machine.clone(),
+        );
+        let raft = raft
+            .await
+            .map_err(|error| ConsensusError::raft(&id, error))?;
+        let group = Arc::new(Self {
+            config: group,
+            peers: Arc::clone(&shared.peers),
+            raft,
+            log,
+            state,
+            snapshots,
+            machine,
+            reads: Rounds::new(),
+            confirmations: Rounds::new(),
+            incoming: Mutex::new(()),
+        });
+        group.initialize().await?;
+        Ok(group)
+    }
+
+    /// Every voter of a fresh group writes the same first entry, so it does not
+    /// matter which of them is first, or whether one was before.
+    async fn initialize(&self) -> Result<(), ConsensusError> {
+        if !self.config.has_voter(self.own()) {
+            return Ok(());
+        }
+        let voters = self.config.voters.iter();
+        let voters: BTreeMap<_, _> = voters.map(|node| (*node, EmptyNode::new())).collect();
+        match self.raft.initialize(voters).await {
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => Err(ConsensusError::raft(&self.config.id, error)),
+        }
+    }
+
+    pub(crate) fn own(&self) -> u64 {
+        self.peers.own().id
+    }
+
+    pub(crate) fn id(&self) -> &GroupId {
+        &self.config.id
+    }
+
+    pub(crate) fn leader(&self) -> Option<u64> {
+        self.raft.metrics().borrow_watched().current_leader
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        self.raft.metrics().borrow_watched().state == ServerState::Leader
+    }
+
+    /// Why the group stopped on this node, if it did not stop as it should.
+    pub(crate) fn failure(&self) -> Option<String> {
+        match &self.raft.metrics().borrow_watched().running_state {
+            Ok(()) | Err(Fatal::Stopped) => None,
+            Err(fatal) => Some(fatal.to_string()),
+        }
+    }
+
+    /// A channel to whoever leads.
+    pub(crate) fn channel(&self, leader: u64) -> Option<PeerChannel> {
+        self.peers.channel(leader)
+    }
+
+    /// Waits until something about the group changes, such as its leader, but
+    /// not for long.
+    pub(crate) async fn changed(&self, at_most: Duration) {
+        let mut metrics = self.raft.server_metrics();
+        // Either way the caller looks again.
+        let _ = tokio::time::timeout(at_most, metrics.changed()).await;
+    }
+
+    /// Waits until this node's copy has applied `index`.
+    pub(crate) async fn wait_applied(&self, index: u64, deadline: Instant) -> Result<(), Late> {
+        let mut applied = self.machine.applied();
+        let reached = applied.wait_for(|applied| *applied >= index);
+        match tokio::time::timeout_at(deadline, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Late),
+        }
+    }
+
+    pub(crate) fn status(&self) -> GroupStatus {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        GroupStatus {
+            group: self.id().clone(),
+            leader: metrics.current_leader,
+            term: metrics.current_term,
+            applied: *self.machine.applied().borrow(),
+            voters: membership.voter_ids().collect(),
+            learners: membership.learner_ids().collect(),
+        }
+    }
+
+    pub(crate) fn unavailable(&self, reason: impl Into<String>) -> MetadataError {
+        MetadataError::Unavailable {
+            group: self.id().clone(),
+            reason: reason.into(),
+        }
+    }
+
+    pub(crate) async fn shutdown(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, group = %self.id(), "the group did not stop as it should");
+        }
+        self.reads.clear();
+        self.confirmations.clear();
+    }
+}
+
+/// The copy of this node did not get there in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Late;
+
+type Parts = (Arc<GroupState>, Arc<SnapshotStore>, StateMachine);
+
+async fn open(
+    config: &ConsensusConfig,
+    id: &GroupId,
+    applied: &Arc<AppliedStore>,
+) -> Result<Parts, ConsensusError> {
+    let (dir, applied, id) = (
+        config.data.join("snapshots"),
+        Arc::clone(applied),
+        id.clone(),
+    );
+    let opening = tokio::task::spawn_blocking(move || {
+        let name = id.to_string();
+        let state = applied.group(&name).map_err(ConsensusError::index)?;
+        let snapshots = SnapshotStore::open(&dir, &name)
+            .map_err(|error| ConsensusError::snapshots(&id, error))?;
+        let snapshots = Arc::new(snapshots);
+        let machine = StateMachine::new(applied, Arc::clone(&state), Arc::clone(&snapshots));
+        Ok((state, snapshots, machine.map_err(ConsensusError::index)?))
+    });
+    opening.await.map_err(ConsensusError::index)?
+}

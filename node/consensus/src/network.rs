@@ -1,0 +1,256 @@
+//! What a group sends to its peers, over their gRPC channels.
+//!
+//! Every call has a deadline. A peer that cannot be reached, or does not know
+//! the group, is reported as unreachable, which makes openraft back off.
+
+use std::io::Read as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use entrepot_proto::peer;
+use entrepot_proto::peer::raft_client::RaftClient;
+use entrepot_proto::peers::{MESSAGE_BYTES_MAX, PIECE_BYTES, PeerChannel, Peers};
+use futures::{Stream, StreamExt};
+use openraft::OptionalSend;
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
+use openraft::impls::EmptyNode;
+use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderError,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use tonic::{Response, Status};
+
+use crate::snapshot::SnapshotFile;
+use crate::types::{Snapshot, TypeConfig, Vote};
+use crate::wire::{self, WireError};
+
+/// openraft gives replication the deadline of a heartbeat. Entries have to be
+/// carried and synced, so they get this on top,
+const ENTRIES_GRACE: Duration = Duration::from_secs(2);
+
+/// and this for every MiB of them.
+const ENTRIES_GRACE_PER_MIB: Duration = Duration::from_secs(1);
+
+/// Pieces of a snapshot that are read ahead of the network.
+const PIECES_AHEAD: usize = 4;
+
+/// Makes a [`Link`] for each peer of one group.
+#[derive(Debug, Clone)]
+pub(crate) struct Links {
+    group: Arc<str>,
+    peers: Arc<Peers>,
+}
+
+/// One peer, as one group reaches it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    group: Arc<str>,
+    own: u64,
+    target: u64,
+    channel: Option<PeerChannel>,
+}
+
+type RpcResult<T> = Result<T, RPCError<TypeConfig>>;
+
+// === impl Links ===
+
+impl Links {
+    pub(crate) fn new(group: &str, peers: Arc<Peers>) -> Self {
+        Self {
+            group: Arc::from(group),
+            peers,
+        }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Links {
+    type Network = Link;
+
+    async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> Link {
+        Link {
+            group: Arc::clone(&self.group),
+            own: self.peers.own().id,
+            target,
+            channel: self.peers.channel(target),
+        }
+    }
+}
+
+// === impl Link ===
+
+impl Link {
+    fn client(&self) -> RpcResult<RaftClient<PeerChannel>> {
+        let channel = self.channel.clone().ok_or_else(|| {
+            let reason = format!("node {} is not of this cluster", self.target);
+            RPCError::Unreachable(Unreachable::from_string(reason))
+        })?;
+        Ok(RaftClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    /// Waits for a reply until the deadline.
+    async fn reply<T>(
+        &self,
+        action: RPCTypes,
+        deadline: Duration,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> RpcResult<T> {
+        match tokio::time::timeout(deadline, call).await {
+            Ok(Ok(reply)) => Ok(reply.into_inner()),
+            Ok(Err(status)) => Err(RPCError::Unreachable(Unreachable::new(&status))),
+            Err(_) => Err(RPCError::Timeout(Timeout {
+                action,
+                id: self.own,
+                target: self.target,
+                timeout: deadline,
+            })),
+        }
+    }
+
+    async fn send_vote(
+        &self,
+        request: &VoteRequest<TypeConfig>,
+        pre_vote: bool,
+        option: &RPCOption,
+    ) -> RpcResult<VoteResponse<TypeConfig>> {
+        let message = wire::vote_request_to_wire(&self.group, self.target, request, pre_vote);
+        let mut client = self.client()?;
+        let call = client.vote(message);
+        let reply = self.reply(RPCTypes::Vote, option.soft_ttl(), call).await?;
+        wire::voted_from_wire(&reply).map_err(malformed)
+    }
+
+    /// The messages of a snapshot: its header, then the file piece by piece.
+    fn snapshot_messages(
+        &self,
+        vote: &Vote,
+        snapshot: Snapshot,
+    ) -> impl Stream<Item = peer::SnapshotPiece> + Send + 'static {
+        let header = peer::SnapshotHeader {
+            target: self.target,
+            vote: Some(wire::vote_to_wire(vote)),
+            ..wire::meta_to_wire(&self.group, &snapshot.meta)
+        };
+        let header = peer::snapshot_piece::Piece::Header(header);
+        let pieces = pieces(snapshot.snapshot).map(peer::snapshot_piece::Piece::Data);
+        futures::stream::once(async { header })
+            .chain(pieces)
+            .map(|piece| peer::SnapshotPiece { piece: Some(piece) })
+    }
+}
+
+/// Reads a file where that may block, a few pieces ahead. A file that cannot
+/// be read ends early: the receiver misses the checksum and refuses it.
+fn pieces(mut snapshot: SnapshotFile) -> impl Stream<Item = Bytes> + Send + 'static {
+    let (sender, receiver) = tokio::sync::mpsc::channel(PIECES_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        loop {
+            let mut piece = Vec::with_capacity(PIECE_BYTES);
+            let mut part = (&mut snapshot.file).take(PIECE_BYTES as u64);
+            match part.read_to_end(&mut piece) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::error!(%error, "cannot read a snapshot");
+                    return;
+                }
+            }
+            if sender.blocking_send(Bytes::from(piece)).is_err() {
+                return;
+            }
+        }
+    });
+    tokio_stream::wrappers::ReceiverStream::new(receiver)
+}
+
+fn malformed(error: WireError) -> RPCError<TypeConfig> {
+    RPCError::Unreachable(Unreachable::new(&error))
+}
+
+fn append_deadline(request: &AppendEntriesRequest<TypeConfig>, option: &RPCOption) -> Duration {
+    if request.entries.is_empty() {
+        return option.soft_ttl();
+    }
+    let bytes: usize = request
+        .entries
+        .iter()
+        .map(|entry| match &entry.payload {
+            openraft::EntryPayload::Normal(proposal) => proposal.0.len(),
+            _ => 0,
+        })
+        .sum();
+    let mib = u32::try_from(bytes / (1024 * 1024)).unwrap_or(u32::MAX);
+    option.soft_ttl() + ENTRIES_GRACE + ENTRIES_GRACE_PER_MIB.saturating_mul(mib)
+}
+
+impl RaftNetworkV2<TypeConfig> for Link {
+    type SnapshotData = SnapshotFile;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> RpcResult<AppendEntriesResponse<TypeConfig>> {
+        let deadline = append_deadline(&request, &option);
+        let message = wire::append_to_wire(&self.group, self.target, request);
+        let mut client = self.client()?;
+        let call = client.append(message);
+        let reply = self.reply(RPCTypes::AppendEntries, deadline, call).await?;
+        wire::appended_from_wire(&reply).map_err(malformed)
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> RpcResult<VoteResponse<TypeConfig>> {
+        self.send_vote(&request, false, &option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> RpcResult<VoteResponse<TypeConfig>> {
+        self.send_vote(&request, true, &option).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let messages = self.snapshot_messages(&vote, snapshot);
+        let mut client = self.client()?;
+        let call = client.install_snapshot(messages);
+        let reply = tokio::select! {
+            reply = self.reply(RPCTypes::InstallSnapshot, option.soft_ttl(), call) => reply?,
+            closed = cancel => return Err(closed.into()),
+        };
+        let vote = wire::vote_from_wire(reply.vote.as_ref()).map_err(malformed)?;
+        Ok(SnapshotResponse::new(vote))
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> RpcResult<TransferLeaderResponse<TypeConfig>> {
+        let message = wire::transfer_to_wire(&self.group, self.target, &request);
+        let mut client = self.client()?;
+        let call = client.transfer_leader(message);
+        let reply = self.reply(RPCTypes::TransferLeader, option.soft_ttl(), call);
+        if reply.await?.accepted {
+            return Ok(Ok(()));
+        }
+        Ok(Err(TransferLeaderError::LogNotFlushed {
+            expected: request.last_log_id().copied(),
+            actual: None,
+        }))
+    }
+}

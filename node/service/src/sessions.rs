@@ -1,0 +1,150 @@
+//! The uploads that this node owns: what each has received, and who writes to
+//! it at the moment.
+//!
+//! One request at a time has the staged bytes of a session; the number of bytes
+//! can be read at any time.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use entrepot_access::Principal;
+use entrepot_oci::{AccountId, Algorithm, RepositoryName};
+use entrepot_replication::upload::Upload;
+use tokio::time::Instant;
+
+use crate::ServiceError;
+use crate::session::SessionId;
+
+/// Uploads that one node owns at the same time. Each holds up to a few MiB here
+/// and a stream to each holder, of which a peer takes 4,096 with all else that
+/// nodes say to each other.
+const SESSIONS_MAX: usize = 2_000;
+/// For the request before this one on the same session to end.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The uploads that this node owns.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    open: Mutex<HashMap<[u8; 16], Arc<Session>>>,
+}
+
+/// One upload that this node owns.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) account: AccountId,
+    pub(crate) repository: RepositoryName,
+    /// None: decided by the digest that finishes it, if that comes with the
+    /// first byte, else sha256.
+    pub(crate) algorithm: Option<Algorithm>,
+    pub(crate) random: [u8; 16],
+    size: AtomicU64,
+    touched: Mutex<Instant>,
+    pub(crate) work: tokio::sync::Mutex<Work>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// No byte yet.
+    New,
+    Receiving(Box<Upload>),
+    Ended,
+}
+
+// === impl Sessions ===
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 16], Arc<Session>>> {
+        // The map is whole between any two statements that hold it.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn open(
+        &self,
+        who: &Principal,
+        repository: &RepositoryName,
+        algorithm: Option<Algorithm>,
+    ) -> Result<Arc<Session>, ServiceError> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|error| ServiceError::internal(&error))?;
+        let session = Arc::new(Session {
+            account: who.account.clone(),
+            repository: repository.clone(),
+            algorithm,
+            random,
+            size: AtomicU64::new(0),
+            touched: Mutex::new(Instant::now()),
+            work: tokio::sync::Mutex::new(Work::New),
+        });
+        let mut open = self.lock();
+        if open.len() >= SESSIONS_MAX {
+            return Err(ServiceError::unavailable(
+                "this node has too many uploads in progress; try again",
+            ));
+        }
+        open.insert(random, Arc::clone(&session));
+        Ok(session)
+    }
+
+    pub(crate) fn get(
+        &self,
+        id: &SessionId,
+        who: &Principal,
+        repository: &RepositoryName,
+    ) -> Result<Arc<Session>, ServiceError> {
+        let session = self
+            .lock()
+            .get(&id.random)
+            .cloned()
+            .ok_or(ServiceError::UploadUnknown)?;
+        if session.account != who.account || session.repository != *repository {
+            return Err(ServiceError::UploadUnknown);
+        }
+        session.touch();
+        Ok(session)
+    }
+
+    pub(crate) fn remove(&self, random: &[u8; 16]) {
+        self.lock().remove(random);
+    }
+
+    pub(crate) fn idle_for(&self, expiry: Duration) -> Vec<Arc<Session>> {
+        self.lock()
+            .values()
+            .filter(|session| session.is_idle(expiry))
+            .cloned()
+            .collect()
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    pub(crate) fn size(&self) -> u64 {
+        self.size.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many bytes there are now.
+    pub(crate) fn grown_to(&self, size: u64) {
+        self.size.store(size, Ordering::Relaxed);
+        self.touch();
+    }
+
+    fn touch(&self) {
+        *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    pub(crate) fn is_idle(&self, expiry: Duration) -> bool {
+        let touched = *self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        touched.elapsed() >= expiry
+    }
+
+    pub(crate) async fn lock(&self) -> Result<tokio::sync::MutexGuard<'_, Work>, ServiceError> {
+        tokio::time::timeout(LOCK_TIMEOUT, self.work.lock())
+            .await
+            .map_err(|_| {
+                ServiceError::Conflict("another request is writing to this upload".to_owned())
+            })
+    }
+}

@@ -1,0 +1,140 @@
+//! What is pushed: bytes that look random and are the same in every run, bodies
+//! that end well or do not, and images.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use entrepot_oci::{Algorithm, Digest, media_type};
+use entrepot_service::{BlobStream, BodyStream, ServiceError};
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+pub(crate) const KIB: usize = 1024;
+pub(crate) const MIB: usize = 1024 * 1024;
+
+/// For whatever has to happen by itself.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Bytes of `seed`.
+pub(crate) fn content(seed: u64, size: usize) -> Bytes {
+    let mut bytes = vec![0; size];
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_be_bytes());
+    hasher.finalize_xof().fill(&mut bytes);
+    bytes.into()
+}
+
+pub(crate) fn sha256(content: &[u8]) -> Digest {
+    Digest::of(Algorithm::Sha256, content)
+}
+
+// === bodies ===
+
+/// The whole of `content`, in pieces as a client's connection brings them.
+pub(crate) fn body(content: &Bytes) -> BodyStream {
+    stream::iter(pieces(content)).map(Ok).boxed()
+}
+
+pub(crate) fn empty() -> BodyStream {
+    stream::empty().boxed()
+}
+
+/// `content`, and then the client goes away.
+pub(crate) fn torn(content: &Bytes) -> BodyStream {
+    let broken = stream::iter([Err(io::ErrorKind::ConnectionReset.into())]);
+    stream::iter(pieces(content)).map(Ok).chain(broken).boxed()
+}
+
+/// A body that the test writes; dropping the sender ends it well.
+pub(crate) fn written() -> (mpsc::Sender<Bytes>, BodyStream) {
+    let (sender, receiver) = mpsc::channel(1);
+    (sender, ReceiverStream::new(receiver).map(Ok).boxed())
+}
+
+fn pieces(content: &Bytes) -> Vec<Bytes> {
+    const PIECE: usize = 60 * KIB;
+    (0..content.len())
+        .step_by(PIECE)
+        .map(|start| content.slice(start..content.len().min(start + PIECE)))
+        .collect()
+}
+
+/// All bytes of a blob, or the error that ended it.
+pub(crate) async fn read(stream: BlobStream) -> io::Result<Bytes> {
+    let chunks: Vec<Bytes> = stream.try_collect().await?;
+    Ok(chunks.concat().into())
+}
+
+/// As [`read`], with the bytes that came before the error.
+pub(crate) async fn read_until_error(mut stream: BlobStream) -> (usize, Option<io::Error>) {
+    let mut received = 0;
+    while let Some(chunk) = stream.next().await {
+        match chunk {
+            Ok(chunk) => received += chunk.len(),
+            Err(error) => return (received, Some(error)),
+        }
+    }
+    (received, None)
+}
+
+// === images ===
+
+/// An image manifest of blobs that are given with their sizes; the first is the
+/// config.
+pub(crate) fn image(blobs: &[(Digest, usize)]) -> Bytes {
+    let descriptor = |media_type: &str, (digest, size): &(Digest, usize)| {
+        format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{size}}}"#)
+    };
+    let config = descriptor(media_type::OCI_CONFIG, &blobs[0]);
+    let layers: Vec<String> = blobs[1..]
+        .iter()
+        .map(|layer| descriptor(media_type::OCI_LAYER_GZIP, layer))
+        .collect();
+    format!(
+        r#"{{"schemaVersion":2,"mediaType":"{}","config":{config},"layers":[{}]}}"#,
+        media_type::OCI_MANIFEST,
+        layers.join(",")
+    )
+    .into()
+}
+
+/// An index of manifests.
+pub(crate) fn index(manifests: &[Bytes]) -> Bytes {
+    let manifests: Vec<String> = manifests
+        .iter()
+        .map(|manifest| {
+            let kind = if manifest.starts_with(b"{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index") {
+                media_type::OCI_INDEX
+            } else {
+                media_type::OCI_MANIFEST
+            };
+            let (digest, size) = (sha256(manifest), manifest.len());
+            format!(r#"{{"mediaType":"{kind}","digest":"{digest}","size":{size}}}"#)
+        })
+        .collect();
+    format!(
+        r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{}]}}"#,
+        media_type::OCI_INDEX,
+        manifests.join(",")
+    )
+    .into()
+}
+
+// === waiting ===
+
+/// Waits until `check` holds; panics with `what` when it does not in time.
+pub(crate) async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
+    let waited = tokio::time::timeout(DEADLINE, async {
+        while !check().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "in time: {what}");
+}
+
+/// Whether it failed because something is not available for the moment.
+pub(crate) fn is_unavailable<T>(result: &Result<T, ServiceError>) -> bool {
+    matches!(result, Err(ServiceError::Unavailable { .. }))
+}

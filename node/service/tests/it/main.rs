@@ -1,0 +1,19 @@
+//! Whole registries of one, two or three regions in one process: real peer
+//! servers on loopback, a network that can be cut, disks that can fail, and the
+//! metadata in memory.
+
+mod cluster;
+mod content;
+mod network;
+
+mod access;
+mod copies;
+mod files;
+mod images;
+mod lag;
+mod outbox;
+mod reading;
+mod relay;
+mod repair;
+mod replica;
+mod uploads;

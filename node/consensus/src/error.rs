@@ -47,7 +47,7 @@ impl ConsensusError {
         }
     }
 
-    pub(crate) fn raft(group: &GroupId, reason: impl ToString) -> Self {
+    pub(crate) fn raft(group: &GroupId, reason: &impl ToString) -> Self {
         Self::Raft {
             group: group.clone(),
             reason: reason.to_string(),

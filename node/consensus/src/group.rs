@@ -1,6 +1,6 @@
 //! One group on this node: its Raft, its log, its state and its snapshots.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,6 @@ use entrepot_metadata::{GroupId, MetadataError};
 use entrepot_proto::peers::{PeerChannel, Peers};
 use openraft::ServerState;
 use openraft::errors::{Fatal, InitializeError, RaftError};
-use openraft::impls::EmptyNode;
 use openraft::type_config::async_runtime::watch::WatchReceiver;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -25,6 +24,10 @@ use crate::rounds::Rounds;
 use crate::snapshot::SnapshotStore;
 use crate::types::Raft;
 
+/// How long a leader that stops waits for another one to stand.
+const HAND_OVER_DEADLINE: Duration = Duration::from_secs(1);
+const HAND_OVER_POLL: Duration = Duration::from_millis(20);
+
 /// What a node knows of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupStatus {
@@ -34,6 +37,9 @@ pub struct GroupStatus {
     pub term: u64,
     /// Log index up to which this node's copy is applied; 0 before anything is.
     pub applied: u64,
+    /// Log index up to which this node has no entries any more, but a snapshot;
+    /// 0 before the log was cut.
+    pub purged: u64,
     pub voters: Vec<u64>,
     pub learners: Vec<u64>,
 }
@@ -87,7 +93,7 @@ impl Group {
         );
         let raft = raft
             .await
-            .map_err(|error| ConsensusError::raft(&id, error))?;
+            .map_err(|error| ConsensusError::raft(&id, &error))?;
         let group = Arc::new(Self {
             config: group,
             peers: Arc::clone(&shared.peers),
@@ -105,16 +111,17 @@ impl Group {
     }
 
     /// Every voter of a fresh group writes the same first entry, so it does not
-    /// matter which of them is first, or whether one was before.
+    /// matter which of them is first, or whether one was before. (A voter that
+    /// lost its disk looks fresh as well: it must come back under a new id, or
+    /// it could vote twice in one term.)
     async fn initialize(&self) -> Result<(), ConsensusError> {
         if !self.config.has_voter(self.own()) {
             return Ok(());
         }
-        let voters = self.config.voters.iter();
-        let voters: BTreeMap<_, _> = voters.map(|node| (*node, EmptyNode::new())).collect();
+        let voters: BTreeSet<u64> = self.config.voters.iter().copied().collect();
         match self.raft.initialize(voters).await {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
-            Err(error) => Err(ConsensusError::raft(&self.config.id, error)),
+            Err(error) => Err(ConsensusError::raft(&self.config.id, &error)),
         }
     }
 
@@ -174,6 +181,7 @@ impl Group {
             leader: metrics.current_leader,
             term: metrics.current_term,
             applied: *self.machine.applied().borrow(),
+            purged: metrics.purged.map_or(0, |purged| purged.index()),
             voters: membership.voter_ids().collect(),
             learners: membership.learner_ids().collect(),
         }
@@ -186,7 +194,32 @@ impl Group {
         }
     }
 
+    /// Gives the lead to the voter that has most of the log, so that the others
+    /// need not wait until the lease has run out.
+    async fn hand_over(&self) {
+        let next = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let followers = metrics.replication.iter().flatten();
+            followers
+                .filter(|(node, _)| **node != self.own() && self.config.has_voter(**node))
+                .max_by_key(|(_, matched)| **matched)
+                .map(|(node, _)| *node)
+        };
+        let Some(next) = next.filter(|_| self.leads()) else {
+            return;
+        };
+        if self.raft.trigger().transfer_leader(next).await.is_err() {
+            return;
+        }
+        let deadline = Instant::now() + HAND_OVER_DEADLINE;
+        while self.leader().is_none_or(|leader| leader == self.own()) && Instant::now() < deadline {
+            self.changed(HAND_OVER_POLL).await;
+        }
+    }
+
     pub(crate) async fn shutdown(&self) {
+        self.hand_over().await;
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, group = %self.id(), "the group did not stop as it should");
         }

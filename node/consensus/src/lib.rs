@@ -4,13 +4,13 @@
 //! rest of a node sees [`entrepot_metadata::Metadata`]. What is acknowledged
 //! here is in the log of a majority of voters, synced.
 //!
-//! - [`raftlog`]: what must never be lost, in segments of our own
-//! - [`snapshot`]: what may stand in for the log's beginning
-//! - [`applied`]: what both can bring back at any time
-//! - [`log_store`], [`machine`], [`network`]: the same as openraft's traits
-//! - [`server`], [`wire`]: what peers say to each other
-//! - [`group`], [`propose`], [`read`], [`keeper`]: one group at work
-//! - [`consensus`]: all of them
+//! - `raftlog`: what must never be lost, in segments of our own
+//! - `snapshot`: what may stand in for the log's beginning
+//! - `applied`: what both can bring back at any time
+//! - `log_store`, `machine`, `network`: the same as openraft's traits
+//! - `server`, `wire`: what peers say to each other
+//! - `group`, `propose`, `read`, `keeper`: one group at work
+//! - `consensus`: all of them
 //!
 //! Time is tokio's, connections come from [`entrepot_proto::peers`].
 

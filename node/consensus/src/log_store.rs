@@ -33,14 +33,12 @@ impl LogStore {
     }
 
     async fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
-        let entries = match self.0.read_recent(range.clone(), bytes_max) {
-            Some(entries) => entries,
-            None => {
-                let log = self.0.clone();
-                tokio::task::spawn_blocking(move || log.read(range, bytes_max))
-                    .await
-                    .map_err(io::Error::other)??
-            }
+        let entries = if let Some(entries) = self.0.read_recent(range.clone(), bytes_max) {
+            entries
+        } else {
+            let log = self.0.clone();
+            let reading = tokio::task::spawn_blocking(move || log.read(range, bytes_max));
+            reading.await.map_err(io::Error::other)??
         };
         let entries = entries.into_iter();
         entries

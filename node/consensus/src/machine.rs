@@ -118,6 +118,7 @@ fn applied_index(meta: &SnapshotMeta) -> u64 {
 }
 
 /// With its cause: openraft keeps the text alone.
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn into_io(error: StorageError) -> io::Error {
     let cause = std::error::Error::source(&error).map(ToString::to_string);
     io::Error::other(match cause {

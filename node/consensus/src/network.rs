@@ -166,6 +166,7 @@ fn pieces(mut snapshot: SnapshotFile) -> impl Stream<Item = Bytes> + Send + 'sta
     tokio_stream::wrappers::ReceiverStream::new(receiver)
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn malformed(error: WireError) -> RPCError<TypeConfig> {
     RPCError::Unreachable(Unreachable::new(&error))
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 const FIRST: Duration = Duration::from_millis(10);
-const LONGEST: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_millis(100);
 
-/// Doubles from 10 ms to 250 ms, and ends at a deadline.
+/// Doubles from 10 ms to 100 ms, and ends at a deadline.
 #[derive(Debug)]
 pub(crate) struct Retry {
     next: Duration,
@@ -36,12 +36,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_and_end() {
-        let mut retry = Retry::until(Instant::now() + Duration::from_secs(1));
+        let mut retry = Retry::until(Instant::now() + Duration::from_millis(500));
         let mut pauses = Vec::new();
         while let Some(pause) = retry.pause() {
             tokio::time::sleep(pause).await;
             pauses.push(pause.as_millis());
         }
-        assert_eq!(pauses, [10, 20, 40, 80, 160, 250, 250]);
+        assert_eq!(pauses, [10, 20, 40, 80, 100, 100, 100]);
     }
 }

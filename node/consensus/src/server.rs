@@ -186,6 +186,7 @@ fn not_leader(leader: Option<u64>) -> peer::NotLeader {
 
 // === errors ===
 
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn malformed(error: WireError) -> Status {
     Status::invalid_argument(error.to_string())
 }

@@ -4,12 +4,11 @@
 //! positions and snapshot headers are stored as, so they outlive the process
 //! that wrote them: fields are only ever added.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use entrepot_proto::peer;
 use openraft::entry::RaftEntry;
-use openraft::impls::EmptyNode;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest, VoteResponse,
 };
@@ -100,9 +99,10 @@ fn membership_from_wire(membership: &peer::RaftMembership) -> Result<Membership,
     let configs: Vec<BTreeSet<u64>> = configs
         .map(|config| config.voters.iter().copied().collect())
         .collect();
-    let members = membership.members.iter();
-    let members: BTreeMap<u64, EmptyNode> = members
-        .map(|member| (member.node, EmptyNode::new()))
+    let members: BTreeSet<u64> = membership
+        .members
+        .iter()
+        .map(|member| member.node)
         .collect();
     if configs.is_empty() && members.is_empty() {
         return Ok(Membership::default());
@@ -349,8 +349,7 @@ mod tests {
 
     fn membership() -> Membership {
         let joint = vec![BTreeSet::from([1, 2, 3]), BTreeSet::from([2, 3, 4])];
-        let members = (1..=5).map(|node| (node, EmptyNode::new()));
-        Membership::new(joint, members.collect::<BTreeMap<_, _>>()).unwrap()
+        Membership::new(joint, (1..=5).collect::<BTreeSet<u64>>()).unwrap()
     }
 
     fn entries() -> Vec<Entry> {

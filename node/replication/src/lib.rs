@@ -15,7 +15,7 @@ pub mod ship;
 pub mod upload;
 pub mod wire;
 
-mod attempts;
+mod backlog;
 mod cluster_blobs;
 mod error;
 mod sources;

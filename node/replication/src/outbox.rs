@@ -16,12 +16,12 @@ use entrepot_metadata::query::{self, Task};
 use entrepot_metadata::seam::Metadata;
 use entrepot_oci::RegionName;
 use entrepot_proto::environment::Clock;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use crate::attempts::{AttemptKey, Attempts, Running};
+use crate::backlog::{Backlog, Running};
 use crate::error::ReplicationError;
 use crate::{ClusterBlobs, placement};
 
@@ -29,13 +29,16 @@ use crate::{ClusterBlobs, placement};
 const RUNNING_MAX: usize = 8;
 /// Open tasks looked at in one step.
 const PAGE: usize = 256;
-/// Looks at the outbox at least this often: other nodes' tasks become this
-/// node's when they die.
-const IDLE_MAX: Duration = Duration::from_secs(1);
-/// Between two looks: this, or this many times what the last one took, so that
-/// a long outbox costs a tenth of a processor at most.
-const PAUSE_MIN: Duration = Duration::from_millis(5);
-const PAUSE_FACTOR: u32 = 9;
+/// Between two steps, so that many small changes are looked at together.
+const STEP_MIN: Duration = Duration::from_millis(5);
+/// From the end of one sweep to the start of the next: other nodes' tasks become
+/// this node's when they die.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two pages of a sweep, as many times what the last one took: a long
+/// outbox costs a tenth of a processor at most.
+const SWEEP_PAUSE_FACTOR: u32 = 9;
+/// After the metadata could not be read.
+const ERROR_PAUSE: Duration = Duration::from_secs(1);
 
 /// Works on this node's share of its region's tasks.
 #[derive(Debug)]
@@ -44,9 +47,19 @@ pub struct Outbox {
     pub(crate) metadata: Arc<dyn Metadata>,
     pub(crate) group: GroupId,
     clock: Arc<dyn Clock>,
-    attempts: Arc<Attempts>,
+    backlog: Arc<Backlog>,
     /// By destination: the other regions.
     places: BTreeMap<RegionName, Arc<Semaphore>>,
+}
+
+/// How far this node has looked through the open tasks.
+#[derive(Debug)]
+struct Look {
+    /// Everything up to this sequence has been seen once.
+    newest: u64,
+    /// Everything is seen again and again, page by page.
+    sweep_after: u64,
+    sweep_at: Instant,
 }
 
 // === impl Outbox ===
@@ -70,88 +83,81 @@ impl Outbox {
             metadata,
             group,
             clock,
-            attempts: Arc::default(),
+            backlog: Arc::default(),
             places,
         })
     }
 
     /// Works until it is dropped.
     pub async fn run(self: Arc<Self>) {
-        let mut tasks = JoinSet::new();
+        let mut running = JoinSet::new();
         let mut health = self.blobs.health().changes();
         let mut applied = 0;
-        for look in 0.. {
-            while tasks.try_join_next().is_some() {}
-            let start = Instant::now();
-            if let Err(error) = self.start_due(look, &mut tasks).await {
+        let mut look = Look {
+            newest: 0,
+            sweep_after: 0,
+            sweep_at: Instant::now() + SWEEP_INTERVAL,
+        };
+        loop {
+            while running.try_join_next().is_some() {}
+            let more = self.look(&mut look).unwrap_or_else(|error| {
                 warn!(%error, "the outbox cannot be read");
+                look.sweep_at = Instant::now() + ERROR_PAUSE;
+                false
+            });
+            self.start_due(&mut running);
+            tokio::time::sleep(STEP_MIN).await;
+            if more {
+                continue;
             }
-            tokio::time::sleep(PAUSE_MIN.max(start.elapsed() * PAUSE_FACTOR)).await;
-            let idle = Instant::now() + IDLE_MAX;
-            let due = self.attempts.next_due().filter(|_| self.has_place());
+            let due = self.next_due().unwrap_or(look.sweep_at);
             tokio::select! {
                 next = self.metadata.applied_after(&self.group, applied) => {
                     if let Ok(index) = next { applied = index } else {
-                        tokio::time::sleep(IDLE_MAX).await;
+                        tokio::time::sleep(ERROR_PAUSE).await;
                     }
                 }
-                Ok(()) = health.changed() => self.attempts.retry_now(),
-                Some(_) = tasks.join_next() => {}
-                () = tokio::time::sleep_until(due.unwrap_or(idle).min(idle)) => {}
-            }
-        }
-    }
-
-    /// Starts every open task that is this node's and due, oldest first, while
-    /// there are places.
-    async fn start_due(
-        self: &Arc<Self>,
-        look: u64,
-        tasks: &mut JoinSet<()>,
-    ) -> Result<(), ReplicationError> {
-        let view = self.metadata.view(&self.group)?;
-        let mut after = 0;
-        while self.has_place() {
-            let page = query::open_tasks(view.as_ref(), after, PAGE)?;
-            let Some(last) = page.last() else {
-                self.attempts.forget_unseen(look);
-                break;
-            };
-            after = last.sequence;
-            for task in page {
-                let key = AttemptKey::of(&task);
-                if !self.attempts.is_due(&key, look) || !self.is_mine(&task) {
-                    continue;
+                Ok(()) = health.changed() => {
+                    self.backlog.retry_now();
+                    look.sweep_at = Instant::now();
                 }
-                let Some(place) = self.place(&task.key.destination) else {
-                    continue;
-                };
-                let running = self.attempts.begin(key, look);
-                let outbox = Arc::clone(self);
-                tasks.spawn(async move {
-                    outbox.attempt(task, running).await;
-                    drop(place);
-                });
+                Some(_) = running.join_next() => {}
+                () = tokio::time::sleep_until(due.min(look.sweep_at)) => {}
             }
-            tokio::task::yield_now().await;
         }
-        Ok(())
     }
 
-    fn has_place(&self) -> bool {
-        self.places
-            .values()
-            .any(|places| places.available_permits() > 0)
+    /// Takes in hand what is new, and what the sweep comes upon. Whether there
+    /// is more that is new.
+    fn look(&self, look: &mut Look) -> Result<bool, ReplicationError> {
+        let newest = self.take_page(look.newest)?;
+        look.newest = newest.unwrap_or(look.newest);
+        let start = Instant::now();
+        if start < look.sweep_at {
+            return Ok(newest.is_some());
+        }
+        if let Some(last) = self.take_page(look.sweep_after)? {
+            look.sweep_after = last;
+            look.sweep_at = Instant::now() + start.elapsed() * SWEEP_PAUSE_FACTOR;
+        } else {
+            look.sweep_after = 0;
+            look.sweep_at = Instant::now() + SWEEP_INTERVAL;
+        }
+        Ok(newest.is_some())
     }
 
-    /// A place for one more task; none while no node of the destination answers,
-    /// or when it is no region of this cluster any more.
-    fn place(&self, destination: &RegionName) -> Option<OwnedSemaphorePermit> {
-        if self.blobs.health().alive_in(destination).is_empty() {
-            return None;
+    /// Takes this node's tasks of one page in hand; the last sequence of the
+    /// page.
+    fn take_page(&self, after: u64) -> Result<Option<u64>, ReplicationError> {
+        let view = self.metadata.view(&self.group)?;
+        let page = query::open_tasks(view.as_ref(), after, PAGE)?;
+        let last = page.last().map(|task| task.sequence);
+        for task in page {
+            if self.places.contains_key(&task.key.destination) && self.is_mine(&task) {
+                self.backlog.offer(task);
+            }
         }
-        let places = self.places.get(destination)?;
-        Arc::clone(places).try_acquire_owned().ok()
+        Ok(last)
     }
 
     fn is_mine(&self, task: &Task) -> bool {
@@ -160,37 +166,75 @@ impl Outbox {
         placement::first(key.as_bytes(), alive) == Some(self.blobs.own())
     }
 
-    async fn attempt(&self, task: Task, running: Running) {
-        let result = match self.ship(&task, running.failures).await {
-            Ok(()) => {
-                info!(repository = %task.key.repository, digest = %task.key.digest,
-                    destination = %task.key.destination, "an image was replicated");
-                self.end(EndTask::complete(&task, self.clock.now_ms()))
-                    .await
-            }
-            Err(error) if error.is_transient() => Err(error),
-            Err(error) => {
-                warn!(repository = %task.key.repository, digest = %task.key.digest,
-                    destination = %task.key.destination, %error, "an image cannot be replicated");
-                let reason = error.to_string();
-                self.end(EndTask::failed(&task, &reason, self.clock.now_ms()))
-                    .await
-            }
-        };
-        match result {
-            Ok(()) => running.done(),
-            Err(error) => {
-                let failures = running.failures;
-                let delay = running.failed();
-                warn!(repository = %task.key.repository, digest = %task.key.digest,
-                    destination = %task.key.destination, %error, failures,
-                    delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
-                    "a replication task failed and will be tried again");
+    /// The destinations for which a task could be started now.
+    fn open_places(&self) -> impl Iterator<Item = (&RegionName, &Arc<Semaphore>)> {
+        self.places.iter().filter(|(region, places)| {
+            places.available_permits() > 0 && !self.blobs.health().alive_in(region).is_empty()
+        })
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.open_places()
+            .filter_map(|(region, _)| self.backlog.next_due(region))
+            .min()
+    }
+
+    fn start_due(self: &Arc<Self>, running: &mut JoinSet<()>) {
+        for (region, places) in self.open_places() {
+            while let Ok(place) = Arc::clone(places).try_acquire_owned()
+                && let Some(task) = self.backlog.begin(region)
+            {
+                let outbox = Arc::clone(self);
+                running.spawn(async move {
+                    outbox.attempt(task).await;
+                    drop(place);
+                });
             }
         }
     }
 
-    async fn end(&self, end: EndTask) -> Result<(), ReplicationError> {
+    async fn attempt(&self, running: Running) {
+        let task = &running.task;
+        let (repository, digest) = (&task.key.repository, &task.key.digest);
+        let destination = &task.key.destination;
+        match self.try_once(&running).await {
+            Ok(()) => running.done(),
+            Err(error) => {
+                let failures = running.failures;
+                // Rarer the longer it lasts.
+                if failures == 0 || failures.is_power_of_two() {
+                    warn!(%repository, %digest, %destination, %error, failures,
+                        "a replication task failed and will be tried again");
+                } else {
+                    debug!(%repository, %digest, %destination, %error, failures,
+                        "a replication task failed again");
+                }
+                running.failed();
+            }
+        }
+    }
+
+    /// Does a task and ends it, if it is still this node's to do.
+    async fn try_once(&self, running: &Running) -> Result<(), ReplicationError> {
+        let task = &running.task;
+        let (repository, digest) = (&task.key.repository, &task.key.digest);
+        let destination = &task.key.destination;
+        let found = query::task(self.metadata.view(&self.group)?.as_ref(), &task.key)?;
+        // Dropped, ended by another node, or asked for anew.
+        if found.as_ref() != Some(task) || !self.is_mine(task) {
+            return Ok(());
+        }
+        let end = match self.ship(task, running.failures).await {
+            Ok(()) => {
+                info!(%repository, %digest, %destination, "an image was replicated");
+                EndTask::complete(task, self.clock.now_ms())
+            }
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => {
+                warn!(%repository, %digest, %destination, %error, "an image cannot be replicated");
+                EndTask::failed(task, &error.to_string(), self.clock.now_ms())
+            }
+        };
         let response = self.metadata.propose(&self.group, end.into()).await?;
         response
             .into_result()

@@ -94,13 +94,16 @@ impl ClusterBlobs {
         skip: u64,
         replace: bool,
     ) -> Result<BlobStream, ReplicationError> {
-        if range != (0..blob.size) {
-            let mut read = PeerRead::new(self, blob, range.start + skip..range.end);
-            read.connect().await?;
+        let whole = range == (0..blob.size);
+        let rest = range.start + if whole { 0 } else { skip }..range.end;
+        if rest.is_empty() && !whole {
+            return Ok(Box::pin(stream::empty()));
+        }
+        let mut read = PeerRead::new(self, blob, rest);
+        read.connect().await?;
+        if !whole {
             return Ok(read.stream());
         }
-        let mut read = PeerRead::new(self, blob, range);
-        read.connect().await?;
         let passing = Passing {
             blobs: Arc::clone(self),
             read,

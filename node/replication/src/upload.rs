@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::warn;
 
 use crate::ClusterBlobs;
@@ -124,16 +124,23 @@ impl Upload {
         let part = WriteRequest {
             part: Some(Part::Data(piece.clone())),
         };
-        let live = self.copies.iter().filter(|copy| copy.is_live()).count();
-        // This node's own copy is one more.
-        let expendable = live >= self.blobs.copies_needed();
-        let copies = futures::future::join_all(
-            self.copies
-                .iter_mut()
-                .map(|copy| copy.send(part.clone(), expendable)),
-        );
+        let expendable = self.expendable();
+        let copies = self.copies.iter_mut().map(|copy| {
+            let expendable = expendable == Some(copy.node);
+            copy.send(part.clone(), expendable)
+        });
+        let copies = futures::future::join_all(copies);
         let (appended, _) = futures::future::join(self.staging.append(vec![piece]), copies).await;
         Ok(appended?)
+    }
+
+    /// The holder that has held this upload up the most, if it can be spared.
+    fn expendable(&self) -> Option<u64> {
+        let live = self.copies.iter().filter(|copy| copy.is_live());
+        // This node's own copy is one more.
+        let spare = live.clone().count() >= self.blobs.copies_needed();
+        let slowest = live.max_by_key(|copy| copy.held_up)?;
+        spare.then_some(slowest.node)
     }
 
     /// Verifies the content against `expected` and makes it durable here and on
@@ -171,12 +178,16 @@ impl Upload {
         };
 
         let mut holders = vec![blobs.own()];
+        let mut hanging = Vec::new();
         let needed = blobs.copies_needed();
         while holders.len() < needed {
             match finishing.join_next().await {
                 Some(Ok((node, Ok(_)))) => holders.push(node),
                 Some(Ok((node, Err(status)))) => {
                     warn!(node, digest = %expected, %status, "a copy failed");
+                    if status.code() == Code::DeadlineExceeded {
+                        hanging.push(node);
+                    }
                 }
                 Some(Err(error)) => warn!(digest = %expected, %error, "a copy failed"),
                 None => break,
@@ -184,7 +195,9 @@ impl Upload {
         }
         blobs.leave_to_finish(finishing, committed.size);
         if holders.len() < needed {
-            blobs.copy_to_more(&committed, &mut holders).await?;
+            blobs
+                .copy_to_more(&committed, &mut holders, &hanging)
+                .await?;
         }
         Ok(Stored {
             digest: committed.digest,
@@ -321,18 +334,19 @@ impl ClusterBlobs {
     }
 
     /// Sends a blob of this node's to other nodes until enough copies are
-    /// durable.
+    /// durable. Those that are `hanging` are not waited for again.
     async fn copy_to_more(
         &self,
         blob: &Committed,
         holders: &mut Vec<u64>,
+        hanging: &[u64],
     ) -> Result<(), ReplicationError> {
         let needed = self.copies_needed();
         for node in self.others(blob.digest.to_string().as_bytes()) {
             if holders.len() >= needed {
                 break;
             }
-            if holders.contains(&node) {
+            if holders.contains(&node) || hanging.contains(&node) {
                 continue;
             }
             match self.copy_to(node, blob).await {

@@ -202,7 +202,11 @@ async fn blobs(
     }
     let (push_s, push_cpu) = (started.elapsed().as_secs_f64(), system.cpu_s()? - before);
     let (before, started) = (system.cpu_s()?, Instant::now());
-    for content in contents.iter().cycle().take(contents.len() * PULLS_PER_BLOB) {
+    for content in contents
+        .iter()
+        .cycle()
+        .take(contents.len() * PULLS_PER_BLOB)
+    {
         let bytes = drain(target, &content.digest).await?;
         ensure!(
             bytes == megabytes * PIECE_BYTES as u64,

@@ -110,7 +110,7 @@ fn batch(changes: &[(u16, Option<u16>)]) -> Writes {
 }
 
 proptest! {
-    #![proptest_config(Config { cases: 24, max_shrink_iters: 100, ..Config::default() })]
+    #![proptest_config(Config { cases: 24, max_shrink_iters: 100, failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn a_frozen_view_stands_still(

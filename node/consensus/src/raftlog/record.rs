@@ -127,10 +127,10 @@ pub(super) fn encode(group: &str, change: &Change<'_>, out: &mut Vec<u8>) -> u32
         Change::Purge(_) => {}
         Change::State(standing) => put_standing(standing, out),
     }
-    let size = out.len() - start;
-    let length = u32::try_from(size - PREFIX_BYTES).unwrap_or(u32::MAX);
+    // Far below, by the limit on payloads.
+    let length = u32::try_from(out.len() - start - PREFIX_BYTES).unwrap_or(u32::MAX);
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
-    length + PREFIX_BYTES as u32
+    u32::try_from(out.len() - start).unwrap_or(u32::MAX)
 }
 
 /// Fills in the synced offset and the checksum of every record in `records`.

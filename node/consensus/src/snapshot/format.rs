@@ -26,7 +26,7 @@ use crate::wire;
 const MAGIC: &[u8; 8] = b"ENTRSNAP";
 const FORMAT: u32 = 1;
 const END: u32 = u32::MAX;
-const TRAILER_BYTES: u64 = 32;
+const TRAILER_BYTES: usize = blake3::OUT_LEN;
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Lengths beyond these are damage, not data.
@@ -153,7 +153,7 @@ pub(super) fn verify(path: &Path, group: &str) -> Result<SnapshotMeta, SnapshotE
     let mut file = File::open(path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
     let content = length
-        .checked_sub(TRAILER_BYTES)
+        .checked_sub(TRAILER_BYTES as u64)
         .ok_or_else(|| SnapshotError::damaged(path, "it is too short"))?;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; BUFFER_BYTES];
@@ -166,7 +166,7 @@ pub(super) fn verify(path: &Path, group: &str) -> Result<SnapshotMeta, SnapshotE
         hasher.update(&buffer[..part]);
         left -= part as u64;
     }
-    let mut trailer = [0; TRAILER_BYTES as usize];
+    let mut trailer = [0; TRAILER_BYTES];
     file.read_exact(&mut trailer).map_err(io)?;
     if hasher.finalize() != trailer {
         return Err(SnapshotError::damaged(path, "the checksum does not match"));

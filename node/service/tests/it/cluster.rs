@@ -121,7 +121,9 @@ impl Plan {
             .iter()
             .map(|(name, nodes)| (region(name), *nodes))
             .collect();
-        let groups = regions.iter().map(|(name, _)| GroupId::region(name.clone()));
+        let groups = regions
+            .iter()
+            .map(|(name, _)| GroupId::region(name.clone()));
         let metadata = LocalMetadata::new(groups.chain([GroupId::global()]));
         Self {
             regions,
@@ -253,13 +255,8 @@ fn serve(node: &Node, listener: TcpListener) -> impl Future<Output = ()> + Send 
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let uploads = UploadsService::new(UploadsServer::new(Arc::clone(&node.registry)))
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let replica = ReplicaServer::new(
-        Arc::clone(&node.blobs),
-        Arc::clone(&node.metadata),
-        clock(),
-    );
-    let replica =
-        ReplicationService::new(replica).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let replica = ReplicaServer::new(Arc::clone(&node.blobs), Arc::clone(&node.metadata), clock());
+    let replica = ReplicationService::new(replica).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let ping = NodeService::new(PingServer::new(node.peers.own().clone()));
     let server = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -299,6 +296,13 @@ impl Cluster {
         }
     }
 
+    /// Lets all nodes fetch what they lack.
+    pub(crate) fn start_repair(&mut self) {
+        for node in self.nodes.values() {
+            self.work.spawn(node.repair().run());
+        }
+    }
+
     /// Lets all nodes remove idle uploads.
     pub(crate) fn start_sweep(&mut self) {
         for node in self.nodes.values() {
@@ -335,7 +339,11 @@ impl Cluster {
             prefixes: Vec::new(),
             destination: region(to),
         };
-        self.first_of(from).registry.put_rule(&root(), &rule).await.unwrap();
+        self.first_of(from)
+            .registry
+            .put_rule(&root(), &rule)
+            .await
+            .unwrap();
     }
 
     pub(crate) fn first_of(&self, name: &str) -> &Node {
@@ -345,12 +353,20 @@ impl Cluster {
 
     /// The replication tasks of a region, open and ended.
     pub(crate) async fn tasks(&self, name: &str) -> Vec<Task> {
-        let page = self
-            .first_of(name)
-            .registry
-            .replication_status(&root(), None, None, None)
-            .await;
-        page.unwrap().tasks
+        let registry = &self.first_of(name).registry;
+        let mut tasks = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = registry
+                .replication_status(&root(), None, after.as_deref(), Some(1_000))
+                .await
+                .unwrap();
+            tasks.extend(page.tasks);
+            after = page.next;
+            if after.is_none() {
+                return tasks;
+            }
+        }
     }
 
     /// That the metadata of a region holds together.
@@ -388,14 +404,23 @@ impl Node {
     pub(crate) async fn put_manifest(&self, name: &str, content: &Bytes) -> Digest {
         let put = self
             .registry
-            .put_manifest(&root(), &app(), &tag(name), None::<&MediaType>, content.clone())
+            .put_manifest(
+                &root(),
+                &app(),
+                &tag(name),
+                None::<&MediaType>,
+                content.clone(),
+            )
             .await;
         put.unwrap().digest
     }
 
     /// The digest of the manifest that a tag points to.
     pub(crate) async fn tagged(&self, name: &str) -> Option<Digest> {
-        let found = self.registry.get_manifest(&root(), &app(), &tag(name)).await;
+        let found = self
+            .registry
+            .get_manifest(&root(), &app(), &tag(name))
+            .await;
         found.ok().map(|manifest| manifest.digest)
     }
 

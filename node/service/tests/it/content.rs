@@ -53,6 +53,13 @@ pub(crate) fn written() -> (mpsc::Sender<Bytes>, BodyStream) {
     (sender, ReceiverStream::new(receiver).map(Ok).boxed())
 }
 
+/// The same, but dropping the sender breaks it.
+pub(crate) fn written_until_broken() -> (mpsc::Sender<Bytes>, BodyStream) {
+    let (sender, body) = written();
+    let broken = stream::iter([Err(io::ErrorKind::ConnectionReset.into())]);
+    (sender, body.chain(broken).boxed())
+}
+
 fn pieces(content: &Bytes) -> Vec<Bytes> {
     const PIECE: usize = 60 * KIB;
     (0..content.len())
@@ -100,12 +107,22 @@ pub(crate) fn image(blobs: &[(Digest, usize)]) -> Bytes {
     .into()
 }
 
+/// An image of a config alone, of which there are many.
+pub(crate) fn variant(config: (Digest, usize), number: usize) -> Bytes {
+    let image = image(&[config]);
+    let text = std::str::from_utf8(&image).unwrap();
+    let note = format!(r#""annotations":{{"number":"{number}"}}"#);
+    text.replacen(r#""layers""#, &format!(r#"{note},"layers""#), 1)
+        .into()
+}
+
 /// An index of manifests.
 pub(crate) fn index(manifests: &[Bytes]) -> Bytes {
     let manifests: Vec<String> = manifests
         .iter()
         .map(|manifest| {
-            let kind = if manifest.starts_with(b"{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index") {
+            let text = std::str::from_utf8(manifest).unwrap();
+            let kind = if text.contains(r#""manifests""#) {
                 media_type::OCI_INDEX
             } else {
                 media_type::OCI_MANIFEST

@@ -1,20 +1,16 @@
 //! Copies while an upload is under way: holders that fail, stall or are slow.
 
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use entrepot_blobs::{
-    BlobError, BlobStat, BlobStore, BlobStream, Committed, Expected, Fault, Hashing, MemoryStore,
-    Operation, Staging,
-};
-use entrepot_oci::Digest;
+use entrepot_blobs::{Fault, Operation};
+use entrepot_oci::{Algorithm, Digest};
 use entrepot_service::{BlobInfo, ServiceError};
 
 use crate::cluster::{Cluster, EAST, Plan, app, root};
-use crate::content::{MIB, body, content, eventually, is_unavailable, sha256, written};
+use crate::content::{MIB, body, content, empty, eventually, is_unavailable, sha256, written};
 use crate::network::Link;
+use crate::slow::SlowStore;
 
 /// Pushes `content` to node 1; `halfway` happens when about half has been sent.
 async fn push_while(
@@ -58,7 +54,11 @@ async fn a_push_needs_a_majority_of_the_copies() {
     let digest = sha256(&content);
     let refused = push_while(&cluster, &content, || {}).await;
     assert!(is_unavailable(&refused), "{refused:?}");
-    let stat = cluster.node(1).registry.stat_blob(&root(), &app(), &digest).await;
+    let stat = cluster
+        .node(1)
+        .registry
+        .stat_blob(&root(), &app(), &digest)
+        .await;
     assert_eq!(stat, Err(ServiceError::BlobUnknown(digest)));
     assert_eq!(cluster.node(1).known(&digest), None);
 
@@ -115,7 +115,10 @@ async fn other_nodes_stand_in_for_holders_that_die() {
     push_while(&cluster, &content, cut).await.unwrap();
     let holders = cluster.node(1).known(&digest).unwrap().holders;
     assert_eq!(holders.len(), 2, "{holders:?}");
-    assert!(holders.iter().all(|node| !chosen.contains(node)), "{holders:?}");
+    assert!(
+        holders.iter().all(|node| !chosen.contains(node)),
+        "{holders:?}"
+    );
     assert_eq!(cluster.holders(&digest).await, holders);
 }
 
@@ -154,36 +157,53 @@ async fn a_holder_that_hangs_costs_a_push_a_few_seconds() {
     let content = content(8, 24 * MIB);
     let start = Instant::now();
     let pushed = push_while(&cluster, &content, || cluster.network.set(2, Link::Frozen)).await;
-    assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        start.elapsed()
+    );
     let digest = pushed.unwrap().digest;
     assert_eq!(cluster.node(1).known(&digest).unwrap().holders, [1, 3]);
 }
 
 #[tokio::test]
 async fn a_slow_holder_costs_a_push_a_few_seconds() {
-    let slow = SlowStore {
-        inner: MemoryStore::new(),
-        delay: Duration::from_millis(400),
-    };
+    let slow = SlowStore::pieces(Duration::from_millis(400));
     let cluster = Plan::new(&[(EAST, 3)]).store(2, slow).start().await;
     // It would take node 2 half a minute.
     let content = content(9, 24 * MIB);
     let start = Instant::now();
     let digest = cluster.node(1).push(&content).await;
-    assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(12),
+        "{:?}",
+        start.elapsed()
+    );
     assert_eq!(cluster.node(1).known(&digest).unwrap().holders, [1, 3]);
 }
 
 #[tokio::test]
-async fn a_slow_holder_that_is_needed_is_waited_for() {
-    let slow = SlowStore {
-        inner: MemoryStore::new(),
-        delay: Duration::from_millis(150),
-    };
-    let cluster = Plan::new(&[(EAST, 2)]).store(2, slow).start().await;
-    let content = content(16, 12 * MIB);
-    let digest = cluster.node(1).push(&content).await;
-    assert_eq!(cluster.node(1).known(&digest).unwrap().holders, [1, 2]);
+async fn no_node_names_content_before_it_has_proved_right() {
+    // Hashed as sha256 while it came in, so that only the commit can tell.
+    let slow = SlowStore::commits(Duration::from_millis(500));
+    let cluster = Plan::new(&[(EAST, 3)]).store(1, slow).start().await;
+    let registry = &cluster.node(1).registry;
+    let opened = registry.open_upload(&root(), &app(), None).await.unwrap();
+    let session = &opened.session;
+    let first = body(&content(18, MIB));
+    registry
+        .append_upload(&root(), &app(), session, None, None, first)
+        .await
+        .unwrap();
+    let wrong = Digest::of(Algorithm::Sha512, b"other");
+    let refused = registry
+        .finish_upload(&root(), &app(), session, None, None, empty(), wrong)
+        .await;
+    assert!(
+        matches!(refused, Err(ServiceError::DigestInvalid(_))),
+        "{refused:?}"
+    );
+    cluster.keeps_nothing().await;
 }
 
 #[tokio::test]
@@ -194,82 +214,12 @@ async fn uploads_of_the_same_content_at_the_same_time_agree() {
     let (who, app) = (root(), app());
     let pushes = (0..12).map(|push| {
         let node = cluster.node(push % 3 + 1);
-        node.registry.push_blob(&who, &app, digest, None, body(&content))
+        node.registry
+            .push_blob(&who, &app, digest, None, body(&content))
     });
     for pushed in futures::future::join_all(pushes).await {
         assert_eq!(pushed.unwrap().digest, digest);
     }
     cluster.check(EAST);
     assert_eq!(cluster.node(2).pull(&digest).await.unwrap(), content);
-}
-
-/// A disk that takes its time for every piece.
-#[derive(Debug)]
-struct SlowStore {
-    inner: MemoryStore,
-    delay: Duration,
-}
-
-#[derive(Debug)]
-struct SlowStaging {
-    inner: Box<dyn Staging>,
-    delay: Duration,
-}
-
-#[async_trait]
-impl BlobStore for SlowStore {
-    async fn stage(&self, hashing: Hashing) -> Result<Box<dyn Staging>, BlobError> {
-        Ok(Box::new(SlowStaging {
-            inner: self.inner.stage(hashing).await?,
-            delay: self.delay,
-        }))
-    }
-
-    async fn stat(&self, digest: &Digest) -> Result<Option<BlobStat>, BlobError> {
-        self.inner.stat(digest).await
-    }
-
-    async fn open(
-        &self,
-        digest: &Digest,
-        range: Option<Range<u64>>,
-    ) -> Result<(BlobStat, BlobStream), BlobError> {
-        self.inner.open(digest, range).await
-    }
-
-    async fn delete(&self, digest: &Digest) -> Result<bool, BlobError> {
-        self.inner.delete(digest).await
-    }
-
-    async fn list(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<BlobStat>, BlobError> {
-        self.inner.list(after, limit).await
-    }
-}
-
-#[async_trait]
-impl Staging for SlowStaging {
-    fn size(&self) -> u64 {
-        self.inner.size()
-    }
-
-    async fn append(&mut self, chunks: Vec<Bytes>) -> Result<(), BlobError> {
-        tokio::time::sleep(self.delay).await;
-        self.inner.append(chunks).await
-    }
-
-    fn root(&self) -> [u8; 32] {
-        self.inner.root()
-    }
-
-    fn digest(&self) -> Option<Digest> {
-        self.inner.digest()
-    }
-
-    async fn commit(self: Box<Self>, expected: Expected) -> Result<Committed, BlobError> {
-        self.inner.commit(expected).await
-    }
-
-    async fn discard(self: Box<Self>) {
-        self.inner.discard().await;
-    }
 }

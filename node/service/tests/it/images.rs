@@ -1,1 +1,308 @@
-//! x
+//! Manifests, tags, mounts and what is refused.
+
+use std::slice::from_ref;
+
+use bytes::Bytes;
+use entrepot_metadata::Metadata;
+use entrepot_metadata::command::PutRegistrySettings;
+use entrepot_oci::{MANIFEST_BYTES_MAX, Reference, RepositoryName};
+use entrepot_service::{BlobInfo, RuleInfo, ServiceError};
+
+use crate::cluster::{Cluster, EAST, Plan, WEST, app, group, region, root, tag};
+use crate::content::{body, content, image, index, sha256, variant};
+
+async fn one_node() -> Cluster {
+    Plan::new(&[(EAST, 1)]).start().await
+}
+
+/// Lets a push make no repository.
+async fn without_creation(cluster: &Cluster) {
+    let command = PutRegistrySettings::new(&root().account, false).into();
+    let response = cluster.metadata.propose(&group(EAST), command).await;
+    response.unwrap().into_result().unwrap();
+}
+
+fn other() -> RepositoryName {
+    "team/other".parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_manifest_is_kept_byte_for_byte_under_its_digest_and_its_tag() {
+    let cluster = Plan::new(&[(EAST, 3)]).start().await;
+    let config = content(1, 100);
+    let digest = cluster.node(1).push_image("v1", from_ref(&config)).await;
+    let manifest = image(&[(sha256(&config), 100)]);
+    assert_eq!(digest, sha256(&manifest));
+    for node in cluster.nodes() {
+        for reference in [tag("v1"), Reference::Digest(digest)] {
+            let found = node
+                .registry
+                .get_manifest(&root(), &app(), &reference)
+                .await
+                .unwrap();
+            assert_eq!((found.digest, found.content), (digest, manifest.clone()));
+            assert_eq!(found.media_type, entrepot_oci::media_type::OCI_MANIFEST);
+        }
+    }
+    // The same again is the same.
+    assert_eq!(cluster.node(2).put_manifest("v1", &manifest).await, digest);
+    cluster.check(EAST);
+}
+
+#[tokio::test]
+async fn a_manifest_that_cannot_be_taken_says_why() {
+    let cluster = one_node().await;
+    let registry = &cluster.node(1).registry;
+    let put = async |name: &str, content: &Bytes| {
+        registry
+            .put_manifest(&root(), &app(), &tag(name), None, content.clone())
+            .await
+            .map(|put| put.digest)
+    };
+    let large = Bytes::from(vec![b' '; MANIFEST_BYTES_MAX + 1]);
+    let max = MANIFEST_BYTES_MAX;
+    assert_eq!(
+        put("v1", &large).await,
+        Err(ServiceError::ManifestTooLarge { max })
+    );
+    let nonsense = put("v1", &Bytes::from_static(b"nonsense")).await;
+    assert!(
+        matches!(nonsense, Err(ServiceError::ManifestInvalid(_))),
+        "{nonsense:?}"
+    );
+
+    let config = content(1, 100);
+    let manifest = image(&[(sha256(&config), 100)]);
+    let unknown = Err(ServiceError::ManifestBlobsUnknown(vec![sha256(&config)]));
+    assert_eq!(put("v1", &manifest).await, unknown);
+    let parent = index(from_ref(&manifest));
+    let unknown = Err(ServiceError::ManifestBlobsUnknown(vec![sha256(&manifest)]));
+    assert_eq!(put("v1", &parent).await, unknown);
+    cluster.node(1).push(&config).await;
+    let wrong = put(&sha256(b"other").to_string(), &manifest).await;
+    assert!(
+        matches!(wrong, Err(ServiceError::DigestInvalid(_))),
+        "{wrong:?}"
+    );
+    // Nothing of all that was stored.
+    let found = registry.get_manifest(&root(), &app(), &tag("v1")).await;
+    assert_eq!(found, Err(ServiceError::ManifestUnknown("v1".to_owned())));
+    assert_eq!(put("v1", &manifest).await, Ok(sha256(&manifest)));
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_gone_and_what_is_in_use_stays() {
+    let cluster = one_node().await;
+    let node = cluster.node(1);
+    let registry = &node.registry;
+    let config = content(1, 100);
+    let digest = node.push_image("v1", from_ref(&config)).await;
+    let manifest = image(&[(sha256(&config), 100)]);
+    node.put_manifest("v2", &manifest).await;
+    let parent = node.put_manifest("all", &index(&[manifest])).await;
+    let delete = async |name: &str| registry.delete_manifest(&root(), &app(), &tag(name)).await;
+    let digest_text = digest.to_string();
+
+    assert!(matches!(
+        delete(&digest_text).await,
+        Err(ServiceError::Referenced(_))
+    ));
+    let blob = registry
+        .delete_blob(&root(), &app(), &sha256(&config))
+        .await;
+    assert!(matches!(blob, Err(ServiceError::Referenced(_))), "{blob:?}");
+    assert_eq!(delete(&parent.to_string()).await, Ok(()));
+    assert_eq!(node.tagged("all").await, None);
+
+    assert_eq!(delete("v1").await, Ok(()));
+    assert_eq!(
+        delete("v1").await,
+        Err(ServiceError::ManifestUnknown("v1".to_owned()))
+    );
+    assert_eq!(node.tagged("v2").await, Some(digest));
+    assert_eq!(delete(&digest_text).await, Ok(()));
+    assert_eq!(node.tagged("v2").await, None);
+    assert_eq!(
+        delete(&digest_text).await,
+        Err(ServiceError::ManifestUnknown(digest_text.clone()))
+    );
+
+    let blob = sha256(&config);
+    assert_eq!(registry.delete_blob(&root(), &app(), &blob).await, Ok(()));
+    let again = registry.delete_blob(&root(), &app(), &blob).await;
+    assert_eq!(again, Err(ServiceError::BlobUnknown(blob)));
+    let stat = registry.stat_blob(&root(), &app(), &blob).await;
+    assert_eq!(stat, Err(ServiceError::BlobUnknown(blob)));
+    cluster.check(EAST);
+}
+
+#[tokio::test]
+async fn tags_come_in_pages() {
+    let cluster = one_node().await;
+    let node = cluster.node(1);
+    let config = content(1, 100);
+    node.push_image("a", from_ref(&config)).await;
+    let manifest = image(&[(sha256(&config), 100)]);
+    for name in ["b", "c", "d"] {
+        node.put_manifest(name, &manifest).await;
+    }
+    let page = async |after: Option<&str>, limit: usize| {
+        let page = node
+            .registry
+            .list_tags(&root(), &app(), after, limit)
+            .await
+            .unwrap();
+        let tags: Vec<String> = page.tags.iter().map(ToString::to_string).collect();
+        (tags.join(" "), page.more)
+    };
+    assert_eq!(page(None, 3).await, ("a b c".to_owned(), true));
+    assert_eq!(page(Some("c"), 3).await, ("d".to_owned(), false));
+    assert_eq!(page(Some("bb"), 2).await, ("c d".to_owned(), false));
+    assert_eq!(page(Some("z"), 2).await, (String::new(), false));
+    let unknown = node.registry.list_tags(&root(), &other(), None, 3).await;
+    assert_eq!(unknown, Err(ServiceError::NameUnknown(other())));
+}
+
+#[tokio::test]
+async fn a_blob_is_mounted_where_it_may_be() {
+    let cluster = one_node().await;
+    let node = cluster.node(1);
+    let content = content(1, 100);
+    let digest = node.push(&content).await;
+    let mount = async |from: &RepositoryName, digest| {
+        node.registry
+            .mount_blob(&root(), &other(), from, &digest)
+            .await
+    };
+    assert_eq!(mount(&app(), sha256(b"unknown")).await, Ok(None));
+    assert_eq!(mount(&"team/none".parse().unwrap(), digest).await, Ok(None));
+    let unknown = node.registry.stat_blob(&root(), &other(), &digest).await;
+    assert_eq!(unknown, Err(ServiceError::NameUnknown(other())));
+    let size = 100;
+    assert_eq!(
+        mount(&app(), digest).await,
+        Ok(Some(BlobInfo { digest, size }))
+    );
+    let (_, stream) = node
+        .registry
+        .open_blob(&root(), &other(), &digest, None)
+        .await
+        .unwrap();
+    assert_eq!(crate::content::read(stream).await.unwrap(), content);
+    cluster.check(EAST);
+}
+
+#[tokio::test]
+async fn with_creation_switched_off_a_push_needs_its_repository() {
+    let cluster = one_node().await;
+    let node = cluster.node(1);
+    let config = content(1, 100);
+    let digest = node.push(&config).await;
+    without_creation(&cluster).await;
+    let registry = &node.registry;
+    let (who, other) = (root(), other());
+    let refused = ServiceError::NameUnknown(other.clone());
+
+    let opened = registry.open_upload(&who, &other, None).await;
+    assert_eq!(opened, Err(refused.clone()));
+    let pushed = registry
+        .push_blob(&who, &other, digest, None, body(&config))
+        .await;
+    assert_eq!(pushed, Err(refused.clone()));
+    let mounted = registry.mount_blob(&who, &other, &app(), &digest).await;
+    assert_eq!(mounted, Err(refused.clone()));
+    let manifest = image(&[(digest, 100)]);
+    let put = registry
+        .put_manifest(&who, &other, &tag("v1"), None, manifest.clone())
+        .await;
+    assert_eq!(put, Err(refused));
+    // The one that exists goes on.
+    node.push(&content(2, 100)).await;
+    node.put_manifest("v1", &manifest).await;
+}
+
+#[tokio::test]
+async fn a_session_outlives_no_repository_that_may_not_be_made() {
+    let cluster = one_node().await;
+    let registry = &cluster.node(1).registry;
+    let opened = registry.open_upload(&root(), &other(), None).await.unwrap();
+    without_creation(&cluster).await;
+    let config = content(1, 100);
+    let finished = registry
+        .finish_upload(
+            &root(),
+            &other(),
+            &opened.session,
+            None,
+            None,
+            body(&config),
+            sha256(&config),
+        )
+        .await;
+    assert_eq!(finished, Err(ServiceError::NameUnknown(other())));
+    assert_eq!(cluster.node(1).known(&sha256(&config)), None);
+}
+
+#[tokio::test]
+async fn a_tag_that_moves_all_the_time_is_always_there() {
+    let cluster = Plan::new(&[(EAST, 1)]).start().await;
+    let node = cluster.node(1);
+    let config = node.push(&content(1, 100)).await;
+    node.put_manifest("v", &variant((config, 100), 0)).await;
+    let registry = node.registry.clone();
+    let moving = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            for number in 0..2_000 {
+                let [old, new] = [number, number + 1].map(|number| variant((config, 100), number));
+                registry
+                    .put_manifest(&root(), &app(), &tag("v"), None, new)
+                    .await
+                    .unwrap();
+                let old = tag(&sha256(&old).to_string());
+                let _ = registry.delete_manifest(&root(), &app(), &old).await;
+            }
+        });
+    });
+    while !moving.is_finished() {
+        assert!(node.tagged("v").await.is_some());
+        tokio::task::yield_now().await;
+    }
+    moving.await.unwrap();
+}
+
+#[tokio::test]
+async fn rules_are_checked_listed_and_removed() {
+    let cluster = Plan::new(&[(EAST, 1), (WEST, 1)]).start().await;
+    let registry = &cluster.node(1).registry;
+    let rule = |id: &str, destination: &str| RuleInfo {
+        id: id.to_owned(),
+        prefixes: vec!["team/".to_owned()],
+        destination: region(destination),
+    };
+    let put = async |rule: &RuleInfo| registry.put_rule(&root(), rule).await;
+    for destination in [EAST, "mars-1"] {
+        let refused = put(&rule("r", destination)).await;
+        assert!(
+            matches!(refused, Err(ServiceError::Invalid(_))),
+            "{refused:?}"
+        );
+    }
+    assert!(matches!(
+        put(&rule("no spaces", WEST)).await,
+        Err(ServiceError::Invalid(_))
+    ));
+    assert_eq!(put(&rule("r", WEST)).await, Ok(false));
+    assert_eq!(put(&rule("r", WEST)).await, Ok(true));
+    let rules = registry.list_rules(&root()).await.unwrap();
+    assert_eq!(rules.len(), 1);
+    assert_eq!(
+        (rules[0].id.as_str(), &rules[0].destination),
+        ("r", &region(WEST))
+    );
+    assert_eq!(registry.delete_rule(&root(), "r").await, Ok(()));
+    let again = registry.delete_rule(&root(), "r").await;
+    assert!(matches!(again, Err(ServiceError::NotFound(_))), "{again:?}");
+}

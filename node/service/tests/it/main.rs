@@ -2,9 +2,12 @@
 //! servers on loopback, a network that can be cut, disks that can fail, and the
 //! metadata in memory.
 
+#![allow(clippy::unwrap_used, reason = "what fails in a test shall fail it")]
+
 mod cluster;
 mod content;
 mod network;
+mod slow;
 
 mod access;
 mod copies;
@@ -16,4 +19,5 @@ mod reading;
 mod relay;
 mod repair;
 mod replica;
+mod traffic;
 mod uploads;

@@ -93,7 +93,11 @@ impl Network {
     /// Waits while the link is frozen; wakes whoever asked when it changes.
     fn poll_open(&self, pair: (u64, u64), cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state.lock().unwrap();
-        if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+        if !state
+            .waiting
+            .iter()
+            .any(|waker| waker.will_wake(cx.waker()))
+        {
             state.waiting.push(cx.waker().clone());
         }
         match state.links.get(&pair).copied().unwrap_or_default() {

@@ -25,7 +25,12 @@ impl Relayed {
         }
     }
 
-    async fn append(&self, through: u64, offset: u64, body: BodyStream) -> Result<u64, ServiceError> {
+    async fn append(
+        &self,
+        through: u64,
+        offset: u64,
+        body: BodyStream,
+    ) -> Result<u64, ServiceError> {
         let registry = &self.cluster.node(through).registry;
         let state = registry
             .append_upload(&root(), &app(), &self.session, Some(offset), None, body)
@@ -53,7 +58,10 @@ async fn each_chunk_may_come_through_another_node() {
     ];
     let first = third as u64;
     assert_eq!(relayed.append(2, 0, body(&parts[0])).await, Ok(first));
-    assert_eq!(relayed.append(3, first, body(&parts[1])).await, Ok(2 * first));
+    assert_eq!(
+        relayed.append(3, first, body(&parts[1])).await,
+        Ok(2 * first)
+    );
     for node in 1..=3 {
         assert_eq!(relayed.size(node).await, Ok(2 * first));
     }
@@ -73,7 +81,10 @@ async fn each_chunk_may_come_through_another_node() {
         )
         .await
         .unwrap();
-    assert_eq!((finished.digest, finished.size), (digest, content.len() as u64));
+    assert_eq!(
+        (finished.digest, finished.size),
+        (digest, content.len() as u64)
+    );
     for node in relayed.cluster.nodes() {
         assert_eq!(node.pull(&digest).await.unwrap(), content);
     }
@@ -90,7 +101,14 @@ async fn refusals_of_the_owner_come_back_while_the_body_is_still_sent() {
     assert_eq!(refused, Err(ServiceError::RangeInvalid { size: 10 }));
     let registry = &relayed.cluster.node(3).registry;
     let refused = registry
-        .append_upload(&root(), &app(), &relayed.session, None, Some(5), body(&large))
+        .append_upload(
+            &root(),
+            &app(),
+            &relayed.session,
+            None,
+            Some(5),
+            body(&large),
+        )
         .await;
     assert!(
         matches!(refused, Err(ServiceError::SizeInvalid { declared: 5, .. })),
@@ -98,9 +116,20 @@ async fn refusals_of_the_owner_come_back_while_the_body_is_still_sent() {
     );
     let wrong = sha256(b"something else");
     let refused = registry
-        .finish_upload(&root(), &app(), &relayed.session, None, None, empty(), wrong)
+        .finish_upload(
+            &root(),
+            &app(),
+            &relayed.session,
+            None,
+            None,
+            empty(),
+            wrong,
+        )
         .await;
-    assert!(matches!(refused, Err(ServiceError::DigestInvalid(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ServiceError::DigestInvalid(_))),
+        "{refused:?}"
+    );
     relayed.cluster.keeps_nothing().await;
 }
 
@@ -112,16 +141,38 @@ async fn a_torn_body_stays_torn() {
     let registry = &relayed.cluster.node(2).registry;
     // All bytes are there, but nobody said that these were all.
     let refused = registry
-        .finish_upload(&root(), &app(), &relayed.session, None, None, torn(&content), digest)
+        .finish_upload(
+            &root(),
+            &app(),
+            &relayed.session,
+            None,
+            None,
+            torn(&content),
+            digest,
+        )
         .await;
-    assert!(matches!(refused, Err(ServiceError::UploadInvalid(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ServiceError::UploadInvalid(_))),
+        "{refused:?}"
+    );
     assert_eq!(relayed.size(2).await, Ok(MIB as u64));
     assert_eq!(relayed.cluster.node(1).known(&digest), None);
     registry
-        .finish_upload(&root(), &app(), &relayed.session, Some(MIB as u64), None, empty(), digest)
+        .finish_upload(
+            &root(),
+            &app(),
+            &relayed.session,
+            Some(MIB as u64),
+            None,
+            empty(),
+            digest,
+        )
         .await
         .unwrap();
-    assert_eq!(relayed.cluster.node(3).pull(&digest).await.unwrap(), content);
+    assert_eq!(
+        relayed.cluster.node(3).pull(&digest).await.unwrap(),
+        content
+    );
 }
 
 #[tokio::test]
@@ -164,7 +215,15 @@ async fn a_relaying_node_that_dies_leaves_the_upload_where_it_was() {
         .cluster
         .node(3)
         .registry
-        .finish_upload(&root(), &app(), &relayed.session, None, None, empty(), digest)
+        .finish_upload(
+            &root(),
+            &app(),
+            &relayed.session,
+            None,
+            None,
+            empty(),
+            digest,
+        )
         .await;
     assert_eq!(finished.unwrap().size, content.len() as u64);
 }
@@ -198,7 +257,11 @@ async fn a_cancel_goes_through_any_node() {
     let relayed = Relayed::new().await;
     relayed.append(1, 0, body(&content(7, MIB))).await.unwrap();
     let registry = &relayed.cluster.node(3).registry;
-    let cancel = async || registry.cancel_upload(&root(), &app(), &relayed.session).await;
+    let cancel = async || {
+        registry
+            .cancel_upload(&root(), &app(), &relayed.session)
+            .await
+    };
     assert_eq!(cancel().await, Ok(()));
     assert_eq!(cancel().await, Err(ServiceError::UploadUnknown));
     assert_eq!(relayed.size(2).await, Err(ServiceError::UploadUnknown));
@@ -211,7 +274,9 @@ async fn while_the_owner_is_away_its_uploads_are_unavailable() {
     relayed.append(2, 0, body(&content(8, 10))).await.unwrap();
     relayed.cluster.network.set(1, Link::Cut);
     assert!(is_unavailable(&relayed.size(2).await));
-    assert!(is_unavailable(&relayed.append(2, 10, body(&content(8, 10))).await));
+    assert!(is_unavailable(
+        &relayed.append(2, 10, body(&content(8, 10))).await
+    ));
     relayed.cluster.network.set(1, Link::Up);
     assert_eq!(relayed.size(2).await, Ok(10));
 }

@@ -6,8 +6,11 @@ use entrepot_blobs::{Fault, Operation};
 use entrepot_oci::{Algorithm, Digest, Reference};
 use entrepot_service::{BlobInfo, ServiceError, UploadState};
 
-use crate::cluster::{EAST, Cluster, Plan, WEST, app, root};
-use crate::content::{DEADLINE, KIB, MIB, body, content, empty, eventually, sha256, torn, written};
+use crate::cluster::{Cluster, EAST, Plan, WEST, app, root};
+use crate::content::{
+    DEADLINE, KIB, MIB, body, content, empty, eventually, sha256, torn, written,
+    written_until_broken,
+};
 
 async fn one_region() -> Cluster {
     Plan::new(&[(EAST, 3)]).start().await
@@ -66,15 +69,29 @@ async fn a_blob_comes_in_chunks() {
     let session = open(&cluster).await;
     let half = content.slice(..512 * KIB);
     let rest = content.slice(512 * KIB..);
-    assert_eq!(append(&cluster, &session, 0, body(&half)).await, Ok(512 * 1024));
+    assert_eq!(
+        append(&cluster, &session, 0, body(&half)).await,
+        Ok(512 * 1024)
+    );
     let registry = &cluster.node(1).registry;
     let state = registry.upload_state(&root(), &app(), &session).await;
     assert_eq!(state.unwrap().size, 512 * 1024);
     let finished = registry
-        .finish_upload(&root(), &app(), &session, None, None, body(&rest), sha256(&content))
+        .finish_upload(
+            &root(),
+            &app(),
+            &session,
+            None,
+            None,
+            body(&rest),
+            sha256(&content),
+        )
         .await;
     assert_eq!(finished.unwrap().size, MIB as u64);
-    assert_eq!(cluster.node(3).pull(&sha256(&content)).await.unwrap(), content);
+    assert_eq!(
+        cluster.node(3).pull(&sha256(&content)).await.unwrap(),
+        content
+    );
     // It has ended.
     let late = append(&cluster, &session, MIB as u64, body(&rest)).await;
     assert_eq!(late, Err(ServiceError::UploadUnknown));
@@ -117,7 +134,10 @@ async fn a_chunk_at_the_wrong_place_is_told_the_right_one() {
         let refused = append(&cluster, &session, offset, body(&content)).await;
         assert_eq!(refused, Err(ServiceError::RangeInvalid { size: 100 }));
     }
-    assert_eq!(append(&cluster, &session, 100, body(&content)).await, Ok(200));
+    assert_eq!(
+        append(&cluster, &session, 100, body(&content)).await,
+        Ok(200)
+    );
 }
 
 #[tokio::test]
@@ -128,23 +148,51 @@ async fn a_torn_body_keeps_what_arrived() {
     let session = open(&cluster).await;
     let first = content.slice(..MIB + 11);
     let refused = append(&cluster, &session, 0, torn(&first)).await;
-    assert!(matches!(refused, Err(ServiceError::UploadInvalid(_))), "{refused:?}");
-    let state = registry.upload_state(&root(), &app(), &session).await.unwrap();
+    assert!(
+        matches!(refused, Err(ServiceError::UploadInvalid(_))),
+        "{refused:?}"
+    );
+    let state = registry
+        .upload_state(&root(), &app(), &session)
+        .await
+        .unwrap();
     assert_eq!(state.size, MIB as u64 + 11);
 
     // A finish that is torn does not finish.
     let second = content.slice(MIB + 11..MIB + 20);
     let refused = registry
-        .finish_upload(&root(), &app(), &session, None, None, torn(&second), sha256(&content))
+        .finish_upload(
+            &root(),
+            &app(),
+            &session,
+            None,
+            None,
+            torn(&second),
+            sha256(&content),
+        )
         .await;
-    assert!(matches!(refused, Err(ServiceError::UploadInvalid(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ServiceError::UploadInvalid(_))),
+        "{refused:?}"
+    );
     let rest = content.slice(MIB + 20..);
     let offset = Some(MIB as u64 + 20);
     registry
-        .finish_upload(&root(), &app(), &session, offset, None, body(&rest), sha256(&content))
+        .finish_upload(
+            &root(),
+            &app(),
+            &session,
+            offset,
+            None,
+            body(&rest),
+            sha256(&content),
+        )
         .await
         .unwrap();
-    assert_eq!(cluster.node(2).pull(&sha256(&content)).await.unwrap(), content);
+    assert_eq!(
+        cluster.node(2).pull(&sha256(&content)).await.unwrap(),
+        content
+    );
 }
 
 #[tokio::test]
@@ -164,7 +212,10 @@ async fn a_length_that_was_declared_is_held_to() {
     let (declared, received) = (999, 1000);
     assert_eq!(long, Err(ServiceError::SizeInvalid { declared, received }));
     // The first kept what came, the second took nothing beyond what it declared.
-    let state = registry.upload_state(&root(), &app(), &session).await.unwrap();
+    let state = registry
+        .upload_state(&root(), &app(), &session)
+        .await
+        .unwrap();
     assert_eq!(state.size, 1000);
 }
 
@@ -178,7 +229,10 @@ async fn a_wrong_digest_leaves_nothing_anywhere() {
         let refused = registry
             .push_blob(&root(), &app(), digest, None, body(&content))
             .await;
-        assert!(matches!(refused, Err(ServiceError::DigestInvalid(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(ServiceError::DigestInvalid(_))),
+            "{refused:?}"
+        );
         let stat = registry.stat_blob(&root(), &app(), &digest).await;
         assert_eq!(stat, Err(ServiceError::NameUnknown(app())));
     }
@@ -190,9 +244,14 @@ async fn a_cancelled_upload_leaves_nothing_anywhere() {
     let cluster = one_region().await;
     let registry = &cluster.node(1).registry;
     let session = open(&cluster).await;
-    append(&cluster, &session, 0, body(&content(9, 3 * MIB))).await.unwrap();
+    append(&cluster, &session, 0, body(&content(9, 3 * MIB)))
+        .await
+        .unwrap();
     assert!(cluster.node(1).memory.staged() > 0);
-    registry.cancel_upload(&root(), &app(), &session).await.unwrap();
+    registry
+        .cancel_upload(&root(), &app(), &session)
+        .await
+        .unwrap();
     let state = registry.upload_state(&root(), &app(), &session).await;
     assert_eq!(state, Err(ServiceError::UploadUnknown));
     let again = registry.cancel_upload(&root(), &app(), &session).await;
@@ -206,14 +265,17 @@ async fn an_idle_upload_is_swept_and_a_busy_one_is_not() {
     let mut cluster = Plan::new(&[(EAST, 3)]).upload_expiry(expiry).start().await;
     cluster.start_sweep();
     let idle = open(&cluster).await;
-    append(&cluster, &idle, 0, body(&content(10, MIB))).await.unwrap();
+    append(&cluster, &idle, 0, body(&content(10, MIB)))
+        .await
+        .unwrap();
     let busy = open(&cluster).await;
     let (sender, slow) = written();
     let appended = append(&cluster, &busy, 0, slow);
     let feeding = async {
         let mut sent = 0;
-        // The busy one alone, everywhere.
-        while cluster.nodes().any(|node| node.memory.staged() > 1) {
+        let mut both = false;
+        while !both || cluster.node(1).memory.staged() > 1 {
+            both |= cluster.node(1).memory.staged() == 2;
             sender.send(content(11, 1)).await.unwrap();
             sent += 1;
             tokio::time::sleep(expiry / 8).await;
@@ -226,6 +288,10 @@ async fn an_idle_upload_is_swept_and_a_busy_one_is_not() {
     assert_eq!(appended, Ok(sent));
     let state = append(&cluster, &idle, MIB as u64, empty()).await;
     assert_eq!(state, Err(ServiceError::UploadUnknown));
+    eventually("its holders have dropped it too", async || {
+        cluster.nodes().all(|node| node.memory.staged() <= 1)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -246,34 +312,55 @@ async fn a_name_is_good_for_its_own_upload_only() {
         .finish_upload(&root(), &app(), &session, None, None, empty(), sha256(b""))
         .await;
     assert_eq!(pushed, Err(ServiceError::UploadUnknown));
-    assert_eq!(registry.upload_state(&root(), &app(), &session).await.unwrap().size, 0);
+    assert_eq!(
+        registry
+            .upload_state(&root(), &app(), &session)
+            .await
+            .unwrap()
+            .size,
+        0
+    );
 }
 
 #[tokio::test]
 async fn a_full_disk_ends_the_upload_with_a_clear_error() {
-    let cluster = one_region().await;
-    cluster.node(1).memory.set_capacity_bytes(MIB as u64);
-    let registry = &cluster.node(1).registry;
-    let session = open(&cluster).await;
-    let refused = append(&cluster, &session, 0, body(&content(12, 3 * MIB))).await;
-    assert_eq!(refused, Err(ServiceError::Full));
-    let state = registry.upload_state(&root(), &app(), &session).await;
-    assert_eq!(state, Err(ServiceError::UploadUnknown));
-    cluster.keeps_nothing().await;
+    // In the middle, and when the last piece is written.
+    for (capacity, size) in [(MIB, 3 * MIB), (999, 1000)] {
+        let cluster = one_region().await;
+        cluster.node(1).memory.set_capacity_bytes(capacity as u64);
+        let registry = &cluster.node(1).registry;
+        let session = open(&cluster).await;
+        let refused = append(&cluster, &session, 0, body(&content(12, size))).await;
+        assert_eq!(refused, Err(ServiceError::Full));
+        let state = registry.upload_state(&root(), &app(), &session).await;
+        assert_eq!(state, Err(ServiceError::UploadUnknown));
+        cluster.keeps_nothing().await;
+    }
 }
 
 #[tokio::test]
 async fn a_disk_that_fails_at_the_end_links_nothing() {
-    for operation in [Operation::Sync, Operation::Publish, Operation::SyncDirectory] {
+    for operation in [
+        Operation::Sync,
+        Operation::Publish,
+        Operation::SyncDirectory,
+    ] {
         let cluster = one_region().await;
-        cluster.node(1).memory.faults().fail(operation, Fault::Broken);
+        cluster
+            .node(1)
+            .memory
+            .faults()
+            .fail(operation, Fault::Broken);
         let content = content(13, MIB);
         let digest = sha256(&content);
         let registry = &cluster.node(1).registry;
         let refused = registry
             .push_blob(&root(), &app(), digest, None, body(&content))
             .await;
-        assert!(matches!(refused, Err(ServiceError::Internal { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(ServiceError::Internal { .. })),
+            "{refused:?}"
+        );
         assert_eq!(cluster.node(1).known(&digest), None);
         // The same push again succeeds, whatever the first left behind.
         cluster.node(1).push(&content).await;
@@ -285,10 +372,12 @@ async fn a_disk_that_fails_at_the_end_links_nothing() {
 async fn a_client_that_goes_away_leaves_nothing_of_a_push_in_one_go() {
     let cluster = one_region().await;
     let registry = cluster.node(1).registry.clone();
-    let (sender, endless) = written();
+    let (sender, endless) = written_until_broken();
     let pushing = tokio::spawn(async move {
         let digest = sha256(b"never");
-        registry.push_blob(&root(), &app(), digest, None, endless).await
+        registry
+            .push_blob(&root(), &app(), digest, None, endless)
+            .await
     });
     for seed in 0..20 {
         sender.send(content(seed, 100 * KIB)).await.unwrap();
@@ -304,7 +393,9 @@ async fn a_client_that_goes_away_leaves_nothing_of_a_push_in_one_go() {
 async fn without_metadata_nothing_is_acknowledged() {
     let cluster = one_region().await;
     cluster.node(1).push(&content(14, 10)).await;
-    cluster.metadata.set_available(&crate::cluster::group(EAST), false);
+    cluster
+        .metadata
+        .set_available(&crate::cluster::group(EAST), false);
     let content = content(15, 10);
     let registry = &cluster.node(1).registry;
     let refused = registry
@@ -315,9 +406,70 @@ async fn without_metadata_nothing_is_acknowledged() {
     let found = registry.get_manifest(&root(), &app(), &reference).await;
     assert!(crate::content::is_unavailable(&found), "{found:?}");
     // What this node knows to be there is served all the same.
-    cluster.node(1).pull(&sha256(&crate::content::content(14, 10))).await.unwrap();
-    cluster.metadata.set_available(&crate::cluster::group(EAST), true);
+    cluster
+        .node(1)
+        .pull(&sha256(&crate::content::content(14, 10)))
+        .await
+        .unwrap();
+    cluster
+        .metadata
+        .set_available(&crate::cluster::group(EAST), true);
     let stat = registry.stat_blob(&root(), &app(), &sha256(&content)).await;
     assert_eq!(stat, Err(ServiceError::BlobUnknown(sha256(&content))));
     cluster.node(1).push(&content).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_request_at_a_time_writes_to_an_upload() {
+    let cluster = Plan::new(&[(EAST, 1)]).start().await;
+    let session = open(&cluster).await;
+    let (sender, slow) = written();
+    let (first, second) = tokio::join!(append(&cluster, &session, 0, slow), async {
+        sender.send(content(16, 10)).await.unwrap();
+        let second = append(&cluster, &session, 0, body(&content(17, 10))).await;
+        drop(sender);
+        second
+    });
+    assert_eq!(first, Ok(10));
+    assert!(
+        matches!(second, Err(ServiceError::Conflict(_))),
+        "{second:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stalls_ends_and_keeps_what_arrived() {
+    let cluster = Plan::new(&[(EAST, 1)]).start().await;
+    let session = open(&cluster).await;
+    let (sender, slow) = written();
+    sender.send(content(18, 10)).await.unwrap();
+    let stalled = append(&cluster, &session, 0, slow).await;
+    assert!(
+        matches!(stalled, Err(ServiceError::UploadInvalid(_))),
+        "{stalled:?}"
+    );
+    assert_eq!(append(&cluster, &session, 10, empty()).await, Ok(10));
+}
+
+#[tokio::test]
+async fn a_node_has_so_many_uploads_and_no_more() {
+    let cluster = Plan::new(&[(EAST, 1)]).start().await;
+    let registry = &cluster.node(1).registry;
+    let mut sessions = Vec::new();
+    let refused = loop {
+        match registry.open_upload(&root(), &app(), None).await {
+            Ok(opened) => sessions.push(opened.session),
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(refused, ServiceError::Unavailable { .. }),
+        "{refused:?}"
+    );
+    assert_eq!(sessions.len(), 2_000);
+    registry
+        .cancel_upload(&root(), &app(), &sessions[7])
+        .await
+        .unwrap();
+    open(&cluster).await;
 }

@@ -145,7 +145,7 @@ fn perform(step: &Step, log: &RaftLog, models: &mut [Model]) {
 }
 
 proptest! {
-    #![proptest_config(Config { cases: 48, max_shrink_iters: 300, ..Config::default() })]
+    #![proptest_config(Config { cases: 48, max_shrink_iters: 300, failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn the_log_equals_the_model(steps in prop::collection::vec(step(), 1..80)) {

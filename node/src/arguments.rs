@@ -113,7 +113,7 @@ impl Command {
     /// What is logged when nobody says.
     pub(crate) fn default_log(&self) -> &'static str {
         match self {
-            Self::Run(_) => "info,openraft=warn",
+            Self::Run(_) => "info,openraft=error",
             Self::Dev(_) => "error",
         }
     }

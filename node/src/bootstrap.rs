@@ -38,7 +38,10 @@ pub(crate) async fn ensure_account(
         match attempt(&consensus, &root, data, clock.as_ref(), own).await {
             Ok(true) => return,
             Ok(false) => {}
-            Err(error) => warn!(error = format!("{error:#}"), "the account cannot be made yet"),
+            Err(error) => warn!(
+                error = format!("{error:#}"),
+                "the account cannot be made yet"
+            ),
         }
         tokio::time::sleep(RETRY).await;
     }

@@ -133,8 +133,9 @@ impl Config {
             .unwrap_or(UPLOAD_EXPIRY_DEFAULT_S);
         ensure!(expiry > 0, "storage.upload_expiry_s: must be at least 1");
         let secret = read_secret(&file.cluster_secret_file, "cluster_secret_file")?;
-        let secret = ClusterSecret::new(&secret)
-            .with_context(|| format!("cluster_secret_file {}", file.cluster_secret_file.display()))?;
+        let secret = ClusterSecret::new(&secret).with_context(|| {
+            format!("cluster_secret_file {}", file.cluster_secret_file.display())
+        })?;
         check_peers(&file)?;
         Ok(Self {
             node: file.node,
@@ -164,7 +165,11 @@ fn check_peers(file: &File) -> anyhow::Result<()> {
     let mut addresses = BTreeSet::new();
     for peer in &file.peers {
         ensure!(peer.node > 0, "peers: node ids start at 1");
-        ensure!(ids.insert(peer.node), "peers: node {} is listed twice", peer.node);
+        ensure!(
+            ids.insert(peer.node),
+            "peers: node {} is listed twice",
+            peer.node
+        );
         ensure!(
             addresses.insert(&peer.address),
             "peers: two nodes have the address {}",
@@ -172,7 +177,10 @@ fn check_peers(file: &File) -> anyhow::Result<()> {
         );
     }
     let Some(own) = file.peers.iter().find(|peer| peer.node == file.node) else {
-        bail!("peers: must list every node of the cluster, node {} too", file.node);
+        bail!(
+            "peers: must list every node of the cluster, node {} too",
+            file.node
+        );
     };
     ensure!(
         own.region == file.region,
@@ -290,8 +298,16 @@ address = "127.0.0.1:6000"
         let dir = tempfile::tempdir().unwrap();
         let good = text(dir.path(), "");
         for (from, to, says) in [
-            ("node = 1\nregion = \"us-east-1\"\naddress", "node = 2\nregion = \"us-east-1\"\naddress", "node 1 too"),
-            ("node = 1\nregion = \"us-east-1\"\naddress", "node = 1\nregion = \"eu-west-1\"\naddress", "eu-west-1"),
+            (
+                "node = 1\nregion = \"us-east-1\"\naddress",
+                "node = 2\nregion = \"us-east-1\"\naddress",
+                "node 1 too",
+            ),
+            (
+                "node = 1\nregion = \"us-east-1\"\naddress",
+                "node = 1\nregion = \"eu-west-1\"\naddress",
+                "eu-west-1",
+            ),
         ] {
             let error = Config::parse(&good.replace(from, to)).unwrap_err();
             assert!(error.to_string().contains(says), "{error}");

@@ -103,11 +103,7 @@ pub(crate) async fn run(arguments: &DevArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn used(
-    arguments: &DevArguments,
-    cluster: &Cluster,
-    nodes: &[Node],
-) -> anyhow::Result<()> {
+async fn used(arguments: &DevArguments, cluster: &Cluster, nodes: &[Node]) -> anyhow::Result<()> {
     futures::future::try_join_all(nodes.iter().map(|node| node.ready(START_TIMEOUT))).await?;
     intro::print(cluster, arguments.demo);
     if arguments.demo {

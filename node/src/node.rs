@@ -37,6 +37,8 @@ use crate::{bootstrap, client_port, ops_port, peer_port};
 const VOTERS_MAX: usize = 5;
 /// For open connections to end when the node stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for peers, who only have to hear that this node is gone.
+const PEER_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 const READY_RETRY: Duration = Duration::from_millis(50);
 
 /// The world outside a node.
@@ -52,11 +54,20 @@ pub(crate) struct Outside {
 pub(crate) struct Node {
     consensus: Arc<Consensus>,
     readiness: Readiness,
-    stopper: Stopper,
-    /// Ends when `stopper` says so.
-    ports: JoinSet<()>,
+    /// The client and ops ports, which end first.
+    front: Port,
+    /// The peer port, which serves until the groups have been handed over.
+    peer: Port,
     /// Never ends; aborted.
     work: JoinSet<()>,
+}
+
+/// Listeners that are told to stop together.
+#[derive(Debug)]
+struct Port {
+    stopper: Stopper,
+    /// Ends when `stopper` says so.
+    served: JoinSet<()>,
 }
 
 /// `entrepot-node run`.
@@ -74,7 +85,12 @@ pub(crate) async fn run(arguments: &RunArguments) -> anyhow::Result<()> {
     )
     .await?;
     info!(node = id, "started");
-    stop::requested().await?;
+    tokio::select! {
+        stopped = stop::requested() => stopped?,
+        // Nothing that this process still does can be relied on; the next start
+        // reads back what is really there.
+        failure = node.consensus.failed() => return Err(failure.into()),
+    }
     info!(node = id, "stopping");
     node.stop().await
 }
@@ -164,20 +180,25 @@ impl Node {
             uploads: UploadsServer::new(Arc::clone(&registry)),
             replica: ReplicaServer::new(blobs, metadata, outside.clock),
         };
-        let (stopper, stop) = stop::stopper();
-        let ports = open_ports(
-            outside.listeners,
-            services,
-            &config,
-            registry,
-            readiness.clone(),
-            &stop,
-        );
+        let Listeners { client, peer, ops } = outside.listeners;
+        let peer = Port::open(|stop| {
+            let mut served = JoinSet::new();
+            served.spawn(peer_port::serve(peer, services, config.secret, stop));
+            served
+        });
+        let front = Port::open(|stop| {
+            let mut served = JoinSet::new();
+            served.spawn(client_port::serve(client, registry, stop.clone()));
+            if let Some(ops) = ops {
+                served.spawn(ops_port::serve(ops, readiness.clone(), stop));
+            }
+            served
+        });
         Ok(Self {
             consensus,
             readiness,
-            stopper,
-            ports,
+            front,
+            peer,
             work,
         })
     }
@@ -200,20 +221,39 @@ impl Node {
     /// Finishes what is in progress, within limits, and leaves the data as a
     /// clean stop does.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        if !self.front.close(DRAIN_TIMEOUT).await {
+            warn!("clients' connections were still open when the node stopped");
+        }
+        self.work.shutdown().await;
+        // The peers are served until others lead what this node led: a region
+        // must not wait for an election because one of its nodes stops.
+        let closed = self.consensus.shutdown().await;
+        self.peer.close(PEER_DRAIN_TIMEOUT).await;
+        closed.context("the node's state was not closed cleanly")
+    }
+}
+
+// === impl Port ===
+
+impl Port {
+    fn open(serve: impl FnOnce(Stop) -> JoinSet<()>) -> Self {
+        let (stopper, stop) = stop::stopper();
+        Self {
+            stopper,
+            served: serve(stop),
+        }
+    }
+
+    /// Finishes what is in progress, for at most `limit`; whether it was
+    /// enough.
+    async fn close(&mut self, limit: Duration) -> bool {
         self.stopper.stop();
-        let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
-            while self.ports.join_next().await.is_some() {}
+        let drained = tokio::time::timeout(limit, async {
+            while self.served.join_next().await.is_some() {}
         })
         .await;
-        if drained.is_err() {
-            warn!("connections were still open when the node stopped");
-        }
-        self.ports.shutdown().await;
-        self.work.shutdown().await;
-        self.consensus
-            .shutdown()
-            .await
-            .context("the node's state was not closed cleanly")
+        self.served.shutdown().await;
+        drained.is_ok()
     }
 }
 
@@ -225,32 +265,6 @@ fn make_account(
     let (consensus, clock) = (Arc::clone(consensus), Arc::clone(clock));
     let (root, data, own) = (config.root.clone(), config.data.clone(), config.node);
     async move { bootstrap::ensure_account(consensus, root, &data, clock, own).await }
-}
-
-fn open_ports(
-    listeners: Listeners,
-    services: PeerServices,
-    config: &Config,
-    registry: Arc<Registry>,
-    readiness: Readiness,
-    stop: &Stop,
-) -> JoinSet<()> {
-    let mut ports = JoinSet::new();
-    ports.spawn(peer_port::serve(
-        listeners.peer,
-        services,
-        config.secret.clone(),
-        stop.clone(),
-    ));
-    ports.spawn(client_port::serve(
-        listeners.client,
-        registry,
-        stop.clone(),
-    ));
-    if let Some(ops) = listeners.ops {
-        ports.spawn(ops_port::serve(ops, readiness, stop.clone()));
-    }
-    ports
 }
 
 fn make_data_folder(data: &Path) -> anyhow::Result<()> {

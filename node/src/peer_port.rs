@@ -51,8 +51,7 @@ pub(crate) async fn serve(
     stop: Stop,
 ) {
     let check = move |request| secret.check(request);
-    let blobs =
-        BlobsService::new(services.blobs).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let blobs = BlobsService::new(services.blobs).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let uploads =
         UploadsService::new(services.uploads).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let replica =

@@ -1,7 +1,9 @@
 //! Who the nodes of the cluster are, and a channel to each.
 //!
-//! A channel connects when it is first used and reconnects by itself; it never
-//! retries a call. Every call carries the cluster's secret, and a node serves
+//! There are two to each: one for what is short and must not wait, and one for
+//! blob bytes, whose receiver may be as slow as a disk or a client. A channel
+//! connects when it is first used and reconnects by itself; it never retries a
+//! call. Every call carries the cluster's secret, and a node serves
 //! no peer that does not know it.
 
 use std::collections::BTreeMap;
@@ -77,6 +79,7 @@ pub struct Peers {
     own: PeerInfo,
     all: Vec<PeerInfo>,
     channels: BTreeMap<u64, PeerChannel>,
+    bulk: BTreeMap<u64, PeerChannel>,
     secret: ClusterSecret,
 }
 
@@ -144,9 +147,7 @@ impl ClusterSecret {
 
 impl Interceptor for ClusterSecret {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request
-            .metadata_mut()
-            .insert(SECRET_HEADER, self.0.clone());
+        request.metadata_mut().insert(SECRET_HEADER, self.0.clone());
         Ok(request)
     }
 }
@@ -176,14 +177,18 @@ impl Peers {
             .find(|peer| peer.id == own)
             .cloned()
             .ok_or(PeersError::OwnMissing(own))?;
-        let mut channels = BTreeMap::new();
-        for peer in &all {
-            channels.insert(peer.id, channel(peer, secret.clone(), Arc::clone(dial))?);
-        }
+        let connect = || {
+            let channel = |peer| channel(peer, secret.clone(), Arc::clone(dial));
+            all.iter()
+                .map(|peer| Ok((peer.id, channel(peer)?)))
+                .collect::<Result<_, PeersError>>()
+        };
+        let (channels, bulk) = (connect()?, connect()?);
         Ok(Self {
             own: info,
             all,
             channels,
+            bulk,
             secret,
         })
     }
@@ -218,6 +223,12 @@ impl Peers {
     /// A channel to node `id`; none if it is not of this cluster.
     pub fn channel(&self, id: u64) -> Option<PeerChannel> {
         self.channels.get(&id).cloned()
+    }
+
+    /// The same for blob bytes: a connection of its own, so that those who are
+    /// slow to take them hold up nothing but each other.
+    pub fn bulk_channel(&self, id: u64) -> Option<PeerChannel> {
+        self.bulk.get(&id).cloned()
     }
 
     pub fn secret(&self) -> &ClusterSecret {

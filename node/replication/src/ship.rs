@@ -55,6 +55,8 @@ struct Image {
 struct Destination {
     node: u64,
     client: ReplicationClient<PeerChannel>,
+    /// For blobs.
+    bulk: ReplicationClient<PeerChannel>,
 }
 
 // === impl Outbox ===
@@ -97,11 +99,16 @@ impl Outbox {
         let turn = (failures as usize).checked_rem(ranked.len());
         let node = turn.map(|turn| ranked[turn]).ok_or_else(down)?;
         let channel = self.blobs.peers().channel(node).ok_or_else(down)?;
+        let bulk = self.blobs.peers().bulk_channel(node).ok_or_else(down)?;
+        let client = |channel| {
+            ReplicationClient::new(channel)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        };
         Ok(Destination {
             node,
-            client: ReplicationClient::new(channel)
-                .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+            client: client(channel),
+            bulk: client(bulk),
         })
     }
 
@@ -290,7 +297,7 @@ async fn put_blob(
     let taken = Arc::new(AtomicU64::new(0));
     let mut request = Request::new(parts(header, content, Arc::clone(&taken)));
     request.set_timeout(BLOB_TIMEOUT);
-    let mut client = destination.client.clone();
+    let mut client = destination.bulk.clone();
     let reply = tokio::select! {
         reply = client.put_blob(request) => reply,
         () = stalled(&taken) => Err(Status::deadline_exceeded("it takes no more bytes")),

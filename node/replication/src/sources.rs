@@ -90,7 +90,7 @@ impl PeerRead {
     pub(crate) async fn connect(&mut self) -> Result<(), ReplicationError> {
         let segment = self.segment(self.next);
         for node in self.sources.by_ref() {
-            let Some(channel) = self.blobs.peers.channel(node) else {
+            let Some(channel) = self.blobs.peers.bulk_channel(node) else {
                 continue;
             };
             match ask(channel, self.blob.digest, segment.clone()).await {
@@ -154,7 +154,7 @@ impl PeerRead {
         if let Some(current) = &self.current
             && self.ahead.is_none()
             && current.end < self.range.end
-            && let Some(channel) = self.blobs.peers.channel(current.node)
+            && let Some(channel) = self.blobs.peers.bulk_channel(current.node)
         {
             let segment = self.segment(current.end);
             let asked = ask(channel, self.blob.digest, segment.clone());

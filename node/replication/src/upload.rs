@@ -84,7 +84,7 @@ impl ClusterBlobs {
             .into_iter()
             .filter(|node| self.health.is_alive(*node))
             .take(self.copies() - 1)
-            .filter_map(|node| Some(PeerCopy::start(node, self.peers.channel(node)?)))
+            .filter_map(|node| Some(PeerCopy::start(node, self.peers.bulk_channel(node)?)))
             .collect();
         Ok(Upload {
             blobs: Arc::clone(self),
@@ -369,7 +369,7 @@ impl ClusterBlobs {
     async fn copy_to(&self, node: u64, blob: &Committed) -> Result<(), ReplicationError> {
         let channel = self
             .peers
-            .channel(node)
+            .bulk_channel(node)
             .ok_or(ReplicationError::Unreachable(blob.digest))?;
         let (_, mut content) = self.store.open(&blob.digest, None).await?;
         let mut copy = PeerCopy::start(node, channel);

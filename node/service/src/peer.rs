@@ -85,8 +85,12 @@ impl Registry {
             digest,
             length: chunk.length,
         };
-        let mut client =
-            UploadsClient::new(self.owner(id)?).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let owner = self.owner(id)?;
+        let bulk = self
+            .peers
+            .bulk_channel(owner)
+            .ok_or(ServiceError::UploadUnknown)?;
+        let mut client = UploadsClient::new(bulk).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let mut request = Request::new(parts(header, chunk.body));
         request.set_timeout(BODY_TIMEOUT);
         let reply = client.write(request).await.map_err(|s| failed(id, &s))?;
@@ -100,7 +104,7 @@ impl Registry {
         repository: &RepositoryName,
         session: &str,
     ) -> Result<u64, ServiceError> {
-        let mut client = UploadsClient::new(self.owner(id)?);
+        let mut client = UploadsClient::new(self.owner_channel(id)?);
         let mut request = Request::new(upload_ref(who, repository, session));
         request.set_timeout(CALL_TIMEOUT);
         let reply = client.status(request).await.map_err(|s| failed(id, &s))?;
@@ -114,21 +118,26 @@ impl Registry {
         repository: &RepositoryName,
         session: &str,
     ) -> Result<(), ServiceError> {
-        let mut client = UploadsClient::new(self.owner(id)?);
+        let mut client = UploadsClient::new(self.owner_channel(id)?);
         let mut request = Request::new(upload_ref(who, repository, session));
         request.set_timeout(CALL_TIMEOUT);
         let reply = client.cancel(request).await.map_err(|s| failed(id, &s))?;
         size(reply.into_inner()).map(drop)
     }
 
-    /// A channel to the owner. In another region the session is one of another
-    /// registry, even where all names are the same.
-    fn owner(&self, id: &SessionId) -> Result<PeerChannel, ServiceError> {
+    /// The owner. In another region the session is one of another registry, even
+    /// where all names are the same.
+    fn owner(&self, id: &SessionId) -> Result<u64, ServiceError> {
         self.peers
             .get(id.owner)
             .filter(|owner| owner.region == *self.region())
-            .and_then(|owner| self.peers.channel(owner.id))
+            .map(|owner| owner.id)
             .ok_or(ServiceError::UploadUnknown)
+    }
+
+    fn owner_channel(&self, id: &SessionId) -> Result<PeerChannel, ServiceError> {
+        let owner = self.owner(id)?;
+        self.peers.channel(owner).ok_or(ServiceError::UploadUnknown)
     }
 }
 

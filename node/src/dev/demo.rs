@@ -127,11 +127,7 @@ async fn put_rule(
     Ok(())
 }
 
-async fn wait_complete(
-    source: &DevNode,
-    authorization: &str,
-    image: &Image,
-) -> anyhow::Result<()> {
+async fn wait_complete(source: &DevNode, authorization: &str, image: &Image) -> anyhow::Result<()> {
     let mut admin = admin(source).await?;
     let digest = image.manifest_digest.to_string();
     let started = Instant::now();

@@ -80,5 +80,8 @@ fn layer(payload: &[u8]) -> anyhow::Result<(Digest, Vec<u8>)> {
 }
 
 fn named(content: Vec<u8>) -> (Digest, Bytes) {
-    (Digest::of(Algorithm::Sha256, &content), Bytes::from(content))
+    (
+        Digest::of(Algorithm::Sha256, &content),
+        Bytes::from(content),
+    )
 }

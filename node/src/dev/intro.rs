@@ -39,7 +39,10 @@ fn print_next(cluster: &Cluster) {
     println!("  docker login -u {user} -p {password} {address}");
     println!("  docker tag IMAGE {address}/hello:v1 && docker push {address}/hello:v1");
     if let Some(second) = cluster.first_node_of(1) {
-        println!("\nReplicate every push in {} to {}:", first.region, second.region);
+        println!(
+            "\nReplicate every push in {} to {}:",
+            first.region, second.region
+        );
         println!("  export ENTREPOT_USER={user} ENTREPOT_PASSWORD={password}");
         println!(
             "  {} --endpoint http://{address} rule put everything --to {}",

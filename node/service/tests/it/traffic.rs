@@ -8,6 +8,7 @@ use futures::StreamExt;
 
 use crate::cluster::{Cluster, EAST, Plan, app, root};
 use crate::content::{MIB, content, eventually};
+use crate::slow::SlowStore;
 
 async fn ping(cluster: &Cluster, from: u64, to: u64) {
     let channel = cluster.node(from).peers.channel(to).unwrap();
@@ -46,4 +47,19 @@ async fn readers_that_pause_hold_up_nobody() {
             24 * MIB
         );
     }
+}
+
+#[tokio::test]
+async fn a_holder_whose_disk_hangs_holds_up_nobody() {
+    let hanging = SlowStore::pieces(Duration::from_mins(1));
+    let cluster = Plan::new(&[(EAST, 3)]).store(2, hanging).start().await;
+    let content = content(2, 10 * MIB);
+    let pushes = futures::future::join_all((0..8).map(|_| cluster.node(1).push(&content)));
+    let pings = async {
+        for _ in 0..200 {
+            ping(&cluster, 1, 2).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    futures::join!(pushes, pings);
 }

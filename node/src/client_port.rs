@@ -23,7 +23,7 @@ use crate::stop::Stop;
 
 /// For a client to send a request's headers, also the next ones of a
 /// connection that is kept alive.
-const HEADERS_TIMEOUT: Duration = Duration::from_secs(60);
+const HEADERS_TIMEOUT: Duration = Duration::from_mins(1);
 /// A request's headers, bytes. The longest that a registry client sends is a
 /// token of a few KiB.
 const HEADERS_BYTES_MAX: usize = 64 * 1024;

@@ -56,6 +56,7 @@ pub(crate) struct RootConfig {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_field_names, reason = "the keys of the file")]
 struct File {
     node: u64,
     region: RegionName,

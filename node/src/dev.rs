@@ -26,11 +26,11 @@ use crate::stop;
 const PEER_PORTS_FROM: u16 = 1_000;
 const OPS_PORTS_FROM: u16 = 2_000;
 const NODES_MAX: usize = 100;
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 const ACCOUNT: &str = "000000000001";
 const ROOT_USER: &str = "root";
 /// Keeps uploads of clients that were interrupted for a coffee.
-const UPLOAD_EXPIRY: Duration = Duration::from_secs(3600);
+const UPLOAD_EXPIRY: Duration = Duration::from_hours(1);
 const COPIES: usize = 3;
 
 /// What is needed to use the cluster.
@@ -55,15 +55,14 @@ struct DevNode {
 /// `entrepot-node dev`.
 pub(crate) async fn run(arguments: &DevArguments) -> anyhow::Result<()> {
     let temporary;
-    let data: &Path = match &arguments.data {
-        Some(data) => data,
-        None => {
-            temporary = tempfile::Builder::new()
-                .prefix("entrepot-dev-")
-                .tempdir()
-                .context("cannot make a folder for the cluster's data")?;
-            temporary.path()
-        }
+    let data: &Path = if let Some(data) = &arguments.data {
+        data
+    } else {
+        temporary = tempfile::Builder::new()
+            .prefix("entrepot-dev-")
+            .tempdir()
+            .context("cannot make a folder for the cluster's data")?;
+        temporary.path()
     };
     std::fs::create_dir_all(data)
         .with_context(|| format!("cannot make the folder {}", data.display()))?;

@@ -280,14 +280,14 @@ fn groups(all: &[PeerInfo], region: &RegionName) -> Vec<GroupConfig> {
         .map(|peer| peer.id)
         .collect();
     vec![
-        group(GroupId::global(), spread(all)),
-        group(GroupId::region(region.clone()), own),
+        group(GroupId::global(), &spread(all)),
+        group(GroupId::region(region.clone()), &own),
     ]
 }
 
 /// The first few of `nodes` vote, the others learn. An even number of voters
 /// tolerates no more failures than one less; two are kept for their two copies.
-fn group(id: GroupId, nodes: Vec<u64>) -> GroupConfig {
+fn group(id: GroupId, nodes: &[u64]) -> GroupConfig {
     let voters = match nodes.len().min(VOTERS_MAX) {
         few @ 0..=2 => few,
         even if even % 2 == 0 => even - 1,
@@ -348,7 +348,10 @@ mod tests {
     fn the_number_of_voters_is_odd_from_three_on() {
         for (nodes, voters) in [(1, 1), (2, 2), (3, 3), (4, 3), (5, 5), (9, 5)] {
             let id = GroupId::global();
-            assert_eq!(group(id, (1..=nodes).collect()).voters.len(), voters);
+            assert_eq!(
+                group(id, &(1..=nodes).collect::<Vec<u64>>()).voters.len(),
+                voters
+            );
         }
     }
 }

@@ -25,7 +25,7 @@ use super::{Cluster, DevNode};
 const REPOSITORY: &str = "demo/hello";
 const TAG: &str = "v1";
 const RULE: &str = "demo";
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(2);
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 

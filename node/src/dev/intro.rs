@@ -50,7 +50,10 @@ fn print_next(cluster: &Cluster) {
             second.region
         );
         println!("and pull it there:");
-        println!("  docker pull {}/hello:v1", second.client);
+        println!(
+            "  docker login -u {user} -p {password} {0} && docker pull {0}/hello:v1",
+            second.client
+        );
     }
     println!("\nCtrl-C stops the cluster.");
 }

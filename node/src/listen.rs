@@ -52,6 +52,19 @@ pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<Box<dyn Listen>>
     Ok(Box::new(listener))
 }
 
+/// The next connection, however often it takes.
+pub(crate) async fn accept(listener: &dyn Listen) -> Box<dyn Io> {
+    loop {
+        match listener.accept().await {
+            Ok(connection) => return connection,
+            Err(error) => {
+                warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+}
+
 /// Serves every connection by `serve` until `stop`, then waits for those that
 /// are open.
 pub(crate) async fn serve<F, S>(listener: Box<dyn Listen>, stop: Stop, serve: F)
@@ -66,23 +79,15 @@ where
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
             break;
         };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let connection = tokio::select! {
+            connection = accept(listener.as_ref()) => connection,
             () = stop.wait() => break,
         };
-        match accepted {
-            Ok(connection) => {
-                let served = serve(connection);
-                connections.spawn(async move {
-                    served.await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                warn!(%error, "a connection cannot be accepted");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-            }
-        }
+        let served = serve(connection);
+        connections.spawn(async move {
+            served.await;
+            drop(place);
+        });
     }
     drop(listener);
     while connections.join_next().await.is_some() {}

@@ -21,9 +21,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
-use tracing::{error, warn};
+use tracing::error;
 
-use crate::listen::Listen;
+use crate::listen::{self, Listen};
 use crate::stop::Stop;
 
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -88,15 +88,8 @@ fn incoming(
     listener: Box<dyn Listen>,
 ) -> impl futures::Stream<Item = Result<PeerIo, std::io::Error>> {
     futures::stream::unfold(listener, |listener| async move {
-        loop {
-            match listener.accept().await {
-                Ok(connection) => return Some((Ok(PeerIo(connection)), listener)),
-                Err(error) => {
-                    warn!(%error, "a peer's connection cannot be accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+        let connection = listen::accept(listener.as_ref()).await;
+        Some((Ok(PeerIo(connection)), listener))
     })
 }
 

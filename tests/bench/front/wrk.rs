@@ -26,7 +26,9 @@ pub(crate) async fn load(
     command
         .args(["--threads", "1", "--latency", "--timeout", "10s"])
         .args(["--connections", &connections.to_string()])
-        .args(["--duration", &format!("{seconds}s")]);
+        .args(["--duration", &format!("{seconds}s")])
+        // What some registries need to serve an OCI manifest at all.
+        .args(["--header", "Accept: application/vnd.oci.image.manifest.v1+json, */*"]);
     if let Some(authorization) = authorization {
         command.args(["--header", &format!("Authorization: {authorization}")]);
     }

@@ -5,6 +5,7 @@
 //! holds that digest's content, and its name is durable before anyone is told
 //! that it is there.
 
+mod direct;
 mod durable;
 mod layout;
 mod listing;

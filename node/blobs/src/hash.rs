@@ -11,7 +11,7 @@ use entrepot_oci::{Algorithm, Digest, Hasher};
 use crate::{BlobError, Expected, Hashing};
 
 /// Both hashes take a stride in turn, so that the second finds it in the cache.
-const STRIDE_BYTES: usize = 64 * 1024;
+const STRIDE_BYTES: usize = 128 * 1024;
 
 /// Hashes of the content so far.
 #[derive(Clone)]
@@ -42,11 +42,17 @@ impl ContentHash {
     }
 
     pub(crate) fn update(&mut self, content: &[u8]) {
+        self.update_with(content, |_| {});
+    }
+
+    /// Hands each stride on once it is hashed and still in the cache.
+    pub(crate) fn update_with(&mut self, content: &[u8], mut hashed: impl FnMut(&[u8])) {
         for stride in content.chunks(STRIDE_BYTES) {
             if let Some(client) = &mut self.client {
                 client.update(stride);
             }
             self.root.update(stride);
+            hashed(stride);
         }
         self.bytes += content.len() as u64;
     }

@@ -151,6 +151,10 @@ impl Upload {
 
     /// Takes the next bytes.
     pub async fn append(&mut self, chunk: Bytes) -> Result<(), ReplicationError> {
+        if self.copies.is_empty() {
+            // The staging gathers by itself; pieces are for the wire.
+            return Ok(self.staging.append(vec![chunk]).await?);
+        }
         for piece in self.pieces.push(chunk) {
             self.send(piece).await?;
         }

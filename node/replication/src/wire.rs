@@ -79,6 +79,8 @@ impl Pieces {
         let mut full = Vec::new();
         if !self.gathered.is_empty() {
             let room = PIECE_BYTES - self.gathered.len();
+            // Grown once, not again and again.
+            self.gathered.reserve(room);
             let head = chunk.split_to(room.min(chunk.len()));
             self.gathered.extend_from_slice(&head);
             if self.gathered.len() == PIECE_BYTES {

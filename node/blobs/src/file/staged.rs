@@ -13,7 +13,10 @@ use std::{
 use bytes::Bytes;
 use entrepot_oci::{Algorithm, Digest, Hasher};
 
-use super::{durable, source};
+use super::{
+    direct::{self, Batch},
+    durable, source,
+};
 use crate::{BlobError, Faults, Operation, READ_BYTES};
 
 /// Made on the disk by its first write: most blobs are written once, and a wrong
@@ -22,7 +25,9 @@ use crate::{BlobError, Faults, Operation, READ_BYTES};
 pub(super) struct StagedFile {
     path: PathBuf,
     file: Option<Arc<File>>,
-    /// Written since the last sync was begun.
+    /// While the file is written past the page cache.
+    direct: Option<Batch>,
+    /// Written into the page cache since the last sync was begun.
     unsynced_bytes: u64,
     faults: Faults,
 }
@@ -33,6 +38,7 @@ impl StagedFile {
         Self {
             path,
             file: None,
+            direct: None,
             unsynced_bytes: 0,
             faults,
         }
@@ -42,18 +48,58 @@ impl StagedFile {
         self.file.is_some()
     }
 
+    /// Tells what the next write begins with, or goes on with: all of it, or none.
+    pub(super) fn prepare(&mut self, bytes: &[u8]) {
+        if let Some(batch) = &mut self.direct {
+            batch.push(bytes);
+        }
+    }
+
     /// Appends. Not synced.
     pub(super) fn write(&mut self, pieces: &[Bytes]) -> Result<(), BlobError> {
         let failure = self.faults.check(Operation::Write);
-        let file = open_file(&mut self.file, &self.path)
-            .map_err(BlobError::io("make staging file", &self.path))?;
-        let torn = &pieces[..pieces.len() / 2];
-        self.unsynced_bytes += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        if self.file.is_none() {
+            self.make(Batch::fits(pieces))?;
+        }
         let written = match failure {
-            Ok(()) => write_all(file, pieces),
-            Err(error) => write_all(file, torn).and(Err(error)),
+            Ok(()) => self.write_pieces(pieces),
+            Err(error) => {
+                let torn = &pieces[..pieces.len() / 2];
+                self.write_pieces(torn).and(Err(error))
+            }
         };
         written.map_err(BlobError::io("write staging file", &self.path))
+    }
+
+    /// Makes the file; one that begins with a whole batch will be `large`.
+    fn make(&mut self, large: bool) -> Result<(), BlobError> {
+        let made = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&self.path);
+        let file = made.map_err(BlobError::io("make staging file", &self.path))?;
+        // Some file systems have no direct writes, and do without.
+        if large && direct::enter(&file).is_ok() {
+            self.direct = Some(Batch::new());
+        }
+        self.file = Some(Arc::new(file));
+        Ok(())
+    }
+
+    fn write_pieces(&mut self, pieces: &[Bytes]) -> io::Result<()> {
+        let Some(file) = &self.file else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        if let Some(batch) = &mut self.direct {
+            if Batch::fits(pieces) {
+                return batch.write(file, pieces);
+            }
+            direct::leave(file)?;
+            self.direct = None;
+        }
+        self.unsynced_bytes += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        write_all(file, pieces)
     }
 
     /// Reads back what was written.
@@ -74,8 +120,9 @@ impl StagedFile {
 
     /// Makes the content durable.
     pub(super) fn sync(&mut self) -> Result<(), BlobError> {
-        open_file(&mut self.file, &self.path)
-            .map_err(BlobError::io("make staging file", &self.path))?;
+        if self.file.is_none() {
+            self.make(false)?;
+        }
         match self.begin_sync() {
             Some(sync) => sync(),
             None => Ok(()),
@@ -128,18 +175,6 @@ impl Drop for StagedFile {
             _ => {}
         }
     }
-}
-
-fn open_file<'a>(slot: &'a mut Option<Arc<File>>, path: &Path) -> io::Result<&'a File> {
-    if let Some(file) = slot {
-        return Ok(file);
-    }
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(path)?;
-    Ok(slot.insert(Arc::new(file)))
 }
 
 fn write_all(mut file: &File, pieces: &[Bytes]) -> io::Result<()> {

@@ -122,7 +122,11 @@ impl FileStaging {
         let task = spawn_blocking({
             let batch = Arc::clone(&batch);
             move || {
-                update(&hash, &batch);
+                let mut hash = lock(&hash);
+                for piece in batch.iter() {
+                    hash.update_with(piece, |stride| file.prepare(stride));
+                }
+                drop(hash);
                 file.write(&batch)?;
                 Ok(file)
             }

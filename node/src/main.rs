@@ -25,6 +25,7 @@ mod view;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing::warn;
 
 use crate::arguments::{Arguments, Command};
 
@@ -48,11 +49,20 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     logging::start(&arguments.logging, arguments.command.default_log());
     open_files::raise_limit();
+    small_pages();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     match arguments.command {
         Command::Run(run) => runtime.block_on(node::run(&run)),
         Command::Dev(dev) => runtime.block_on(dev::run(&dev)),
+    }
+}
+
+/// The allocator asks for huge pages, of which a node fills a few corners: they
+/// would double its memory.
+fn small_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        warn!(%error, "memory is taken in huge pages");
     }
 }

@@ -17,7 +17,7 @@ use entrepot_access::{
 use entrepot_metadata::command::CreateAccount;
 use entrepot_metadata::query::{self, Account};
 use entrepot_metadata::{GroupId, Metadata, Refused};
-use entrepot_proto::environment::Clock;
+use entrepot_proto::environment::{Blocking, Clock};
 use tracing::{info, warn};
 
 use crate::config::{Config, RootConfig};
@@ -35,6 +35,7 @@ pub(crate) struct Bootstrap {
     root: RootConfig,
     file: PathBuf,
     clock: Arc<dyn Clock>,
+    blocking: Blocking,
 }
 
 // === impl Bootstrap ===
@@ -45,6 +46,7 @@ impl Bootstrap {
         leads: impl Fn() -> bool + Send + Sync + 'static,
         config: &Config,
         clock: Arc<dyn Clock>,
+        blocking: Blocking,
     ) -> Self {
         Self {
             metadata,
@@ -52,6 +54,7 @@ impl Bootstrap {
             root: config.root.clone(),
             file: config.data.join(CREDENTIALS_FILE),
             clock,
+            blocking,
         }
     }
 
@@ -94,7 +97,10 @@ impl Bootstrap {
             Some(password) => password.clone(),
             None => self.generated()?,
         };
-        let hash = tokio::task::spawn_blocking(move || hash_password(&password)).await??;
+        let hash = self
+            .blocking
+            .run(move || hash_password(&password))
+            .await??;
         let RootConfig { account, user, .. } = &self.root;
         let command = CreateAccount::new(account, user, &hash, self.clock.now_ms());
         let response = self.metadata.propose(&global, command.into()).await?;
@@ -157,7 +163,7 @@ impl Bootstrap {
         let Some(kept) = self.kept()? else {
             return Ok(());
         };
-        let checking = tokio::task::spawn_blocking(move || {
+        let checking = self.blocking.run(move || {
             let account = AccountCredentials {
                 user: &account.root_user,
                 password_hash: &account.password_hash,

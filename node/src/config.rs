@@ -17,7 +17,7 @@ use entrepot_oci::{AccountId, RegionName};
 use entrepot_proto::peers::{ClusterSecret, PeerInfo};
 use serde::Deserialize;
 
-pub(crate) use self::listen::{ClientLimits, ListenConfig, TlsConfig};
+pub use self::listen::{ClientLimits, ListenConfig, TlsConfig};
 use crate::arguments::RunArguments;
 
 /// Copies of each blob that a region keeps unless the file says otherwise.
@@ -31,27 +31,27 @@ const PASSWORD_CHARS_MIN: usize = 8;
 
 /// Everything a node has to know to start.
 #[derive(Debug, Clone)]
-pub(crate) struct Config {
-    pub(crate) node: u64,
-    pub(crate) region: RegionName,
-    pub(crate) data: PathBuf,
-    pub(crate) secret: ClusterSecret,
-    pub(crate) listen: ListenConfig,
-    pub(crate) root: RootConfig,
-    pub(crate) copies: usize,
-    pub(crate) upload_expiry: Duration,
+pub struct Config {
+    pub node: u64,
+    pub region: RegionName,
+    pub data: PathBuf,
+    pub secret: ClusterSecret,
+    pub listen: ListenConfig,
+    pub root: RootConfig,
+    pub copies: usize,
+    pub upload_expiry: Duration,
     /// Every node of the cluster, this one too.
-    pub(crate) peers: Vec<PeerInfo>,
-    pub(crate) rebuild_index: bool,
+    pub peers: Vec<PeerInfo>,
+    pub rebuild_index: bool,
 }
 
 /// The account that the cluster's first start makes.
 #[derive(Clone)]
-pub(crate) struct RootConfig {
-    pub(crate) account: AccountId,
-    pub(crate) user: String,
+pub struct RootConfig {
+    pub account: AccountId,
+    pub user: String,
     /// None: generated, and written into the data folder.
-    pub(crate) password: Option<String>,
+    pub password: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -9,13 +9,11 @@ mod kept;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use entrepot_oci::RegionName;
-use entrepot_proto::environment::SystemClock;
-use entrepot_proto::peers::{PeerInfo, TcpDial};
+use entrepot_proto::peers::PeerInfo;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 
@@ -91,16 +89,9 @@ pub(crate) async fn run(arguments: &DevArguments) -> anyhow::Result<()> {
         bound.push((config, listeners));
     }
     kept::keep_shape(data, arguments)?;
-    let starts = bound.into_iter().map(|(config, listeners)| {
-        Node::start(
-            config,
-            Outside {
-                clock: Arc::new(SystemClock),
-                dial: Arc::new(TcpDial),
-                listeners,
-            },
-        )
-    });
+    let starts = bound
+        .into_iter()
+        .map(|(config, listeners)| Node::start(config, Outside::real(listeners)));
     let mut nodes = Vec::new();
     let mut failure = None;
     for started in futures::future::join_all(starts).await {

@@ -24,16 +24,16 @@ const FULL_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Accepts connections.
 #[async_trait]
-pub(crate) trait Listen: Send + Sync + std::fmt::Debug {
+pub trait Listen: Send + Sync + std::fmt::Debug {
     async fn accept(&self) -> io::Result<Box<dyn Io>>;
 }
 
 /// The listeners of one node.
 #[derive(Debug)]
-pub(crate) struct Listeners {
-    pub(crate) client: Box<dyn Listen>,
-    pub(crate) peer: Box<dyn Listen>,
-    pub(crate) ops: Option<Box<dyn Listen>>,
+pub struct Listeners {
+    pub client: Box<dyn Listen>,
+    pub peer: Box<dyn Listen>,
+    pub ops: Option<Box<dyn Listen>>,
 }
 
 #[async_trait]

@@ -1,68 +1,11 @@
-//! `entrepot-node`: one node of a cluster, or a whole cluster for a try.
-//!
-//! The binary owns configuration, wiring, listeners, start and stop, and
-//! nothing else.
-
-mod arguments;
-mod bootstrap;
-mod client_port;
-mod config;
-mod connection;
-mod dev;
-mod files;
-mod identity;
-mod listen;
-mod logging;
-mod node;
-mod open_files;
-mod ops_port;
-mod peer_port;
-mod stop;
-mod tasks;
-mod tls;
-mod view;
+//! `entrepot-node`: the program. What it does is in the library beside it.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use tracing::warn;
-
-use crate::arguments::{Arguments, Command};
-
-/// Small requests spend much of their time in it, and it gives memory back. The
-/// tests have one that counts.
-#[cfg(not(test))]
+/// Small requests spend much of their time in it, and it gives memory back.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("entrepot-node: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(arguments: Arguments) -> anyhow::Result<()> {
-    logging::start(&arguments.logging, arguments.command.default_log());
-    open_files::raise_limit();
-    small_pages();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    match arguments.command {
-        Command::Run(run) => runtime.block_on(node::run(&run)),
-        Command::Dev(dev) => runtime.block_on(dev::run(&dev)),
-    }
-}
-
-/// The allocator asks for huge pages, of which a node fills a few corners: they
-/// would double its memory.
-fn small_pages() {
-    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
-        warn!(%error, "memory is taken in huge pages");
-    }
+    entrepot_node::main()
 }

@@ -10,7 +10,7 @@ use entrepot_blobs::{BlobStore, FileStore};
 use entrepot_consensus::{Consensus, ConsensusConfig, GroupConfig};
 use entrepot_metadata::{GroupId, Metadata};
 use entrepot_oci::RegionName;
-use entrepot_proto::environment::{Clock, SystemClock};
+use entrepot_proto::environment::{Blocking, Clock, SystemClock};
 use entrepot_proto::peers::{Dial, PeerInfo, Peers, TcpDial};
 use entrepot_replication::ClusterBlobs;
 use entrepot_replication::health::Health;
@@ -47,15 +47,16 @@ const READY_RETRY: Duration = Duration::from_millis(50);
 
 /// The world outside a node.
 #[derive(Debug)]
-pub(crate) struct Outside {
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) dial: Arc<dyn Dial>,
-    pub(crate) listeners: Listeners,
+pub struct Outside {
+    pub clock: Arc<dyn Clock>,
+    pub dial: Arc<dyn Dial>,
+    pub listeners: Listeners,
+    pub blocking: Blocking,
 }
 
 /// A running node.
 #[derive(Debug)]
-pub(crate) struct Node {
+pub struct Node {
     consensus: Arc<Consensus>,
     registry: Arc<Registry>,
     readiness: Readiness,
@@ -93,15 +94,7 @@ pub(crate) async fn run(arguments: &RunArguments) -> anyhow::Result<()> {
     Identity::of(&config).check(&config.data)?;
     let listeners = Listeners::bind(&config).await?;
     let id = config.node;
-    let node = Node::start(
-        config,
-        Outside {
-            clock: Arc::new(SystemClock),
-            dial: Arc::new(TcpDial),
-            listeners,
-        },
-    )
-    .await?;
+    let node = Node::start(config, Outside::real(listeners)).await?;
     info!(node = id, "started");
     tokio::select! {
         () = stop.wait() => {}
@@ -111,6 +104,20 @@ pub(crate) async fn run(arguments: &RunArguments) -> anyhow::Result<()> {
     }
     info!(node = id, "stopping");
     node.stop().await
+}
+
+// === impl Outside ===
+
+impl Outside {
+    /// This machine: its clock, its network, its disk.
+    pub(crate) fn real(listeners: Listeners) -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            dial: Arc::new(TcpDial),
+            listeners,
+            blocking: Blocking::Threads,
+        }
+    }
 }
 
 // === impl Workers ===
@@ -151,7 +158,7 @@ impl Listeners {
 
 impl Node {
     /// Starts everything; the node serves once its groups have leaders.
-    pub(crate) async fn start(config: Config, outside: Outside) -> anyhow::Result<Self> {
+    pub async fn start(config: Config, outside: Outside) -> anyhow::Result<Self> {
         let tls = load_tls(&config.listen).await?;
         files::create_folder(&config.data)?;
         Identity::of(&config).claim(&config.data)?;
@@ -192,6 +199,7 @@ impl Node {
             settings: Settings {
                 upload_expiry: config.upload_expiry,
             },
+            blocking: outside.blocking,
         });
         let readiness = Readiness::new(
             Arc::clone(&metadata),
@@ -211,7 +219,7 @@ impl Node {
             tls: tls.clone(),
         };
         let mut work = workers.spawn(&failures);
-        let account = make_account(&config, &consensus, &outside.clock);
+        let account = make_account(&config, &consensus, &outside);
         work.spawn(failures.finite("making of the account", account));
 
         let services = PeerServices {
@@ -252,7 +260,7 @@ impl Node {
     }
 
     /// Returns once the node serves.
-    pub(crate) async fn ready(&self, deadline: Duration) -> anyhow::Result<()> {
+    pub async fn ready(&self, deadline: Duration) -> anyhow::Result<()> {
         let mut reason = "it has not answered yet".to_owned();
         let ready = async {
             while let Err(not_yet) = self.readiness.check().await {
@@ -267,7 +275,7 @@ impl Node {
     }
 
     /// Waits until this node cannot go on, and returns why.
-    pub(crate) async fn failed(&self) -> anyhow::Error {
+    pub async fn failed(&self) -> anyhow::Error {
         tokio::select! {
             failure = self.consensus.failed() => failure.into(),
             failure = self.failures.first() => failure,
@@ -276,7 +284,7 @@ impl Node {
 
     /// Finishes what is in progress, within limits, and leaves the data as a
     /// clean stop does.
-    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+    pub async fn stop(mut self) -> anyhow::Result<()> {
         // They would go on for as long as their clients let them.
         self.registry.end_watches();
         if !self.front.close(DRAIN_TIMEOUT).await {
@@ -318,7 +326,7 @@ impl Port {
 fn make_account(
     config: &Config,
     consensus: &Arc<Consensus>,
-    clock: &Arc<dyn Clock>,
+    outside: &Outside,
 ) -> impl Future<Output = ()> + Send + 'static {
     let (own, groups) = (config.node, Arc::clone(consensus));
     let leads = move || {
@@ -326,7 +334,8 @@ fn make_account(
         groups.any(|group| group.group == GroupId::global() && group.leader == Some(own))
     };
     let metadata: Arc<dyn Metadata> = Arc::<Consensus>::clone(consensus);
-    Bootstrap::new(metadata, leads, config, Arc::clone(clock)).run()
+    let clock = Arc::clone(&outside.clock);
+    Bootstrap::new(metadata, leads, config, clock, outside.blocking).run()
 }
 
 async fn load_tls(listen: &ListenConfig) -> anyhow::Result<Option<Arc<Tls>>> {

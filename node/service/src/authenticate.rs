@@ -44,7 +44,7 @@ impl Registry {
             })?
             .map_err(|error| ServiceError::internal(&error))?;
         let verifier = Arc::clone(&self.verifier);
-        let right = tokio::task::spawn_blocking(move || {
+        let verifying = self.blocking.run(move || {
             // Kept for as long as it runs, even when the caller goes away.
             let _place = place;
             let known = AccountCredentials {
@@ -52,9 +52,10 @@ impl Registry {
                 password_hash: &account.password_hash,
             };
             verifier.verify(&credentials, Some(&known))
-        })
-        .await
-        .map_err(|error| ServiceError::internal(&error))?;
+        });
+        let right = verifying
+            .await
+            .map_err(|error| ServiceError::internal(&error))?;
         match right {
             Ok(true) => Ok(principal),
             Ok(false) | Err(AccessError::PasswordTooLong { .. }) => Err(ServiceError::Unauthorized),

@@ -7,7 +7,7 @@ use entrepot_access::Verifier;
 use entrepot_metadata::GroupId;
 use entrepot_metadata::seam::Metadata;
 use entrepot_oci::RegionName;
-use entrepot_proto::environment::Clock;
+use entrepot_proto::environment::{Blocking, Clock};
 use entrepot_proto::peers::Peers;
 use entrepot_replication::ClusterBlobs;
 use tokio::sync::Semaphore;
@@ -44,6 +44,8 @@ pub struct Registry {
     pub(crate) names: SessionNames,
     /// The uploads that this node owns.
     pub(crate) sessions: Sessions,
+    /// Where passwords are checked.
+    pub(crate) blocking: Blocking,
     /// Those who watch a repository at this node.
     pub(crate) feed: Arc<Feed>,
 }
@@ -58,6 +60,7 @@ pub struct RegistryParts {
     pub view: Arc<dyn ClusterView>,
     pub verifier: Verifier,
     pub settings: Settings,
+    pub blocking: Blocking,
 }
 
 /// What an operator may set.
@@ -84,6 +87,7 @@ impl Registry {
             settings: parts.settings,
             verifier: Arc::new(parts.verifier),
             verifications: Arc::new(Semaphore::new(VERIFICATIONS_MAX)),
+            blocking: parts.blocking,
             sessions: Sessions::default(),
             feed: Arc::default(),
         })

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use entrepot_metadata::{Command, KeyValue, LocalMetadata, MetadataError, Response};
-use entrepot_proto::environment::SystemClock;
+use entrepot_proto::environment::{Blocking, SystemClock};
 
 use super::*;
 
@@ -55,6 +55,7 @@ fn bootstrap(metadata: Arc<dyn Metadata>, file: PathBuf) -> Bootstrap {
         },
         file,
         clock: Arc::new(SystemClock),
+        blocking: Blocking::Threads,
     }
 }
 

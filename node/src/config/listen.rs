@@ -18,38 +18,38 @@ const STREAMS_MAX: u32 = 10_000;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ListenConfig {
-    pub(crate) client: SocketAddr,
-    pub(crate) peer: SocketAddr,
-    pub(crate) ops: Option<SocketAddr>,
+pub struct ListenConfig {
+    pub client: SocketAddr,
+    pub peer: SocketAddr,
+    pub ops: Option<SocketAddr>,
     /// None: the client port speaks plain HTTP.
-    pub(crate) tls: Option<TlsConfig>,
+    pub tls: Option<TlsConfig>,
     #[serde(default)]
-    pub(crate) limits: ClientLimits,
+    pub limits: ClientLimits,
 }
 
 /// The certificate of the client port.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct TlsConfig {
+pub struct TlsConfig {
     /// PEM: the node's own certificate first, then those between it and the
     /// authority that clients know.
-    pub(crate) certificate_file: PathBuf,
+    pub certificate_file: PathBuf,
     /// PEM: PKCS #8, PKCS #1 or SEC1, not encrypted.
-    pub(crate) key_file: PathBuf,
+    pub key_file: PathBuf,
     /// How often the files are looked at.
     #[serde(default = "reload_default")]
-    pub(crate) reload_s: u64,
+    pub reload_s: u64,
 }
 
 /// What the client port gives at most, and how long it waits for whom.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct ClientLimits {
+pub struct ClientLimits {
     /// None: as many as the limit of open files allows.
-    pub(crate) connections_max: Option<usize>,
+    pub connections_max: Option<usize>,
     /// TLS handshakes whose keys are agreed on at the same time.
-    pub(crate) handshakes_max: usize,
+    pub handshakes_max: usize,
     /// From the connection to the end of the TLS handshake.
     handshake_timeout_s: u64,
     /// From the first byte of a request to the end of its headers.
@@ -61,7 +61,7 @@ pub(crate) struct ClientLimits {
     /// A response of which the client takes nothing.
     write_timeout_s: u64,
     /// Requests of one HTTP/2 connection at the same time.
-    pub(crate) http2_streams_max: u32,
+    pub http2_streams_max: u32,
     /// How often an HTTP/2 client is asked whether it is there.
     http2_ping_s: u64,
     /// For it to answer that.
@@ -126,7 +126,7 @@ impl TlsConfig {
 
 impl ClientLimits {
     /// The defaults, for so many connections.
-    pub(crate) fn of(connections_max: usize) -> Self {
+    pub fn of(connections_max: usize) -> Self {
         Self {
             connections_max: Some(connections_max),
             ..Self::default()

@@ -82,15 +82,11 @@ address = "127.0.0.1:6000"
 /// A node whose client port ends with its first connection.
 pub(crate) async fn failing(folder: &Path) -> Node {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let outside = Outside {
-        clock: Arc::new(SystemClock),
-        dial: Arc::new(TcpDial),
-        listeners: Listeners {
-            client: Box::new(Panicking),
-            peer: listen::bind(any).await.unwrap(),
-            ops: None,
-        },
-    };
+    let outside = Outside::real(Listeners {
+        client: Box::new(Panicking),
+        peer: listen::bind(any).await.unwrap(),
+        ops: None,
+    });
     Node::start(alone(folder), outside).await.unwrap()
 }
 

@@ -8,7 +8,7 @@ use entrepot_blobs::MemoryStore;
 use entrepot_metadata::command::CreateAccount;
 use entrepot_metadata::{GroupId, LocalMetadata, Metadata};
 use entrepot_oci::RegionName;
-use entrepot_proto::environment::{Clock, SystemClock};
+use entrepot_proto::environment::{Blocking, Clock, SystemClock};
 use entrepot_proto::peers::{ClusterSecret, Dial, PeerInfo, Peers, TcpDial};
 use entrepot_replication::ClusterBlobs;
 use entrepot_replication::health::Health;
@@ -50,6 +50,7 @@ pub(crate) async fn registry_over(store: MemoryStore) -> Arc<Registry> {
         settings: Settings {
             upload_expiry: Duration::from_mins(1),
         },
+        blocking: Blocking::Threads,
     })
 }
 

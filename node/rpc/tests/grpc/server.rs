@@ -11,7 +11,7 @@ use entrepot_blobs::MemoryStore;
 use entrepot_metadata::command::CreateAccount;
 use entrepot_metadata::{GroupId, LocalMetadata, Metadata};
 use entrepot_oci::{Algorithm, Digest, RegionName, media_type};
-use entrepot_proto::environment::{Clock, SystemClock};
+use entrepot_proto::environment::{Blocking, Clock, SystemClock};
 use entrepot_proto::peers::{ClusterSecret, Dial, PeerInfo, Peers, TcpDial};
 use entrepot_proto::registry::append_upload_request::Part;
 use entrepot_proto::registry::registry_client::RegistryClient;
@@ -140,6 +140,7 @@ async fn registry() -> Arc<Registry> {
         settings: Settings {
             upload_expiry: Duration::from_mins(1),
         },
+        blocking: Blocking::Threads,
     })
 }
 

@@ -12,7 +12,7 @@ use entrepot_blobs::{BlobStore, FileStore, MemoryStore};
 use entrepot_metadata::query::{self, Blob};
 use entrepot_metadata::{GroupId, LocalMetadata, Metadata, invariants};
 use entrepot_oci::{Digest, Reference, RegionName, RepositoryName};
-use entrepot_proto::environment::{Clock, SystemClock};
+use entrepot_proto::environment::{Blocking, Clock, SystemClock};
 use entrepot_proto::peer::blobs_server::BlobsServer as BlobsService;
 use entrepot_proto::peer::node_server::NodeServer as NodeService;
 use entrepot_proto::peer::replication_server::ReplicationServer as ReplicationService;
@@ -226,6 +226,7 @@ impl Plan {
             settings: Settings {
                 upload_expiry: self.upload_expiry,
             },
+            blocking: Blocking::Threads,
         });
         Node {
             id,

@@ -1,6 +1,6 @@
 //! The applied state of every group, in one sled database.
 //!
-//! It holds nothing that a snapshot and the log cannot bring back, because
+//! The index: it holds nothing that a snapshot and the log cannot bring back, because
 //! sled 0.34 does not sync what it flushes: after a power cut it may have lost
 //! what it acknowledged, or may not open. So it is believed only where that
 //! cannot have happened: after a clean stop, or while the machine has not
@@ -10,9 +10,14 @@
 //! - [`trust`]: whether to believe it
 //! - [`state`]: one group
 //! - [`frozen`]: a view that stands still while the group moves on
+//! - [`tree`]: what the last two ask of a database
+//! - [`sled_tree`], [`memory`]: the databases of nodes and of simulations
 
 mod frozen;
+mod memory;
+mod sled_tree;
 mod state;
+mod tree;
 mod trust;
 
 #[cfg(test)]
@@ -24,19 +29,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use entrepot_metadata::StorageError;
+use tokio::task::JoinError;
 
+use self::sled_tree::SledDatabase;
+use self::tree::Database;
 use self::trust::Trust;
 use crate::durable;
 
 pub(crate) use self::frozen::{Abandoned, Frozen};
+pub use self::memory::MemoryIndex;
 pub(crate) use self::state::GroupState;
-
-/// sled's page cache for all groups, bytes.
-const CACHE_BYTES: u64 = 32 * 1024 * 1024;
-
-/// How often sled writes its buffers, ms. Its space is only reclaimed by the
-/// thread that does this.
-const FLUSH_EVERY_MS: u64 = 500;
 
 /// How long a stop waits for sled to let go of its file.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
@@ -45,13 +47,21 @@ const CLOSE_POLL: Duration = Duration::from_millis(5);
 /// The database, and what is known of its trustworthiness.
 #[derive(Debug)]
 pub(crate) struct AppliedStore {
-    dir: PathBuf,
+    kept: Kept,
     open: Mutex<Option<Open>>,
+}
+
+/// Where it is.
+#[derive(Debug)]
+enum Kept {
+    /// sled's files, in this directory.
+    Disk(PathBuf),
+    Memory(MemoryIndex),
 }
 
 #[derive(Debug)]
 struct Open {
-    db: sled::Db,
+    database: Arc<dyn Database>,
     groups: Vec<Weak<GroupState>>,
 }
 
@@ -101,33 +111,51 @@ impl AppliedStore {
         }
         // Written before anything else: from here on it is not clean.
         Trust::running().write(dir).map_err(io)?;
-        let db = match open_guarded(&path) {
-            Ok(db) => db,
+        let database = match SledDatabase::open(&path, state::probe) {
+            Ok(database) => database,
             Err(reason) if opened == Opened::Kept => {
                 set_aside(dir).map_err(io)?;
                 opened = Opened::SetAside(reason);
-                open_guarded(&path).map_err(|reason| AppliedError::Open {
+                SledDatabase::open(&path, state::probe).map_err(|reason| AppliedError::Open {
                     path: path.clone(),
                     reason,
                 })?
             }
             Err(reason) => return Err(AppliedError::Open { path, reason }),
         };
-        let store = Self {
-            dir: dir.to_owned(),
+        let store = Self::over(Kept::Disk(dir.to_owned()), Arc::new(database));
+        Ok((store, opened))
+    }
+
+    /// The same over an index in memory, which nothing ever waits for.
+    pub(crate) fn in_memory(index: &MemoryIndex, rebuild: bool) -> (Self, Opened) {
+        let opened = match (index.is_empty(), rebuild) {
+            (true, _) => Opened::Fresh,
+            (false, true) => Opened::SetAside("it was asked for".to_owned()),
+            (false, false) => Opened::Kept,
+        };
+        if rebuild {
+            index.lose();
+        }
+        let kept = Kept::Memory(index.clone());
+        (Self::over(kept, Arc::new(index.clone())), opened)
+    }
+
+    fn over(kept: Kept, database: Arc<dyn Database>) -> Self {
+        Self {
+            kept,
             open: Mutex::new(Some(Open {
-                db,
+                database,
                 groups: Vec::new(),
             })),
-        };
-        Ok((store, opened))
+        }
     }
 
     /// One group's state. Blocks.
     pub(crate) fn group(&self, name: &str) -> Result<Arc<GroupState>, StorageError> {
         let mut open = self.lock();
         let open = open.as_mut().ok_or_else(state::closed)?;
-        let group = Arc::new(GroupState::open(open.db.clone(), name)?);
+        let group = Arc::new(GroupState::open(Arc::clone(&open.database), name)?);
         open.groups.push(Arc::downgrade(&group));
         Ok(group)
     }
@@ -135,12 +163,15 @@ impl AppliedStore {
     /// Gets what was written so far onto the disk, as far as sled allows.
     /// Blocks.
     pub(crate) fn flush(&self) -> Result<(), StorageError> {
-        let db = self.lock().as_ref().map(|open| open.db.clone());
-        db.ok_or_else(state::closed)?
-            .flush()
-            .map_err(state::backend)?;
+        let open = self.lock();
+        let database = open.as_ref().map(|open| Arc::clone(&open.database));
+        drop(open);
+        database.ok_or_else(state::closed)?.flush()?;
+        let Kept::Disk(dir) = &self.kept else {
+            return Ok(());
+        };
         // sled's own flush is no sync on Linux.
-        self.database_file()
+        database_file(dir)
             .and_then(|file| file.sync_data())
             .map_err(|error| StorageError::backend("sync", error))
     }
@@ -148,39 +179,23 @@ impl AppliedStore {
     /// Closes every group and the database. If sled lets go of it, it is
     /// believed after this whatever happens to the machine. Blocks.
     pub(crate) fn close(&self) -> Result<(), StorageError> {
-        let Some(Open { db, groups }) = self.lock().take() else {
+        let Some(Open { database, groups }) = self.lock().take() else {
             return Ok(());
         };
         for group in groups.iter().filter_map(Weak::upgrade) {
             group.close();
         }
-        db.flush().map_err(state::backend)?;
-        drop(db);
-        let marked = self.wait_for_release().and_then(|file| {
+        database.flush()?;
+        drop(database);
+        let Kept::Disk(dir) = &self.kept else {
+            return Ok(());
+        };
+        let marked = wait_for_release(dir).and_then(|file| {
             file.sync_all()?;
-            rustix::fs::syncfs(File::open(&self.dir)?)?;
-            Trust::stopped().write(&self.dir)
+            rustix::fs::syncfs(File::open(dir)?)?;
+            Trust::stopped().write(dir)
         });
         marked.map_err(|error| StorageError::backend("close", error))
-    }
-
-    /// sled locks its file for as long as any of its threads may write.
-    fn wait_for_release(&self) -> std::io::Result<File> {
-        let file = self.database_file()?;
-        let deadline = Instant::now() + CLOSE_WAIT;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    std::thread::sleep(CLOSE_POLL);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    fn database_file(&self) -> std::io::Result<File> {
-        File::open(database(&self.dir).join("db"))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Open>> {
@@ -189,10 +204,45 @@ impl AppliedStore {
 
     /// Makes the next start build it again. Blocks.
     pub(crate) fn distrust(&self) {
-        if let Err(error) = Trust::broken().write(&self.dir) {
-            tracing::error!(%error, "cannot mark the index as broken");
+        match &self.kept {
+            Kept::Memory(index) => index.lose(),
+            Kept::Disk(dir) => {
+                if let Err(error) = Trust::broken().write(dir) {
+                    tracing::error!(%error, "cannot mark the index as broken");
+                }
+            }
         }
     }
+
+    /// Does work on it where it may block.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        match self.kept {
+            Kept::Disk(_) => tokio::task::spawn_blocking(work).await,
+            Kept::Memory(_) => Ok(work()),
+        }
+    }
+}
+
+/// sled locks its file for as long as any of its threads may write.
+fn wait_for_release(dir: &Path) -> std::io::Result<File> {
+    let file = database_file(dir)?;
+    let deadline = Instant::now() + CLOSE_WAIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(CLOSE_POLL);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn database_file(dir: &Path) -> std::io::Result<File> {
+    File::open(database(dir).join("db"))
 }
 
 fn database(dir: &Path) -> PathBuf {
@@ -209,37 +259,19 @@ fn set_aside(dir: &Path) -> std::io::Result<()> {
     durable::rename(&database(dir), &aside)
 }
 
-/// sled panics on some kinds of damage instead of returning an error.
-fn open_guarded(path: &Path) -> Result<sled::Db, String> {
-    let path = path.to_owned();
-    let opening = std::thread::spawn(move || -> Result<sled::Db, String> {
-        let db = sled::Config::new()
-            .path(path)
-            .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(Some(FLUSH_EVERY_MS))
-            .open()
-            .map_err(|error| error.to_string())?;
-        state::probe(&db).map_err(|error| error.to_string())?;
-        Ok(db)
-    });
-    opening
-        .join()
-        .unwrap_or_else(|_| Err("sled panicked".to_owned()))
-}
-
 /// Runs work on the database where it may block.
 pub(crate) async fn blocking<T: Send + 'static>(
     store: &Arc<AppliedStore>,
     work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
 ) -> Result<T, StorageError> {
-    let result = tokio::task::spawn_blocking(work).await;
+    let result = store.run(work).await;
     let failed = match result {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(error)) => error,
         Err(panic) => StorageError::backend("use", panic),
     };
-    let store = Arc::clone(store);
+    let distrusted = Arc::clone(store);
     // If even that fails, the next start meets the same error again.
-    let _ = tokio::task::spawn_blocking(move || store.distrust()).await;
+    let _ = store.run(move || distrusted.distrust()).await;
     Err(failed)
 }

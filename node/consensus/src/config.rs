@@ -10,6 +10,7 @@ use std::time::Duration;
 use entrepot_metadata::{GroupId, GroupKind};
 use openraft::SnapshotPolicy;
 
+use crate::applied::MemoryIndex;
 use crate::error::ConsensusError;
 
 /// Everything consensus needs to know.
@@ -24,6 +25,8 @@ pub struct ConsensusConfig {
     /// Of the group that spans the regions.
     pub global_timing: Timing,
     pub compaction: Compaction,
+    /// None: sled, beside the log.
+    pub index: Option<MemoryIndex>,
     /// Build the index anew, whatever state it is in.
     pub rebuild_index: bool,
 }
@@ -73,6 +76,7 @@ impl ConsensusConfig {
             region_timing: Timing::LAN,
             global_timing: Timing::WAN,
             compaction: Compaction::default(),
+            index: None,
             rebuild_index: false,
         }
     }

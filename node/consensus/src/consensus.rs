@@ -203,11 +203,16 @@ async fn open(
     config: &ConsensusConfig,
 ) -> Result<(Arc<RaftLog>, Arc<AppliedStore>, Opened), ConsensusError> {
     let (data, rebuild) = (config.data.clone(), config.rebuild_index);
+    let index = config.index.clone();
     let opening = tokio::task::spawn_blocking(move || {
         let log = RaftLog::open(&data.join("log"), LogOptions::default());
         let log = log.map_err(ConsensusError::log)?;
-        let applied = AppliedStore::open(&data.join("index"), rebuild);
-        let (applied, opened) = applied.map_err(ConsensusError::index)?;
+        let (applied, opened) = match index {
+            Some(index) => AppliedStore::in_memory(&index, rebuild),
+            None => {
+                AppliedStore::open(&data.join("index"), rebuild).map_err(ConsensusError::index)?
+            }
+        };
         Ok((Arc::new(log), Arc::new(applied), opened))
     });
     opening.await.map_err(ConsensusError::log)?

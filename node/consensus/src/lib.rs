@@ -38,6 +38,7 @@ mod wire;
 #[cfg(test)]
 mod suite;
 
+pub use self::applied::MemoryIndex;
 pub use self::config::{Compaction, ConsensusConfig, GroupConfig, Timing};
 pub use self::consensus::{Consensus, IndexState};
 pub use self::error::ConsensusError;

@@ -6,22 +6,25 @@
 //! the scan runs.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use entrepot_metadata::StorageError;
 
-use super::state::{backend, copied, first_key};
+use super::state::first_key;
+use super::tree::{Most, Pair, Tree};
 use crate::types::SnapshotMeta;
 
 /// What a chunk holds at most: pairs, and bytes after which it ends.
-const CHUNK_PAIRS_MAX: usize = 256;
-const CHUNK_BYTES_MAX: usize = 256 * 1024;
+const CHUNK_MAX: Most = Most {
+    pairs: 256,
+    bytes: 256 * 1024,
+};
 
 /// A state as it was, read front to back once.
 #[derive(Debug)]
 pub(crate) struct Frozen {
-    tree: sled::Tree,
+    tree: Arc<dyn Tree>,
     meta: SnapshotMeta,
     cursor: Mutex<Cursor>,
 }
@@ -43,7 +46,7 @@ pub(crate) struct Abandoned;
 // === impl Frozen ===
 
 impl Frozen {
-    pub(super) fn new(tree: sled::Tree, meta: SnapshotMeta) -> Self {
+    pub(super) fn new(tree: Arc<dyn Tree>, meta: SnapshotMeta) -> Self {
         Self {
             tree,
             meta,
@@ -84,27 +87,11 @@ impl Frozen {
 
     /// What the tree holds now from `start` on, and where the next chunk
     /// begins.
-    #[allow(clippy::type_complexity, reason = "pairs and a key, used once")]
-    fn read_current(
-        &self,
-        start: &[u8],
-    ) -> Result<(Vec<(Bytes, Bytes)>, Option<Vec<u8>>), StorageError> {
-        let mut pairs = Vec::new();
-        let mut bytes = 0;
-        for pair in self.tree.range(start..) {
-            let (key, value) = copied(pair.map_err(backend)?);
-            bytes += key.len() + value.len();
-            pairs.push((key, value));
-            if pairs.len() >= CHUNK_PAIRS_MAX || bytes >= CHUNK_BYTES_MAX {
-                let end = pairs.last().map(|(key, _)| {
-                    let mut end = key.to_vec();
-                    end.push(0);
-                    end
-                });
-                return Ok((pairs, end));
-            }
-        }
-        Ok((pairs, None))
+    fn read_current(&self, start: &[u8]) -> Result<(Vec<Pair>, Option<Vec<u8>>), StorageError> {
+        let pairs = self.tree.scan(start, None, CHUNK_MAX)?;
+        let end = pairs.last().filter(|_| CHUNK_MAX.is_reached_by(&pairs));
+        let end = end.map(|(key, _)| [key, [0].as_slice()].concat());
+        Ok((pairs, end))
     }
 
     pub(super) fn abandon(&self) {
@@ -120,13 +107,12 @@ impl Frozen {
 
 impl Cursor {
     /// Keeps `key` as it is, if the scan has yet to come to it.
-    pub(super) fn keep(&mut self, tree: &sled::Tree, key: &[u8]) -> Result<(), StorageError> {
+    pub(super) fn keep(&mut self, tree: &dyn Tree, key: &[u8]) -> Result<(), StorageError> {
         let ahead = self.next.as_deref().is_some_and(|next| next <= key);
         if !ahead || self.abandoned || self.kept.contains_key(key) {
             return Ok(());
         }
-        let old = tree.get(key).map_err(backend)?;
-        let old = old.map(|value| Bytes::copy_from_slice(&value));
+        let old = tree.get(key)?;
         self.kept.insert(key.to_vec(), old);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! One group's applied state: a tree of sled.
+//! One group's applied state: a tree of the index.
 //!
 //! Every batch carries the position in the log up to which it is applied, so
 //! the two can never disagree. A snapshot is loaded into a tree of its own,
@@ -13,6 +13,7 @@ use entrepot_proto::peer;
 use prost::Message;
 
 use super::Frozen;
+use super::tree::{Database, Most, Tree};
 use crate::types::SnapshotMeta;
 use crate::wire;
 
@@ -23,8 +24,10 @@ const POSITION_KEY: &[u8] = &[0x00, b'p'];
 const SEPARATOR: char = '@';
 
 /// Pairs and bytes of a snapshot that are loaded with one batch.
-const LOAD_PAIRS_MAX: usize = 512;
-const LOAD_BYTES_MAX: usize = 1024 * 1024;
+const LOAD_MAX: Most = Most {
+    pairs: 512,
+    bytes: 1024 * 1024,
+};
 
 /// One group's state; reads see every batch whole, but two reads may see two
 /// states.
@@ -36,23 +39,23 @@ pub(crate) struct GroupState {
 }
 
 struct Open {
-    db: sled::Db,
-    tree: sled::Tree,
+    database: Arc<dyn Database>,
+    tree: Arc<dyn Tree>,
 }
 
 // === impl GroupState ===
 
 impl GroupState {
     /// Takes the tree that got furthest; what a crash left half loaded goes.
-    pub(super) fn open(db: sled::Db, name: &str) -> Result<Self, StorageError> {
+    pub(super) fn open(database: Arc<dyn Database>, name: &str) -> Result<Self, StorageError> {
         let mut best: Option<(Option<u64>, u64)> = None;
         let mut numbers = Vec::new();
-        for (group, number) in trees(&db) {
+        for (group, number) in trees(&*database) {
             if group != name {
                 continue;
             }
-            let tree = db.open_tree(tree_name(name, number)).map_err(backend)?;
-            if let Some(meta) = position(&tree)? {
+            let tree = database.tree(&tree_name(name, number))?;
+            if let Some(meta) = position(&*tree)? {
                 let applied = meta.last_log_id.map(|id| id.index());
                 best = best.max(Some((applied, number)));
             }
@@ -63,51 +66,48 @@ impl GroupState {
             |(_, number)| number,
         );
         for number in numbers.into_iter().filter(|number| *number != kept) {
-            db.drop_tree(tree_name(name, number)).map_err(backend)?;
+            database.drop_tree(&tree_name(name, number))?;
         }
-        let tree = db.open_tree(tree_name(name, kept)).map_err(backend)?;
+        let tree = database.tree(&tree_name(name, kept))?;
         Ok(Self {
             name: Arc::from(name),
-            open: RwLock::new(Some(Open { db, tree })),
+            open: RwLock::new(Some(Open { database, tree })),
             frozen: Mutex::new(Vec::new()),
         })
     }
 
     /// The position up to which the log is applied.
     pub(crate) fn position(&self) -> Result<SnapshotMeta, StorageError> {
-        self.read(|tree| Ok(position(tree)?.unwrap_or_default()))
+        self.read(|tree| Ok(position(&**tree)?.unwrap_or_default()))
     }
 
     /// Applies a batch together with the position that it leads to. Views that
     /// are being scanned keep what it replaces.
     pub(crate) fn write(&self, writes: &Writes, meta: &SnapshotMeta) -> Result<(), StorageError> {
-        let mut batch = sled::Batch::default();
-        for (key, value) in writes.iter() {
-            match value {
-                Some(value) => batch.insert(key, value.as_ref()),
-                None => batch.remove(key),
-            }
-        }
-        batch.insert(POSITION_KEY, encode_position(meta));
+        let position = encode_position(meta);
+        let changes = writes
+            .iter()
+            .map(|(key, value)| (key, value.map(AsRef::as_ref)));
+        let mut batch = changes.chain([(POSITION_KEY, Some(position.as_slice()))]);
         let frozen = self.frozen_views();
         self.read(|tree| {
             let mut guards = Vec::with_capacity(frozen.len());
             for view in &frozen {
                 let mut guard = view.lock();
                 for (key, _) in writes.iter() {
-                    guard.keep(tree, key)?;
+                    guard.keep(&**tree, key)?;
                 }
                 guards.push(guard);
             }
-            tree.apply_batch(batch).map_err(backend)
+            tree.write(&mut batch)
         })
     }
 
     /// A view of the state as it is now. No batch may be under way.
     pub(crate) fn freeze(&self) -> Result<Arc<Frozen>, StorageError> {
         let view = self.read(|tree| {
-            let meta = position(tree)?.unwrap_or_default();
-            Ok(Arc::new(Frozen::new(tree.clone(), meta)))
+            let meta = position(&**tree)?.unwrap_or_default();
+            Ok(Arc::new(Frozen::new(Arc::clone(tree), meta)))
         })?;
         self.lock_frozen().push(Arc::downgrade(&view));
         Ok(view)
@@ -125,24 +125,23 @@ impl GroupState {
         for view in self.frozen_views() {
             view.abandon();
         }
-        let db = match &*self.open.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(open) => open.db.clone(),
+        let database = match &*self.open.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(open) => Arc::clone(&open.database),
             None => return Err(closed()),
         };
         let old = self.read(|tree| Ok(tree.name()))?;
-        let number = tree_number(&old).map_or(0, |(_, number)| number) + 1;
+        let number = tree_number(old.as_bytes()).map_or(0, |(_, number)| number) + 1;
         let name = tree_name(&self.name, number);
-        db.drop_tree(&name).map_err(backend)?;
-        let tree = db.open_tree(&name).map_err(backend)?;
-        load(&tree, pairs)?;
-        tree.insert(POSITION_KEY, encode_position(meta))
-            .map_err(backend)?;
+        database.drop_tree(&name)?;
+        let tree = database.tree(&name)?;
+        load(&*tree, pairs)?;
+        let position = encode_position(meta);
+        tree.write(&mut [(POSITION_KEY, Some(position.as_slice()))].into_iter())?;
         match &mut *self.open.write().unwrap_or_else(PoisonError::into_inner) {
             Some(open) => open.tree = tree,
             None => return Err(closed()),
         }
-        db.drop_tree(old).map_err(backend)?;
-        Ok(())
+        database.drop_tree(&old)
     }
 
     /// Lets go of the database, once no batch is under way; every use after
@@ -156,7 +155,7 @@ impl GroupState {
 
     fn read<T>(
         &self,
-        read: impl FnOnce(&sled::Tree) -> Result<T, StorageError>,
+        read: impl FnOnce(&Arc<dyn Tree>) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
         // A panic while it was locked left the tree as it was.
         match &*self.open.read().unwrap_or_else(PoisonError::into_inner) {
@@ -181,8 +180,7 @@ impl KeyValue for GroupState {
         if key < first_key().as_slice() {
             return Ok(None);
         }
-        let value = self.read(|tree| tree.get(key).map_err(backend))?;
-        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+        self.read(|tree| tree.get(key))
     }
 
     fn scan(
@@ -197,12 +195,7 @@ impl KeyValue for GroupState {
         if start >= end {
             return Ok(Vec::new());
         }
-        self.read(|tree| {
-            let pairs = tree.range(start..end).take(limit);
-            pairs
-                .map(|pair| pair.map(copied).map_err(backend))
-                .collect()
-        })
+        self.read(|tree| tree.scan(start, Some(end), Most::pairs(limit)))
     }
 }
 
@@ -215,13 +208,11 @@ impl std::fmt::Debug for GroupState {
 }
 
 /// Reads every tree's position: what cannot be read is not to be believed.
-pub(super) fn probe(db: &sled::Db) -> Result<(), StorageError> {
-    for (name, number) in trees(db) {
-        let tree = db.open_tree(tree_name(&name, number)).map_err(backend)?;
-        position(&tree)?;
-        for pair in [tree.first(), tree.last()] {
-            pair.map_err(backend)?;
-        }
+pub(super) fn probe(database: &dyn Database) -> Result<(), StorageError> {
+    for (name, number) in trees(database) {
+        let tree = database.tree(&tree_name(&name, number))?;
+        position(&*tree)?;
+        tree.ends()?;
     }
     Ok(())
 }
@@ -232,48 +223,36 @@ pub(super) fn closed() -> StorageError {
     StorageError::backend("use", "it is closed")
 }
 
-pub(super) fn backend(error: sled::Error) -> StorageError {
-    StorageError::backend("use", error)
-}
-
-pub(super) fn copied((key, value): (sled::IVec, sled::IVec)) -> (Bytes, Bytes) {
-    (Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value))
-}
-
 /// The first key that belongs to the state machine.
 pub(super) const fn first_key() -> [u8; 1] {
     [keys::FIRST]
 }
 
 fn load<E>(
-    tree: &sled::Tree,
+    tree: &dyn Tree,
     pairs: impl IntoIterator<Item = Result<(Bytes, Bytes), E>>,
 ) -> Result<(), StorageError>
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut batch = sled::Batch::default();
-    let (mut count, mut bytes) = (0, 0);
-    for pair in pairs {
-        let (key, value) = pair.map_err(|error| StorageError::backend("load", error))?;
-        bytes += key.len() + value.len();
-        count += 1;
-        batch.insert(key.as_ref(), value.as_ref());
-        if count >= LOAD_PAIRS_MAX || bytes >= LOAD_BYTES_MAX {
-            tree.apply_batch(std::mem::take(&mut batch))
-                .map_err(backend)?;
-            (count, bytes) = (0, 0);
+    let mut pairs = pairs.into_iter();
+    loop {
+        let batch = LOAD_MAX.take(pairs.by_ref());
+        let batch = batch.map_err(|error| StorageError::backend("load", error))?;
+        if batch.is_empty() {
+            return Ok(());
         }
+        let changes = batch.iter();
+        tree.write(&mut changes.map(|(key, value)| (key.as_ref(), Some(value.as_ref()))))?;
     }
-    tree.apply_batch(batch).map_err(backend)
 }
 
 fn encode_position(meta: &SnapshotMeta) -> Vec<u8> {
     wire::meta_to_wire("", meta).encode_to_vec()
 }
 
-fn position(tree: &sled::Tree) -> Result<Option<SnapshotMeta>, StorageError> {
-    let Some(value) = tree.get(POSITION_KEY).map_err(backend)? else {
+fn position(tree: &dyn Tree) -> Result<Option<SnapshotMeta>, StorageError> {
+    let Some(value) = tree.get(POSITION_KEY)? else {
         return Ok(None);
     };
     let corrupt = |reason: String| StorageError::corrupt(POSITION_KEY, reason);
@@ -292,7 +271,7 @@ fn tree_number(name: &[u8]) -> Option<(String, u64)> {
     Some((group.to_owned(), number.parse().ok()?))
 }
 
-fn trees(db: &sled::Db) -> Vec<(String, u64)> {
-    let names = db.tree_names();
+fn trees(database: &dyn Database) -> Vec<(String, u64)> {
+    let names = database.tree_names();
     names.iter().filter_map(|name| tree_number(name)).collect()
 }

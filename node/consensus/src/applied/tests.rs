@@ -10,7 +10,7 @@ use entrepot_metadata::{KeyValue, MemoryState, StorageError, Writes};
 use proptest::prelude::{Strategy, any, prop, proptest};
 use proptest::test_runner::Config;
 
-use super::{AppliedStore, Frozen, GroupState, Opened};
+use super::{AppliedStore, Frozen, GroupState, MemoryIndex, Opened};
 use crate::raftlog::EntryId;
 use crate::types::{SnapshotMeta, log_id};
 
@@ -40,7 +40,7 @@ fn open(dir: &Path) -> (AppliedStore, Opened) {
 struct Temporary {
     state: Arc<GroupState>,
     _store: AppliedStore,
-    _dir: tempfile::TempDir,
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl Temporary {
@@ -51,7 +51,17 @@ impl Temporary {
         Self {
             state: store.group("region/a/0").unwrap(),
             _store: store,
-            _dir: dir,
+            _dir: Some(dir),
+        }
+    }
+
+    fn in_memory() -> Self {
+        let (store, opened) = AppliedStore::in_memory(&MemoryIndex::new(), false);
+        assert_eq!(opened, Opened::Fresh);
+        Self {
+            state: store.group("region/a/0").unwrap(),
+            _store: store,
+            _dir: None,
         }
     }
 }
@@ -80,6 +90,11 @@ impl Store for Temporary {
 #[test]
 fn the_state_conforms() {
     conformance::run(Temporary::new);
+}
+
+#[test]
+fn the_state_in_memory_conforms() {
+    conformance::run(Temporary::in_memory);
 }
 
 fn drain(view: &Frozen) -> Vec<(Bytes, Bytes)> {
@@ -116,8 +131,9 @@ proptest! {
     fn a_frozen_view_stands_still(
         before in writes(),
         during in prop::collection::vec(writes(), 1..12),
+        memory in any::<bool>(),
     ) {
-        let store = Temporary::new();
+        let store = if memory { Temporary::in_memory() } else { Temporary::new() };
         let mut model = MemoryState::new();
         store.state.write(&batch(&before), &meta(1)).unwrap();
         model.apply_writes(&batch(&before));
@@ -214,6 +230,28 @@ fn a_clean_stop_or_a_kill_keeps_it() {
             assert!(said.contains("clean yes"), "{said}");
         }
     }
+}
+
+#[test]
+fn memory_keeps_it_until_it_is_lost() {
+    let index = MemoryIndex::new();
+    let written = |rebuild: bool| {
+        let (store, opened) = AppliedStore::in_memory(&index, rebuild);
+        let state = store.group("global/0").unwrap();
+        let found = state.get(b"\x01k").unwrap().is_some();
+        state.write(&put(b"\x01k", b"v"), &meta(1)).unwrap();
+        store.close().unwrap();
+        assert!(state.get(b"\x01k").is_err(), "it is closed");
+        (opened, found)
+    };
+    assert_eq!(written(false), (Opened::Fresh, false));
+    assert_eq!(written(false), (Opened::Kept, true));
+    let (opened, found) = written(true);
+    assert!(matches!(opened, Opened::SetAside(_)) && !found);
+    index.lose();
+    assert_eq!(written(false), (Opened::Fresh, false));
+    AppliedStore::in_memory(&index, false).0.distrust();
+    assert_eq!(written(false), (Opened::Fresh, false));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod blobs;
 mod changes;
 mod envelopes;
 mod manifests;
+mod members;
 mod registry;
 mod rules;
 mod tags;
@@ -108,6 +109,13 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::PutRule(command) => rules::put(overlay, index, command),
         Command::DeleteRule(command) => rules::delete(overlay, &command),
         Command::EndTask(command) => tasks::end(overlay, command),
+        Command::FormCluster(command) => members::form(overlay, index, command),
+        Command::AddMember(command) => members::add(overlay, index, command),
+        Command::SetMemberState(command) => members::set_state(overlay, &command),
+        Command::UpdateMember(command) => members::update(overlay, command),
+        Command::RemoveMember(command) => members::remove(overlay, &command),
+        Command::AddRegion(command) => members::add_region(overlay, &command),
+        Command::RemoveRegion(command) => members::remove_region(overlay, &command),
     }
 }
 

@@ -9,6 +9,7 @@
 //! not know a command refuses it, so a new one, or a new field, may only be
 //! proposed once every node of the group understands it.
 
+mod members;
 mod new;
 
 use std::fmt;
@@ -16,6 +17,10 @@ use std::fmt;
 use bytes::Bytes;
 use prost::Message as _;
 
+pub use self::members::{
+    AddMember, AddRegion, FormCluster, MemberSpec, RemoveMember, RemoveRegion, SetMemberState,
+    UpdateMember,
+};
 use crate::limits::ENVELOPE_ID_BYTES;
 use crate::records::Origin;
 
@@ -25,7 +30,10 @@ pub struct Envelope {
     /// 16 bytes, random, drawn by the proposer; retries keep it.
     #[prost(bytes = "bytes", tag = "1")]
     pub id: Bytes,
-    #[prost(oneof = "Command", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    #[prost(
+        oneof = "Command",
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21"
+    )]
     pub command: Option<Command>,
     /// Log index up to which the proposer's copy was applied when it drew the id:
     /// no entry with the id is at or before it.
@@ -61,6 +69,20 @@ pub enum Command {
     PutRegistrySettings(PutRegistrySettings),
     #[prost(message, tag = "14")]
     PutRepositorySettings(PutRepositorySettings),
+    #[prost(message, tag = "15")]
+    FormCluster(FormCluster),
+    #[prost(message, tag = "16")]
+    AddMember(AddMember),
+    #[prost(message, tag = "17")]
+    SetMemberState(SetMemberState),
+    #[prost(message, tag = "18")]
+    UpdateMember(UpdateMember),
+    #[prost(message, tag = "19")]
+    RemoveMember(RemoveMember),
+    #[prost(message, tag = "20")]
+    AddRegion(AddRegion),
+    #[prost(message, tag = "21")]
+    RemoveRegion(RemoveRegion),
 }
 
 /// Makes the cluster's account. There is one for now: `AccountExists` when
@@ -370,6 +392,13 @@ impl Command {
             Self::EndTask(_) => "end_task",
             Self::PutRegistrySettings(_) => "put_registry_settings",
             Self::PutRepositorySettings(_) => "put_repository_settings",
+            Self::FormCluster(_) => "form_cluster",
+            Self::AddMember(_) => "add_member",
+            Self::SetMemberState(_) => "set_member_state",
+            Self::UpdateMember(_) => "update_member",
+            Self::RemoveMember(_) => "remove_member",
+            Self::AddRegion(_) => "add_region",
+            Self::RemoveRegion(_) => "remove_region",
         }
     }
 }
@@ -398,6 +427,13 @@ into_command!(
     EndTask,
     PutRegistrySettings,
     PutRepositorySettings,
+    FormCluster,
+    AddMember,
+    SetMemberState,
+    UpdateMember,
+    RemoveMember,
+    AddRegion,
+    RemoveRegion,
 );
 
 // === impl CreateAccount ===

@@ -13,13 +13,14 @@ use entrepot_fuzz::{Verdict, target, uncounted};
 use crate::apply::apply;
 use crate::apply::tests::{Machine, account, digest, image, index_of, link, replica, rule};
 use crate::command::{
-    Command, CreateAccount, CreateRepository, DeleteManifest, DeleteRule, DeleteTag, EndTask,
-    Envelope, LinkBlob, MountBlob, PutManifest, PutRegistrySettings, PutRepositorySettings,
-    TagCondition, UnlinkBlob,
+    AddMember, AddRegion, Command, CreateAccount, CreateRepository, DeleteManifest, DeleteRule,
+    DeleteTag, EndTask, Envelope, FormCluster, LinkBlob, MemberSpec, MountBlob, PutManifest,
+    PutRegistrySettings, PutRepositorySettings, RemoveMember, RemoveRegion, SetMemberState,
+    TagCondition, UnlinkBlob, UpdateMember,
 };
 use crate::group::GroupId;
 use crate::invariants;
-use crate::query::{self, TaskKey};
+use crate::query::{self, MemberState, TaskKey};
 use crate::response::Response;
 use crate::store::{KeyValue, MemoryState, StorageError, Writes};
 
@@ -40,6 +41,10 @@ fn state() -> MemoryState {
         subject: Some(digest(10).to_string()),
         artifact_type: Some("a/b".to_owned()),
         ..image(13, &[1], &[])
+    });
+    machine.done(FormCluster {
+        members: vec![member(1, "a:1"), member(2, "b:1")],
+        at_ms: 1,
     });
     machine.state
 }
@@ -95,6 +100,7 @@ fn commands() -> Vec<(&'static str, Command)> {
     ]
     .into_iter()
     .chain(with_conditions())
+    .chain(of_members())
     .collect()
 }
 
@@ -135,6 +141,59 @@ fn with_conditions() -> Vec<(&'static str, Command)> {
         ),
         ("good-settings", settings.into()),
         ("good-sparse-indexes", sparse.into()),
+    ]
+}
+
+fn member(node: u64, address: &str) -> MemberSpec {
+    let region = "us-east-1".parse().unwrap();
+    MemberSpec {
+        folder: Bytes::copy_from_slice(&u128::from(node).to_be_bytes()),
+        ..MemberSpec::new(node, &region, address)
+    }
+}
+
+/// Commands about the cluster's nodes and regions.
+fn of_members() -> Vec<(&'static str, Command)> {
+    let region = "ap-south-1".parse().unwrap();
+    let newcomer = |address| {
+        let spec = MemberSpec {
+            node: 0,
+            ..member(3, address)
+        };
+        AddMember::new(spec, true, 1)
+    };
+    let update = UpdateMember {
+        peer_address: Some("a:2".to_owned()),
+        client_address: Some("c:1".to_owned()),
+        capacity_bytes: Some(1 << 40),
+        ..UpdateMember::new(1)
+    };
+    let remove = |node, force| RemoveMember {
+        node,
+        at_ms: 1,
+        force,
+    };
+    let form = FormCluster {
+        members: vec![member(1, "a:1")],
+        at_ms: 1,
+    };
+    vec![
+        ("good-form-again", form.into()),
+        ("good-join", newcomer("c:1").into()),
+        ("bad-join-at-an-address-in-use", newcomer("a:1").into()),
+        (
+            "good-drain",
+            SetMemberState::new(1, MemberState::Draining).into(),
+        ),
+        (
+            "bad-activate-unknown",
+            SetMemberState::new(9, MemberState::Active).into(),
+        ),
+        ("good-update", update.into()),
+        ("good-remove", remove(2, true).into()),
+        ("bad-remove-active", remove(2, false).into()),
+        ("good-region", AddRegion::new(&region, 1).into()),
+        ("bad-remove-region", RemoveRegion::new(&region).into()),
     ]
 }
 
@@ -250,6 +309,9 @@ fn read_all(view: &dyn KeyValue) -> Result<(), StorageError> {
     query::referrers(view, &account, &app, &first, None, 10)?;
     query::tasks(view, &account, None, None, 10)?;
     query::open_tasks(view, 0, 10)?;
+    query::is_formed(view)?;
+    query::members(view)?;
+    query::regions(view)?;
     Ok(())
 }
 

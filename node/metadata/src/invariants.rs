@@ -7,6 +7,7 @@
 mod blobs;
 mod envelopes;
 mod images;
+mod members;
 mod registry;
 mod tasks;
 #[cfg(test)]
@@ -28,6 +29,8 @@ pub const VIOLATIONS_MAX: usize = 100;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     pub envelopes: usize,
+    pub members: usize,
+    pub regions: usize,
     pub accounts: usize,
     pub rules: usize,
     pub repositories: usize,
@@ -56,6 +59,7 @@ pub fn check(view: &dyn KeyValue) -> Result<Summary, Vec<Violation>> {
     let mut check = Check {
         view,
         summary: Summary::default(),
+        used: members::Used::default(),
         violations: Vec::new(),
     };
     if let Err(error) = check.all() {
@@ -73,6 +77,7 @@ pub fn check(view: &dyn KeyValue) -> Result<Summary, Vec<Violation>> {
 struct Check<'a> {
     view: &'a dyn KeyValue,
     summary: Summary,
+    used: members::Used,
     violations: Vec<Violation>,
 }
 
@@ -113,6 +118,9 @@ impl Check<'_> {
         match namespace {
             Namespace::Envelope => envelopes::envelope(self, pair),
             Namespace::EnvelopeSlot => envelopes::slot(self, pair),
+            Namespace::Cluster => members::cluster(self, pair),
+            Namespace::Member => members::member(self, pair),
+            Namespace::Region => members::region(self, pair),
             Namespace::Account => registry::account(self, pair),
             Namespace::Settings => registry::settings(self, pair),
             Namespace::Rule => registry::rule(self, pair),

@@ -28,6 +28,12 @@ pub(crate) enum Namespace {
     Envelope = FIRST,
     /// slot -> `SlotRecord`
     EnvelopeSlot = 0x02,
+    /// -> `ClusterRecord`
+    Cluster = 0x08,
+    /// node -> `MemberRecord`
+    Member = 0x09,
+    /// region -> `RegionRecord`
+    Region = 0x0a,
     /// account -> `AccountRecord`
     Account = 0x10,
     /// account -> `SettingsRecord`
@@ -65,9 +71,12 @@ pub(crate) enum Namespace {
 }
 
 /// Every namespace, in order.
-const NAMESPACES: [Namespace; 19] = [
+const NAMESPACES: [Namespace; 22] = [
     Namespace::Envelope,
     Namespace::EnvelopeSlot,
+    Namespace::Cluster,
+    Namespace::Member,
+    Namespace::Region,
     Namespace::Account,
     Namespace::Settings,
     Namespace::Rule,
@@ -197,6 +206,18 @@ pub(crate) fn envelope(id: &[u8]) -> Key {
 
 pub(crate) fn envelope_slot(slot: u64) -> Key {
     Key::new(Namespace::EnvelopeSlot).number(slot)
+}
+
+pub(crate) fn cluster() -> Key {
+    Key::new(Namespace::Cluster)
+}
+
+pub(crate) fn member(node: u64) -> Key {
+    Key::new(Namespace::Member).number(node)
+}
+
+pub(crate) fn region(name: &RegionName) -> Key {
+    Key::new(Namespace::Region).name(name.as_str())
 }
 
 pub(crate) fn account(account: &AccountId) -> Key {

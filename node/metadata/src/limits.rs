@@ -48,6 +48,21 @@ pub const INLINE_BYTES_MAX: usize = 4 * 1024;
 /// Nodes that one command may name as holders of a blob.
 pub const HOLDERS_MAX: usize = 64;
 
+/// Nodes of a cluster that are not removed.
+pub const MEMBERS_ACTIVE_MAX: usize = 256;
+
+/// Records of nodes, those of removed ones too.
+pub const MEMBERS_MAX: usize = 10_000;
+
+/// Regions of a cluster.
+pub const REGIONS_MAX: usize = 64;
+
+/// Bytes of a node's address: a host name of 253, a colon and a port.
+pub const ADDRESS_BYTES_MAX: usize = 259;
+
+/// Bytes of the id of a data folder.
+pub const FOLDER_ID_BYTES: usize = 16;
+
 /// Bytes of why a task failed; longer texts are cut.
 pub const REASON_BYTES_MAX: usize = 1_024;
 

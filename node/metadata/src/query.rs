@@ -8,6 +8,7 @@
 mod blobs;
 mod changes;
 mod images;
+mod members;
 mod registry;
 mod tasks;
 
@@ -18,6 +19,8 @@ pub use images::{
     manifest_entry, manifests, referrers, tag, tags, tags_of,
 };
 pub(crate) use images::{manifest_of, tag_of};
+pub use members::{Member, Region, all_members, is_formed, member, members, region, regions};
+pub(crate) use members::{cluster, member_of};
 pub(crate) use registry::rule_of;
 pub use registry::{
     Account, RegistrySettings, Repository, RepositorySettings, Rule, account, any_account,
@@ -26,6 +29,7 @@ pub use registry::{
 pub use tasks::{Task, TaskKey, TaskKeyError, open_tasks, task, tasks, tasks_of};
 
 pub use crate::records::TaskState;
+pub use crate::records::members::MemberState;
 
 use std::str::FromStr;
 

@@ -6,6 +6,7 @@
 //! [`query`](crate::query) gives them back as validated types.
 
 pub mod changes;
+pub mod members;
 
 use std::fmt;
 

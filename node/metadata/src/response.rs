@@ -7,20 +7,22 @@
 
 use prost::Message as _;
 
+use crate::records::members::MemberState;
+
 /// The outcome of a command, and where in the log it was decided.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Response {
     /// Log index at which the command was applied first.
     #[prost(uint64, tag = "1")]
     pub index: u64,
-    #[prost(oneof = "Outcome", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "Outcome", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub outcome: Option<Outcome>,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum Outcome {
     /// `CreateAccount`, `UnlinkBlob`, `DeleteTag`, `PutRegistrySettings`,
-    /// `PutRepositorySettings`.
+    /// `PutRepositorySettings`, and all of a member or a region but what follows.
     #[prost(message, tag = "2")]
     Done(Done),
     #[prost(message, tag = "3")]
@@ -39,6 +41,10 @@ pub enum Outcome {
     RulesChanged(RulesChanged),
     #[prost(message, tag = "9")]
     TaskEnded(TaskEnded),
+    #[prost(message, tag = "10")]
+    ClusterFormed(ClusterFormed),
+    #[prost(message, tag = "11")]
+    MemberAdded(MemberAdded),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
@@ -104,12 +110,28 @@ pub struct TaskEnded {
     pub ended: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct ClusterFormed {
+    /// False: it was formed before.
+    #[prost(bool, tag = "1")]
+    pub formed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct MemberAdded {
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    #[prost(bool, tag = "2")]
+    pub region_created: bool,
+}
+
 /// The wire form of [`Refused`].
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Refusal {
     #[prost(
         oneof = "Refused",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, \
+                24"
     )]
     pub reason: Option<Refused>,
 }
@@ -167,6 +189,37 @@ pub enum Refused {
     #[error("the command came so late, at {0}, that it may have been carried out before")]
     #[prost(uint64, tag = "14")]
     Late(u64),
+    #[error("the cluster is not formed yet")]
+    #[prost(message, tag = "15")]
+    ClusterNotFormed(Done),
+    #[error("node {0} is unknown")]
+    #[prost(uint64, tag = "16")]
+    MemberUnknown(u64),
+    #[error("{0}")]
+    #[prost(message, tag = "17")]
+    AddressInUse(AddressInUse),
+    #[error("{0}")]
+    #[prost(message, tag = "18")]
+    MemberInState(MemberInState),
+    /// The node that has the folder, or another one.
+    #[error("node {0} has another data folder")]
+    #[prost(uint64, tag = "19")]
+    FolderDiffers(u64),
+    #[error("a cluster has at most {0} nodes")]
+    #[prost(uint32, tag = "20")]
+    MemberLimit(u32),
+    #[error("node {0} is the last one of the cluster")]
+    #[prost(uint64, tag = "21")]
+    LastMember(u64),
+    #[error("region {0} is unknown")]
+    #[prost(string, tag = "22")]
+    RegionUnknown(String),
+    #[error("region {0} has nodes")]
+    #[prost(string, tag = "23")]
+    RegionInUse(String),
+    #[error("a cluster has at most {0} regions")]
+    #[prost(uint32, tag = "24")]
+    RegionLimit(u32),
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -193,6 +246,24 @@ pub struct TagFound {
     /// What it points to; unset: there is no such tag.
     #[prost(string, optional, tag = "2")]
     pub digest: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct AddressInUse {
+    #[prost(string, tag = "1")]
+    pub address: String,
+    /// Whose it is.
+    #[prost(uint64, tag = "2")]
+    pub node: u64,
+}
+
+/// A node is not in a state in which it could do what was asked.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct MemberInState {
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    #[prost(enumeration = "MemberState", tag = "2")]
+    pub state: i32,
 }
 
 // === impl Response ===
@@ -247,6 +318,21 @@ impl From<Refused> for Outcome {
         Self::Refused(Refusal {
             reason: Some(reason),
         })
+    }
+}
+
+// === impl AddressInUse, MemberInState ===
+
+impl std::fmt::Display for AddressInUse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the address {} is node {}'s", self.address, self.node)
+    }
+}
+
+impl std::fmt::Display for MemberInState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = MemberState::try_from(self.state).map_or("in an unknown state", |it| it.name());
+        write!(f, "node {} is {state}", self.node)
     }
 }
 

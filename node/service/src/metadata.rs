@@ -105,13 +105,23 @@ pub(crate) fn refused(refused: Refused) -> ServiceError {
             ServiceError::Referenced(by.to_string())
         }
         Refused::TagNotAsExpected(found) => ServiceError::TagNotAsExpected(found),
-        other @ (Refused::Invalid(_) | Refused::RuleLimit(_)) => {
-            ServiceError::Invalid(other.to_string())
+        other @ (Refused::Invalid(_)
+        | Refused::RuleLimit(_)
+        | Refused::MemberLimit(_)
+        | Refused::RegionLimit(_)) => ServiceError::Invalid(other.to_string()),
+        other @ (Refused::MemberUnknown(_) | Refused::RegionUnknown(_)) => {
+            ServiceError::NotFound(other.to_string())
         }
-        other @ (Refused::AccountExists(_) | Refused::BlobMismatch(_)) => {
-            ServiceError::Conflict(other.to_string())
+        other @ (Refused::AccountExists(_)
+        | Refused::BlobMismatch(_)
+        | Refused::AddressInUse(_)
+        | Refused::MemberInState(_)
+        | Refused::FolderDiffers(_)
+        | Refused::LastMember(_)
+        | Refused::RegionInUse(_)) => ServiceError::Conflict(other.to_string()),
+        later @ (Refused::Late(_) | Refused::ClusterNotFormed(_)) => {
+            ServiceError::unavailable(later.to_string())
         }
-        late @ Refused::Late(_) => ServiceError::unavailable(late.to_string()),
     }
 }
 

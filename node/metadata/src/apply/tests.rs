@@ -7,6 +7,7 @@ mod conditions;
 mod cost;
 mod envelopes;
 mod images;
+mod members;
 mod registry;
 mod replication;
 mod sparse;

@@ -6,7 +6,8 @@ use prost::Message as _;
 use super::{Summary, VIOLATIONS_MAX, check};
 use crate::apply::tests::{Machine, image, index_of, replica, rule};
 use crate::command::{
-    CreateAccount, EndTask, PutManifest, PutRegistrySettings, PutRepositorySettings,
+    CreateAccount, EndTask, FormCluster, MemberSpec, PutManifest, PutRegistrySettings,
+    PutRepositorySettings,
 };
 use crate::keys::{self, Namespace};
 use crate::query::blob;
@@ -39,6 +40,10 @@ fn full() -> MemoryState {
     machine.done(index_of(21, &[10, 12]));
     let task = machine.open_tasks().remove(0);
     machine.done(EndTask::complete(&task, 9));
+    machine.done(FormCluster {
+        members: vec![MemberSpec::new(1, &"us-east-1".parse().unwrap(), "a:1")],
+        at_ms: 1,
+    });
     machine.state
 }
 
@@ -54,7 +59,9 @@ fn with(state: &MemoryState, key: &[u8], value: Option<Bytes>) -> MemoryState {
 fn a_sound_state_is_summed_up() {
     let state = full();
     let expected = Summary {
-        envelopes: 14,
+        envelopes: 15,
+        members: 1,
+        regions: 1,
         accounts: 1,
         rules: 1,
         repositories: 1,

@@ -142,6 +142,14 @@ impl Oracle {
                 None => Err(Refused::RuleUnknown(it.id)),
             },
             Command::EndTask(it) => Ok(self.end(it)),
+            // Tested by themselves, against a model of their own.
+            Command::FormCluster(_)
+            | Command::AddMember(_)
+            | Command::SetMemberState(_)
+            | Command::UpdateMember(_)
+            | Command::RemoveMember(_)
+            | Command::AddRegion(_)
+            | Command::RemoveRegion(_) => unreachable!("no step proposes it"),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Who is calling: credentials as they arrive, and whether they are an account's.
 //!
-//! Owns: reading `Authorization`, hashing and checking passwords, making secrets.
+//! Owns: reading `Authorization`, hashing and checking passwords, making secrets,
+//! and what nodes know each other by ([`trust`]): certificates and join tokens.
 //! Decides over records that are passed in; never looks anything up and never
 //! waits. The invariant: a secret is never printed, logged, or part of an error,
 //! and how long a refusal takes does not tell why.
@@ -12,6 +13,7 @@ mod hostile;
 mod password;
 mod principal;
 mod secret;
+pub mod trust;
 mod verifier;
 
 pub use basic::{AUTHORIZATION_BYTES_MAX, BasicCredentials, parse_basic};

@@ -1,0 +1,66 @@
+//! The smallest part of a history that is still wrong, for people to read.
+
+use super::{Verdict, check};
+use crate::history::{Action, Condition, Operation, Outcome, State};
+
+/// Takes away what the violation does not need. Each step only ever allows
+/// more: an answer is forgotten (a read goes, a write becomes unknown), and an
+/// unknown write goes that nothing left could have seen. So what remains proves
+/// as much as all of it did.
+///
+/// Gives `history` back, in order of call, unless it is a violation.
+pub fn minimal(history: &[Operation]) -> Vec<Operation> {
+    let mut left = history.to_vec();
+    left.sort_by_key(|operation| operation.call_ns);
+    if check(&left) != Verdict::Violation {
+        return left;
+    }
+    // From the end: what went wrong is seen late, and often nothing after it
+    // matters.
+    for index in (0..left.len()).rev() {
+        let mut fewer = left.clone();
+        forget(&mut fewer, index);
+        if check(&fewer) == Verdict::Violation {
+            left = fewer;
+        }
+    }
+    while let Some(index) = (0..left.len()).find(|index| is_idle(&left, *index)) {
+        left.remove(index);
+    }
+    left
+}
+
+fn forget(history: &mut Vec<Operation>, index: usize) {
+    if !history[index].is_write() {
+        history.remove(index);
+    } else if let Action::Write { outcome, .. } = &mut history[index].action {
+        *outcome = Outcome::Unknown;
+    }
+}
+
+/// Whether the operation at `index` is unknown, and nothing else could tell
+/// whether it happened.
+fn is_idle(history: &[Operation], index: usize) -> bool {
+    let Action::Write {
+        value,
+        outcome: Outcome::Unknown,
+        ..
+    } = history[index].action
+    else {
+        return false;
+    };
+    let mut others = (0..history.len()).filter(|other| *other != index);
+    !others.any(|other| profits(&history[other].action, value))
+}
+
+/// Whether an operation can go as it went because a tag is `state`.
+fn profits(action: &Action, state: State) -> bool {
+    match action {
+        Action::Read(read) => *read == state,
+        Action::Write {
+            outcome: Outcome::Refused(refused),
+            ..
+        } => *refused == state,
+        Action::Write { condition, .. } => *condition != Condition::None && condition.holds(state),
+    }
+}

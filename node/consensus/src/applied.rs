@@ -12,6 +12,7 @@
 //! - [`frozen`]: a view that stands still while the group moves on
 //! - [`tree`]: what the last two ask of a database
 //! - [`sled_tree`], [`memory`]: the databases of nodes and of simulations
+//! - [`values`]: what is too large for sled
 
 mod frozen;
 mod memory;
@@ -19,11 +20,13 @@ mod sled_tree;
 mod state;
 mod tree;
 mod trust;
+mod values;
 
 #[cfg(test)]
 mod tests;
 
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -80,10 +83,7 @@ pub(crate) enum Opened {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AppliedError {
     #[error("cannot access the index in {path}")]
-    Io {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
     #[error("cannot open a new index in {path}: {reason}")]
     Open { path: PathBuf, reason: String },
 }
@@ -111,14 +111,16 @@ impl AppliedStore {
         }
         // Written before anything else: from here on it is not clean.
         Trust::running().write(dir).map_err(io)?;
-        let database = match SledDatabase::open(&path, state::probe) {
+        let database = match SledDatabase::open(&path, &values(dir), state::probe) {
             Ok(database) => database,
             Err(reason) if opened == Opened::Kept => {
                 set_aside(dir).map_err(io)?;
                 opened = Opened::SetAside(reason);
-                SledDatabase::open(&path, state::probe).map_err(|reason| AppliedError::Open {
-                    path: path.clone(),
-                    reason,
+                SledDatabase::open(&path, &values(dir), state::probe).map_err(|reason| {
+                    AppliedError::Open {
+                        path: path.clone(),
+                        reason,
+                    }
                 })?
             }
             Err(reason) => return Err(AppliedError::Open { path, reason }),
@@ -227,7 +229,7 @@ impl AppliedStore {
 }
 
 /// sled locks its file for as long as any of its threads may write.
-fn wait_for_release(dir: &Path) -> std::io::Result<File> {
+fn wait_for_release(dir: &Path) -> io::Result<File> {
     let file = database_file(dir)?;
     let deadline = Instant::now() + CLOSE_WAIT;
     loop {
@@ -241,7 +243,7 @@ fn wait_for_release(dir: &Path) -> std::io::Result<File> {
     }
 }
 
-fn database_file(dir: &Path) -> std::io::Result<File> {
+fn database_file(dir: &Path) -> io::Result<File> {
     File::open(database(dir).join("db"))
 }
 
@@ -249,11 +251,20 @@ fn database(dir: &Path) -> PathBuf {
     dir.join("sled")
 }
 
+fn values(dir: &Path) -> PathBuf {
+    dir.join("values")
+}
+
 /// Moves the database away; the one that was moved away before goes.
-fn set_aside(dir: &Path) -> std::io::Result<()> {
+fn set_aside(dir: &Path) -> io::Result<()> {
     let aside = dir.join("sled.aside");
     match fs::remove_dir_all(&aside) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // They are worth nothing without it.
+    match fs::remove_dir_all(values(dir)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     durable::rename(&database(dir), &aside)

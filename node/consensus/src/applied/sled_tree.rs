@@ -1,12 +1,15 @@
-//! The trees of a node: sled's.
+//! The trees of a node: sled's, and files for the values that are too large for
+//! it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use entrepot_metadata::StorageError;
 
 use super::tree::{Changes, Database, Most, Pair, Tree};
+use super::values::Values;
 
 /// sled's page cache for all groups, bytes.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
@@ -15,22 +18,35 @@ const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// thread that does this.
 const FLUSH_EVERY_MS: u64 = 500;
 
-#[derive(Debug)]
-pub(super) struct SledDatabase(sled::Db);
+/// How often a value may be replaced between the look at its record and at its
+/// file; more often means that the file is missing.
+const READ_TRIES_MAX: usize = 100;
 
 #[derive(Debug)]
-struct SledTree(sled::Tree);
+pub(super) struct SledDatabase {
+    sled: sled::Db,
+    values: PathBuf,
+}
+
+#[derive(Debug)]
+struct SledTree {
+    sled: sled::Tree,
+    values: Values,
+    /// Whether any record may have a file.
+    has_files: AtomicBool,
+}
 
 // === impl SledDatabase ===
 
 impl SledDatabase {
-    /// Opens or makes the database in `path` and lets `probe` look at it. sled
-    /// panics on some kinds of damage instead of returning an error. Blocks.
+    /// Opens or makes the database in `path`, with `values` for its large values,
+    /// and lets `probe` look at it. sled panics on some kinds of damage instead of returning an error. Blocks.
     pub(super) fn open(
         path: &Path,
+        values: &Path,
         probe: fn(&dyn Database) -> Result<(), StorageError>,
     ) -> Result<Self, String> {
-        let path = path.to_owned();
+        let (path, values) = (path.to_owned(), values.to_owned());
         let opening = std::thread::spawn(move || -> Result<Self, String> {
             let db = sled::Config::new()
                 .path(path)
@@ -38,7 +54,7 @@ impl SledDatabase {
                 .flush_every_ms(Some(FLUSH_EVERY_MS))
                 .open()
                 .map_err(|error| error.to_string())?;
-            let database = Self(db);
+            let database = Self { sled: db, values };
             probe(&database).map_err(|error| error.to_string())?;
             Ok(database)
         });
@@ -50,36 +66,62 @@ impl SledDatabase {
 
 impl Database for SledDatabase {
     fn tree(&self, name: &str) -> Result<Arc<dyn Tree>, StorageError> {
-        let tree = self.0.open_tree(name).map_err(backend)?;
-        Ok(Arc::new(SledTree(tree)))
+        let values = Values::open(&self.values, name)?;
+        Ok(Arc::new(SledTree {
+            sled: self.sled.open_tree(name).map_err(backend)?,
+            has_files: AtomicBool::new(!values.is_empty()?),
+            values,
+        }))
     }
 
     fn drop_tree(&self, name: &str) -> Result<(), StorageError> {
-        self.0.drop_tree(name).map_err(backend)?;
-        Ok(())
+        self.sled.drop_tree(name).map_err(backend)?;
+        Values::drop_all(&self.values, name)
     }
 
     fn tree_names(&self) -> Vec<Bytes> {
-        let names = self.0.tree_names();
-        names.iter().map(|name| copied(name)).collect()
+        let names = self.sled.tree_names();
+        names
+            .iter()
+            .map(|name| Bytes::copy_from_slice(name))
+            .collect()
     }
 
     fn flush(&self) -> Result<(), StorageError> {
-        self.0.flush().map_err(backend)?;
+        self.sled.flush().map_err(backend)?;
         Ok(())
     }
 }
 
 // === impl SledTree ===
 
+impl SledTree {
+    /// The value of a record that was read a moment ago.
+    fn value(&self, key: &[u8], record: sled::IVec) -> Result<Option<Bytes>, StorageError> {
+        let mut record = Some(record);
+        for _ in 0..READ_TRIES_MAX {
+            let Some(found) = record else {
+                return Ok(None);
+            };
+            if let Some(value) = self.values.get(key, &found)? {
+                return Ok(Some(value));
+            }
+            record = self.sled.get(key).map_err(backend)?;
+        }
+        Err(StorageError::corrupt(key, "its file is missing"))
+    }
+}
+
 impl Tree for SledTree {
     fn name(&self) -> String {
-        String::from_utf8_lossy(&self.0.name()).into_owned()
+        String::from_utf8_lossy(&self.sled.name()).into_owned()
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
-        let value = self.0.get(key).map_err(backend)?;
-        Ok(value.map(|value| copied(&value)))
+        match self.sled.get(key).map_err(backend)? {
+            Some(record) => self.value(key, record),
+            None => Ok(None),
+        }
     }
 
     fn scan(
@@ -88,16 +130,23 @@ impl Tree for SledTree {
         end: Option<&[u8]>,
         most: Most,
     ) -> Result<Vec<Pair>, StorageError> {
-        let pairs = match end {
-            Some(end) => self.0.range(start..end),
-            None => self.0.range(start..),
+        let records = match end {
+            Some(end) => self.sled.range(start..end),
+            None => self.sled.range(start..),
         };
-        let pairs = pairs.map(|pair| pair.map(|(key, value)| (copied(&key), copied(&value))));
-        most.take(pairs).map_err(backend)
+        let pairs = records.filter_map(|pair| {
+            let (key, record) = match pair {
+                Ok(pair) => pair,
+                Err(error) => return Some(Err(backend(error))),
+            };
+            let value = self.value(&key, record).transpose()?;
+            Some(value.map(|value| (Bytes::copy_from_slice(&key), value)))
+        });
+        most.take(pairs)
     }
 
     fn ends(&self) -> Result<(), StorageError> {
-        for end in [self.0.first(), self.0.last()] {
+        for end in [self.sled.first(), self.sled.last()] {
             end.map_err(backend)?;
         }
         Ok(())
@@ -105,18 +154,32 @@ impl Tree for SledTree {
 
     fn write(&self, changes: Changes<'_, '_>) -> Result<(), StorageError> {
         let mut batch = sled::Batch::default();
+        let mut replaced = Vec::new();
         for (key, value) in changes {
-            match value {
-                Some(value) => batch.insert(key, value),
+            let record = value.map(|value| self.values.put(key, value)).transpose()?;
+            if self.has_files.load(Ordering::Relaxed)
+                && let Some(old) = self.sled.get(key).map_err(backend)?
+                && Values::has_file(&old)
+                && record.as_deref() != Some(&*old)
+            {
+                replaced.push((key.to_vec(), old));
+            }
+            match record {
+                Some(record) => {
+                    if Values::has_file(&record) {
+                        self.has_files.store(true, Ordering::Relaxed);
+                    }
+                    batch.insert(key, record);
+                }
                 None => batch.remove(key),
             }
         }
-        self.0.apply_batch(batch).map_err(backend)
+        self.sled.apply_batch(batch).map_err(backend)?;
+        for (key, record) in replaced {
+            self.values.remove(&key, &record)?;
+        }
+        Ok(())
     }
-}
-
-fn copied(bytes: &sled::IVec) -> Bytes {
-    Bytes::copy_from_slice(bytes)
 }
 
 fn backend(error: sled::Error) -> StorageError {

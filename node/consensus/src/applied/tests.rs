@@ -116,7 +116,8 @@ fn batch(changes: &[(u16, Option<u16>)]) -> Writes {
     let mut entries = std::collections::BTreeMap::new();
     for (key, value) in changes {
         let [high, low] = key.to_be_bytes();
-        let value = value.map(|value| Bytes::from(vec![1; usize::from(value % 3000)]));
+        // Some of them have files of their own.
+        let value = value.map(|value| Bytes::from(vec![1; usize::from(value % 12_000)]));
         entries.insert(vec![1, high, low], value);
     }
     Writes {
@@ -312,4 +313,83 @@ fn a_database_that_does_not_open_is_set_aside() {
     let state = store.group("global/0").unwrap();
     assert_eq!(state.position().unwrap(), SnapshotMeta::default());
     assert!(dir.path().join("sled.aside").is_dir());
+}
+
+fn resident_bytes() -> usize {
+    let statm = fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * rustix::param::page_size()
+}
+
+/// sled would keep all of them, whatever its limit is.
+#[test]
+fn large_values_do_not_stay_in_memory() {
+    const VALUES: u16 = 128;
+    const VALUE_BYTES: usize = 4 * 1024 * 1024;
+    const RESIDENT_BYTES_MAX: usize = 160 * 1024 * 1024;
+    let key = |nth: u16| [&[1], nth.to_be_bytes().as_slice()].concat();
+    let value = |nth: u16| Bytes::from(vec![nth.to_le_bytes()[0]; VALUE_BYTES]);
+    let dir = tempfile::tempdir().unwrap();
+    for opened in [Opened::Fresh, Opened::Kept] {
+        let (store, found) = open(dir.path());
+        assert_eq!(found, opened);
+        let state = store.group("region/a/0").unwrap();
+        for nth in 0..VALUES {
+            if opened == Opened::Fresh {
+                let entries = vec![(key(nth), Some(value(nth)))];
+                state.write(&Writes { entries }, &meta(1)).unwrap();
+            }
+            assert!(state.get(&key(nth)).unwrap() == Some(value(nth)));
+        }
+        let resident = resident_bytes();
+        assert!(
+            resident < RESIDENT_BYTES_MAX,
+            "{resident} bytes are resident"
+        );
+        store.close().unwrap();
+    }
+}
+
+/// How many values have files of their own.
+fn files(dir: &Path) -> usize {
+    let trees = fs::read_dir(dir.join("values")).unwrap();
+    let files = trees.map(|tree| fs::read_dir(tree.unwrap().path()).unwrap().count());
+    files.sum()
+}
+
+#[test]
+fn files_go_with_the_values_that_needed_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let state = store.group("region/a/0").unwrap();
+    let large = vec![7; 100_000];
+    let (one, two) = (b"\x01one".as_slice(), b"\x01two".as_slice());
+    for key in [one, two] {
+        state.write(&put(key, &large), &meta(1)).unwrap();
+    }
+    assert_eq!(files(dir.path()), 2, "one for each key");
+    // The same again, as when the log is applied again after a crash.
+    state.write(&put(one, &large), &meta(2)).unwrap();
+    assert_eq!(state.get(one).unwrap(), Some(Bytes::from(large)));
+    assert_eq!(files(dir.path()), 2);
+    state.write(&put(one, b"small"), &meta(3)).unwrap();
+    assert_eq!(files(dir.path()), 1);
+    let entries = vec![(two.to_vec(), None)];
+    state.write(&Writes { entries }, &meta(4)).unwrap();
+    assert_eq!(files(dir.path()), 0);
+    assert_eq!(state.get(one).unwrap(), Some(Bytes::from_static(b"small")));
+    state
+        .replace(
+            [Ok::<_, StorageError>((
+                Bytes::copy_from_slice(two),
+                Bytes::from(vec![1; 50_000]),
+            ))],
+            &meta(5),
+        )
+        .unwrap();
+    assert_eq!(
+        state.get(two).unwrap().map(|value| value.len()),
+        Some(50_000)
+    );
+    assert_eq!(files(dir.path()), 1, "those of the old tree are gone");
 }

@@ -14,7 +14,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Layout of keys and values that this version reads. A database with another
 /// one is built again, not converted.
-const LAYOUT: &str = "1";
+const LAYOUT: &str = "2";
 
 /// What the file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

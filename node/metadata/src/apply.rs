@@ -16,6 +16,7 @@ mod tags;
 mod tasks;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trust;
 
 use std::fmt;
 use std::str::FromStr;
@@ -116,6 +117,11 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::RemoveMember(command) => members::remove(overlay, &command),
         Command::AddRegion(command) => members::add_region(overlay, &command),
         Command::RemoveRegion(command) => members::remove_region(overlay, &command),
+        Command::PutAuthority(command) => trust::put_authority(overlay, command),
+        Command::CreateJoinToken(command) => trust::create_token(overlay, command),
+        Command::Join(command) => trust::join(overlay, index, command),
+        Command::RecordCertificate(command) => trust::record_certificate(overlay, &command),
+        Command::RevokeCertificates(command) => trust::revoke(overlay, command),
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod members;
 mod new;
+mod trust;
 
 use std::fmt;
 
@@ -21,6 +22,7 @@ pub use self::members::{
     AddMember, AddRegion, FormCluster, MemberSpec, RemoveMember, RemoveRegion, SetMemberState,
     UpdateMember,
 };
+pub use self::trust::{CreateJoinToken, Join, PutAuthority, RecordCertificate, RevokeCertificates};
 use crate::limits::ENVELOPE_ID_BYTES;
 use crate::records::Origin;
 
@@ -32,7 +34,8 @@ pub struct Envelope {
     pub id: Bytes,
     #[prost(
         oneof = "Command",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 32, \
+                33, 34"
     )]
     pub command: Option<Command>,
     /// Log index up to which the proposer's copy was applied when it drew the id:
@@ -83,6 +86,16 @@ pub enum Command {
     AddRegion(AddRegion),
     #[prost(message, tag = "21")]
     RemoveRegion(RemoveRegion),
+    #[prost(message, tag = "30")]
+    PutAuthority(PutAuthority),
+    #[prost(message, tag = "31")]
+    CreateJoinToken(CreateJoinToken),
+    #[prost(message, tag = "32")]
+    Join(Join),
+    #[prost(message, tag = "33")]
+    RecordCertificate(RecordCertificate),
+    #[prost(message, tag = "34")]
+    RevokeCertificates(RevokeCertificates),
 }
 
 /// Makes the cluster's account. There is one for now: `AccountExists` when
@@ -399,6 +412,11 @@ impl Command {
             Self::RemoveMember(_) => "remove_member",
             Self::AddRegion(_) => "add_region",
             Self::RemoveRegion(_) => "remove_region",
+            Self::PutAuthority(_) => "put_authority",
+            Self::CreateJoinToken(_) => "create_join_token",
+            Self::Join(_) => "join",
+            Self::RecordCertificate(_) => "record_certificate",
+            Self::RevokeCertificates(_) => "revoke_certificates",
         }
     }
 }
@@ -434,6 +452,11 @@ into_command!(
     RemoveMember,
     AddRegion,
     RemoveRegion,
+    PutAuthority,
+    CreateJoinToken,
+    Join,
+    RecordCertificate,
+    RevokeCertificates,
 );
 
 // === impl CreateAccount ===

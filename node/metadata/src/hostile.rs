@@ -4,6 +4,8 @@
 //! Every replica meets the same bytes: a panic or an error of the store here
 //! would stop a whole group, for ever.
 
+mod trust;
+
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -46,6 +48,7 @@ fn state() -> MemoryState {
         members: vec![member(1, "a:1"), member(2, "b:1")],
         at_ms: 1,
     });
+    trust::prepare(&mut machine);
     machine.state
 }
 
@@ -101,6 +104,7 @@ fn commands() -> Vec<(&'static str, Command)> {
     .into_iter()
     .chain(with_conditions())
     .chain(of_members())
+    .chain(trust::commands())
     .collect()
 }
 
@@ -312,6 +316,10 @@ fn read_all(view: &dyn KeyValue) -> Result<(), StorageError> {
     query::is_formed(view)?;
     query::members(view)?;
     query::regions(view)?;
+    query::authority(view)?;
+    query::join_token(view, &[1; 32])?;
+    query::certificates(view, 1)?;
+    query::standing(view, 1, &[0x44; 16])?;
     Ok(())
 }
 

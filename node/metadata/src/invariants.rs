@@ -12,6 +12,7 @@ mod registry;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::fmt;
 
@@ -121,6 +122,11 @@ impl Check<'_> {
             Namespace::Cluster => members::cluster(self, pair),
             Namespace::Member => members::member(self, pair),
             Namespace::Region => members::region(self, pair),
+            Namespace::Authority => trust::authority(self, pair),
+            Namespace::JoinToken => trust::join_token(self, pair),
+            Namespace::Certificate => trust::certificate(self, pair),
+            Namespace::Revoked => trust::revoked(self, pair),
+            Namespace::RevokedNode => trust::revoked_node(self, pair),
             Namespace::Account => registry::account(self, pair),
             Namespace::Settings => registry::settings(self, pair),
             Namespace::Rule => registry::rule(self, pair),

@@ -14,6 +14,7 @@ pub(crate) use parts::Parts;
 
 use entrepot_oci::{AccountId, Algorithm, Digest, RegionName, RepositoryName, Tag};
 
+use crate::limits::{HASH_BYTES, SERIAL_BYTES};
 use crate::query::TaskKey;
 
 /// The lowest first byte of a state machine's key; what sorts before it is the
@@ -34,6 +35,16 @@ pub(crate) enum Namespace {
     Member = 0x09,
     /// region -> `RegionRecord`
     Region = 0x0a,
+    /// -> `AuthorityRecord`
+    Authority = 0x0b,
+    /// hash -> `JoinTokenRecord`
+    JoinToken = 0x0c,
+    /// node, serial number -> `CertificateRecord`
+    Certificate = 0x0d,
+    /// serial number -> `RevokedRecord`
+    Revoked = 0x0e,
+    /// node -> `RevokedRecord`
+    RevokedNode = 0x0f,
     /// account -> `AccountRecord`
     Account = 0x10,
     /// account -> `SettingsRecord`
@@ -71,12 +82,17 @@ pub(crate) enum Namespace {
 }
 
 /// Every namespace, in order.
-const NAMESPACES: [Namespace; 22] = [
+const NAMESPACES: [Namespace; 27] = [
     Namespace::Envelope,
     Namespace::EnvelopeSlot,
     Namespace::Cluster,
     Namespace::Member,
     Namespace::Region,
+    Namespace::Authority,
+    Namespace::JoinToken,
+    Namespace::Certificate,
+    Namespace::Revoked,
+    Namespace::RevokedNode,
     Namespace::Account,
     Namespace::Settings,
     Namespace::Rule,
@@ -218,6 +234,26 @@ pub(crate) fn member(node: u64) -> Key {
 
 pub(crate) fn region(name: &RegionName) -> Key {
     Key::new(Namespace::Region).name(name.as_str())
+}
+
+pub(crate) fn authority() -> Key {
+    Key::new(Namespace::Authority)
+}
+
+pub(crate) fn join_token(hash: &[u8; HASH_BYTES]) -> Key {
+    Key::new(Namespace::JoinToken).raw(hash)
+}
+
+pub(crate) fn certificate(node: u64, serial: &[u8; SERIAL_BYTES]) -> Key {
+    Key::new(Namespace::Certificate).number(node).raw(serial)
+}
+
+pub(crate) fn revoked(serial: &[u8; SERIAL_BYTES]) -> Key {
+    Key::new(Namespace::Revoked).raw(serial)
+}
+
+pub(crate) fn revoked_node(node: u64) -> Key {
+    Key::new(Namespace::RevokedNode).number(node)
 }
 
 pub(crate) fn account(account: &AccountId) -> Key {

@@ -63,6 +63,22 @@ pub const ADDRESS_BYTES_MAX: usize = 259;
 /// Bytes of the id of a data folder.
 pub const FOLDER_ID_BYTES: usize = 16;
 
+/// Bytes of a SHA-256 or BLAKE3 hash: of a join token, of a node's public key.
+pub const HASH_BYTES: usize = 32;
+
+/// Bytes of a certificate's serial number.
+pub const SERIAL_BYTES: usize = 16;
+
+/// Bytes of the authority's certificate, and of its sealed key.
+pub const AUTHORITY_BYTES_MAX: usize = 8 * 1024;
+
+/// Join tokens that are remembered: those that are open, were used, or expired
+/// within the last day.
+pub const JOIN_TOKENS_MAX: usize = 1_000;
+
+/// Certificates of one node that have not long expired.
+pub const CERTIFICATES_PER_NODE_MAX: usize = 1_000;
+
 /// Bytes of why a task failed; longer texts are cut.
 pub const REASON_BYTES_MAX: usize = 1_024;
 

@@ -11,6 +11,7 @@ mod images;
 mod members;
 mod registry;
 mod tasks;
+mod trust;
 
 pub use blobs::{Blob, blob, blobs, link_any, linked, links};
 pub use changes::{Change, EntryChanges, RepositoryChanges, changes};
@@ -27,6 +28,11 @@ pub use registry::{
     destinations, registry_settings, repositories, repository, rule, rules,
 };
 pub use tasks::{Task, TaskKey, TaskKeyError, open_tasks, task, tasks, tasks_of};
+pub use trust::{
+    AuthorityEntry, CertificateEntry, JoinTokenEntry, Standing, authority, certificates,
+    is_recorded, is_revoked, join_token, standing,
+};
+pub(crate) use trust::{join_token_of, serial_of};
 
 pub use crate::records::TaskState;
 pub use crate::records::members::MemberState;

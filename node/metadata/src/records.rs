@@ -7,6 +7,7 @@
 
 pub mod changes;
 pub mod members;
+pub mod trust;
 
 use std::fmt;
 

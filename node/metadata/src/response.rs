@@ -15,7 +15,7 @@ pub struct Response {
     /// Log index at which the command was applied first.
     #[prost(uint64, tag = "1")]
     pub index: u64,
-    #[prost(oneof = "Outcome", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "Outcome", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20")]
     pub outcome: Option<Outcome>,
 }
 
@@ -43,8 +43,11 @@ pub enum Outcome {
     TaskEnded(TaskEnded),
     #[prost(message, tag = "10")]
     ClusterFormed(ClusterFormed),
+    /// `AddMember`, `Join`.
     #[prost(message, tag = "11")]
     MemberAdded(MemberAdded),
+    #[prost(message, tag = "20")]
+    CertificatesRevoked(CertificatesRevoked),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
@@ -125,13 +128,20 @@ pub struct MemberAdded {
     pub region_created: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct CertificatesRevoked {
+    /// How many were good before.
+    #[prost(uint32, tag = "1")]
+    pub revoked: u32,
+}
+
 /// The wire form of [`Refused`].
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Refusal {
     #[prost(
         oneof = "Refused",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, \
-                24"
+                24, 40, 41, 42, 43, 44, 45, 46"
     )]
     pub reason: Option<Refused>,
 }
@@ -220,6 +230,28 @@ pub enum Refused {
     #[error("a cluster has at most {0} regions")]
     #[prost(uint32, tag = "24")]
     RegionLimit(u32),
+    #[error("the cluster has another certificate authority")]
+    #[prost(message, tag = "40")]
+    AuthorityExists(Done),
+    #[error("the join token is not known to this cluster")]
+    #[prost(message, tag = "41")]
+    TokenUnknown(Done),
+    #[error("the join token was used by node {0}")]
+    #[prost(uint64, tag = "42")]
+    TokenUsed(u64),
+    /// When, in ms since 1970.
+    #[error("the join token has expired")]
+    #[prost(int64, tag = "43")]
+    TokenExpired(i64),
+    #[error("the join token is for nodes of region {0}")]
+    #[prost(string, tag = "44")]
+    TokenRegion(String),
+    #[error("a cluster remembers at most {0} join tokens")]
+    #[prost(uint32, tag = "45")]
+    TokenLimit(u32),
+    #[error("the certificates of node {0} were revoked")]
+    #[prost(uint64, tag = "46")]
+    NodeRevoked(u64),
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

@@ -11,6 +11,7 @@ mod members;
 mod registry;
 mod replication;
 mod sparse;
+mod trust;
 
 use bytes::Bytes;
 use entrepot_oci::{AccountId, Algorithm, Digest, RegionName, RepositoryName, Tag};

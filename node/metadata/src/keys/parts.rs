@@ -77,6 +77,12 @@ impl<'a> Parts<'a> {
         Digest::from_bytes(algorithm, bytes).map_err(|_| self.corrupt("digest"))
     }
 
+    /// So many bytes as they are.
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], StorageError> {
+        let bytes = <[u8; N]>::try_from(self.take(N, "bytes")?);
+        bytes.map_err(|_| self.corrupt("bytes"))
+    }
+
     pub(crate) fn number(&mut self) -> Result<u64, StorageError> {
         let bytes = self.take(8, "number")?;
         let bytes = bytes.try_into().map_err(|_| self.corrupt("number"))?;

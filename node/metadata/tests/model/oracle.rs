@@ -149,7 +149,12 @@ impl Oracle {
             | Command::UpdateMember(_)
             | Command::RemoveMember(_)
             | Command::AddRegion(_)
-            | Command::RemoveRegion(_) => unreachable!("no step proposes it"),
+            | Command::RemoveRegion(_)
+            | Command::PutAuthority(_)
+            | Command::CreateJoinToken(_)
+            | Command::Join(_)
+            | Command::RecordCertificate(_)
+            | Command::RevokeCertificates(_) => unreachable!("no step proposes it"),
         }
     }
 

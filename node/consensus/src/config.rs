@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use entrepot_metadata::{GroupId, GroupKind};
@@ -12,12 +13,15 @@ use openraft::SnapshotPolicy;
 
 use crate::applied::MemoryIndex;
 use crate::error::ConsensusError;
+use crate::files::{Disk, Files};
 
 /// Everything consensus needs to know.
 #[derive(Debug, Clone)]
 pub struct ConsensusConfig {
     /// Directory of the log, the index and the snapshots.
     pub data: PathBuf,
+    /// Where the log and the snapshots are kept.
+    pub files: Arc<dyn Files>,
     /// All groups of the cluster; this node takes part in those that name it.
     pub groups: Vec<GroupConfig>,
     /// Of groups within a region.
@@ -72,6 +76,7 @@ impl ConsensusConfig {
     pub fn new(data: PathBuf, groups: Vec<GroupConfig>) -> Self {
         Self {
             data,
+            files: Arc::new(Disk),
             groups,
             region_timing: Timing::LAN,
             global_timing: Timing::WAN,

@@ -18,6 +18,7 @@ use tonic::Status;
 use crate::applied::{AppliedStore, Opened};
 use crate::config::ConsensusConfig;
 use crate::error::ConsensusError;
+use crate::files::{self, Files};
 use crate::group::{Group, GroupStatus, Shared};
 use crate::keeper;
 use crate::raftlog::{LogOptions, RaftLog};
@@ -32,6 +33,7 @@ pub struct Consensus {
     groups: Arc<Groups>,
     log: Arc<RaftLog>,
     applied: Arc<AppliedStore>,
+    files: Arc<dyn Files>,
     index: IndexState,
     stop: watch::Sender<bool>,
     keepers: Mutex<JoinSet<()>>,
@@ -103,6 +105,7 @@ impl Consensus {
             groups: Arc::new(Groups { own, by_name }),
             log: shared.log,
             applied: shared.applied,
+            files: Arc::clone(&config.files),
             index,
             stop,
             keepers: Mutex::new(keepers),
@@ -190,7 +193,7 @@ impl Consensus {
             group.shutdown().await;
         }
         let (log, applied) = (Arc::clone(&self.log), Arc::clone(&self.applied));
-        let closing = tokio::task::spawn_blocking(move || {
+        let closing = files::run(&self.files, move || {
             log.close();
             applied.close()
         });
@@ -204,8 +207,10 @@ async fn open(
 ) -> Result<(Arc<RaftLog>, Arc<AppliedStore>, Opened), ConsensusError> {
     let (data, rebuild) = (config.data.clone(), config.rebuild_index);
     let index = config.index.clone();
-    let opening = tokio::task::spawn_blocking(move || {
-        let log = RaftLog::open(&data.join("log"), LogOptions::default());
+    let files = Arc::clone(&config.files);
+    // Not on another thread: in a simulation the log's writer is a task.
+    let opening = files::run(&config.files, move || {
+        let log = RaftLog::open(&files, &data.join("log"), LogOptions::default());
         let log = log.map_err(ConsensusError::log)?;
         let (applied, opened) = match index {
             Some(index) => AppliedStore::in_memory(&index, rebuild),

@@ -1,33 +1,15 @@
-//! What has to happen on a file system before something counts as written.
-//!
-//! The one place of this crate that makes directory entries durable. A file is
-//! durable once its data *and* its name are: the data by a sync of the file,
-//! the name by a sync of its directory.
+//! What has to happen on the real disk before something of the index counts as
+//! written. The log and the snapshots have the same from [`crate::files`].
 
-use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Makes creations, renames and removals in `dir` durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
+use crate::files::{self, Disk};
 
 /// Creates `dir` and what is missing above it, durably.
 pub(crate) fn create_dir(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let parent = dir.parent().filter(|parent| *parent != OsStr::new(""));
-    if let Some(parent) = parent {
-        create_dir(parent)?;
-    }
-    match fs::create_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => sync_dir(parent.unwrap_or(Path::new("."))),
-    }
+    files::create_dir(&Disk, dir)
 }
 
 /// Replaces the content of a small file: after a crash it is the old one or
@@ -42,12 +24,13 @@ pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// Renames within one directory, durably.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)?;
-    sync_dir(to.parent().unwrap_or(Path::new(".")))
+    files::rename(&Disk, from, to)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -10,12 +10,13 @@ use entrepot_proto::peers::{PeerChannel, Peers};
 use openraft::ServerState;
 use openraft::errors::{Fatal, InitializeError, RaftError};
 use openraft::type_config::async_runtime::watch::WatchReceiver;
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::applied::{AppliedStore, GroupState};
 use crate::config::{ConsensusConfig, GroupConfig};
 use crate::error::ConsensusError;
+use crate::files;
+use crate::incoming::Incoming;
 use crate::lease::Lease;
 use crate::log_store::LogStore;
 use crate::machine::StateMachine;
@@ -54,15 +55,14 @@ pub(crate) struct Group {
     pub(crate) raft: Raft,
     pub(crate) log: GroupLog,
     pub(crate) state: Arc<GroupState>,
-    pub(crate) snapshots: Arc<SnapshotStore>,
     pub(crate) machine: StateMachine,
     pub(crate) lease: Lease,
     /// What the callers of this node ask the leader, whoever that is.
     pub(crate) reads: Rounds<ReadResult>,
     /// What this node, while it leads, asks its followers.
     pub(crate) confirmations: Rounds<ReadResult>,
-    /// Held while a snapshot comes in.
-    pub(crate) incoming: Mutex<()>,
+    /// A snapshot on its way in.
+    pub(crate) incoming: Incoming,
     stopping: AtomicBool,
 }
 
@@ -102,18 +102,18 @@ impl Group {
         let raft = raft
             .await
             .map_err(|error| ConsensusError::raft(&id, &error))?;
+        let incoming = Incoming::new(log.files(), &snapshots);
         let group = Arc::new(Self {
+            incoming,
             config: group,
             peers: Arc::clone(&shared.peers),
             raft,
             log,
             state,
-            snapshots,
             machine,
             lease,
             reads: Rounds::new(),
             confirmations: Rounds::new(),
-            incoming: Mutex::new(()),
             stopping: AtomicBool::new(false),
         });
         group.initialize().await?;
@@ -274,10 +274,11 @@ async fn open(
         Arc::clone(applied),
         id.clone(),
     );
-    let opening = tokio::task::spawn_blocking(move || {
+    let files = Arc::clone(&config.files);
+    let opening = files::run(&config.files, move || {
         let name = id.to_string();
         let state = applied.group(&name).map_err(ConsensusError::index)?;
-        let snapshots = SnapshotStore::open(&dir, &name)
+        let snapshots = SnapshotStore::open(&files, &dir, &name)
             .map_err(|error| ConsensusError::snapshots(&id, error))?;
         let snapshots = Arc::new(snapshots);
         let machine = StateMachine::new(applied, Arc::clone(&state), Arc::clone(&snapshots));

@@ -30,6 +30,7 @@ pub(crate) async fn keep(group: Arc<Group>, log_bytes_max: u64, mut stop: watch:
 
 impl Group {
     async fn keep(&self, log_bytes_max: u64) {
+        self.incoming.tidy().await;
         if self.leads() {
             self.add_learners().await;
         }

@@ -8,7 +8,8 @@
 //! - `snapshot`: what may stand in for the log's beginning
 //! - `applied`: what both can bring back at any time
 //! - `log_store`, `machine`, `network`: the same as openraft's traits
-//! - `server`, `wire`: what peers say to each other
+//! - [`files`]: what the first two do with a disk
+//! - `server`, `wire`, `incoming`: what peers say to each other
 //! - `group`, `propose`, `read`, `keeper`: one group at work
 //! - `consensus`: all of them
 //!
@@ -19,7 +20,9 @@ mod config;
 mod consensus;
 mod durable;
 mod error;
+pub mod files;
 mod group;
+mod incoming;
 mod keeper;
 mod lease;
 mod log_store;

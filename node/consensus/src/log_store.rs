@@ -12,6 +12,7 @@ use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{OptionalSend, RaftTypeConfig};
 use tokio::sync::oneshot;
 
+use crate::files;
 use crate::raftlog::{GroupLog, LogEntry};
 use crate::types::{Entry, LogId, TypeConfig, Vote, ballot, entry_id, log_id, vote};
 use crate::wire;
@@ -37,8 +38,8 @@ impl LogStore {
             entries
         } else {
             let log = self.0.clone();
-            let reading = tokio::task::spawn_blocking(move || log.read(range, bytes_max));
-            reading.await.map_err(io::Error::other)??
+            let reading = files::run(self.0.files(), move || log.read(range, bytes_max));
+            reading.await??
         };
         let entries = entries.into_iter();
         entries

@@ -3,7 +3,7 @@
 //! Every call has a deadline. A peer that cannot be reached, or does not know
 //! the group, is reported as unreachable, which makes openraft back off.
 
-use std::io::Read as _;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,10 +20,11 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderError,
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
+use crate::files;
 use crate::snapshot::SnapshotFile;
-use crate::types::{Snapshot, TypeConfig, Vote};
+use crate::types::{Snapshot, SnapshotMeta, TypeConfig, Vote};
 use crate::wire::{self, WireError};
 
 /// openraft gives replication the deadline of a heartbeat. Entries have to be
@@ -33,8 +34,8 @@ const ENTRIES_GRACE: Duration = Duration::from_secs(2);
 /// and this for every MiB of them.
 const ENTRIES_GRACE_PER_MIB: Duration = Duration::from_secs(1);
 
-/// Pieces of a snapshot that are read ahead of the network.
-const PIECES_AHEAD: usize = 4;
+/// How long a node may take to say how much of a snapshot it has.
+const PROGRESS_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Makes a [`Link`] for each peer of one group.
 #[derive(Debug, Clone)]
@@ -50,6 +51,8 @@ pub(crate) struct Link {
     own: u64,
     target: u64,
     channel: Option<PeerChannel>,
+    /// For snapshots: nothing that is short waits behind them.
+    bulk: Option<PeerChannel>,
 }
 
 type RpcResult<T> = Result<T, RPCError<TypeConfig>>;
@@ -74,6 +77,7 @@ impl RaftNetworkFactory<TypeConfig> for Links {
             own: self.peers.own().id,
             target,
             channel: self.peers.channel(target),
+            bulk: self.peers.bulk_channel(target),
         }
     }
 }
@@ -82,7 +86,11 @@ impl RaftNetworkFactory<TypeConfig> for Links {
 
 impl Link {
     fn client(&self) -> RpcResult<RaftClient<PeerChannel>> {
-        let channel = self.channel.clone().ok_or_else(|| {
+        self.client_over(self.channel.as_ref())
+    }
+
+    fn client_over(&self, channel: Option<&PeerChannel>) -> RpcResult<RaftClient<PeerChannel>> {
+        let channel = channel.cloned().ok_or_else(|| {
             let reason = format!("node {} is not of this cluster", self.target);
             RPCError::Unreachable(Unreachable::from_string(reason))
         })?;
@@ -101,13 +109,17 @@ impl Link {
         match tokio::time::timeout(deadline, call).await {
             Ok(Ok(reply)) => Ok(reply.into_inner()),
             Ok(Err(status)) => Err(RPCError::Unreachable(Unreachable::new(&status))),
-            Err(_) => Err(RPCError::Timeout(Timeout {
-                action,
-                id: self.own,
-                target: self.target,
-                timeout: deadline,
-            })),
+            Err(_) => Err(self.late(action, deadline)),
         }
+    }
+
+    fn late(&self, action: RPCTypes, deadline: Duration) -> RPCError<TypeConfig> {
+        RPCError::Timeout(Timeout {
+            action,
+            id: self.own,
+            target: self.target,
+            timeout: deadline,
+        })
     }
 
     async fn send_vote(
@@ -123,47 +135,94 @@ impl Link {
         wire::voted_from_wire(&reply).map_err(malformed)
     }
 
-    /// The messages of a snapshot: its header, then the file piece by piece.
-    fn snapshot_messages(
+    /// What is said of a snapshot before its bytes.
+    async fn snapshot_header(
         &self,
         vote: &Vote,
-        snapshot: Snapshot,
-    ) -> impl Stream<Item = peer::SnapshotPiece> + Send + 'static {
-        let header = peer::SnapshotHeader {
+        snapshot: &Arc<SnapshotFile>,
+        meta: &SnapshotMeta,
+    ) -> io::Result<peer::SnapshotHeader> {
+        let file = Arc::clone(snapshot);
+        let identity = files::run(snapshot.files(), move || file.identity()).await;
+        let (length_bytes, checksum) = identity.and_then(|identity| identity)?;
+        Ok(peer::SnapshotHeader {
             target: self.target,
             vote: Some(wire::vote_to_wire(vote)),
-            ..wire::meta_to_wire(&self.group, &snapshot.meta)
+            length_bytes,
+            checksum,
+            ..wire::meta_to_wire(&self.group, meta)
+        })
+    }
+
+    /// How much of the snapshot the other node has, from a stream that was cut
+    /// off; or the vote because of which it takes none from here.
+    async fn snapshot_progress(
+        &self,
+        vote: &Vote,
+        header: &peer::SnapshotHeader,
+        deadline: Duration,
+    ) -> RpcResult<Result<u64, Vote>> {
+        let mut client = self.client()?;
+        let call = client.snapshot_progress(header.clone());
+        let deadline = deadline.min(PROGRESS_DEADLINE);
+        let reply = match tokio::time::timeout(deadline, call).await {
+            // It is of a release that takes whole snapshots only.
+            Ok(Err(status)) if status.code() == Code::Unimplemented => return Ok(Ok(0)),
+            Ok(Err(status)) => return Err(RPCError::Unreachable(Unreachable::new(&status))),
+            Ok(Ok(reply)) => reply.into_inner(),
+            Err(_) => return Err(self.late(RPCTypes::InstallSnapshot, deadline)),
         };
-        let header = peer::snapshot_piece::Piece::Header(header);
-        let pieces = pieces(snapshot.snapshot).map(peer::snapshot_piece::Piece::Data);
-        futures::stream::once(async { header })
-            .chain(pieces)
-            .map(|piece| peer::SnapshotPiece { piece: Some(piece) })
+        let known = wire::vote_from_wire(reply.vote.as_ref()).map_err(malformed)?;
+        if known > *vote {
+            return Ok(Err(known));
+        }
+        Ok(Ok(reply.received_bytes))
     }
 }
 
-/// Reads a file where that may block, a few pieces ahead. A file that cannot
-/// be read ends early: the receiver misses the checksum and refuses it.
-fn pieces(mut snapshot: SnapshotFile) -> impl Stream<Item = Bytes> + Send + 'static {
-    let (sender, receiver) = tokio::sync::mpsc::channel(PIECES_AHEAD);
-    tokio::task::spawn_blocking(move || {
-        loop {
-            let mut piece = Vec::with_capacity(PIECE_BYTES);
-            let mut part = (&mut snapshot.file).take(PIECE_BYTES as u64);
-            match part.read_to_end(&mut piece) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::error!(%error, "cannot read a snapshot");
-                    return;
-                }
+/// The messages of a snapshot: its header, then the file piece by piece.
+fn snapshot_messages(
+    header: peer::SnapshotHeader,
+    snapshot: Arc<SnapshotFile>,
+) -> impl Stream<Item = peer::SnapshotPiece> + Send + 'static {
+    let pieces = pieces(snapshot, header.offset_bytes).map(peer::snapshot_piece::Piece::Data);
+    let header = peer::snapshot_piece::Piece::Header(header);
+    futures::stream::once(async { header })
+        .chain(pieces)
+        .map(|piece| peer::SnapshotPiece { piece: Some(piece) })
+}
+
+/// Reads a snapshot where that may block, a piece when the network asks for
+/// one. One that cannot be read ends early: the receiver misses the checksum
+/// and refuses it.
+fn pieces(snapshot: Arc<SnapshotFile>, start: u64) -> impl Stream<Item = Bytes> + Send + 'static {
+    futures::stream::unfold((snapshot, start), |(snapshot, at)| async move {
+        let part = snapshot.stream(at).take(PIECE_BYTES as u64);
+        let reading = files::run(snapshot.files(), move || whole(part));
+        match reading.await.and_then(|piece| piece) {
+            Ok(piece) if piece.is_empty() => None,
+            Ok(piece) => {
+                let next = at + piece.len() as u64;
+                Some((piece, (snapshot, next)))
             }
-            if sender.blocking_send(Bytes::from(piece)).is_err() {
-                return;
+            Err(error) => {
+                tracing::error!(%error, "cannot read a snapshot");
+                None
             }
         }
-    });
-    tokio_stream::wrappers::ReceiverStream::new(receiver)
+    })
+}
+
+fn whole(mut part: impl Read) -> io::Result<Bytes> {
+    let mut piece = Vec::with_capacity(PIECE_BYTES);
+    part.read_to_end(&mut piece)?;
+    Ok(Bytes::from(piece))
+}
+
+/// A snapshot of one's own that cannot be read.
+fn unreadable(error: &io::Error) -> RPCError<TypeConfig> {
+    tracing::error!(%error, "cannot read a snapshot");
+    RPCError::Unreachable(Unreachable::new(error))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
@@ -226,9 +285,18 @@ impl RaftNetworkV2<TypeConfig> for Link {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let messages = self.snapshot_messages(&vote, snapshot);
-        let mut client = self.client()?;
-        let call = client.install_snapshot(messages);
+        let (meta, snapshot) = (snapshot.meta, Arc::new(snapshot.snapshot));
+        let header = self.snapshot_header(&vote, &snapshot, &meta).await;
+        let mut header = header.map_err(|error| unreadable(&error))?;
+        match self
+            .snapshot_progress(&vote, &header, option.soft_ttl())
+            .await?
+        {
+            Ok(received) => header.offset_bytes = received,
+            Err(newer) => return Ok(SnapshotResponse::new(newer)),
+        }
+        let mut client = self.client_over(self.bulk.as_ref())?;
+        let call = client.install_snapshot(snapshot_messages(header, snapshot));
         let reply = tokio::select! {
             reply = self.reply(RPCTypes::InstallSnapshot, option.soft_ttl(), call) => reply?,
             closed = cancel => return Err(closed.into()),

@@ -22,19 +22,19 @@
 //! - [`segment`]: files, headers, and what a scan finds
 //! - [`index`]: what the log holds, in memory
 //! - [`recovery`]: from files to index
-//! - [`writer`]: the thread
+//! - [`writer`]: what writes it
+//! - [`driver`]: the thread that this happens on, or the task in a simulation
 //! - [`group`]: the log as one group sees it
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
 
-use crate::durable;
+use crate::files::{self, Files, Held};
 
+mod driver;
 mod group;
 mod index;
 mod record;
@@ -48,9 +48,10 @@ mod hostile;
 #[cfg(test)]
 mod tests;
 
+use self::driver::Driver;
 pub(crate) use self::group::{GroupLog, LogEntry};
 pub(crate) use self::record::{Ballot, EntryId, PAYLOAD_BYTES_MAX};
-use self::shared::{Inner, Shared};
+use self::shared::{Inner, Shared, Wake};
 
 /// Bytes that may wait to be written; more make [`GroupLog::append`] wait.
 const BACKLOG_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -106,9 +107,10 @@ pub(crate) enum LogError {
 #[derive(Debug)]
 pub(crate) struct RaftLog {
     shared: Arc<Shared>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    /// None once it is closed.
+    driver: Mutex<Option<Driver>>,
     /// Held for as long as the log is open.
-    _lock: File,
+    _lock: Box<dyn Held>,
 }
 
 impl Default for LogOptions {
@@ -131,10 +133,14 @@ impl RaftLog {
     ///
     /// [`LogError::Damaged`] when something that was once synced cannot be
     /// read; nothing is changed then. A torn end is cut off silently.
-    pub(crate) fn open(dir: &Path, options: LogOptions) -> Result<Self, LogError> {
-        durable::create_dir(dir).map_err(|source| LogError::io(dir, source))?;
-        let lock = lock(dir)?;
-        let recovered = recovery::recover(dir)?;
+    pub(crate) fn open(
+        files: &Arc<dyn Files>,
+        dir: &Path,
+        options: LogOptions,
+    ) -> Result<Self, LogError> {
+        files::create_dir(&**files, dir).map_err(|source| LogError::io(dir, source))?;
+        let lock = lock(&**files, dir)?;
+        let recovered = recovery::recover(&**files, dir)?;
         let file = recovered.tail_file;
         let (segment, offset) = recovered.tail;
         let mut inner = Inner::new(recovered.index, recovered.files, recovered.tail);
@@ -142,20 +148,18 @@ impl RaftLog {
             inner.start_segment();
         }
         let shared = Arc::new(Shared {
+            files: Arc::clone(files),
             dir: dir.to_owned(),
             options,
             inner: Mutex::new(inner),
-            wake: Condvar::new(),
+            wake: Wake::default(),
             room: Arc::new(Semaphore::new(BACKLOG_BYTES_MAX)),
         });
-        let thread = writer::Writer::new(Arc::clone(&shared), file, segment, offset);
-        let writer = std::thread::Builder::new()
-            .name("raft-log".to_owned())
-            .spawn(move || thread.run())
-            .map_err(|source| LogError::io(dir, source))?;
+        let writer = writer::Writer::new(Arc::clone(&shared), file, segment, offset);
+        let driver = Driver::start(writer).map_err(|source| LogError::io(dir, source))?;
         Ok(Self {
             shared,
-            writer: Mutex::new(Some(writer)),
+            driver: Mutex::new(Some(driver)),
             _lock: lock,
         })
     }
@@ -173,11 +177,11 @@ impl RaftLog {
     /// Writes and syncs what waits, then stops. Blocks.
     pub(crate) fn close(&self) {
         self.shared.lock().closing = true;
-        self.shared.wake.notify_all();
-        let writer = self.writer.lock();
-        let writer = writer.unwrap_or_else(PoisonError::into_inner).take();
-        if writer.is_some_and(|writer| writer.join().is_err()) {
-            tracing::error!("the log's writer panicked");
+        self.shared.wake.wake();
+        let driver = self.driver.lock();
+        let driver = driver.unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(driver) = driver {
+            driver.finish();
         }
     }
 }
@@ -222,12 +226,11 @@ impl From<LogError> for io::Error {
     }
 }
 
-fn lock(dir: &Path) -> Result<File, LogError> {
+fn lock(files: &dyn Files, dir: &Path) -> Result<Box<dyn Held>, LogError> {
     let path = dir.join("lock");
-    let file = File::create(&path).map_err(|source| LogError::io(&path, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(LogError::Locked { path }),
-        Err(std::fs::TryLockError::Error(source)) => Err(LogError::io(&path, source)),
+    match files.lock(&path) {
+        Ok(held) => Ok(held),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(LogError::Locked { path }),
+        Err(source) => Err(LogError::io(&path, source)),
     }
 }

@@ -3,8 +3,6 @@
 //! A message names the node it is meant for: one that reached another, because
 //! an address was given to a new node, is refused before anybody acts on it.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::sync::Arc;
 
 use entrepot_proto::peer;
@@ -15,13 +13,11 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::consensus::Groups;
 use crate::group::Group;
+use crate::incoming::{Announced, IncomingError};
 use crate::propose::Attempt;
-use crate::snapshot::{SnapshotFile, Staged};
-use crate::types::{Snapshot, SnapshotMeta};
+use crate::snapshot::SnapshotFile;
+use crate::types::{Snapshot, Vote};
 use crate::wire::{self, WireError};
-
-/// Pieces of a snapshot that may wait for the disk.
-const PIECES_WAITING: usize = 4;
 
 /// Raft's messages, for all groups of a node.
 #[derive(Debug, Clone)]
@@ -57,6 +53,21 @@ impl Raft for RaftService {
         Ok(Response::new(wire::voted_to_wire(&reply.map_err(stopped)?)))
     }
 
+    async fn snapshot_progress(
+        &self,
+        request: Request<peer::SnapshotHeader>,
+    ) -> Reply<peer::SnapshotProgressReply> {
+        let header = request.into_inner();
+        let group = self.0.addressed(&header.group, header.target)?;
+        let meta = wire::meta_from_wire(&header).map_err(malformed)?;
+        let (Ok(vote) | Err(vote)) = group.newer_vote(&header)?;
+        let announced = Announced::new(meta, &header);
+        Ok(Response::new(peer::SnapshotProgressReply {
+            vote: Some(wire::vote_to_wire(&vote)),
+            received_bytes: group.incoming.received(&announced).await,
+        }))
+    }
+
     async fn install_snapshot(
         &self,
         request: Request<Streaming<peer::SnapshotPiece>>,
@@ -67,16 +78,17 @@ impl Raft for RaftService {
             return Err(Status::invalid_argument("the first message is no header"));
         };
         let group = self.0.addressed(&header.group, header.target)?;
-        let vote = wire::vote_from_wire(header.vote.as_ref()).map_err(malformed)?;
         let meta = wire::meta_from_wire(&header).map_err(malformed)?;
-        // The bytes of a leader of the past are not worth their time.
-        let known = group.raft.metrics().borrow_watched().vote;
-        if known > vote {
-            return Ok(Response::new(peer::SnapshotReply {
-                vote: Some(wire::vote_to_wire(&known)),
-            }));
-        }
-        let snapshot = group.receive(pieces, &meta).await?;
+        let vote = match group.newer_vote(&header)? {
+            Ok(vote) => vote,
+            Err(newer) => {
+                let vote = Some(wire::vote_to_wire(&newer));
+                return Ok(Response::new(peer::SnapshotReply { vote }));
+            }
+        };
+        let announced = Announced::new(meta.clone(), &header);
+        let offset = header.offset_bytes;
+        let snapshot = group.receive(pieces, announced, offset).await?;
         let installed = group
             .raft
             .install_full_snapshot(vote, Snapshot { meta, snapshot });
@@ -103,44 +115,40 @@ impl Raft for RaftService {
 }
 
 impl Group {
+    /// The vote that a leader of the past has to hear of: its bytes are not
+    /// worth anybody's time.
+    fn newer_vote(&self, header: &peer::SnapshotHeader) -> Result<Result<Vote, Vote>, Status> {
+        let vote = wire::vote_from_wire(header.vote.as_ref()).map_err(malformed)?;
+        let known = self.raft.metrics().borrow_watched().vote;
+        Ok(if known > vote { Err(known) } else { Ok(vote) })
+    }
+
     /// Writes a snapshot to disk as it comes in, and checks it.
     async fn receive(
         &self,
         mut pieces: Streaming<peer::SnapshotPiece>,
-        meta: &SnapshotMeta,
+        announced: Announced,
+        offset: u64,
     ) -> Result<SnapshotFile, Status> {
-        let Ok(_only) = self.incoming.try_lock() else {
-            return Err(Status::unavailable("another snapshot is coming in"));
-        };
-        let staged = self.snapshots.stage();
-        let (sender, mut receiver) = tokio::sync::mpsc::channel::<bytes::Bytes>(PIECES_WAITING);
-        let writing = tokio::task::spawn_blocking(move || -> std::io::Result<Staged> {
-            let mut file: File = staged.create()?;
-            while let Some(piece) = receiver.blocking_recv() {
-                file.write_all(&piece)?;
+        let failed = |error: IncomingError| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            let cause = cause.unwrap_or_default();
+            tracing::warn!(group = %self.id(), %error, cause, "a snapshot could not be received");
+            match error {
+                IncomingError::Offset { .. } => Status::out_of_range(error.to_string()),
+                IncomingError::Superseded => Status::aborted(error.to_string()),
+                _ => Status::data_loss("the snapshot could not be received whole"),
             }
-            Ok(staged)
-        });
+        };
+        let stream = self.incoming.begin(announced, offset).await;
+        let stream = stream.map_err(failed)?;
         while let Some(message) = pieces.message().await? {
             let Some(peer::snapshot_piece::Piece::Data(data)) = message.piece else {
                 return Err(Status::invalid_argument("a snapshot has one header"));
             };
-            if sender.send(data).await.is_err() {
-                // The writer failed and says why below.
-                break;
-            }
+            self.incoming.write(stream, data).await.map_err(failed)?;
         }
-        drop(sender);
-        let failed = |error: &dyn std::fmt::Display| {
-            tracing::warn!(group = %self.id(), %error, "a snapshot could not be received");
-            Status::data_loss("the snapshot could not be received whole")
-        };
-        let staged = writing.await.map_err(|error| failed(&error))?;
-        let staged = staged.map_err(|error| failed(&error))?;
-        let (snapshots, announced) = (Arc::clone(&self.snapshots), meta.clone());
-        let accepting = tokio::task::spawn_blocking(move || snapshots.accept(staged, &announced));
-        let accepted = accepting.await.map_err(|error| failed(&error))?;
-        accepted.map_err(|error| failed(&error))
+        self.incoming.finish(stream).await.map_err(failed)
     }
 }
 

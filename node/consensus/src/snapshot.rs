@@ -7,22 +7,27 @@
 mod format;
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, File, OpenOptions};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use entrepot_metadata::StorageError;
 
 use crate::applied::{Abandoned, Frozen};
-use crate::durable;
+use crate::files::{self, Files, Handle, Mode, Stream};
 use crate::types::SnapshotMeta;
 
+#[cfg(test)]
+pub(crate) use self::format::write_pairs;
 pub(crate) use self::format::{Pairs, SnapshotError};
 
 const EXTENSION: &str = "snapshot";
@@ -32,6 +37,7 @@ const DAMAGED: &str = "damaged";
 /// The snapshots of one group.
 #[derive(Debug)]
 pub(crate) struct SnapshotStore {
+    files: Arc<dyn Files>,
     dir: PathBuf,
     group: Arc<str>,
     current: Mutex<Option<Current>>,
@@ -46,9 +52,9 @@ struct Current {
 
 /// A whole snapshot, open for reading; goes on being readable when a newer one
 /// takes its place.
-#[derive(Debug)]
 pub(crate) struct SnapshotFile {
-    pub(crate) file: File,
+    files: Arc<dyn Files>,
+    handle: Arc<dyn Handle>,
     path: PathBuf,
     /// Received and not taken into use yet: goes with this value.
     staged: bool,
@@ -57,6 +63,7 @@ pub(crate) struct SnapshotFile {
 /// A snapshot on its way in; removed unless it is finished.
 #[derive(Debug)]
 pub(crate) struct Staged {
+    files: Arc<dyn Files>,
     path: PathBuf,
     finished: bool,
 }
@@ -66,25 +73,32 @@ pub(crate) struct Staged {
 impl SnapshotStore {
     /// Finds the newest whole snapshot of `group` in `dir`. A damaged one is
     /// renamed and passed over. Blocks.
-    pub(crate) fn open(dir: &Path, group: &str) -> Result<Self, SnapshotError> {
+    pub(crate) fn open(
+        files: &Arc<dyn Files>,
+        dir: &Path,
+        group: &str,
+    ) -> Result<Self, SnapshotError> {
         let dir = dir.join(group.replace('/', "_"));
         let io = |source| SnapshotError::io(&dir, source);
-        durable::create_dir(&dir).map_err(io)?;
+        files::create_dir(&**files, &dir).map_err(io)?;
         let mut found = Vec::new();
-        for entry in fs::read_dir(&dir).map_err(io)? {
-            let path = entry.map_err(io)?.path();
+        for path in files.list(&dir).map_err(io)? {
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some(EXTENSION) => found.push(path),
-                Some(STAGED) => fs::remove_file(&path).map_err(io)?,
+                Some(STAGED) => files.remove(&path).map_err(io)?,
                 _ => {}
             }
         }
         let store = Self {
+            files: Arc::clone(files),
             group: Arc::from(group),
             current: Mutex::new(None),
             staged: AtomicU64::new(0),
             dir: dir.clone(),
         };
+        // A process that was killed may have left a name that is not durable:
+        // nothing older goes, and no log, before it is.
+        files.sync_dir(&dir).map_err(io)?;
         // Names sort by index.
         found.sort();
         for path in found.into_iter().rev() {
@@ -97,14 +111,15 @@ impl SnapshotStore {
         let mut current = self.lock();
         if current.is_some() {
             // Left by a crash between a newer one's rename and this removal.
-            return fs::remove_file(&path).map_err(|source| SnapshotError::io(&path, source));
+            let removed = self.files.remove(&path);
+            return removed.map_err(|source| SnapshotError::io(&path, source));
         }
-        match format::verify(&path, &self.group) {
+        match format::verify(&*self.files, &path, &self.group) {
             Ok(meta) => *current = Some(Current { meta, path }),
             Err(error) if error.is_damage() => {
                 tracing::error!(%error, group = &*self.group, "passed over a damaged snapshot");
                 let aside = path.with_extension(DAMAGED);
-                durable::rename(&path, &aside)
+                files::rename(&*self.files, &path, &aside)
                     .map_err(|source| SnapshotError::io(&path, source))?;
             }
             Err(error) => return Err(error),
@@ -118,12 +133,7 @@ impl SnapshotStore {
         let Some(Current { meta, path }) = &*current else {
             return Ok(None);
         };
-        let file = File::open(path).map_err(|source| SnapshotError::io(path, source))?;
-        let file = SnapshotFile {
-            file,
-            path: path.clone(),
-            staged: false,
-        };
+        let file = self.opened(path, false)?;
         Ok(Some((meta.clone(), file)))
     }
 
@@ -133,8 +143,9 @@ impl SnapshotStore {
     pub(crate) fn write(&self, view: &Frozen) -> Result<(), SnapshotError> {
         let mut staged = self.stage();
         let io = |source| SnapshotError::io(&staged.path, source);
-        let file = File::create_new(&staged.path).map_err(io)?;
-        let mut writer = format::Writer::begin(&file, &self.group, view.meta()).map_err(io)?;
+        let handle = staged.create().map_err(io)?;
+        let out = Stream::new(Arc::clone(&handle));
+        let mut writer = format::Writer::begin(out, &self.group, view.meta()).map_err(io)?;
         loop {
             match view.next_chunk().map_err(SnapshotError::State)? {
                 Err(Abandoned) => return Ok(()),
@@ -147,7 +158,7 @@ impl SnapshotStore {
             }
         }
         writer.finish().map_err(io)?;
-        file.sync_all().map_err(io)?;
+        handle.sync().map_err(io)?;
         self.take_into_use(&staged.path, view.meta())?;
         staged.finished = true;
         Ok(())
@@ -157,6 +168,7 @@ impl SnapshotStore {
     pub(crate) fn stage(&self) -> Staged {
         let number = self.staged.fetch_add(1, Ordering::Relaxed);
         Staged {
+            files: Arc::clone(&self.files),
             path: self.dir.join(format!("{number}.{STAGED}")),
             finished: false,
         }
@@ -168,21 +180,27 @@ impl SnapshotStore {
         mut staged: Staged,
         announced: &SnapshotMeta,
     ) -> Result<SnapshotFile, SnapshotError> {
-        let meta = format::verify(&staged.path, &self.group)?;
+        let meta = format::verify(&*self.files, &staged.path, &self.group)?;
         if meta != *announced {
             return Err(SnapshotError::damaged(
                 &staged.path,
                 "it is not the one announced",
             ));
         }
-        let io = |source| SnapshotError::io(&staged.path, source);
-        let file = File::open(&staged.path).map_err(io)?;
-        file.sync_all().map_err(io)?;
+        let file = self.opened(&staged.path, true)?;
         staged.finished = true;
+        let synced = file.handle.sync();
+        synced.map_err(|source| SnapshotError::io(&staged.path, source))?;
+        Ok(file)
+    }
+
+    fn opened(&self, path: &Path, staged: bool) -> Result<SnapshotFile, SnapshotError> {
+        let handle = self.files.open(path, Mode::Read);
         Ok(SnapshotFile {
-            file,
-            path: staged.path.clone(),
-            staged: true,
+            files: Arc::clone(&self.files),
+            handle: handle.map_err(|source| SnapshotError::io(path, source))?,
+            path: path.to_owned(),
+            staged,
         })
     }
 
@@ -195,7 +213,9 @@ impl SnapshotStore {
     ) -> Result<(), SnapshotError> {
         if !file.staged && file.path.parent() != Some(self.dir.as_path()) {
             let staged = self.stage();
-            let copied = fs::copy(&file.path, &staged.path);
+            let copied = staged
+                .create()
+                .and_then(|copy| io::copy(&mut file.stream(0), &mut Stream::new(copy)));
             copied.map_err(|source| SnapshotError::io(&staged.path, source))?;
             *file = self.accept(staged, meta)?;
         }
@@ -213,17 +233,20 @@ impl SnapshotStore {
             .is_some_and(|old| old.meta.last_log_id > meta.last_log_id)
         {
             // A newer one was installed while this one was being built.
-            fs::remove_file(staged).map_err(|source| SnapshotError::io(staged, source))?;
+            let removed = self.files.remove(staged);
+            removed.map_err(|source| SnapshotError::io(staged, source))?;
             return Ok(staged.to_owned());
         }
         let path = self.dir.join(file_name(meta));
-        durable::rename(staged, &path).map_err(|source| SnapshotError::io(&path, source))?;
+        files::rename(&*self.files, staged, &path)
+            .map_err(|source| SnapshotError::io(&path, source))?;
         let old = current.replace(Current {
             meta: meta.clone(),
             path: path.clone(),
         });
         if let Some(old) = old.filter(|old| old.path != path) {
-            fs::remove_file(&old.path).map_err(|source| SnapshotError::io(&old.path, source))?;
+            let removed = self.files.remove(&old.path);
+            removed.map_err(|source| SnapshotError::io(&old.path, source))?;
         }
         Ok(path)
     }
@@ -249,39 +272,63 @@ fn file_name(meta: &SnapshotMeta) -> String {
 impl SnapshotFile {
     /// The pairs in it, in the order of their keys.
     pub(crate) fn pairs(&self) -> Result<Pairs, SnapshotError> {
-        Pairs::open(&self.path)
+        Pairs::open(self.stream(0), &self.path)
+    }
+
+    /// Its bytes from `at` on.
+    pub(crate) fn stream(&self, at: u64) -> Stream {
+        Stream::from(Arc::clone(&self.handle), at)
+    }
+
+    /// Its length and its checksum, which tell it from any other. Blocks.
+    pub(crate) fn identity(&self) -> io::Result<(u64, Bytes)> {
+        let length = self.handle.length()?;
+        let mut checksum = vec![0; format::TRAILER_BYTES];
+        let start = length.saturating_sub(checksum.len() as u64);
+        files::read_exact_at(&*self.handle, &mut checksum, start)?;
+        Ok((length, Bytes::from(checksum)))
+    }
+
+    /// What it lies in.
+    pub(crate) fn files(&self) -> &Arc<dyn Files> {
+        &self.files
     }
 }
 
 impl Drop for SnapshotFile {
     fn drop(&mut self) {
         if self.staged {
-            discard(&self.path);
+            discard(&*self.files, &self.path);
         }
     }
 }
 
 impl Staged {
     /// Creates the file; called once.
-    pub(crate) fn create(&self) -> io::Result<File> {
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&self.path)
+    pub(crate) fn create(&self) -> io::Result<Arc<dyn Handle>> {
+        self.files.open(&self.path, Mode::Create)
     }
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
         if !self.finished {
-            discard(&self.path);
+            discard(&*self.files, &self.path);
         }
     }
 }
 
+impl fmt::Debug for SnapshotFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotFile")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What is not removed now is removed at the next start.
-fn discard(path: &Path) {
-    match fs::remove_file(path) {
+fn discard(files: &dyn Files, path: &Path) {
+    match files.remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!(%error, path = %path.display(), "cannot remove a staged snapshot");
         }

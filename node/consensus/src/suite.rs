@@ -6,6 +6,7 @@ use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 
 use crate::applied::AppliedStore;
+use crate::files::{Disk, Files};
 use crate::log_store::LogStore;
 use crate::machine::StateMachine;
 use crate::raftlog::{LogOptions, RaftLog};
@@ -26,10 +27,10 @@ struct Guard {
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, Guard> for Builder {
     async fn build(&self) -> Result<(Guard, LogStore, StateMachine), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
-        let log = RaftLog::open(&dir.path().join("log"), self.options).unwrap();
+        let log = RaftLog::open(&disk(), &dir.path().join("log"), self.options).unwrap();
         let (applied, _) = AppliedStore::open(&dir.path().join("index"), false).unwrap();
         let state = applied.group("global/0").unwrap();
-        let snapshots = Arc::new(SnapshotStore::open(dir.path(), "global/0").unwrap());
+        let snapshots = Arc::new(SnapshotStore::open(&disk(), dir.path(), "global/0").unwrap());
         let machine = StateMachine::new(Arc::new(applied), state, snapshots).unwrap();
         let store = LogStore::new(log.group("global/0"));
         let guard = Guard {
@@ -38,6 +39,10 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, Guard> for Builder {
         };
         Ok((guard, store, machine))
     }
+}
+
+fn disk() -> Arc<dyn Files> {
+    Arc::new(Disk)
 }
 
 #[test]

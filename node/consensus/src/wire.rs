@@ -130,6 +130,7 @@ pub(crate) fn meta_to_wire(group: &str, meta: &SnapshotMeta) -> peer::SnapshotHe
         last_log: meta.last_log_id.as_ref().map(log_id_to_wire),
         membership_log: meta.last_membership.log_id().as_ref().map(log_id_to_wire),
         membership: Some(membership_to_wire(meta.last_membership.membership())),
+        ..peer::SnapshotHeader::default()
     }
 }
 

@@ -150,6 +150,22 @@ pub struct SnapshotHeader {
     pub membership_log: ::core::option::Option<LogId>,
     #[prost(message, optional, tag = "6")]
     pub membership: ::core::option::Option<RaftMembership>,
+    /// The whole file, and the checksum at its end, which tells it from any other.
+    /// Neither comes from nodes that cannot go on with a stream.
+    #[prost(uint64, tag = "7")]
+    pub length_bytes: u64,
+    #[prost(bytes = "bytes", tag = "8")]
+    pub checksum: ::prost::bytes::Bytes,
+    /// Where in the file the pieces begin.
+    #[prost(uint64, tag = "9")]
+    pub offset_bytes: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SnapshotProgressReply {
+    #[prost(message, optional, tag = "1")]
+    pub vote: ::core::option::Option<Vote>,
+    #[prost(uint64, tag = "2")]
+    pub received_bytes: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SnapshotPiece {
@@ -884,6 +900,31 @@ pub mod raft_client {
             self.inner.unary(req, path, codec).await
         }
         /// The first message is the header, the rest are pieces of the file.
+        /// How much of a snapshot is there already, of a stream that was cut off.
+        pub async fn snapshot_progress(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SnapshotHeader>,
+        ) -> std::result::Result<
+            tonic::Response<super::SnapshotProgressReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.peer.v1.Raft/SnapshotProgress",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.peer.v1.Raft", "SnapshotProgress"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn install_snapshot(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::SnapshotPiece>,
@@ -953,6 +994,14 @@ pub mod raft_server {
             request: tonic::Request<super::VoteRequest>,
         ) -> std::result::Result<tonic::Response<super::VoteReply>, tonic::Status>;
         /// The first message is the header, the rest are pieces of the file.
+        /// How much of a snapshot is there already, of a stream that was cut off.
+        async fn snapshot_progress(
+            &self,
+            request: tonic::Request<super::SnapshotHeader>,
+        ) -> std::result::Result<
+            tonic::Response<super::SnapshotProgressReply>,
+            tonic::Status,
+        >;
         async fn install_snapshot(
             &self,
             request: tonic::Request<tonic::Streaming<super::SnapshotPiece>>,
@@ -1113,6 +1162,49 @@ pub mod raft_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = VoteSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.peer.v1.Raft/SnapshotProgress" => {
+                    #[allow(non_camel_case_types)]
+                    struct SnapshotProgressSvc<T: Raft>(pub Arc<T>);
+                    impl<T: Raft> tonic::server::UnaryService<super::SnapshotHeader>
+                    for SnapshotProgressSvc<T> {
+                        type Response = super::SnapshotProgressReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SnapshotHeader>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Raft>::snapshot_progress(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SnapshotProgressSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

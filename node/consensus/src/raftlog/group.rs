@@ -4,7 +4,6 @@
 //! callback says so. A callback is called on the writer's thread and must not
 //! block.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use super::record::{Ballot, Change, EntryId, PAYLOAD_BYTES_MAX};
 use super::segment::{self, Location};
 use super::shared::{Done, Inner, Shared};
 use super::{BACKLOG_BYTES_MAX, LogError};
+use crate::files::{Files, Handle};
 
 /// One entry: what Raft says of it, and bytes that the log does not look into.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(crate) struct GroupLog {
 /// Where an entry's payload is to be had.
 enum Source {
     Memory(Bytes),
-    File(Arc<File>, Location),
+    File(Arc<dyn Handle>, Location),
 }
 
 impl GroupLog {
@@ -43,6 +43,11 @@ impl GroupLog {
             shared,
             name: Arc::from(name),
         }
+    }
+
+    /// What it is written to.
+    pub(crate) fn files(&self) -> &Arc<dyn Files> {
+        &self.shared.files
     }
 
     pub(crate) fn vote(&self) -> Option<Ballot> {
@@ -129,7 +134,7 @@ impl GroupLog {
         }
         inner.wait(done);
         drop(inner);
-        self.shared.wake.notify_one();
+        self.shared.wake.wake();
         Ok(())
     }
 
@@ -140,7 +145,7 @@ impl GroupLog {
         let change = Change::Truncate(last);
         inner.place(&self.name, &change, self.shared.options.segment_bytes);
         drop(inner);
-        self.shared.wake.notify_one();
+        self.shared.wake.wake();
         Ok(())
     }
 
@@ -150,7 +155,7 @@ impl GroupLog {
         let change = Change::Purge(upto);
         inner.place(&self.name, &change, self.shared.options.segment_bytes);
         drop(inner);
-        self.shared.wake.notify_one();
+        self.shared.wake.wake();
         Ok(())
     }
 
@@ -166,7 +171,7 @@ impl GroupLog {
             Source::Memory(payload) => Ok(LogEntry { id, payload }),
             Source::File(file, at) => {
                 let path = segment::path(&self.shared.dir, at.segment);
-                let payload = segment::read_entry(&file, &path, at, id)?;
+                let payload = segment::read_entry(&*file, &path, at, id)?;
                 Ok(LogEntry { id, payload })
             }
         };
@@ -232,7 +237,7 @@ impl GroupLog {
             inner.wait(done);
         }
         drop(inner);
-        self.shared.wake.notify_one();
+        self.shared.wake.wake();
     }
 
     fn usable(&self) -> Result<std::sync::MutexGuard<'_, Inner>, LogError> {

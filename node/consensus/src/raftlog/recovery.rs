@@ -6,29 +6,32 @@
 //! used and is removed. Everything else that cannot be read stops the start.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::LogError;
 use super::index::Index;
 use super::segment::{self, HEADER_BYTES, Tail};
-use crate::durable;
+use crate::files::{self, Files, Handle, Mode};
 
 /// What a start found.
 #[derive(Debug)]
 pub(super) struct Recovered {
     pub(super) index: Index,
-    pub(super) files: BTreeMap<u64, Arc<File>>,
+    pub(super) files: BTreeMap<u64, Arc<dyn Handle>>,
     /// The newest segment, for the writer.
-    pub(super) tail_file: Option<Arc<File>>,
+    pub(super) tail_file: Option<Arc<dyn Handle>>,
     /// Where the next record goes; segment 0 when there is none.
     pub(super) tail: (u64, u32),
 }
 
-pub(super) fn recover(dir: &Path) -> Result<Recovered, LogError> {
-    let mut numbers = segment::list(dir)?;
-    remove_stillborn(dir, &mut numbers)?;
+pub(super) fn recover(files: &dyn Files, dir: &Path) -> Result<Recovered, LogError> {
+    let mut numbers = segment::list(files, dir)?;
+    // A process that was killed may have left names that are not durable yet.
+    files
+        .sync_dir(dir)
+        .map_err(|source| LogError::io(dir, source))?;
+    remove_stillborn(files, dir, &mut numbers)?;
     let mut recovered = Recovered {
         index: Index::default(),
         files: BTreeMap::new(),
@@ -37,7 +40,7 @@ pub(super) fn recover(dir: &Path) -> Result<Recovered, LogError> {
     };
     for number in &numbers {
         let last = numbers.last() == Some(number);
-        recovered.read(dir, *number, last)?;
+        recovered.read(files, dir, *number, last)?;
     }
     for (name, group) in &recovered.index.groups {
         if let Some(reason) = group.fault() {
@@ -51,14 +54,22 @@ pub(super) fn recover(dir: &Path) -> Result<Recovered, LogError> {
 }
 
 impl Recovered {
-    fn read(&mut self, dir: &Path, number: u64, last: bool) -> Result<(), LogError> {
+    fn read(
+        &mut self,
+        files: &dyn Files,
+        dir: &Path,
+        number: u64,
+        last: bool,
+    ) -> Result<(), LogError> {
         let path = segment::path(dir, number);
         let io = |source| LogError::io(&path, source);
-        let content = fs::read(&path).map_err(io)?;
-        let file = segment::open(&path).map_err(io)?;
+        let file = files.open(&path, Mode::Write).map_err(io)?;
+        let content = files::read_all(&file).map_err(io)?;
         let index = &mut self.index;
+        let mut synced = HEADER_BYTES;
         let tail = segment::scan(&path, number, &content, last, |record, at| {
             index.apply(record.group, &record.change, at);
+            synced = synced.max(record.synced);
             Ok(())
         })?;
         let mut end = u32::try_from(content.len())
@@ -71,15 +82,20 @@ impl Recovered {
                 cut_bytes,
                 "cut a torn batch off the log"
             );
-            file.set_len(u64::from(offset)).map_err(io)?;
+            file.set_length(u64::from(offset)).map_err(io)?;
             end = offset;
         }
         if last {
-            // What was read may have been in the page cache only: after a kill
-            // it is, and it is acted on from now on.
-            file.sync_all().map_err(io)?;
+            // What was read may be in the page cache only, and is acted on from
+            // now on. It is written again as well: after a sync that failed, the
+            // kernel takes it for written already.
+            for doubtful in [0..HEADER_BYTES, synced..end] {
+                let range = doubtful.start as usize..doubtful.end as usize;
+                let bytes = content.get(range).unwrap_or_default();
+                files::write_all_at(&*file, bytes, u64::from(doubtful.start)).map_err(io)?;
+            }
+            file.sync().map_err(io)?;
         }
-        let file = Arc::new(file);
         self.files.insert(number, Arc::clone(&file));
         self.tail_file = Some(file);
         self.tail = (number, end);
@@ -89,22 +105,23 @@ impl Recovered {
 
 /// Removes a newest segment that a crash left before its header was durable.
 /// Nothing was written to it, and its predecessor was complete.
-fn remove_stillborn(dir: &Path, numbers: &mut Vec<u64>) -> Result<(), LogError> {
+fn remove_stillborn(files: &dyn Files, dir: &Path, numbers: &mut Vec<u64>) -> Result<(), LogError> {
     let Some(number) = numbers.last().copied() else {
         return Ok(());
     };
     let path = segment::path(dir, number);
     let io = |source| LogError::io(&path, source);
-    let length = fs::metadata(&path).map_err(io)?.len();
-    if length > u64::from(HEADER_BYTES) || !segment::is_stillborn(&fs::read(&path).map_err(io)?) {
+    let file = files.open(&path, Mode::Read).map_err(io)?;
+    let begun = file.length().map_err(io)? > u64::from(HEADER_BYTES);
+    if begun || !segment::is_stillborn(&files::read_all(&file).map_err(io)?) {
         return Ok(());
     }
     tracing::warn!(
         segment = number,
         "removed a log segment that was never begun"
     );
-    fs::remove_file(&path).map_err(io)?;
-    durable::sync_dir(dir).map_err(io)?;
+    files.remove(&path).map_err(io)?;
+    files.sync_dir(dir).map_err(io)?;
     numbers.pop();
     Ok(())
 }

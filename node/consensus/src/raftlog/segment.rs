@@ -4,16 +4,15 @@
 //! end in a torn batch; anything unreadable elsewhere is damage and is
 //! reported, never cut away.
 
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::LogError;
 use super::record::{self, Change, EntryId, Record, RecordError};
-use crate::durable;
+use crate::files::{self, Files, Handle, Mode};
 
 /// Bytes before the first record: magic, format version, number, checksum.
 pub(super) const HEADER_BYTES: u32 = 24;
@@ -50,11 +49,10 @@ pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
 }
 
 /// The numbers of the segments in `dir`, in order, without a gap.
-pub(super) fn list(dir: &Path) -> Result<Vec<u64>, LogError> {
-    let entries = fs::read_dir(dir).map_err(|source| LogError::io(dir, source))?;
+pub(super) fn list(files: &dyn Files, dir: &Path) -> Result<Vec<u64>, LogError> {
+    let paths = files.list(dir);
     let mut numbers = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|source| LogError::io(dir, source))?.path();
+    for path in paths.map_err(|source| LogError::io(dir, source))? {
         if path.extension().is_some_and(|found| found == EXTENSION) {
             let number = path
                 .file_stem()
@@ -71,32 +69,23 @@ pub(super) fn list(dir: &Path) -> Result<Vec<u64>, LogError> {
 }
 
 /// Creates a segment; it is durable, and empty, when this returns.
-pub(super) fn create(dir: &Path, number: u64) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(path(dir, number))?;
-    file.write_all_at(&header(number), 0)?;
-    file.sync_all()?;
-    durable::sync_dir(dir)?;
+pub(super) fn create(files: &dyn Files, dir: &Path, number: u64) -> io::Result<Arc<dyn Handle>> {
+    let file = files.open(&path(dir, number), Mode::Create)?;
+    files::write_all_at(&*file, &header(number), 0)?;
+    file.sync()?;
+    files.sync_dir(dir)?;
     Ok(file)
-}
-
-/// Opens a segment that is there.
-pub(super) fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).open(path)
 }
 
 /// Reads one entry back and checks that it is the one that was asked for.
 pub(super) fn read_entry(
-    file: &File,
+    file: &dyn Handle,
     path: &Path,
     at: Location,
     id: EntryId,
 ) -> Result<Bytes, LogError> {
     let mut bytes = vec![0; at.size as usize];
-    file.read_exact_at(&mut bytes, u64::from(at.offset))
+    files::read_exact_at(file, &mut bytes, u64::from(at.offset))
         .map_err(|source| LogError::io(path, source))?;
     let record = record::decode(&bytes)
         .map_err(|error| LogError::damaged(path, at.offset, &error.to_string()))?;

@@ -7,16 +7,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::index::Index;
 use super::record::{self, Change, Standing};
 use super::segment::{HEADER_BYTES, Location};
+use crate::files::{Files, Handle};
 
 /// The most that may be saved up for copying, in segments.
 const COPY_BUDGET_SEGMENTS: u64 = 2;
@@ -26,12 +26,20 @@ pub(super) type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 #[derive(Debug)]
 pub(super) struct Shared {
+    pub(super) files: Arc<dyn Files>,
     pub(super) dir: PathBuf,
     pub(super) options: super::LogOptions,
     pub(super) inner: Mutex<Inner>,
-    pub(super) wake: Condvar,
+    pub(super) wake: Wake,
     /// Bytes that may still be queued.
     pub(super) room: Arc<Semaphore>,
+}
+
+/// Tells the writer that there is work, whether a thread waits or a task.
+#[derive(Debug, Default)]
+pub(super) struct Wake {
+    pub(super) thread: Condvar,
+    pub(super) task: Notify,
 }
 
 /// Consecutive records that go to one segment.
@@ -65,7 +73,7 @@ pub(super) struct Batch {
 pub(super) struct Inner {
     pub(super) index: Index,
     /// Segments that are there, the tail's too.
-    pub(super) files: BTreeMap<u64, Arc<File>>,
+    pub(super) files: BTreeMap<u64, Arc<dyn Handle>>,
     /// Where the next record goes.
     tail: (u64, u32),
     batch: Batch,
@@ -80,10 +88,23 @@ pub(super) struct Inner {
     moved: bool,
 }
 
+// === impl Wake ===
+
+impl Wake {
+    pub(super) fn wake(&self) {
+        self.thread.notify_one();
+        self.task.notify_one();
+    }
+}
+
 // === impl Inner ===
 
 impl Inner {
-    pub(super) fn new(index: Index, files: BTreeMap<u64, Arc<File>>, tail: (u64, u32)) -> Self {
+    pub(super) fn new(
+        index: Index,
+        files: BTreeMap<u64, Arc<dyn Handle>>,
+        tail: (u64, u32),
+    ) -> Self {
         Self {
             index,
             files,

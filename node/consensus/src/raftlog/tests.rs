@@ -1,13 +1,17 @@
 //! The log against a model, and against torn and damaged files.
 
 mod damage;
+mod faults;
+mod memory;
 mod model;
 mod space;
 
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
+
+use crate::files::{Disk, Files};
 
 use super::{EntryId, GroupLog, LogEntry, LogOptions, RaftLog};
 
@@ -34,8 +38,12 @@ fn entry(term: u64, index: u64) -> LogEntry {
     }
 }
 
+fn disk() -> Arc<dyn Files> {
+    Arc::new(Disk)
+}
+
 fn open(dir: &Path) -> RaftLog {
-    RaftLog::open(dir, SMALL).unwrap()
+    RaftLog::open(&disk(), dir, SMALL).unwrap()
 }
 
 /// Appends and waits until it is durable.

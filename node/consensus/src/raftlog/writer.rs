@@ -1,13 +1,11 @@
-//! The one thread that writes the log.
+//! What writes the log: one at a time, see [`super::driver`].
 //!
 //! It takes everything that waits, writes it, makes it durable with one
 //! `fdatasync`, and only then calls back. A full segment is synced before the
 //! next one is begun, and a segment is unlinked only after the records that
 //! made it unnecessary are durable.
 
-use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,12 +15,12 @@ use super::LogError;
 use super::record::{self, Change, EntryId};
 use super::segment::{self, HEADER_BYTES, Location};
 use super::shared::{Batch, Done, Move, Piece, Shared};
-use crate::durable;
+use crate::files::{self, Files, Handle};
 
 /// Owns the end of the log.
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    file: Option<Arc<File>>,
+    file: Option<Arc<dyn Handle>>,
     segment: u64,
     /// Everything below is in the file.
     written: u32,
@@ -44,7 +42,7 @@ struct PanicGuard(Option<Arc<Shared>>);
 impl Writer {
     pub(super) fn new(
         shared: Arc<Shared>,
-        file: Option<Arc<File>>,
+        file: Option<Arc<dyn Handle>>,
         segment: u64,
         end: u32,
     ) -> Self {
@@ -59,18 +57,33 @@ impl Writer {
 
     pub(super) fn run(mut self) {
         let guard = PanicGuard(Some(Arc::clone(&self.shared)));
-        while let Some(mut batch) = self.next_batch() {
-            let waiters = std::mem::take(&mut batch.waiters);
-            let wanted = !waiters.is_empty();
-            match self.commit(&mut batch, wanted) {
-                Ok(()) => waiters.into_iter().for_each(|done| done(Ok(()))),
-                Err(error) => return self.fail(&error, waiters),
-            }
-            if let Err(error) = self.tidy(&batch) {
-                return self.fail(&error, Vec::new());
-            }
+        while let Some(batch) = self.next_batch() {
+            self.perform(batch);
         }
         guard.defuse();
+    }
+
+    /// Does what waits now.
+    pub(super) fn turn(&mut self) {
+        while let Some(batch) = self.waiting_batch() {
+            self.perform(batch);
+        }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    fn perform(&mut self, mut batch: Batch) {
+        let waiters = std::mem::take(&mut batch.waiters);
+        let wanted = !waiters.is_empty();
+        match self.commit(&mut batch, wanted) {
+            Ok(()) => waiters.into_iter().for_each(|done| done(Ok(()))),
+            Err(error) => return self.fail(&error, waiters),
+        }
+        if let Err(error) = self.tidy(&batch) {
+            self.fail(&error, Vec::new());
+        }
     }
 
     fn fail(&self, error: &LogError, mut waiters: Vec<Done>) {
@@ -101,9 +114,15 @@ impl Writer {
             if inner.closing {
                 return None;
             }
-            let woken = self.shared.wake.wait(inner);
+            let woken = self.shared.wake.thread.wait(inner);
             inner = woken.unwrap_or_else(std::sync::PoisonError::into_inner);
         }
+    }
+
+    fn waiting_batch(&self) -> Option<Batch> {
+        let mut inner = self.shared.lock();
+        let waits = inner.failed.is_none() && inner.has_work();
+        waits.then(|| inner.take_batch())
     }
 
     /// Writes a batch and, if somebody waits for it, makes it durable.
@@ -124,7 +143,7 @@ impl Writer {
     fn write_piece(&mut self, piece: &mut Piece) -> Result<(), LogError> {
         record::seal(&mut piece.records, self.synced);
         if let Some(file) = &self.file {
-            file.write_all_at(&piece.records, u64::from(piece.offset))
+            files::write_all_at(&**file, &piece.records, u64::from(piece.offset))
                 .map_err(|source| LogError::io(&self.path(), source))?;
         }
         let length = u32::try_from(piece.records.len()).unwrap_or(u32::MAX);
@@ -135,8 +154,8 @@ impl Writer {
     fn begin_segment(&mut self, number: u64) -> Result<(), LogError> {
         self.sync()?;
         let path = segment::path(&self.shared.dir, number);
-        let file = segment::create(&self.shared.dir, number);
-        let file = Arc::new(file.map_err(|source| LogError::io(&path, source))?);
+        let file = segment::create(self.files(), &self.shared.dir, number);
+        let file = file.map_err(|source| LogError::io(&path, source))?;
         self.shared.lock().files.insert(number, Arc::clone(&file));
         self.file = Some(file);
         self.segment = number;
@@ -147,7 +166,7 @@ impl Writer {
 
     fn sync(&mut self) -> Result<(), LogError> {
         if let Some(file) = self.file.as_ref().filter(|_| self.synced < self.written) {
-            file.sync_data()
+            file.sync()
                 .map_err(|source| LogError::io(&self.path(), source))?;
             self.synced = self.written;
         }
@@ -166,11 +185,13 @@ impl Writer {
         drop(inner);
         for segment in &batch.unneeded {
             let path = segment::path(&self.shared.dir, *segment);
-            fs::remove_file(&path).map_err(|source| LogError::io(&path, source))?;
+            let removed = self.files().remove(&path);
+            removed.map_err(|source| LogError::io(&path, source))?;
         }
         if !batch.unneeded.is_empty() {
             let dir = &self.shared.dir;
-            durable::sync_dir(dir).map_err(|source| LogError::io(dir, source))?;
+            let synced = self.files().sync_dir(dir);
+            synced.map_err(|source| LogError::io(dir, source))?;
         }
         self.copy_oldest()
     }
@@ -184,7 +205,7 @@ impl Writer {
         for entry in &mut moving {
             if entry.payload.is_none() {
                 let path = segment::path(&self.shared.dir, entry.from.segment);
-                entry.payload = Some(segment::read_entry(&file, &path, entry.from, entry.id)?);
+                entry.payload = Some(segment::read_entry(&*file, &path, entry.from, entry.id)?);
             }
         }
         let mut inner = self.shared.lock();
@@ -207,7 +228,7 @@ impl Writer {
         Ok(())
     }
 
-    fn entries_of_oldest(&self) -> Option<(Arc<File>, Vec<Moving>)> {
+    fn entries_of_oldest(&self) -> Option<(Arc<dyn Handle>, Vec<Moving>)> {
         let options = &self.shared.options;
         let mut inner = self.shared.lock();
         let (oldest, file) = inner.files.first_key_value()?;
@@ -237,6 +258,10 @@ impl Writer {
             }
         }
         Some((file, moving))
+    }
+
+    fn files(&self) -> &dyn Files {
+        &*self.shared.files
     }
 
     fn path(&self) -> PathBuf {

@@ -11,22 +11,23 @@
 //! Numbers are little endian, keys ascend. Nothing in a file is used before
 //! all of it has been verified.
 
-use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use entrepot_metadata::StorageError;
 use entrepot_proto::peer;
 use prost::Message;
 
+use crate::files::{Files, Mode, Stream};
 use crate::types::SnapshotMeta;
 use crate::wire;
 
 const MAGIC: &[u8; 8] = b"ENTRSNAP";
 const FORMAT: u32 = 1;
 const END: u32 = u32::MAX;
-const TRAILER_BYTES: usize = blake3::OUT_LEN;
+pub(super) const TRAILER_BYTES: usize = blake3::OUT_LEN;
 const BUFFER_BYTES: usize = 256 * 1024;
 /// What is set aside for a key or a value before any of it is read.
 const READ_BYTES_FIRST: usize = 4 * 1024;
@@ -66,7 +67,7 @@ struct Hashing<W> {
 #[derive(Debug)]
 pub(crate) struct Pairs {
     path: PathBuf,
-    input: BufReader<File>,
+    input: BufReader<Stream>,
     done: bool,
 }
 
@@ -175,6 +176,21 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
+/// A whole snapshot.
+#[cfg(test)]
+pub(crate) fn write_pairs<W: Write>(
+    out: W,
+    group: &str,
+    meta: &SnapshotMeta,
+    pairs: impl IntoIterator<Item = (impl AsRef<[u8]>, impl AsRef<[u8]>)>,
+) -> io::Result<()> {
+    let mut writer = Writer::begin(out, group, meta)?;
+    for (key, value) in pairs {
+        writer.pair(key.as_ref(), value.as_ref())?;
+    }
+    writer.finish()
+}
+
 fn length(bytes: &[u8]) -> io::Result<[u8; 4]> {
     let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
     Ok(length.to_le_bytes())
@@ -185,8 +201,12 @@ fn length(bytes: &[u8]) -> io::Result<[u8; 4]> {
 /// Checks the whole file and returns what it is a snapshot of: the checksum,
 /// and that everything up to it reads as a snapshot. What has passed once can be
 /// read to its end, so that a peer's mistake is met before its snapshot counts.
-pub(super) fn verify(path: &Path, group: &str) -> Result<SnapshotMeta, SnapshotError> {
-    let checked = check(path).map_err(|flaw| flaw.of(path))?;
+pub(super) fn verify(
+    files: &dyn Files,
+    path: &Path,
+    group: &str,
+) -> Result<SnapshotMeta, SnapshotError> {
+    let checked = check(files, path).map_err(|flaw| flaw.of(path))?;
     if checked.group != group {
         let reason = format!("it is of group {}, not {group}", checked.group);
         return Err(SnapshotError::damaged(path, reason));
@@ -194,14 +214,21 @@ pub(super) fn verify(path: &Path, group: &str) -> Result<SnapshotMeta, SnapshotE
     wire::meta_from_wire(&checked).map_err(|error| SnapshotError::damaged(path, error.to_string()))
 }
 
-fn check(path: &Path) -> Result<peer::SnapshotHeader, Flaw> {
-    let file = File::open(path)?;
-    let length = file.metadata()?.len();
+fn check(files: &dyn Files, path: &Path) -> Result<peer::SnapshotHeader, Flaw> {
+    let handle = files.open(path, Mode::Read)?;
+    let length = handle.length()?;
+    // First of all: a later release may have put its checksum elsewhere, and
+    // what it wrote must not pass for damaged.
+    match read_format(&mut Stream::new(Arc::clone(&handle))) {
+        Err(Flaw::Format(found)) if found > FORMAT => return Err(Flaw::Format(found)),
+        Err(Flaw::Io(error)) => return Err(Flaw::Io(error)),
+        _ => {}
+    }
     let content = length
         .checked_sub(TRAILER_BYTES as u64)
         .ok_or(Flaw::Damage("it is too short"))?;
     let hashing = Hashing {
-        inner: file.take(content),
+        inner: Stream::new(handle).take(content),
         hasher: blake3::Hasher::new(),
     };
     let mut input = BufReader::with_capacity(BUFFER_BYTES, hashing);
@@ -241,6 +268,16 @@ fn read_all(input: &mut impl Read) -> Result<peer::SnapshotHeader, Flaw> {
 }
 
 fn read_header(input: &mut impl Read) -> Result<peer::SnapshotHeader, Flaw> {
+    read_format(input)?;
+    let length = read_u32(input)?;
+    if length > HEADER_BYTES_MAX {
+        return Err(Flaw::Damage("its header is too long"));
+    }
+    let header = read_bytes(input, length)?;
+    peer::SnapshotHeader::decode(header).map_err(|_| Flaw::Damage("its header cannot be read"))
+}
+
+fn read_format(input: &mut impl Read) -> Result<(), Flaw> {
     let mut magic = [0; 8];
     input.read_exact(&mut magic)?;
     if &magic != MAGIC {
@@ -250,12 +287,7 @@ fn read_header(input: &mut impl Read) -> Result<peer::SnapshotHeader, Flaw> {
     if found != FORMAT {
         return Err(Flaw::Format(found));
     }
-    let length = read_u32(input)?;
-    if length > HEADER_BYTES_MAX {
-        return Err(Flaw::Damage("its header is too long"));
-    }
-    let header = read_bytes(input, length)?;
-    peer::SnapshotHeader::decode(header).map_err(|_| Flaw::Damage("its header cannot be read"))
+    Ok(())
 }
 
 fn read_pair(input: &mut impl Read) -> Result<Option<(Bytes, Bytes)>, Flaw> {
@@ -273,10 +305,9 @@ fn read_pair(input: &mut impl Read) -> Result<Option<(Bytes, Bytes)>, Flaw> {
 }
 
 impl Pairs {
-    /// `path` must have been verified.
-    pub(super) fn open(path: &Path) -> Result<Self, SnapshotError> {
-        let file = File::open(path).map_err(|source| SnapshotError::io(path, source))?;
-        let mut input = BufReader::with_capacity(BUFFER_BYTES, file);
+    /// `path` must have been verified; `content` is what it holds.
+    pub(super) fn open(content: Stream, path: &Path) -> Result<Self, SnapshotError> {
+        let mut input = BufReader::with_capacity(BUFFER_BYTES, content);
         read_header(&mut input).map_err(|flaw| flaw.of(path))?;
         Ok(Self {
             path: path.to_owned(),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use entrepot_fuzz::{Verdict, target};
 
 use super::format::{self, Pairs, Writer};
+use crate::files::{Disk, Files as _, Mode, Stream};
 use crate::raftlog::EntryId;
 use crate::types::{SnapshotMeta, log_id};
 
@@ -23,7 +24,8 @@ fn written(pairs: &[(Bytes, Bytes)], meta: &SnapshotMeta) -> Vec<u8> {
 }
 
 fn read(path: &Path) -> Vec<(Bytes, Bytes)> {
-    let pairs = Pairs::open(path).unwrap();
+    let handle = Disk.open(path, Mode::Read).unwrap();
+    let pairs = Pairs::open(Stream::new(handle), path).unwrap();
     pairs.collect::<Result<_, _>>().unwrap()
 }
 
@@ -74,13 +76,13 @@ fn snapshot() {
                 content.extend_from_slice(sum.as_bytes());
             }
             fs::write(&path, &content).unwrap();
-            let verified = format::verify(&path, GROUP);
+            let verified = format::verify(&Disk, &path, GROUP);
             if let Ok(meta) = &verified {
                 let pairs = read(&path);
                 assert!(pairs.is_sorted_by(|one, next| one.0 < next.0));
                 // Nothing is lost when it is written once more.
                 fs::write(&path, written(&pairs, meta)).unwrap();
-                assert_eq!(format::verify(&path, GROUP).unwrap(), *meta);
+                assert_eq!(format::verify(&Disk, &path, GROUP).unwrap(), *meta);
                 assert_eq!(read(&path), pairs);
             }
             Verdict::of(&verified)

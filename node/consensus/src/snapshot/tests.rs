@@ -3,20 +3,26 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use entrepot_metadata::{KeyValue, Writes};
 
 use super::{SnapshotError, SnapshotStore};
 use crate::applied::{AppliedStore, GroupState};
+use crate::files::{Disk, Files, Stream};
 use crate::raftlog::EntryId;
 use crate::types::{SnapshotMeta, log_id};
 
 const GROUP: &str = "region/us-east-1/0";
 
+fn disk() -> Arc<dyn Files> {
+    Arc::new(Disk)
+}
+
 struct Node {
     dir: tempfile::TempDir,
-    state: std::sync::Arc<GroupState>,
+    state: Arc<GroupState>,
     snapshots: SnapshotStore,
 }
 
@@ -36,7 +42,7 @@ fn node() -> Node {
     let (applied, _) = AppliedStore::open(&dir.path().join("index"), false).unwrap();
     Node {
         state: applied.group(GROUP).unwrap(),
-        snapshots: SnapshotStore::open(dir.path(), GROUP).unwrap(),
+        snapshots: SnapshotStore::open(&disk(), dir.path(), GROUP).unwrap(),
         dir,
     }
 }
@@ -66,7 +72,7 @@ impl Node {
 }
 
 fn current(dir: &Path) -> Option<SnapshotMeta> {
-    let store = SnapshotStore::open(dir, GROUP).unwrap();
+    let store = SnapshotStore::open(&disk(), dir, GROUP).unwrap();
     store.current().unwrap().map(|(meta, _)| meta)
 }
 
@@ -142,7 +148,9 @@ fn what_was_not_finished_is_removed() {
     let node = node();
     node.fill(1);
     let staged = node.snapshots.stage();
-    staged.create().unwrap().write_all(b"half").unwrap();
+    Stream::new(staged.create().unwrap())
+        .write_all(b"half")
+        .unwrap();
     let refused = node.snapshots.accept(staged, &meta(1)).unwrap_err();
     assert!(refused.is_damage(), "{refused}");
     assert!(node.files().is_empty());
@@ -163,7 +171,9 @@ fn a_received_one_must_be_the_one_announced() {
     let receive = |announced: &SnapshotMeta| -> Result<_, SnapshotError> {
         let staged = other.snapshots.stage();
         let content = fs::read(&one.files()[0]).unwrap();
-        staged.create().unwrap().write_all(&content).unwrap();
+        Stream::new(staged.create().unwrap())
+            .write_all(&content)
+            .unwrap();
         other.snapshots.accept(staged, announced)
     };
     assert!(receive(&meta(8)).is_err());
@@ -183,4 +193,21 @@ fn a_view_of_a_replaced_state_becomes_no_snapshot() {
     node.snapshots.write(&view).unwrap();
     assert!(node.snapshots.current().unwrap().is_none());
     assert!(node.files().is_empty());
+}
+
+#[test]
+fn a_newer_format_is_refused_as_such_wherever_its_checksum_is() {
+    let node = node();
+    node.fill(1);
+    node.snapshot();
+    let path = node.files().remove(0);
+    let mut content = fs::read(&path).unwrap();
+    content[8] = 2;
+    fs::write(&path, &content).unwrap();
+    let refused = SnapshotStore::open(&disk(), node.dir.path(), GROUP).unwrap_err();
+    assert!(
+        matches!(refused, SnapshotError::Format { found: 2, .. }),
+        "{refused}"
+    );
+    assert_eq!(fs::read(&path).unwrap(), content, "it is left alone");
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::super::{LogError, LogOptions, RaftLog};
-use super::{all, append, entry, id, open, segments};
+use super::{all, append, disk, entry, id, open, segments};
 
 const ONE_SEGMENT: LogOptions = LogOptions {
     segment_bytes: 1 << 20,
@@ -17,7 +17,7 @@ const ONE_SEGMENT: LogOptions = LogOptions {
 /// Batches of two entries in one segment; returns its path and the file size
 /// after each batch.
 fn batches(dir: &Path, count: u64) -> (PathBuf, Vec<u64>) {
-    let log = RaftLog::open(dir, ONE_SEGMENT).unwrap();
+    let log = RaftLog::open(&disk(), dir, ONE_SEGMENT).unwrap();
     let group = log.group("global/0");
     let mut sizes = Vec::new();
     for batch in 0..count {
@@ -29,7 +29,7 @@ fn batches(dir: &Path, count: u64) -> (PathBuf, Vec<u64>) {
 }
 
 fn reopened(dir: &Path) -> Result<u64, LogError> {
-    let log = RaftLog::open(dir, ONE_SEGMENT)?;
+    let log = RaftLog::open(&disk(), dir, ONE_SEGMENT)?;
     let group = log.group("global/0");
     let entries = all(&group);
     for (index, found) in entries.iter().enumerate() {
@@ -114,12 +114,12 @@ fn damage_to_an_earlier_segment_is_refused() {
     let whole = fs::read(&paths[0]).unwrap();
 
     fs::write(&paths[0], &whole[..whole.len() - 1]).unwrap();
-    let torn = RaftLog::open(dir.path(), super::SMALL).unwrap_err();
+    let torn = RaftLog::open(&disk(), dir.path(), super::SMALL).unwrap_err();
     assert!(matches!(torn, LogError::Damaged { .. }), "{torn}");
 
     fs::remove_file(&paths[1]).unwrap();
     fs::write(&paths[0], &whole).unwrap();
-    let missing = RaftLog::open(dir.path(), super::SMALL).unwrap_err();
+    let missing = RaftLog::open(&disk(), dir.path(), super::SMALL).unwrap_err();
     assert!(missing.to_string().contains("missing"), "{missing}");
 }
 
@@ -134,7 +134,7 @@ fn a_lost_first_segment_is_noticed() {
     group.purge(id(1, 0)).unwrap();
     drop(log);
     fs::remove_file(&segments(dir.path())[0]).unwrap();
-    let error = RaftLog::open(dir.path(), super::SMALL).unwrap_err();
+    let error = RaftLog::open(&disk(), dir.path(), super::SMALL).unwrap_err();
     assert!(matches!(error, LogError::Incomplete { .. }), "{error}");
 }
 
@@ -169,7 +169,7 @@ fn a_newer_format_is_refused_as_such() {
 fn a_log_is_opened_once_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());
-    let second = RaftLog::open(dir.path(), super::SMALL).unwrap_err();
+    let second = RaftLog::open(&disk(), dir.path(), super::SMALL).unwrap_err();
     assert!(matches!(second, LogError::Locked { .. }), "{second}");
     drop(log);
     open(dir.path());

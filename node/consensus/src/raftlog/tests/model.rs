@@ -7,7 +7,7 @@ use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 use proptest::test_runner::Config;
 
 use super::super::{Ballot, EntryId, GroupLog, LogEntry, RaftLog};
-use super::{SMALL, all, append, id};
+use super::{SMALL, all, append, disk, id};
 use bytes::Bytes;
 
 const GROUPS: [&str; 3] = ["global/0", "region/a/0", "region/b/0"];
@@ -151,18 +151,18 @@ proptest! {
     fn the_log_equals_the_model(steps in prop::collection::vec(step(), 1..80)) {
         let dir = quick_dir();
         let mut models = vec![Model::default(); GROUPS.len()];
-        let mut log = RaftLog::open(dir.path(), SMALL).unwrap();
+        let mut log = RaftLog::open(&disk(), dir.path(), SMALL).unwrap();
         for step in &steps {
             perform(step, &log, &mut models);
             match step {
                 Step::Reopen => {
                     drop(log);
-                    log = RaftLog::open(dir.path(), SMALL).unwrap();
+                    log = RaftLog::open(&disk(), dir.path(), SMALL).unwrap();
                 }
                 Step::ReopenUnclosed => {
                     super::settle(&log.group("settle"));
                     let copy = copy_of(dir.path());
-                    let copied = RaftLog::open(copy.path(), SMALL).unwrap();
+                    let copied = RaftLog::open(&disk(), copy.path(), SMALL).unwrap();
                     compare(&copied, &models);
                 }
                 _ => {}

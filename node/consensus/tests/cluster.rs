@@ -5,8 +5,12 @@
 
 #[path = "cluster/cut.rs"]
 mod cut;
+#[path = "cluster/fixture.rs"]
+mod fixture;
 #[path = "cluster/harness.rs"]
 mod harness;
+#[path = "cluster/snapshots.rs"]
+mod snapshots;
 
 use std::time::{Duration, Instant};
 

@@ -15,16 +15,29 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Isolated(Arc<AtomicU64>);
 
+/// How much a connection carries before it breaks; 0: any amount.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Brittle(Arc<Breaking>);
+
+#[derive(Debug, Default)]
+struct Breaking {
+    bytes_max: AtomicU64,
+    broken: AtomicU64,
+}
+
 /// Dials for node `own`.
 #[derive(Debug)]
 pub(crate) struct CutDial {
     pub(crate) own: u64,
     pub(crate) peers: Vec<PeerInfo>,
     pub(crate) isolated: Isolated,
+    pub(crate) brittle: Brittle,
 }
 
 struct Link {
     stream: Box<dyn Io>,
+    carried: u64,
+    brittle: Brittle,
     ends: [u64; 2],
     isolated: Isolated,
 }
@@ -42,16 +55,38 @@ impl Isolated {
     }
 }
 
+impl Brittle {
+    pub(crate) fn set(&self, bytes_max: u64) {
+        self.0.bytes_max.store(bytes_max, Ordering::SeqCst);
+    }
+
+    /// Connections that broke of it.
+    pub(crate) fn broken(&self) -> u64 {
+        self.0.broken.load(Ordering::SeqCst)
+    }
+
+    fn check(&self, carried: u64) -> io::Result<()> {
+        let bytes_max = self.0.bytes_max.load(Ordering::SeqCst);
+        if bytes_max == 0 || carried <= bytes_max {
+            return Ok(());
+        }
+        self.0.broken.fetch_add(1, Ordering::SeqCst);
+        Err(io::ErrorKind::ConnectionReset.into())
+    }
+}
+
 impl Dial for CutDial {
     fn dial(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn Io>>> {
         let target = self.peers.iter().find(|peer| peer.address == address);
         let ends = [self.own, target.expect("a node's address").id];
-        let isolated = self.isolated.clone();
+        let (isolated, brittle) = (self.isolated.clone(), self.brittle.clone());
         async move {
             isolated.check(ends)?;
             let stream = TcpDial.dial(address).await?;
             Ok(Box::new(Link {
                 stream,
+                carried: 0,
+                brittle,
                 ends,
                 isolated,
             }) as Box<dyn Io>)
@@ -78,7 +113,12 @@ impl AsyncWrite for Link {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.isolated.check(self.ends)?;
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        self.brittle.check(self.carried)?;
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(written)) = &written {
+            self.carried += *written as u64;
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

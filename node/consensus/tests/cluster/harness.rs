@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,19 +18,20 @@ use entrepot_metadata::command::{CreateRepository, PutManifest};
 use entrepot_metadata::{Command, GroupId, Metadata, MetadataError, query};
 use entrepot_proto::peer::{self, raft_client::RaftClient};
 use entrepot_proto::peers::{ClusterSecret, Dial, PeerInfo, Peers, TcpDial};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use tokio::runtime::{Builder, Runtime};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::Code;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
-use crate::cut::{CutDial, Isolated};
+use crate::cut::{Brittle, CutDial, Isolated};
 
 const SECRET: &str = "a-secret-that-only-this-test-cluster-knows";
 const ACCOUNT: &str = "123456789012";
 const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 const PATIENCE: Duration = Duration::from_secs(20);
+const CREATES_AT_A_TIME: usize = 256;
 const POLL: Duration = Duration::from_millis(20);
 
 /// What a cluster looks like.
@@ -47,6 +48,7 @@ pub(crate) struct Cluster {
     compaction: Compaction,
     nodes: Vec<Option<Node>>,
     isolated: Isolated,
+    brittle: Brittle,
 }
 
 struct Node {
@@ -74,6 +76,11 @@ impl Shape {
 
 impl Cluster {
     pub(crate) fn start(shape: &Shape) -> Self {
+        Self::start_with(shape, |_| ())
+    }
+
+    /// With something in the data folder of node 1.
+    pub(crate) fn start_with(shape: &Shape, prepare: impl FnOnce(&Path)) -> Self {
         let count = shape.voters + shape.learners;
         let listeners: Vec<_> = (0..count)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
@@ -95,7 +102,9 @@ impl Cluster {
             compaction: shape.compaction,
             nodes: (0..count).map(|_| None).collect(),
             isolated: Isolated::default(),
+            brittle: Brittle::default(),
         };
+        prepare(&cluster.data(1));
         for (id, listener) in (1..=count).zip(listeners) {
             cluster.launch(id, listener, false);
         }
@@ -123,6 +132,7 @@ impl Cluster {
             own: id,
             peers: all.clone(),
             isolated: self.isolated.clone(),
+            brittle: self.brittle.clone(),
         });
         let consensus = runtime.block_on(async move {
             let peers = Peers::new(id, all, secret.clone(), &dial).unwrap();
@@ -165,6 +175,11 @@ impl Cluster {
     /// Cuts a living node off from all others.
     pub(crate) fn isolate(&self, id: u64) {
         self.isolated.set(id);
+    }
+
+    /// How long connections last from now on.
+    pub(crate) fn brittle(&self) -> &Brittle {
+        &self.brittle
     }
 
     pub(crate) fn restart(&mut self, id: u64) {
@@ -283,7 +298,7 @@ impl Cluster {
         self.nodes[index(id)].as_ref().expect("the node is alive")
     }
 
-    fn data(&self, id: u64) -> PathBuf {
+    pub(crate) fn data(&self, id: u64) -> PathBuf {
         self.dir.path().join(id.to_string())
     }
 }
@@ -303,12 +318,21 @@ impl Cluster {
             .block_on(node.consensus.linearize(&self.group.id))
     }
 
-    /// A manifest named after nothing that is in it.
     pub(crate) fn put_manifest(&self, id: u64, content: &Bytes) -> Result<(), MetadataError> {
+        self.put_manifest_into(id, "large", content)
+    }
+
+    /// A manifest named after nothing that is in it.
+    pub(crate) fn put_manifest_into(
+        &self,
+        id: u64,
+        repository: &str,
+        content: &Bytes,
+    ) -> Result<(), MetadataError> {
         let node = self.node(id);
         let command = Command::PutManifest(PutManifest {
             account: ACCOUNT.to_owned(),
-            repository: "large".to_owned(),
+            repository: repository.to_owned(),
             digest: DIGEST.to_owned(),
             media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
             content: content.clone(),
@@ -323,11 +347,28 @@ impl Cluster {
     }
 
     pub(crate) fn manifest(&self, id: u64) -> Bytes {
+        self.manifest_of(id, "large")
+    }
+
+    pub(crate) fn manifest_of(&self, id: u64, repository: &str) -> Bytes {
         let view = self.node(id).consensus.view(&self.group.id).unwrap();
-        let (account, name) = (ACCOUNT.parse().unwrap(), "large".parse().unwrap());
+        let (account, name) = (ACCOUNT.parse().unwrap(), repository.parse().unwrap());
         let digest = DIGEST.parse().unwrap();
         let stored = query::manifest(&*view, &account, &name, &digest);
         stored.unwrap().expect("the manifest is there").content
+    }
+
+    /// Makes `count` repositories, many at a time.
+    pub(crate) fn create_many(&self, id: u64, prefix: &str, count: usize) {
+        let node = self.node(id);
+        let group = &self.group.id;
+        node.runtime.block_on(async {
+            let names = (0..count).map(|number| format!("{prefix}/{number}"));
+            let made = futures::stream::iter(names).map(|name| async move {
+                create(&node.consensus, group, &name).await.unwrap();
+            });
+            made.buffer_unordered(CREATES_AT_A_TIME).count().await;
+        });
     }
 
     /// How a node answers a message without content.

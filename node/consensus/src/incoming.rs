@@ -20,7 +20,7 @@ use crate::snapshot::{SnapshotError, SnapshotFile, SnapshotStore, Staged};
 use crate::types::SnapshotMeta;
 
 /// How long what has come of a snapshot waits for the rest.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// What is coming in for one group.
 #[derive(Debug)]

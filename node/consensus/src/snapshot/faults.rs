@@ -108,8 +108,8 @@ fn open(files: &Arc<dyn Files>, faults: &Faults) -> (SnapshotStore, Option<u64>)
 fn round(seed: u64, state: &GroupState) -> u64 {
     let mut draw = Draw::new(seed);
     let (memory, faults) = (MemoryFiles::new(), Faults::default());
-    let faulty = FaultyFiles::new(Arc::new(memory.clone()), faults.clone());
-    let files: Arc<dyn Files> = Arc::new(faulty);
+    let inner = Arc::new(memory.clone());
+    let files: Arc<dyn Files> = Arc::new(FaultyFiles::new(inner, faults.clone()));
     let (mut promised, mut tried, mut hits) = (None, 0, 0);
     for life in 0..LIVES {
         let (store, index) = open(&files, &faults);

@@ -74,6 +74,10 @@ impl DockerRegistry {
         Registry::new(format!("http://127.0.0.1:{}", self.port), None)
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn usage(&self) -> Result<Usage> {
         usage(self.child.id())
     }

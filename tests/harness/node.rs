@@ -189,9 +189,14 @@ impl Node {
         self.peak_rss_bytes
     }
 
+    /// The running process.
+    pub fn pid(&self) -> Result<u32> {
+        Ok(self.child.as_ref().context("the node is not running")?.id())
+    }
+
     /// Memory and CPU time of the running process.
     pub fn usage(&self) -> Result<Usage> {
-        usage(self.child.as_ref().context("the node is not running")?.id())
+        usage(self.pid()?)
     }
 
     fn note_usage(&mut self) {

@@ -183,6 +183,8 @@ pub fn raise_open_files() -> Result<u64> {
 pub struct Usage {
     /// `VmRSS`: the memory it holds.
     pub rss_bytes: u64,
+    /// `RssAnon`: what of it is no page of a file, and so cannot be taken back.
+    pub anonymous_bytes: u64,
     /// `VmHWM`: the most memory it ever held.
     pub peak_rss_bytes: u64,
     /// User and system time.
@@ -217,6 +219,7 @@ pub fn usage(pid: u32) -> Result<Usage> {
     let per_second = u32::try_from(rustix::param::clock_ticks_per_second())?;
     Ok(Usage {
         rss_bytes: bytes("VmRSS:")?,
+        anonymous_bytes: bytes("RssAnon:")?,
         peak_rss_bytes: bytes("VmHWM:")?,
         cpu_s: (f64::from(user) + f64::from(system)) / f64::from(per_second),
     })

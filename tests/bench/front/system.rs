@@ -1,14 +1,14 @@
 //! The systems that are compared, each started on an empty folder.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use entrepot_harness::{Cluster, DockerRegistry, Ports, Registry, usage, wait_until};
+use entrepot_harness::{Cluster, DockerRegistry, Registry, usage, wait_until};
 
-const STARTED: Duration = Duration::from_secs(10);
+use crate::nginx::Nginx;
+use crate::tls::Tls;
+
+const CERTIFICATE_SHOWN: Duration = Duration::from_secs(10);
 
 /// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +21,13 @@ pub(crate) enum Kind {
 
 impl Kind {
     pub(crate) const ALL: [Self; 3] = [Self::Known, Self::Entrepot, Self::Nginx];
+    pub(crate) const REGISTRIES: [Self; 2] = [Self::Known, Self::Entrepot];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Known => "docker-registry",
             Self::Entrepot => "Entrepot, 1 node",
-            Self::Nginx => "nginx, sendfile",
+            Self::Nginx => "nginx",
         }
     }
 }
@@ -35,24 +36,30 @@ impl Kind {
 #[derive(Debug)]
 pub(crate) enum System {
     Known(DockerRegistry),
-    Entrepot(Box<Cluster>),
+    Entrepot(Box<Cluster>, Registry),
     Nginx(Nginx),
 }
 
-/// Serves one folder.
-#[derive(Debug)]
-pub(crate) struct Nginx {
-    master: Child,
-    folder: tempfile::TempDir,
-    port: u16,
-}
-
 impl System {
+    /// It speaks plain HTTP.
     pub(crate) async fn start(kind: Kind) -> Result<Self> {
         Ok(match kind {
             Kind::Known => Self::Known(DockerRegistry::start().await?),
-            Kind::Entrepot => Self::Entrepot(Box::new(Cluster::builder().nodes(1).start().await?)),
-            Kind::Nginx => Self::Nginx(Nginx::start().await?),
+            Kind::Entrepot => {
+                let cluster = Cluster::builder().nodes(1).start().await?;
+                let registry = cluster.registry(1)?;
+                Self::Entrepot(Box::new(cluster), registry)
+            }
+            Kind::Nginx => Self::Nginx(Nginx::start(None).await?),
+        })
+    }
+
+    /// It speaks TLS; none: it is not compared in that.
+    pub(crate) async fn start_tls(kind: Kind, tls: &Tls) -> Result<Option<Self>> {
+        Ok(match kind {
+            Kind::Known => None,
+            Kind::Entrepot => Some(entrepot_tls(tls).await?),
+            Kind::Nginx => Some(Self::Nginx(Nginx::start(Some(tls)).await?)),
         })
     }
 
@@ -60,15 +67,24 @@ impl System {
     pub(crate) fn registry(&self) -> Result<Option<Registry>> {
         Ok(match self {
             Self::Known(known) => Some(known.registry()?),
-            Self::Entrepot(cluster) => Some(cluster.registry(1)?),
+            Self::Entrepot(_, registry) => Some(registry.clone()),
             Self::Nginx(_) => None,
+        })
+    }
+
+    /// `http://host:port`, or `https://`.
+    pub(crate) fn endpoint(&self) -> Result<String> {
+        Ok(match self {
+            Self::Known(known) => format!("http://{}", known.registry()?.address()),
+            Self::Entrepot(cluster, _) => cluster.node(1)?.endpoint(),
+            Self::Nginx(nginx) => nginx.endpoint(),
         })
     }
 
     /// User and password, where it asks for them.
     pub(crate) fn credentials(&self) -> Option<(&str, &str)> {
         match self {
-            Self::Entrepot(cluster) => Some((cluster.user(), cluster.password())),
+            Self::Entrepot(cluster, _) => Some((cluster.user(), cluster.password())),
             Self::Known(_) | Self::Nginx(_) => None,
         }
     }
@@ -76,93 +92,43 @@ impl System {
     /// User and system time of all its processes so far.
     pub(crate) fn cpu_s(&self) -> Result<f64> {
         match self {
-            Self::Known(known) => Ok(known.usage()?.cpu_s),
-            Self::Entrepot(cluster) => Ok(cluster.node(1)?.usage()?.cpu_s),
             Self::Nginx(nginx) => nginx.cpu_s(),
+            Self::Known(_) | Self::Entrepot(..) => Ok(usage(self.pid()?)?.cpu_s),
         }
     }
 
-    /// The most memory it ever held, MiB.
-    pub(crate) fn peak_mib(&self) -> Result<f64> {
-        let bytes = match self {
-            Self::Known(known) => known.usage()?.peak_rss_bytes,
-            Self::Entrepot(cluster) => cluster.node(1)?.usage()?.peak_rss_bytes,
-            Self::Nginx(_) => return Ok(f64::NAN),
-        };
-        #[allow(clippy::cast_precision_loss, reason = "some hundred MiB")]
-        Ok(bytes as f64 / f64::from(1 << 20))
+    /// Its process; nginx's first.
+    pub(crate) fn pid(&self) -> Result<u32> {
+        match self {
+            Self::Known(known) => Ok(known.pid()),
+            Self::Entrepot(cluster, _) => cluster.node(1)?.pid(),
+            Self::Nginx(nginx) => Ok(nginx.pid()),
+        }
     }
 
     pub(crate) async fn stop(self) -> Result<()> {
         match self {
             Self::Known(known) => drop(known),
-            Self::Entrepot(cluster) => cluster.finish().await?,
+            Self::Entrepot(cluster, _) => cluster.finish().await?,
             Self::Nginx(nginx) => drop(nginx),
         }
         Ok(())
     }
 }
 
-// === impl Nginx ===
-
-impl Nginx {
-    async fn start() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let ports = Ports::take(1)?;
-        let port = ports.numbers()[0];
-        drop(ports);
-        let config = folder.path().join("nginx.conf");
-        fs::write(&config, configuration(folder.path(), port))?;
-        let master = Command::new("nginx")
-            .arg("-c")
-            .arg(&config)
-            .stderr(Stdio::null())
-            .spawn()
-            .context("start nginx (is nginx-light installed?)")?;
-        let nginx = Self {
-            master,
-            folder,
-            port,
-        };
-        wait_until("nginx to listen", STARTED, async || {
-            let address = ("127.0.0.1", port);
-            Ok(std::net::TcpStream::connect(address).is_ok().then_some(()))
-        })
-        .await?;
-        Ok(nginx)
-    }
-
-    /// Serves `content`; returns its URL.
-    pub(crate) fn file(&self, content: &[u8]) -> Result<String> {
-        fs::write(self.folder.path().join("blob"), content)?;
-        Ok(format!("http://127.0.0.1:{}/blob", self.port))
-    }
-
-    fn cpu_s(&self) -> Result<f64> {
-        let master = self.master.id();
-        let children = format!("/proc/{master}/task/{master}/children");
-        let mut sum = usage(master)?.cpu_s;
-        for child in fs::read_to_string(children)?.split_whitespace() {
-            sum += usage(child.parse()?)?.cpu_s;
-        }
-        Ok(sum)
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // Its workers end with it, as it hears of SIGTERM.
-        let _ = entrepot_harness::interrupt(self.master.id());
-        let _ = self.master.wait();
-    }
-}
-
-fn configuration(folder: &Path, port: u16) -> String {
-    let folder = folder.display();
-    format!(
-        "daemon off;\nuser root;\nworker_processes 2;\npid {folder}/pid;\nerror_log {folder}/errors;\n\
-         events {{ worker_connections 1024; }}\n\
-         http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000;\n\
-         server {{ listen 127.0.0.1:{port}; root {folder}; }} }}\n"
-    )
+/// A node that shows the certificate of `tls`.
+async fn entrepot_tls(tls: &Tls) -> Result<System> {
+    let cluster = Cluster::builder().nodes(1).tls().start().await?;
+    cluster.replace_certificate(tls.certificate())?;
+    let address = cluster.node(1)?.client_address();
+    let credentials = Some((cluster.user(), cluster.password()));
+    // It trusts no other certificate.
+    let registry = Registry::new_tls(address, credentials, tls.authority())?;
+    wait_until("the certificate", CERTIFICATE_SHOWN, async || {
+        registry.get("/v2/").send().await?.expect(200)?;
+        Ok(Some(()))
+    })
+    .await
+    .context("a node whose certificate was replaced")?;
+    Ok(System::Entrepot(Box::new(cluster), registry))
 }

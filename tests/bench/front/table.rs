@@ -1,58 +1,78 @@
-//! Every value, by measurement and system.
+//! Every result, by work and system.
 
-use crate::measure::Measure;
+use crate::cell::cell;
 use crate::system::Kind;
+use crate::work::{Found, Sample, Work};
 
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    rows: Vec<Row>,
+    works: Vec<(&'static Work, PerKind<Sample>)>,
+    values: Vec<(&'static str, PerKind<f64>)>,
 }
 
-#[derive(Debug)]
-struct Row {
-    what: &'static str,
-    /// One list per system, in the order of `Kind::ALL`.
-    values: [Vec<f64>; Kind::ALL.len()],
-}
+/// One list per system, in the order of `Kind::ALL`.
+type PerKind<T> = [Vec<T>; Kind::ALL.len()];
 
 impl Table {
-    pub(crate) fn add(&mut self, kind: Kind, measured: Measure) {
-        let found = self.rows.iter().position(|row| row.what == measured.what);
-        let at = found.unwrap_or_else(|| {
-            self.rows.push(Row {
-                what: measured.what,
-                values: Default::default(),
-            });
-            self.rows.len() - 1
-        });
-        self.rows[at].values[kind as usize].push(measured.value);
+    pub(crate) fn add(&mut self, kind: Kind, found: Found) {
+        match found {
+            Found::Sample(work, sample) => {
+                row(&mut self.works, work)[kind as usize].push(sample);
+            }
+            Found::Value(what, value) => {
+                row(&mut self.values, what)[kind as usize].push(value);
+            }
+        }
     }
 
-    /// Medians, with the range that the rounds gave.
+    /// Two tables: the loads, and the single numbers.
     pub(crate) fn markdown(&self) -> String {
-        let names = Kind::ALL.map(Kind::name).join(" | ");
-        let mut lines = vec![format!("| | {names} |"), "|---|---:|---:|---:|".to_owned()];
-        for row in &self.rows {
-            let cells = row.values.each_ref().map(|values| cell(values)).join(" | ");
-            lines.push(format!("| {} | {cells} |", row.what));
+        let mut lines = vec![
+            "| | | rate | p50, ms | p99, ms | CPU |".to_owned(),
+            "|---|---|---:|---:|---:|---:|".to_owned(),
+        ];
+        for (work, kinds) in &self.works {
+            let mut name = work.name;
+            for kind in Kind::ALL {
+                let samples = &kinds[kind as usize];
+                if samples.is_empty() {
+                    continue;
+                }
+                let column = |of: fn(&Sample) -> f64| {
+                    let values: Vec<f64> = samples.iter().map(of).collect();
+                    cell(&values)
+                };
+                lines.push(format!(
+                    "| {name} | {} | {} {} | {} | {} | {} {} |",
+                    kind.name(),
+                    column(|sample| sample.rate),
+                    work.units.rate(),
+                    column(|sample| sample.p50_ms),
+                    column(|sample| sample.p99_ms),
+                    column(|sample| sample.cpu),
+                    work.units.cpu()
+                ));
+                // Only once: the table is wide enough.
+                name = "";
+            }
+        }
+        let names = Kind::REGISTRIES.map(Kind::name).join(" | ");
+        lines.extend([String::new(), format!("| | {names} |")]);
+        lines.push("|---|---:|---:|".to_owned());
+        for (what, kinds) in &self.values {
+            let cells = Kind::REGISTRIES.map(|kind| cell(&kinds[kind as usize]));
+            lines.push(format!("| {what} | {} |", cells.join(" | ")));
         }
         lines.join("\n")
     }
 }
 
-fn cell(values: &[f64]) -> String {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let shown = |value: &f64| match *value {
-        value if value >= 100.0 => format!("{value:.0}"),
-        value if value >= 10.0 => format!("{value:.1}"),
-        value => format!("{value:.2}"),
-    };
-    match (sorted.first(), sorted.get(sorted.len() / 2), sorted.last()) {
-        (Some(least), Some(median), Some(most)) if sorted.len() > 1 => {
-            format!("{} ({}–{})", shown(median), shown(least), shown(most))
-        }
-        (_, Some(only), _) => shown(only),
-        _ => "–".to_owned(),
-    }
+/// The row of `name`, which is made at its first result.
+fn row<N: PartialEq, T: Default>(rows: &mut Vec<(N, T)>, name: N) -> &mut T {
+    let found = rows.iter().position(|(known, _)| *known == name);
+    let at = found.unwrap_or_else(|| {
+        rows.push((name, T::default()));
+        rows.len() - 1
+    });
+    &mut rows[at].1
 }

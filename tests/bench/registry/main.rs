@@ -12,12 +12,18 @@
 //! shown. The client shares the cores with what it measures, and is the same
 //! for all.
 
+#[path = "../common/cell.rs"]
+mod cell;
+#[path = "../common/compared.rs"]
+mod compared;
+#[path = "../common/machine.rs"]
 mod machine;
 mod measure;
 mod system;
 
 use anyhow::{Result, bail};
 
+use crate::cell::cell;
 use crate::measure::{Measure, Sizes};
 use crate::system::{Kind, System};
 
@@ -50,7 +56,7 @@ async fn main() -> Result<()> {
             system.stop().await?;
         }
     }
-    println!("{}", machine::lines(rounds));
+    println!("{}", compared::lines(rounds));
     println!(
         "- small image: config, 2 layers of {} kB, manifest; {} at a time\n",
         sizes.layer_bytes / 1000,
@@ -95,22 +101,5 @@ impl Results {
             lines.push(format!("| {} | {cells} |", row.what));
         }
         lines.join("\n")
-    }
-}
-
-fn cell(values: &[f64]) -> String {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let shown = |value: &f64| match *value {
-        value if value >= 100.0 => format!("{value:.0}"),
-        value if value >= 10.0 => format!("{value:.1}"),
-        value => format!("{value:.2}"),
-    };
-    match (sorted.first(), sorted.get(sorted.len() / 2), sorted.last()) {
-        (Some(least), Some(median), Some(most)) if sorted.len() > 1 => {
-            format!("{} ({}–{})", shown(median), shown(least), shown(most))
-        }
-        (_, Some(only), _) => shown(only),
-        _ => "–".to_owned(),
     }
 }

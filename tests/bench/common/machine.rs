@@ -1,33 +1,31 @@
-//! What a reader must know to read the numbers: the machine, the disk, and
-//! what was compared with what.
+//! What a reader must know to read the numbers: the machine, the disk, the
+//! build.
 
 use std::fs;
 use std::path::Path;
 
-/// A few lines of Markdown, for what is shared by all benchmarks.
-pub(crate) fn lines(rounds: usize) -> String {
+/// Two lines of Markdown: the machine and its disk.
+pub(crate) fn lines() -> String {
     let folder = std::env::temp_dir();
     format!(
         "- machine: {} cores ({}), {} of memory, Linux {}\n\
-         - disk: {} under {}\n\
-         - `docker-registry`: Debian's {}, file system driver, plain HTTP, no authentication\n\
-         - Entrepot: {} build, plain HTTP, Basic authentication on every request, \
-         acknowledged when durable; nodes and client share the machine\n\
-         - {rounds} alternating rounds, each on empty folders: median (least–most)",
+         - disk: {} under {}",
         std::thread::available_parallelism().map_or(0, usize::from),
         field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".to_owned()),
         field("/proc/meminfo", "MemTotal").unwrap_or_else(|| "unknown".to_owned()),
         read("/proc/sys/kernel/osrelease"),
         file_system(&folder).unwrap_or_else(|| "unknown".to_owned()),
         folder.display(),
-        package_version("docker-registry").unwrap_or_else(|| "unknown version".to_owned()),
-        // The nodes are found in the same target folder.
-        if cfg!(debug_assertions) {
-            "DEBUG (these numbers say nothing)"
-        } else {
-            "release"
-        },
     )
+}
+
+/// How the nodes were built: they are found in the same target folder.
+pub(crate) fn build() -> &'static str {
+    if cfg!(debug_assertions) {
+        "DEBUG (these numbers say nothing)"
+    } else {
+        "release"
+    }
 }
 
 fn read(path: &str) -> String {
@@ -62,14 +60,4 @@ fn file_system(folder: &Path) -> Option<String> {
         }
     }
     best.map(|(_, found)| found)
-}
-
-fn package_version(name: &str) -> Option<String> {
-    let status = fs::read_to_string("/var/lib/dpkg/status").ok()?;
-    let start = status.find(&format!("Package: {name}\n"))?;
-    let rest = &status[start..];
-    let line = rest
-        .lines()
-        .find_map(|line| line.strip_prefix("Version: "))?;
-    Some(line.to_owned())
 }

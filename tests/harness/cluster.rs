@@ -5,6 +5,9 @@
 //! failed: its nodes are killed, the end of their logs is printed, and the
 //! folder is kept and named.
 
+mod faults;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -17,7 +20,9 @@ use tempfile::TempDir;
 use crate::admin::Admin;
 use crate::authority::{Authority, Certificate};
 use crate::config::{NodeConfig, Shared, render};
+use crate::disk::Disk;
 use crate::http::Registry;
+use crate::links::Links;
 use crate::node::Node;
 use crate::ports::Ports;
 use crate::process::binary;
@@ -30,7 +35,8 @@ const SECRET: &str = "a-cluster-secret-for-tests-only-0123456789abcdef";
 const READY_DEADLINE: Duration = Duration::from_mins(1);
 /// Somebody else may take a port between the look and the start.
 const START_TRIES: usize = 3;
-const PORTS_PER_NODE: usize = 3;
+/// Client, peer and ops, and the one that the peers are told.
+const PORTS_PER_NODE: usize = 4;
 
 /// What a cluster shall be like.
 #[derive(Debug, Clone)]
@@ -41,6 +47,9 @@ pub struct ClusterBuilder {
     upload_expiry_s: u64,
     limits: Vec<(String, u64)>,
     tls: bool,
+    links: Option<u64>,
+    disk_bytes: Option<u64>,
+    program: Option<PathBuf>,
 }
 
 impl ClusterBuilder {
@@ -84,11 +93,36 @@ impl ClusterBuilder {
         self
     }
 
+    /// What nodes say to each other goes through [`Links`]; `seed` is for what
+    /// is random about them.
+    #[must_use]
+    pub fn links(mut self, seed: u64) -> Self {
+        self.links = Some(seed);
+        self
+    }
+
+    /// Each node has a disk of its own of this size, whose power can be cut.
+    #[must_use]
+    pub fn disks(mut self, bytes: u64) -> Self {
+        self.disk_bytes = Some(bytes);
+        self
+    }
+
+    /// Another build of the node.
+    #[must_use]
+    pub fn program(mut self, program: PathBuf) -> Self {
+        self.program = Some(program);
+        self
+    }
+
     /// Starts every node and waits until all serve.
     pub async fn start(self) -> Result<Cluster> {
         let mut tries = 1;
         loop {
             let mut cluster = Cluster::prepare(&self)?;
+            if let Some(bytes) = self.disk_bytes {
+                cluster.add_disks(bytes).await?;
+            }
             match cluster.start_all().await {
                 Ok(()) => return Ok(cluster),
                 Err(_) if tries < START_TRIES && cluster.lost_a_port() => {
@@ -106,6 +140,9 @@ impl ClusterBuilder {
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<Node>,
+    links: Option<Links>,
+    /// Unmounted before the folder goes.
+    disks: BTreeMap<u64, Disk>,
     folder: Option<TempDir>,
     /// Who signed the nodes' certificate; none: they speak no TLS.
     authority: Option<Box<Authority>>,
@@ -122,12 +159,18 @@ impl Cluster {
             upload_expiry_s: 3600,
             limits: Vec::new(),
             tls: false,
+            links: None,
+            disk_bytes: None,
+            program: None,
         }
     }
 
     /// Writes the folder; starts nothing.
     fn prepare(builder: &ClusterBuilder) -> Result<Self> {
-        let program = binary("ENTREPOT_NODE", "entrepot-node")?;
+        let program = match &builder.program {
+            Some(program) => program.clone(),
+            None => binary("ENTREPOT_NODE", "entrepot-node")?,
+        };
         let folder = tempfile::Builder::new()
             .prefix("entrepot-test-")
             .tempdir()
@@ -147,6 +190,7 @@ impl Cluster {
                 client_port: ports[0],
                 peer_port: ports[1],
                 ops_port: ports[2],
+                told_port: ports[if builder.links.is_some() { 3 } else { 1 }],
                 tls: builder.tls,
             })
             .collect();
@@ -174,8 +218,17 @@ impl Cluster {
             node.write_config(&render(config, &shared))?;
             nodes.push(node);
         }
+        let links = builder.links.map(|seed| {
+            let ports = configs.iter();
+            let ports: Vec<_> = ports
+                .map(|config| (config.id, config.told_port, config.peer_port))
+                .collect();
+            Links::open(&ports, seed)
+        });
         Ok(Self {
             nodes,
+            links: links.transpose()?,
+            disks: BTreeMap::new(),
             folder: Some(folder),
             authority,
             passed: false,
@@ -185,9 +238,9 @@ impl Cluster {
 
     /// Starts every node that is down and waits until all serve.
     pub async fn start_all(&mut self) -> Result<()> {
-        for node in &mut self.nodes {
-            if !node.is_running() {
-                node.spawn()?;
+        for id in self.ids() {
+            if !self.node(id)?.is_running() {
+                self.spawn(id)?;
             }
         }
         for node in &mut self.nodes {
@@ -199,10 +252,19 @@ impl Cluster {
     /// Starts some nodes at once and waits until they serve.
     pub async fn start(&mut self, ids: &[u64]) -> Result<()> {
         for id in ids {
-            self.node_mut(*id)?.spawn()?;
+            self.spawn(*id)?;
         }
         for id in ids {
             self.node_mut(*id)?.wait_ready(READY_DEADLINE).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts one node; does not wait for it to serve.
+    pub fn spawn(&mut self, id: u64) -> Result<()> {
+        let pid = self.node_mut(id)?.spawn()?;
+        if let Some(links) = &self.links {
+            links.note_process(id, pid);
         }
         Ok(())
     }

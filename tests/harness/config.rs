@@ -11,6 +11,8 @@ pub(crate) struct NodeConfig {
     pub(crate) client_port: u16,
     pub(crate) peer_port: u16,
     pub(crate) ops_port: u16,
+    /// The port that its peers are told: its peer port, or what stands before it.
+    pub(crate) told_port: u16,
     /// Whether the client port speaks TLS.
     pub(crate) tls: bool,
 }
@@ -79,7 +81,7 @@ upload_expiry_s = {expiry}
         let _ = write!(
             text,
             "\n[[peers]]\nnode = {}\nregion = \"{}\"\naddress = \"127.0.0.1:{}\"\n",
-            peer.id, peer.region, peer.peer_port
+            peer.id, peer.region, peer.told_port
         );
     }
     text

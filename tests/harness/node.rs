@@ -26,6 +26,7 @@ pub struct Node {
     log_path: PathBuf,
     data_path: PathBuf,
     child: Option<Child>,
+    rebuild_index: bool,
     peak_rss_bytes: u64,
 }
 
@@ -39,6 +40,7 @@ impl Node {
             log_path: folder.join(format!("node-{id}.log")),
             data_path: folder.join(format!("node-{id}")),
             child: None,
+            rebuild_index: false,
             peak_rss_bytes: 0,
         }
     }
@@ -82,8 +84,27 @@ impl Node {
         self.child.is_some()
     }
 
-    /// Starts the process; does not wait for it to serve.
-    pub(crate) fn spawn(&mut self) -> Result<()> {
+    /// The next start builds the index anew.
+    pub(crate) fn rebuild_index_once(&mut self) {
+        self.rebuild_index = true;
+    }
+
+    /// # Errors
+    /// When the process ended by itself; shows the end of its log.
+    pub fn expect_alive(&mut self) -> Result<()> {
+        let child = self.child.as_mut().context("the node is not running")?;
+        if let Some(status) = child.try_wait().context("look after a node")? {
+            bail!(
+                "node {} ended by itself ({status})\n{}",
+                self.id(),
+                self.log_tail()
+            );
+        }
+        Ok(())
+    }
+
+    /// Starts the process and returns its id; does not wait for it to serve.
+    pub(crate) fn spawn(&mut self) -> Result<u32> {
         ensure!(
             self.child.is_none(),
             "node {} is running already",
@@ -98,6 +119,7 @@ impl Node {
             .arg("run")
             .arg("--config")
             .arg(&self.config_path)
+            .args(std::mem::take(&mut self.rebuild_index).then_some("--rebuild-index"))
             .env_remove("ENTREPOT_ROOT_USER")
             .env_remove("ENTREPOT_ROOT_PASSWORD")
             .stdin(Stdio::null())
@@ -105,8 +127,9 @@ impl Node {
             .stderr(log)
             .spawn()
             .with_context(|| format!("start {}", self.program.display()))?;
+        let pid = child.id();
         self.child = Some(child);
-        Ok(())
+        Ok(pid)
     }
 
     /// Waits until `/readyz` answers 200.

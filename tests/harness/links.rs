@@ -1,0 +1,248 @@
+//! The network between the nodes of a cluster, in the tests' own hands: each
+//! node's peer address is a listener here, which passes bytes on to the node's
+//! real peer port, or does not.
+//!
+//! A link is one direction from one node to another. A cut link holds bytes
+//! back, as a network does that loses packets: the connection stays, nobody is
+//! told, and what was sent arrives after all once the link is whole again, if
+//! anybody still waits for it. Who connects is found by the process that owns
+//! the socket, so the nodes need not know of any of this.
+
+mod owner;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::random::Random;
+
+const PIECE_BYTES: usize = 64 * 1024;
+/// A process may connect before anybody has noted its id.
+const OWNER_TRIES: usize = 50;
+const OWNER_PAUSE: Duration = Duration::from_millis(20);
+
+/// What becomes of bytes in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    Whole,
+    /// Nothing passes.
+    Cut,
+    /// Each piece comes this much later, and up to `jitter` more.
+    Slow {
+        delay: Duration,
+        jitter: Duration,
+    },
+    /// One piece in so many breaks its connection.
+    Breaks {
+        one_in: usize,
+    },
+}
+
+/// All links of a cluster. Dropped, it passes nothing any more.
+#[derive(Debug)]
+pub struct Links {
+    shared: Arc<Shared>,
+    _listeners: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// By sender and receiver.
+    links: BTreeMap<(u64, u64), watch::Sender<Link>>,
+    /// The process of each node.
+    processes: Mutex<BTreeMap<u64, u32>>,
+    random: Mutex<Random>,
+}
+
+/// One direction of a connection.
+struct Flow {
+    shared: Arc<Shared>,
+    link: watch::Receiver<Link>,
+}
+
+// === impl Links ===
+
+impl Links {
+    /// `nodes`: the id of each, the port that its peers are told, and its real
+    /// peer port.
+    pub(crate) fn open(nodes: &[(u64, u16, u16)], seed: u64) -> Result<Self> {
+        let mut links = BTreeMap::new();
+        for (from, ..) in nodes {
+            for (to, ..) in nodes.iter().filter(|(to, ..)| to != from) {
+                links.insert((*from, *to), watch::Sender::new(Link::Whole));
+            }
+        }
+        let shared = Arc::new(Shared {
+            links,
+            processes: Mutex::default(),
+            random: Mutex::new(Random::new(seed)),
+        });
+        let mut listeners = JoinSet::new();
+        for (id, told, real) in nodes {
+            let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, *told));
+            let listener = listener.with_context(|| format!("listen for node {id}"))?;
+            listener.set_nonblocking(true)?;
+            let listener = TcpListener::from_std(listener)?;
+            let real = SocketAddr::from((Ipv4Addr::LOCALHOST, *real));
+            listeners.spawn(listen(Arc::clone(&shared), *id, listener, real));
+        }
+        Ok(Self {
+            shared,
+            _listeners: listeners,
+        })
+    }
+
+    /// Node `id` is this process from now on.
+    pub(crate) fn note_process(&self, id: u64, pid: u32) {
+        let processes = self.shared.processes.lock();
+        let mut processes = processes.unwrap_or_else(PoisonError::into_inner);
+        processes.insert(id, pid);
+    }
+
+    /// Sets one direction.
+    pub fn set(&self, from: u64, to: u64, link: Link) {
+        if let Some(sender) = self.shared.links.get(&(from, to)) {
+            sender.send_replace(link);
+        }
+    }
+
+    /// Sets both directions between `id` and every other node.
+    pub fn set_around(&self, id: u64, link: Link) {
+        for ((from, to), sender) in &self.shared.links {
+            if *from == id || *to == id {
+                sender.send_replace(link);
+            }
+        }
+    }
+
+    pub fn set_all(&self, link: Link) {
+        for sender in self.shared.links.values() {
+            sender.send_replace(link);
+        }
+    }
+}
+
+/// Takes the connections that are meant for node `to`.
+async fn listen(shared: Arc<Shared>, to: u64, listener: TcpListener, real: SocketAddr) {
+    let mut connections = JoinSet::new();
+    loop {
+        // Those that ended are let go.
+        while connections.try_join_next().is_some() {}
+        if let Ok((stream, caller)) = listener.accept().await {
+            let told = listener.local_addr().map_or(0, |address| address.port());
+            let shared = Arc::clone(&shared);
+            connections.spawn(async move {
+                // It ends as the connection does; the peers see that.
+                let _ = pass_on(&shared, to, stream, (caller.port(), told), real).await;
+            });
+        }
+    }
+}
+
+async fn pass_on(
+    shared: &Arc<Shared>,
+    to: u64,
+    stream: TcpStream,
+    ports: (u16, u16),
+    real: SocketAddr,
+) -> std::io::Result<()> {
+    let from = shared.caller(ports).await?;
+    let there = shared.flow(from, to)?;
+    let back = shared.flow(to, from)?;
+    there.until_open().await;
+    back.until_open().await;
+    let node = TcpStream::connect(real).await?;
+    stream.set_nodelay(true)?;
+    node.set_nodelay(true)?;
+    let (from_read, from_write) = stream.into_split();
+    let (to_read, to_write) = node.into_split();
+    // The first direction that breaks takes the other one with it.
+    tokio::try_join!(
+        there.carry(from_read, to_write),
+        back.carry(to_read, from_write)
+    )?;
+    Ok(())
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// The node whose process holds the other end of a connection.
+    async fn caller(&self, (caller, listener): (u16, u16)) -> std::io::Result<u64> {
+        for _ in 0..OWNER_TRIES {
+            let processes = self.processes.lock();
+            let processes = processes.unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(id) = owner::owner_of(caller, listener, &processes) {
+                return Ok(id);
+            }
+            tokio::time::sleep(OWNER_PAUSE).await;
+        }
+        Err(ErrorKind::NotFound.into())
+    }
+
+    fn flow(self: &Arc<Self>, from: u64, to: u64) -> std::io::Result<Flow> {
+        let link = self.links.get(&(from, to));
+        let link = link.ok_or(ErrorKind::NotFound)?.subscribe();
+        Ok(Flow {
+            shared: Arc::clone(self),
+            link,
+        })
+    }
+
+    fn below(&self, end: usize) -> usize {
+        let random = self.random.lock();
+        random.unwrap_or_else(PoisonError::into_inner).below(end)
+    }
+}
+
+// === impl Flow ===
+
+impl Flow {
+    async fn until_open(&self) -> Link {
+        let mut link = self.link.clone();
+        let open = link.wait_for(|link| *link != Link::Cut).await;
+        let open = open.map(|link| *link).ok();
+        match open {
+            Some(link) => link,
+            // The links are gone: nothing passes any more.
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn carry(
+        &self,
+        mut source: OwnedReadHalf,
+        mut target: OwnedWriteHalf,
+    ) -> std::io::Result<()> {
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            let read = source.read(&mut piece).await;
+            match self.until_open().await {
+                Link::Slow { delay, jitter } => {
+                    let jitter_ms = usize::try_from(jitter.as_millis()).unwrap_or(0);
+                    let more = self.shared.below(jitter_ms + 1);
+                    tokio::time::sleep(delay + Duration::from_millis(more as u64)).await;
+                }
+                Link::Breaks { one_in } if self.shared.below(one_in) == 0 => {
+                    return Err(ErrorKind::ConnectionReset.into());
+                }
+                Link::Whole | Link::Cut | Link::Breaks { .. } => {}
+            }
+            match read? {
+                0 => return target.shutdown().await,
+                read => target.write_all(&piece[..read]).await?,
+            }
+        }
+    }
+}

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[cfg(feature = "broken-reads")]
+compile_error!("the feature broken-reads is for the program entrepot-node-broken-reads alone");
+
 /// Small requests spend much of their time in it, and it gives memory back.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

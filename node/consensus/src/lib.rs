@@ -15,6 +15,9 @@
 //!
 //! Time is tokio's, connections come from [`entrepot_proto::peers`].
 
+#[cfg(all(feature = "broken-reads", not(debug_assertions)))]
+compile_error!("the feature broken-reads is for a test of the tests, never for a release");
+
 mod applied;
 mod config;
 mod consensus;

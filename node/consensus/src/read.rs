@@ -39,7 +39,7 @@ impl Group {
     /// Returns once this node's copy shows everything that was acknowledged
     /// before the call.
     pub(crate) async fn linearize(self: &Arc<Self>) -> Result<(), MetadataError> {
-        if self.lease.holds(&self.raft) {
+        if cfg!(feature = "broken-reads") || self.lease.holds(&self.raft) {
             return Ok(());
         }
         let deadline = Instant::now() + READ_DEADLINE;

@@ -8,6 +8,7 @@
 mod access;
 mod architecture;
 mod bad_input;
+mod chaos;
 mod client_port;
 mod clients;
 mod command_line;
@@ -24,6 +25,7 @@ mod programs;
 mod reads;
 mod registry;
 mod settings;
+mod soak;
 mod support;
 mod uploads;
 mod writing;

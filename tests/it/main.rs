@@ -15,6 +15,7 @@ mod command_line;
 mod crash;
 mod dev;
 mod discovery;
+mod durability;
 mod front_end;
 mod grpc;
 mod harness;

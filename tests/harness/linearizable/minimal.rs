@@ -24,10 +24,7 @@ pub fn minimal(history: &[Operation]) -> Vec<Operation> {
             left = fewer;
         }
     }
-    while let Some(index) = (0..left.len()).find(|index| is_idle(&left, *index)) {
-        left.remove(index);
-    }
-    left
+    without_idle(&left)
 }
 
 fn forget(history: &mut Vec<Operation>, index: usize) {
@@ -38,19 +35,34 @@ fn forget(history: &mut Vec<Operation>, index: usize) {
     }
 }
 
-/// Whether the operation at `index` is unknown, and nothing else could tell
-/// whether it happened.
-fn is_idle(history: &[Operation], index: usize) -> bool {
-    let Action::Write {
-        value,
-        outcome: Outcome::Unknown,
-        ..
-    } = history[index].action
-    else {
-        return false;
-    };
-    let mut others = (0..history.len()).filter(|other| *other != index);
-    !others.any(|other| profits(&history[other].action, value))
+/// Leaves out the unknown writes whose effect nothing could have seen, neither
+/// an operation with an answer nor another write that one of these could see.
+fn without_idle(history: &[Operation]) -> Vec<Operation> {
+    let (mut idle, mut left): (Vec<Operation>, Vec<Operation>) =
+        history.iter().partition(|operation| operation.is_unknown());
+    loop {
+        let is_seen = |write: &Operation| {
+            let value = value_of(&write.action);
+            left.iter().any(|other| profits(&other.action, value))
+        };
+        let (seen, unseen): (Vec<Operation>, Vec<Operation>) =
+            idle.iter().partition(|write| is_seen(write));
+        if seen.is_empty() {
+            break;
+        }
+        left.extend(seen);
+        idle = unseen;
+    }
+    left.sort_by_key(|operation| operation.call_ns);
+    left
+}
+
+/// What an unknown write makes of a tag.
+fn value_of(action: &Action) -> State {
+    match action {
+        Action::Read(state) => *state,
+        Action::Write { value, .. } => *value,
+    }
 }
 
 /// Whether an operation can go as it went because a tag is `state`.

@@ -17,7 +17,7 @@ pub(super) fn owner_of(local: u16, remote: u16, processes: &BTreeMap<u64, u32>) 
 }
 
 /// The socket of one line of the table, if it is the one that is looked for.
-fn inode_of<'a>(line: &'a str, local: u16, remote: u16) -> Option<&'a str> {
+fn inode_of(line: &str, local: u16, remote: u16) -> Option<&str> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let is = |field: usize, port: u16| {
         let found = fields.get(field)?.rsplit_once(':')?.1;

@@ -23,8 +23,8 @@ async fn connect() -> Result<(Links, TcpStream, Ports)> {
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = echo.accept().await {
             tokio::spawn(async move {
-                let (mut read, mut write) = stream.split();
-                let _ = tokio::io::copy(&mut read, &mut write).await;
+                let (mut heard, mut said) = stream.split();
+                let _ = tokio::io::copy(&mut heard, &mut said).await;
             });
         }
     });

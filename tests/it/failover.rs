@@ -67,14 +67,14 @@ async fn once(cluster: &mut Cluster, config: &Blob, round: usize) -> Result<Dura
     waits.into_iter().max().context("a survivor")
 }
 
-async fn write(node: &Registry, config: &Blob, note: &str) -> Result<()> {
+async fn write(node: &Registry, config: &Blob, value: &str) -> Result<()> {
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": media::MANIFEST,
         "artifactType": "application/vnd.entrepot.test",
         "config": config.descriptor(),
         "layers": [config.descriptor()],
-        "annotations": {"note": note},
+        "annotations": {"value": value},
     });
     let manifest = Blob::new(media::MANIFEST, manifest.to_string());
     node.put_manifest(REPOSITORY, "latest", &manifest).await?;

@@ -108,7 +108,8 @@ pub(crate) fn refused(refused: Refused) -> ServiceError {
         other @ (Refused::Invalid(_)
         | Refused::RuleLimit(_)
         | Refused::MemberLimit(_)
-        | Refused::RegionLimit(_)) => ServiceError::Invalid(other.to_string()),
+        | Refused::RegionLimit(_)
+        | Refused::TokenLimit(_)) => ServiceError::Invalid(other.to_string()),
         other @ (Refused::MemberUnknown(_) | Refused::RegionUnknown(_)) => {
             ServiceError::NotFound(other.to_string())
         }
@@ -118,7 +119,13 @@ pub(crate) fn refused(refused: Refused) -> ServiceError {
         | Refused::MemberInState(_)
         | Refused::FolderDiffers(_)
         | Refused::LastMember(_)
-        | Refused::RegionInUse(_)) => ServiceError::Conflict(other.to_string()),
+        | Refused::RegionInUse(_)
+        | Refused::AuthorityExists(_)) => ServiceError::Conflict(other.to_string()),
+        other @ (Refused::TokenUnknown(_)
+        | Refused::TokenUsed(_)
+        | Refused::TokenExpired(_)
+        | Refused::TokenRegion(_)
+        | Refused::NodeRevoked(_)) => ServiceError::Denied(other.to_string()),
         later @ (Refused::Late(_) | Refused::ClusterNotFormed(_)) => {
             ServiceError::unavailable(later.to_string())
         }

@@ -166,9 +166,8 @@ impl Client {
         let told = hear(request, wait).await;
         let return_ns = self.record.now_ns();
         let action = match (&told, wish) {
-            (Told::Nothing, _) => None,
             (Told::Answer(reply), _) if reply.status < 500 => Some(self.read(wish, reply)?),
-            (_, Wish::Get | Wish::Head) => None,
+            (Told::Nothing, _) | (_, Wish::Get | Wish::Head) => None,
             (_, Wish::Put(value, condition)) => {
                 Some(write(Some(value), condition, Outcome::Unknown))
             }

@@ -5,15 +5,13 @@
 //! is held against its size and digest and then passed over.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
+use serde::de::{Deserializer, Error, Unexpected};
 use serde::{Deserialize, Serialize};
 
+use crate::object::{Members, Object, Texts, TextsCount};
 use crate::{Digest, MediaType};
 
 /// The largest size a descriptor may state, in bytes: the specification's
@@ -33,11 +31,10 @@ pub struct Descriptor {
     /// `None` also for an empty text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<MediaType>,
+    /// Those that a list of this registry's gives. None of a descriptor that
+    /// was read: they are checked and let go.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// Where else the content may be had; never fetched from.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub urls: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -49,10 +46,11 @@ struct Fields {
     size: u64,
     #[serde(default, deserialize_with = "empty_as_none")]
     artifact_type: Option<MediaType>,
-    #[serde(default, deserialize_with = "null_as_default")]
-    annotations: BTreeMap<String, String>,
-    #[serde(default, deserialize_with = "null_as_default")]
-    urls: Vec<String>,
+    #[serde(default, rename = "annotations", deserialize_with = "null_as_default")]
+    _annotations: TextsCount,
+    /// Where else the content may be had; never fetched from.
+    #[serde(default, rename = "urls", deserialize_with = "null_as_default")]
+    _urls: Texts,
     /// The content itself, in base64; empty is as good as absent.
     #[serde(default, deserialize_with = "null_as_default")]
     data: String,
@@ -73,10 +71,6 @@ enum DataError {
     Digest { digest: Digest },
 }
 
-/// A `T` written as a JSON object. A derived `Deserialize` takes an array of the
-/// fields' values too, which is no descriptor and no manifest.
-pub(crate) struct Object<T>(pub(crate) T);
-
 // === impl Descriptor ===
 
 impl TryFrom<Object<Fields>> for Descriptor {
@@ -89,13 +83,25 @@ impl TryFrom<Object<Fields>> for Descriptor {
             digest: fields.digest,
             size: fields.size,
             artifact_type: fields.artifact_type,
-            annotations: fields.annotations,
-            urls: fields.urls,
+            annotations: BTreeMap::new(),
         })
     }
 }
 
 // === impl Fields ===
+
+impl Members for Fields {
+    const NAMES: &'static [&'static str] = &[
+        "mediaType",
+        "digest",
+        "size",
+        "artifactType",
+        "annotations",
+        "urls",
+        "data",
+        "platform",
+    ];
+}
 
 impl Fields {
     fn check_data(&self) -> Result<(), DataError> {
@@ -117,30 +123,6 @@ impl Fields {
             return Err(DataError::Digest { digest });
         }
         Ok(())
-    }
-}
-
-// === impl Object ===
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ObjectVisitor<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
-            type Value = T;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map))
-            }
-        }
-
-        deserializer
-            .deserialize_map(ObjectVisitor(PhantomData))
-            .map(Self)
     }
 }
 

@@ -15,13 +15,16 @@ mod hostile;
 mod manifest;
 pub mod media_type;
 mod name;
+mod object;
 mod range;
 mod reference;
 mod text;
 
 pub use descriptor::{DESCRIPTOR_SIZE_MAX, Descriptor};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
-pub use manifest::{DESCRIPTORS_MAX, MANIFEST_BYTES_MAX, Manifest, ManifestError, ManifestKind};
+pub use manifest::{
+    ANNOTATIONS_MAX, DESCRIPTORS_MAX, MANIFEST_BYTES_MAX, Manifest, ManifestError, ManifestKind,
+};
 pub use media_type::MediaType;
 pub use name::{
     AccountId, NameError, REPOSITORY_NAME_BYTES_MAX, RegionName, RepositoryName, TAG_BYTES_MAX, Tag,

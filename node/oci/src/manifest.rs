@@ -10,8 +10,9 @@ use std::error::Error;
 
 use serde::Deserialize;
 
-use crate::descriptor::{Object, empty_as_none, null_as_default};
+use crate::descriptor::{empty_as_none, null_as_default};
 use crate::media_type::{self, MediaType};
+use crate::object::{Members, Notes, Object, TextsCount};
 use crate::text::without_middle;
 use crate::{Descriptor, Digest};
 
@@ -22,6 +23,11 @@ pub const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The most layers of an image, and the most manifests of an index. Each costs a
 /// look-up and a record in one command of the state machine.
 pub const DESCRIPTORS_MAX: usize = 4096;
+
+/// The most annotations of a manifest, those of its descriptors not counted.
+/// Whoever lists referrers gets them all, and each takes many times its length
+/// in memory.
+pub const ANNOTATIONS_MAX: usize = 4096;
 
 const SCHEMA_VERSION: u64 = 2;
 
@@ -41,7 +47,6 @@ pub struct Manifest {
     pub manifests: Vec<Descriptor>,
     /// The manifest this one refers to; it need not exist.
     pub subject: Option<Descriptor>,
-    pub annotations: BTreeMap<String, String>,
 }
 
 /// The kinds of manifest, one for each of [`media_type::MANIFESTS`].
@@ -87,6 +92,8 @@ pub enum ManifestError {
     Ambiguous,
     #[error("the manifest names {count} {field}, more than {DESCRIPTORS_MAX}")]
     TooManyDescriptors { field: &'static str, count: usize },
+    #[error("the manifest has {0} annotations, more than {ANNOTATIONS_MAX}")]
+    TooManyAnnotations(usize),
     #[error("the manifest gives blob {digest} two sizes, {first} and {second}")]
     SizeConflict {
         digest: Digest,
@@ -110,14 +117,7 @@ struct Document {
     manifests: Option<Vec<Descriptor>>,
     subject: Option<Descriptor>,
     #[serde(default, deserialize_with = "null_as_default")]
-    annotations: BTreeMap<String, String>,
-}
-
-/// What [`Manifest::annotations_of`] reads of a body.
-#[derive(Deserialize)]
-struct Notes {
-    #[serde(default, deserialize_with = "null_as_default")]
-    annotations: BTreeMap<String, String>,
+    annotations: TextsCount,
 }
 
 // === impl Manifest ===
@@ -126,7 +126,8 @@ impl Manifest {
     /// Reads a manifest. `content_type` is what the client declared; where the
     /// body has a `mediaType` too, they must agree. Where neither says, the
     /// shape decides: config and layers make an OCI image, manifests an OCI
-    /// index. Unknown fields are passed over.
+    /// index. Unknown fields are passed over, but for those that differ from a
+    /// known one by case alone.
     pub fn parse(content: &[u8], content_type: Option<&MediaType>) -> Result<Self, ManifestError> {
         if content.len() > MANIFEST_BYTES_MAX {
             return Err(ManifestError::TooLarge {
@@ -144,6 +145,7 @@ impl Manifest {
         let Object(document) =
             serde_json::from_str::<Object<Document>>(content).map_err(ManifestError::Document)?;
         document.check_schema()?;
+        document.check_annotations()?;
         let kind = document.kind(content_type)?;
         let manifest = document.into_manifest(kind)?;
         manifest.check_sizes()?;
@@ -162,11 +164,15 @@ impl Manifest {
     }
 
     /// The config and layers that the registry must hold to take this manifest:
-    /// each digest once, layers kept elsewhere by their publisher left out.
+    /// each digest once, layers kept elsewhere by their publisher left out. No
+    /// media type makes that of a config: nobody could run the image.
     pub fn blobs(&self) -> Vec<&Descriptor> {
         let mut seen = HashSet::new();
-        self.contents()
-            .filter(|blob| !blob.media_type.is_foreign_layer())
+        let is_elsewhere = |layer: &&Descriptor| layer.media_type.is_foreign_layer();
+        let layers = self.layers.iter().filter(|layer| !is_elsewhere(layer));
+        self.config
+            .iter()
+            .chain(layers)
             .filter(|blob| seen.insert(blob.digest))
             .collect()
     }
@@ -264,7 +270,27 @@ impl ManifestError {
 
 // === impl Document ===
 
+impl Members for Document {
+    const NAMES: &'static [&'static str] = &[
+        "schemaVersion",
+        "mediaType",
+        "artifactType",
+        "config",
+        "layers",
+        "manifests",
+        "subject",
+        "annotations",
+    ];
+}
+
 impl Document {
+    fn check_annotations(&self) -> Result<(), ManifestError> {
+        match self.annotations.0 {
+            0..=ANNOTATIONS_MAX => Ok(()),
+            count => Err(ManifestError::TooManyAnnotations(count)),
+        }
+    }
+
     fn check_schema(&self) -> Result<(), ManifestError> {
         if self.media_type.as_ref().is_some_and(is_schema_1) {
             return Err(ManifestError::Schema1);
@@ -332,7 +358,6 @@ impl Document {
             layers,
             manifests,
             subject: self.subject,
-            annotations: self.annotations,
         })
     }
 }

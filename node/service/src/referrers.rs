@@ -136,7 +136,6 @@ impl List<'_> {
             size: entry.content_len,
             artifact_type: entry.artifact_type,
             annotations,
-            urls: Vec::new(),
         }))
     }
 }

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{DESCRIPTORS_MAX, MANIFEST_BYTES_MAX, Manifest, ManifestError, ManifestKind};
+use super::{
+    ANNOTATIONS_MAX, DESCRIPTORS_MAX, MANIFEST_BYTES_MAX, Manifest, ManifestError, ManifestKind,
+};
 use crate::media_type::{self, MediaType};
 use crate::{Algorithm, DESCRIPTOR_SIZE_MAX, Descriptor, Digest};
 
@@ -244,8 +246,67 @@ fn foreign_layers_need_not_be_here() {
     image["layers"][0]["urls"] = json!(["https://example.com/layer"]);
     let manifest = parse(&image).unwrap();
     assert_eq!(contents(manifest.blobs()), ["config", "three"].map(digest));
-    assert_eq!(manifest.layers[0].urls, ["https://example.com/layer"]);
     assert_eq!(manifest.content_size(), 6 + 3 + 5);
+}
+
+#[test]
+fn a_config_is_never_elsewhere() {
+    let mut image = image();
+    let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+    image["config"]["mediaType"] = json!(foreign);
+    let manifest = parse(&image).unwrap();
+    let all = ["config", "one", "three"].map(digest);
+    assert_eq!(contents(manifest.blobs()), all);
+}
+
+#[test]
+fn a_member_that_is_known_but_for_case_is_refused() {
+    let misspelt = [
+        ("", "Layers"),
+        ("", "LAYERS"),
+        ("", "layer\u{17f}"),
+        ("", "Manifests"),
+        ("", "Config"),
+        ("", "mediatype"),
+        ("", "SchemaVersion"),
+        ("", "\u{17f}ubject"),
+        ("/config", "Digest"),
+        ("/layers/1", "SIZE"),
+        ("/layers/0", "MediaType"),
+        ("/layers/0", "Data"),
+    ];
+    for (place, name) in misspelt {
+        let mut image = image();
+        image.pointer_mut(place).unwrap()[name] = Value::Null;
+        let error = parse(&image).unwrap_err().detail();
+        assert!(error.contains("by case alone"), "{name}: {error}");
+    }
+    for harmless in ["layer", "layers_", "l\u{e4}yers", "x-Config"] {
+        assert!(parse(&with(image(), harmless, json!([]))).is_ok());
+    }
+}
+
+#[test]
+fn what_was_taken_once_is_read_whatever_its_spelling() {
+    let old = with(image(), "Annotations", json!({ "a": "c" }));
+    let old = with(old, "annotations", json!({ "a": "b" }));
+    assert!(parse(&old).is_err());
+    let read = Manifest::annotations_of(old.to_string().as_bytes()).unwrap();
+    assert_eq!(read["a"], "b");
+}
+
+#[test]
+fn annotations_have_a_limit() {
+    let annotations = |count: usize| {
+        let all = (0..count).map(|number| (number.to_string(), json!("")));
+        parse(&with(image(), "annotations", Value::Object(all.collect())))
+    };
+    assert!(annotations(ANNOTATIONS_MAX).is_ok());
+    let error = annotations(ANNOTATIONS_MAX + 1).unwrap_err();
+    assert!(
+        matches!(error, ManifestError::TooManyAnnotations(4097)),
+        "{error}"
+    );
 }
 
 #[test]
@@ -265,13 +326,12 @@ fn a_blob_named_twice_is_needed_once_and_has_one_size() {
 }
 
 #[test]
-fn subject_artifact_type_and_annotations_are_read() {
+fn subject_and_artifact_type_are_read() {
     let mut image = image();
     image["subject"] = descriptor(media_type::OCI_MANIFEST, "subject");
     image["annotations"] = json!({ "a": "b" });
     let manifest = parse(&image).unwrap();
     assert_eq!(manifest.subject.as_ref().unwrap().digest, digest("subject"));
-    assert_eq!(manifest.annotations["a"], "b");
     assert_eq!(manifest.referrer_type().unwrap(), &media_type::OCI_CONFIG);
     image["artifactType"] = json!("application/vnd.example");
     let manifest = parse(&image).unwrap();
@@ -287,7 +347,8 @@ fn annotations_are_read_alone() {
     let mut image = image();
     image["annotations"] = json!({ "a": "b", "c": "" });
     let read = |document: &Value| Manifest::annotations_of(document.to_string().as_bytes());
-    assert_eq!(read(&image).unwrap(), parse(&image).unwrap().annotations);
+    let expected = [("a", "b"), ("c", "")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+    assert_eq!(read(&image).unwrap(), expected.into());
     image["annotations"] = Value::Null;
     assert_eq!(read(&image).unwrap().len(), 0);
     // What else became of the rules does not matter here.
@@ -472,8 +533,13 @@ fn descriptors_serialize_as_the_specification_has_them() {
     assert_eq!(serde_json::to_value(&parsed).unwrap(), json);
     let mut full = json;
     full["artifactType"] = json!("application/vnd.example");
-    full["annotations"] = json!({ "a": "b" });
-    full["urls"] = json!(["https://example.com"]);
-    let parsed: Descriptor = serde_json::from_value(full.clone()).unwrap();
+    let mut parsed: Descriptor = serde_json::from_value(full.clone()).unwrap();
     assert_eq!(serde_json::to_value(&parsed).unwrap(), full);
+    full["annotations"] = json!({ "a": "b" });
+    parsed.annotations = [("a".to_owned(), "b".to_owned())].into();
+    assert_eq!(serde_json::to_value(&parsed).unwrap(), full);
+    // Of what is read they are let go.
+    full["urls"] = json!(["https://example.com"]);
+    parsed.annotations.clear();
+    assert_eq!(serde_json::from_value::<Descriptor>(full).unwrap(), parsed);
 }

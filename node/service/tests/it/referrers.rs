@@ -123,7 +123,6 @@ async fn referrers_are_described_as_the_specification_wants_it() {
             size: manifest.len() as u64,
             artifact_type: artifact_type.map(|name| name.parse().unwrap()),
             annotations: annotated.then_some(annotation).into_iter().collect(),
-            urls: Vec::new(),
         });
     }
     put(node, &of_another).await;

@@ -254,7 +254,8 @@ proptest! {
         prop_assert_eq!(manifest.content_size(), size);
 
         let mut blobs = mentions;
-        blobs.retain(|blob| blob["mediaType"] != FOREIGN);
+        let is_config = |blob: &&Value| std::ptr::eq(*blob, &document["config"]);
+        blobs.retain(|blob| is_config(blob) || blob["mediaType"] != FOREIGN);
         let mut needed = digests(&blobs);
         let mut seen = Vec::new();
         needed.retain(|digest| !seen.contains(digest) && { seen.push(digest.clone()); true });

@@ -12,16 +12,19 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
+use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Version};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use entrepot_service::Gathering;
 use futures::{Stream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use crate::error::RequestError;
+use crate::error::{Failure, RequestError};
 
+/// For a whole manifest: at 300 kbit/s the largest takes as long.
+const MANIFEST_TIME_MAX: Duration = Duration::from_mins(2);
 /// What is read of a refused body: a manifest that is somewhat too large, or
 /// what comes of a longer one until its client has seen the answer.
 const DRAIN_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -72,32 +75,53 @@ impl RequestBody {
         self.length
     }
 
-    /// The whole body, which may have at most `max` bytes.
+    /// The whole body, which may have at most `max` bytes. Takes memory as they
+    /// arrive, noted in `gathering`, whatever the client has announced.
     ///
     /// # Errors
     /// [`RequestError::ManifestTooLarge`] as soon as that is known,
     /// [`RequestError::ManifestStalled`] and [`RequestError::ManifestTorn`] for a body
-    /// without its end.
-    pub(crate) async fn manifest(mut self, max: usize) -> Result<Bytes, RequestError> {
-        let too_large = RequestError::ManifestTooLarge { max };
-        let Ok(length) = usize::try_from(self.length.unwrap_or(0)) else {
-            return Err(too_large);
+    /// without its end, and what `gathering` says.
+    pub(crate) async fn manifest(
+        self,
+        max: usize,
+        gathering: &mut Gathering,
+    ) -> Result<Bytes, Failure> {
+        let declared = self.length.map(|length| usize::try_from(length).ok());
+        let expected = match declared {
+            None => max,
+            Some(Some(length)) if length <= max => length,
+            Some(_) => return Err(RequestError::ManifestTooLarge { max }.into()),
         };
-        if length > max {
-            return Err(too_large);
-        }
-        let mut content = BytesMut::with_capacity(length);
+        timeout(MANIFEST_TIME_MAX, self.gather(expected, max, gathering))
+            .await
+            .map_err(|_| RequestError::ManifestStalled)?
+    }
+
+    async fn gather(
+        mut self,
+        expected: usize,
+        max: usize,
+        gathering: &mut Gathering,
+    ) -> Result<Bytes, Failure> {
+        let mut content = Vec::new();
         while let Some(chunk) = self.next().await {
             let chunk = chunk.map_err(|error| match error.kind() {
                 io::ErrorKind::TimedOut => RequestError::ManifestStalled,
                 _ => RequestError::ManifestTorn(error),
             })?;
-            if content.len() + chunk.len() > max {
-                return Err(too_large);
+            let length = content.len() + chunk.len();
+            if length > max {
+                return Err(RequestError::ManifestTooLarge { max }.into());
+            }
+            gathering.grow(chunk.len())?;
+            if length > content.capacity() {
+                let doubled = (2 * content.len()).min(expected).max(length);
+                content.reserve_exact(doubled - content.len());
             }
             content.extend_from_slice(&chunk);
         }
-        Ok(content.freeze())
+        Ok(content.into())
     }
 
     /// The next bytes, trailers left out.
@@ -200,8 +224,11 @@ mod tests {
     use bytes::Bytes;
     use futures::{StreamExt, stream};
 
+    use entrepot_service::{Gathering, ServiceError, UNCOUNTED_BYTES};
+    use tokio::sync::Semaphore;
+
     use super::RequestBody;
-    use crate::error::RequestError;
+    use crate::error::{Failure, RequestError};
 
     const SILENCE_MAX: Duration = Duration::from_secs(7);
     const CHUNK: &[u8] = &[7; 1000];
@@ -213,6 +240,15 @@ mod tests {
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
         RequestBody::new(&parts, body, SILENCE_MAX)
+    }
+
+    async fn manifest(body: RequestBody, max: usize) -> Result<Bytes, RequestError> {
+        let plenty = Arc::new(Semaphore::new(1 << 20));
+        let gathered = body.manifest(max, &mut Gathering::new(&plenty)).await;
+        gathered.map_err(|failure| match failure {
+            Failure::Request(error) => error,
+            other => panic!("{other}"),
+        })
     }
 
     fn endless(sent: &Arc<AtomicU64>) -> Body {
@@ -243,14 +279,14 @@ mod tests {
     #[tokio::test]
     async fn a_manifest_is_read_up_to_its_limit() {
         let body = request_body(None, Body::from(CHUNK));
-        assert_eq!(body.manifest(CHUNK.len()).await.unwrap(), CHUNK);
+        assert_eq!(manifest(body, CHUNK.len()).await.unwrap(), CHUNK);
     }
 
     #[tokio::test]
     async fn a_manifest_declared_too_large_is_not_read() {
         let sent = Arc::new(AtomicU64::new(0));
         let body = request_body(Some(("content-length", "10000000000")), endless(&sent));
-        let error = body.manifest(2500).await.unwrap_err();
+        let error = manifest(body, 2500).await.unwrap_err();
         assert!(
             matches!(error, RequestError::ManifestTooLarge { max: 2500 }),
             "{error}"
@@ -261,10 +297,8 @@ mod tests {
     #[tokio::test]
     async fn a_manifest_that_grows_too_large_is_given_up() {
         let sent = Arc::new(AtomicU64::new(0));
-        let error = request_body(None, endless(&sent))
-            .manifest(2500)
-            .await
-            .unwrap_err();
+        let body = request_body(None, endless(&sent));
+        let error = manifest(body, 2500).await.unwrap_err();
         assert!(
             matches!(error, RequestError::ManifestTooLarge { max: 2500 }),
             "{error}"
@@ -279,10 +313,8 @@ mod tests {
             Err(io::ErrorKind::BrokenPipe),
         ])
         .map(|item| item.map_err(io::Error::from));
-        let error = request_body(None, Body::from_stream(torn))
-            .manifest(2500)
-            .await
-            .unwrap_err();
+        let body = request_body(None, Body::from_stream(torn));
+        let error = manifest(body, 2500).await.unwrap_err();
         assert!(matches!(error, RequestError::ManifestTorn(_)), "{error}");
     }
 
@@ -302,8 +334,41 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_manifest_that_does_not_come_is_stalled() {
         let silent = Body::from_stream(stream::pending::<io::Result<Bytes>>());
-        let error = request_body(None, silent).manifest(2500).await.unwrap_err();
+        let error = manifest(request_body(None, silent), 2500)
+            .await
+            .unwrap_err();
         assert!(matches!(error, RequestError::ManifestStalled), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_manifest_that_comes_byte_by_byte_is_stalled_too() {
+        let drops = stream::unfold((), |()| async {
+            tokio::time::sleep(SILENCE_MAX / 2).await;
+            Some((Ok::<_, io::Error>(Bytes::from_static(b" ")), ()))
+        });
+        let body = request_body(None, Body::from_stream(drops));
+        let start = tokio::time::Instant::now();
+        let error = manifest(body, 1_000_000).await.unwrap_err();
+        assert!(matches!(error, RequestError::ManifestStalled), "{error}");
+        assert_eq!(start.elapsed(), super::MANIFEST_TIME_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_manifest_takes_what_came_of_it_and_no_more() {
+        let declared = Some(("content-length", "4194304"));
+        let sent = Arc::new(AtomicU64::new(0));
+        let left = Arc::new(Semaphore::new(5000));
+        let mut gathering = Gathering::new(&left);
+        let body = request_body(declared, endless(&sent));
+        let failure = body.manifest(4 << 20, &mut gathering).await.unwrap_err();
+        assert!(
+            matches!(failure, Failure::Service(ServiceError::Unavailable { .. })),
+            "{failure}"
+        );
+        let most = UNCOUNTED_BYTES + 5000 + CHUNK.len();
+        assert!(sent.load(Ordering::Relaxed) <= most as u64);
+        drop(gathering);
+        assert_eq!(left.available_permits(), 5000);
     }
 
     #[tokio::test]

@@ -146,7 +146,8 @@ impl Caller<'_> {
             mut tags,
             condition,
         } = put;
-        let content = body.manifest(MANIFEST_BYTES_MAX).await?;
+        let mut gathering = registry.gathering();
+        let content = body.manifest(MANIFEST_BYTES_MAX, &mut gathering).await?;
         let push = ManifestPush::new(reference, content);
         tags.extend(push.tags);
         let push = ManifestPush {
@@ -156,6 +157,7 @@ impl Caller<'_> {
             ..push
         };
         let stored = registry.put_manifest(who, repository, push).await?;
+        drop(gathering);
         Ok(render::manifest_created(repository, &stored))
     }
 

@@ -17,13 +17,13 @@ use entrepot_proto::registry::{
 use entrepot_service::{BodyStream, ServiceError};
 use futures::{StreamExt, stream};
 use tokio::time::timeout;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use crate::request::RequestError;
 use crate::status::status;
 
 /// One message's share of a blob, bytes.
-const PIECE_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const PIECE_BYTES_MAX: usize = 1024 * 1024;
 
 /// A message of a stream that begins with a header and goes on with data.
 pub(crate) trait Part: Send + 'static {
@@ -40,9 +40,9 @@ pub(crate) struct Body {
     violation: Violation,
 }
 
-/// Why a body ended early, where the client is to blame for it. The service
-/// only sees that it did.
-pub(crate) struct Violation(Arc<OnceLock<RequestError>>);
+/// Why a body ended early, where that is known. The service only sees that it
+/// did.
+pub(crate) struct Violation(Arc<OnceLock<Status>>);
 
 /// The header, and what follows it. `at_most`: how long to wait for a message.
 pub(crate) async fn open<M: Part>(
@@ -107,10 +107,16 @@ impl Body {
                 Ok(data) => data.map(|data| (Ok(data), Some((messages, noted)))),
                 Err(Stop::Client(error)) => {
                     let told = io::Error::new(error.kind(), error.to_string());
-                    let _ = noted.set(error);
+                    let _ = noted.set(error.into());
                     Some((Err(told), None))
                 }
-                Err(Stop::Transport(error)) => Some((Err(io::Error::other(error)), None)),
+                Err(Stop::Transport(error)) => {
+                    // The others are what becomes of a client that goes away.
+                    if !matches!(error.code(), Code::Unknown | Code::Cancelled) {
+                        let _ = noted.set(error.clone());
+                    }
+                    Some((Err(io::Error::other(error)), None))
+                }
             }
         });
         Self {
@@ -128,7 +134,7 @@ impl Violation {
     /// What to answer to a call whose body the service refused.
     pub(crate) fn status(&self, error: &ServiceError) -> Status {
         match self.0.get() {
-            Some(violation) => violation.clone().into(),
+            Some(violation) => violation.clone(),
             None => status(error),
         }
     }

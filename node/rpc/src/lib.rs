@@ -8,6 +8,7 @@
 mod admin;
 mod body;
 mod caller;
+mod gather;
 mod registry;
 mod render;
 mod request;
@@ -38,5 +39,9 @@ pub fn router(registry: Arc<Registry>, body_timeout: Duration) -> Router {
         .add_service(front_ends)
         .prepare()
         .into_axum_router()
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&registry),
+            gather::bounded,
+        ))
         .layer(middleware::from_fn_with_state(registry, caller::required))
 }

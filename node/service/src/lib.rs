@@ -9,6 +9,7 @@ pub mod peer;
 mod admin;
 mod authenticate;
 mod blobs;
+mod budget;
 mod commit;
 mod error;
 mod feed;
@@ -28,6 +29,7 @@ pub use admin::{
     RepositoryPage, RuleInfo, TaskPage,
 };
 pub use blobs::BlobInfo;
+pub use budget::{Gathering, UNCOUNTED_BYTES};
 pub use entrepot_access::Principal;
 pub use entrepot_blobs::BlobStream;
 pub use entrepot_metadata::query::{

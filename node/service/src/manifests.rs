@@ -12,12 +12,16 @@ use entrepot_oci::{
     AccountId, Algorithm, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType, Reference,
     RepositoryName, Tag,
 };
+use entrepot_proto::environment::Blocking;
 
 use crate::metadata::refused;
 use crate::{Registry, ServiceError};
 
 /// The most tags in one page.
 const TAGS_PAGE_MAX: usize = 10_000;
+
+/// From here on a manifest takes milliseconds to be read and hashed.
+const READ_APART_BYTES_MIN: usize = 256 * 1024;
 
 /// A manifest to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +95,25 @@ impl ManifestPush {
         }
     }
 
-    /// What the content hashes to.
+    /// What the content says, and what it hashes to. Large content is looked at
+    /// where it keeps no other request waiting.
+    async fn read(&self, apart: Blocking) -> Result<(Manifest, Digest), ServiceError> {
+        if self.content.len() < READ_APART_BYTES_MIN {
+            return self.read_here();
+        }
+        let push = self.clone();
+        let reading = apart.run(move || push.read_here());
+        reading
+            .await
+            .map_err(|error| ServiceError::internal(&error))?
+    }
+
+    fn read_here(&self) -> Result<(Manifest, Digest), ServiceError> {
+        let manifest = Manifest::parse(&self.content, self.content_type.as_ref())
+            .map_err(|error| ServiceError::ManifestInvalid(error.detail()))?;
+        Ok((manifest, self.digest()?))
+    }
+
     fn digest(&self) -> Result<Digest, ServiceError> {
         let expected = self.digest.as_ref();
         let algorithm = expected.map_or(Algorithm::Sha256, Digest::algorithm);
@@ -145,9 +167,8 @@ impl Registry {
         if push.tags.is_empty() {
             push.condition.without_tag()?;
         }
-        let manifest = Manifest::parse(&push.content, push.content_type.as_ref())
-            .map_err(|error| ServiceError::ManifestInvalid(error.detail()))?;
-        let digest = push.digest()?;
+        let _leave = self.budgets.work(push.content.len()).await?;
+        let (manifest, digest) = push.read(self.blocking).await?;
         self.check_size(who, repository, &manifest).await?;
         let subject = manifest.subject.as_ref().map(|subject| subject.digest);
         let command = command::PutManifest {
@@ -163,6 +184,8 @@ impl Registry {
                 self.clock.now_ms(),
             )
         };
+        // The command has what it needs, and may have to wait for a quorum.
+        drop(manifest);
         let response = self.propose(command.into()).await?;
         response.into_result().map_err(refused)?;
         Ok(PutManifest {

@@ -12,6 +12,7 @@ use entrepot_proto::peers::Peers;
 use entrepot_replication::ClusterBlobs;
 use tokio::sync::Semaphore;
 
+use crate::budget::Budgets;
 use crate::cluster::ClusterView;
 use crate::feed::Feed;
 use crate::session::SessionNames;
@@ -44,8 +45,10 @@ pub struct Registry {
     pub(crate) names: SessionNames,
     /// The uploads that this node owns.
     pub(crate) sessions: Sessions,
-    /// Where passwords are checked.
+    /// Where passwords are checked, and large manifests read.
     pub(crate) blocking: Blocking,
+    /// Memory for what clients send.
+    pub(crate) budgets: Budgets,
     /// Those who watch a repository at this node.
     pub(crate) feed: Arc<Feed>,
 }
@@ -89,6 +92,7 @@ impl Registry {
             verifications: Arc::new(Semaphore::new(VERIFICATIONS_MAX)),
             blocking: parts.blocking,
             sessions: Sessions::default(),
+            budgets: Budgets::default(),
             feed: Arc::default(),
         })
     }

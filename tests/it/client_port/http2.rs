@@ -14,6 +14,9 @@ use super::raw::ANSWERED;
 use super::{basic, grew_little, pushed_blob, serves};
 use crate::support::step;
 
+const ANNOUNCING_CLIENTS: usize = 8;
+/// Of each client.
+const ANNOUNCING_REQUESTS: usize = 100;
 const RESETS: u32 = 20_000;
 const CONTINUATIONS: usize = 2_000;
 const PROTOCOL_ERROR: u32 = 1;
@@ -58,6 +61,72 @@ async fn requests_taken_back_at_once_end_the_connection_and_nothing_else() -> Re
     grew_little(&cluster, before.peak_rss_bytes)?;
     let used = node.usage()?.cpu_s - before.cpu_s;
     println!("the node used {used:.2} s of CPU time");
+    cluster.finish().await
+}
+
+/// What is announced takes nothing; what has come does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lengths_that_are_announced_take_no_memory() -> Result<()> {
+    let cluster = Cluster::builder().nodes(1).start().await?;
+    let registry = cluster.registry(1)?;
+    serves(&registry, 1).await?;
+    let before = cluster.node(1)?.usage()?.peak_rss_bytes;
+    let authorization = basic(&cluster);
+    let manifest = [
+        ("authorization", authorization.as_str()),
+        ("content-length", "4194304"),
+    ];
+    let call = [
+        ("authorization", authorization.as_str()),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ];
+    let message = [&[0, 0, 0x40, 0, 0][..], &[7; 100]].concat();
+    let path = "/v2/edge/announced/manifests/v1";
+    let (put, append) = (
+        "/entrepot.v1.Registry/PutManifest",
+        "/entrepot.v1.Registry/AppendUpload",
+    );
+    for (what, method, path, headers, body) in [
+        ("manifests", "PUT", path, &manifest[..], &[b' '; 100][..]),
+        ("calls", "POST", put, &call, &message),
+        (
+            "streams",
+            "POST",
+            append,
+            &call,
+            &[&[0, 0, 0x0f][..], &message[3..]].concat(),
+        ),
+    ] {
+        let mut clients = Vec::new();
+        for _ in 0..ANNOUNCING_CLIENTS {
+            let mut client = Frames::connect(cluster.node(1)?.client_address(), &[]).await?;
+            let streams = || (1..).step_by(2).take(ANNOUNCING_REQUESTS);
+            let mut burst = Vec::new();
+            for stream in streams() {
+                burst.extend(frames::request(stream, 0, method, path, headers));
+                burst.extend(frames::frame(DATA, 0, stream, body));
+            }
+            let last = streams().last().unwrap_or_default() + 2;
+            let credentials = [("authorization", authorization.as_str())];
+            burst.extend(frames::request(
+                last,
+                END_STREAM,
+                "GET",
+                "/v2/",
+                &credentials,
+            ));
+            client.send(&burst).await?;
+            client
+                .expect(|frame| frame.kind == HEADERS && frame.stream == last)
+                .await
+                .context(what)?;
+            clients.push(client);
+        }
+        serves(&registry, 2).await?;
+        grew_little(&cluster, before).context(what)?;
+        drop(clients);
+    }
     cluster.finish().await
 }
 

@@ -235,6 +235,16 @@ async fn a_stream_begins_with_its_header_and_goes_on_with_small_pieces() {
     ] {
         refused(server.send(messages).await, Code::InvalidArgument, name);
     }
+    // However large: not even a piece of it is held.
+    for size in [max + 100_000, 6 * max] {
+        let messages = vec![message(header()), message(data(size))];
+        let status = refused(
+            server.send(messages).await,
+            Code::InvalidArgument,
+            "BLOB_UPLOAD_INVALID",
+        );
+        assert!(status.message().contains("too large"), "{status:?}");
+    }
     let largest = vec![message(header()), message(data(max))];
     assert_eq!(server.send(largest).await.unwrap(), max as u64);
 }

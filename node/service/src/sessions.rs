@@ -2,46 +2,70 @@
 //! it at the moment.
 //!
 //! One request at a time has the staged bytes of a session; the number of bytes
-//! can be read at any time.
+//! can be read at any time. The invariant: whatever one principal opens and
+//! leaves, others find room, and so does the principal itself after a while.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use entrepot_access::Principal;
 use entrepot_oci::{AccountId, Algorithm, RepositoryName};
 use entrepot_replication::upload::Upload;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::ServiceError;
 use crate::commit::Settling;
 use crate::session::SessionId;
 
-/// Uploads that one node owns at the same time. Each holds up to a few MiB here
-/// and a stream to each holder, of which a peer takes 4,096 with all else that
-/// nodes say to each other.
-const SESSIONS_MAX: usize = 2_000;
+/// Uploads that one node owns at the same time. One that has brought only what
+/// the metadata itself may keep takes a few KiB.
+const SESSIONS_MAX: usize = 10_000;
+/// Those that have brought more. Each holds up to a few MiB here and a stream to
+/// each holder, of which a peer takes 4,096 with all else that nodes say to each
+/// other.
+const RECEIVING_MAX: usize = 2_000;
+/// Of both, what one principal may have: three of four places.
+const SHARE: (usize, usize) = (3, 4);
 /// An upload without a byte holds a place for less long than one that was
 /// begun: the client has nothing to lose, and too many close the node to pushes.
 const EMPTY_EXPIRY: Duration = Duration::from_mins(5);
-/// When all places are taken, an upload that has been without a byte, and without
-/// a request, for as long gives its place to a new one. Clients send their first
-/// bytes at once.
-const EMPTY_IDLE_MIN: Duration = Duration::from_secs(10);
-/// For the request before this one on the same session to end.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// When all places are taken, an upload that has brought next to nothing, and has
+/// been without a request for as long, gives its place to a new one. Clients send
+/// their next bytes at once.
+const SMALL_IDLE_MIN: Duration = Duration::from_secs(10);
+/// The same for one that has brought more, and whose client may be on its way
+/// back.
+const RECEIVING_IDLE_MIN: Duration = Duration::from_mins(10);
+/// For the request before this one on the same session to end. Shorter than what
+/// another node waits for an answer: its client is to hear what is going on.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The uploads that this node owns.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     open: Mutex<HashMap<[u8; 16], Arc<Session>>>,
+    receiving: Arc<Mutex<Taken>>,
+}
+
+/// Who has how many places.
+type Taken = HashMap<Principal, usize>;
+
+/// A place among the uploads that hold more than a few KiB; dropped, it is free.
+#[derive(Debug)]
+struct Place {
+    who: Principal,
+    taken: Arc<Mutex<Taken>>,
 }
 
 /// One upload that this node owns.
 #[derive(Debug)]
 pub(crate) struct Session {
+    /// Who opened it.
+    who: Principal,
     pub(crate) account: AccountId,
     pub(crate) repository: RepositoryName,
     /// None: decided by the digest that finishes it, if that comes with the
@@ -50,7 +74,19 @@ pub(crate) struct Session {
     pub(crate) random: [u8; 16],
     size: AtomicU64,
     touched: Mutex<Instant>,
+    /// Once it holds more than a few KiB.
+    place: OnceLock<Place>,
+    /// Whether somebody wants it gone.
+    cancelled: watch::Sender<bool>,
     pub(crate) work: tokio::sync::Mutex<Work>,
+}
+
+/// What there is none of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lack {
+    Places,
+    /// Of the principal's own.
+    Share,
 }
 
 #[derive(Debug)]
@@ -72,31 +108,63 @@ impl Sessions {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A session that others find by its name.
     pub(crate) fn open(
         &self,
         who: &Principal,
         repository: &RepositoryName,
         algorithm: Option<Algorithm>,
     ) -> Result<Arc<Session>, ServiceError> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|error| ServiceError::internal(&error))?;
-        let session = Arc::new(Session {
-            account: who.account.clone(),
-            repository: repository.clone(),
-            algorithm,
-            random,
-            size: AtomicU64::new(0),
-            touched: Mutex::new(Instant::now()),
-            work: tokio::sync::Mutex::new(Work::Small(BytesMut::new())),
-        });
+        let session = Session::new(who, repository, algorithm)?;
         let mut open = self.lock();
-        if open.len() >= SESSIONS_MAX && !end_an_empty_one(&mut open) {
-            return Err(ServiceError::unavailable(
-                "this node has too many uploads in progress; try again",
-            ));
+        let own = |session: &Session| session.who == *who;
+        let is_small = |session: &Session| session.place.get().is_none();
+        // Counted only where it can matter: most nodes are never near it.
+        let is_full = open.len() >= SESSIONS_MAX;
+        let has_share = open.len() >= share(SESSIONS_MAX)
+            && open.values().filter(|session| own(session)).count() >= share(SESSIONS_MAX);
+        let may_end = |session: &Session| {
+            is_small(session) && session.is_idle(SMALL_IDLE_MIN) && (!has_share || own(session))
+        };
+        if (is_full || has_share) && end_the_most_idle(&mut open, may_end).is_none() {
+            return Err(too_many());
         }
-        open.insert(random, Arc::clone(&session));
+        open.insert(session.random, Arc::clone(&session));
         Ok(session)
+    }
+
+    /// A session for one request, which nobody else can find.
+    pub(crate) fn unnamed(
+        who: &Principal,
+        repository: &RepositoryName,
+        algorithm: Algorithm,
+    ) -> Result<Arc<Session>, ServiceError> {
+        Session::new(who, repository, Some(algorithm))
+    }
+
+    /// Gives `session` the place that it needs for more than a few KiB. What had
+    /// to give way, the caller discards.
+    pub(crate) fn give_place(&self, session: &Session) -> Result<Option<Work>, ServiceError> {
+        if session.place.get().is_some() {
+            return Ok(None);
+        }
+        let who = &session.who;
+        let mut ended = None;
+        let place = match Place::take(&self.receiving, who) {
+            Ok(place) => place,
+            Err(lack) => {
+                let may_end = |other: &Session| {
+                    other.place.get().is_some()
+                        && other.is_idle(RECEIVING_IDLE_MIN)
+                        && (lack == Lack::Places || other.who == *who)
+                };
+                ended = end_the_most_idle(&mut self.lock(), may_end);
+                Place::take(&self.receiving, who).map_err(|_| too_many())?
+            }
+        };
+        // Whoever holds its work alone sets it.
+        let _ = session.place.set(place);
+        Ok(ended)
     }
 
     pub(crate) fn get(
@@ -129,26 +197,107 @@ impl Sessions {
     }
 }
 
-/// Ends the upload that has been idle for longest without a byte. False: there is
-/// none that may be ended.
-fn end_an_empty_one(open: &mut HashMap<[u8; 16], Arc<Session>>) -> bool {
-    let longest = open
+/// Ends the upload that has been idle for longest of those that may be ended:
+/// what it held; none: there is none.
+fn end_the_most_idle(
+    open: &mut HashMap<[u8; 16], Arc<Session>>,
+    may_end: impl Fn(&Session) -> bool,
+) -> Option<Work> {
+    let (random, ended) = open
         .values()
-        .filter(|session| session.size() == 0 && session.is_idle(EMPTY_IDLE_MIN))
+        .filter(|session| may_end(session))
         // Busy means in use.
         .filter_map(|session| Some((session, session.work.try_lock().ok()?)))
-        .max_by_key(|(session, _)| session.idle());
-    let random = longest.map(|(session, mut work)| {
-        // Nothing is on any disk yet: dropping it is enough.
-        *work = Work::Ended;
-        session.random
-    });
-    random.is_some_and(|random| open.remove(&random).is_some())
+        .max_by_key(|(session, _)| session.idle())
+        .map(|(session, mut work)| {
+            let ended = std::mem::replace(&mut *work, Work::Ended);
+            (session.random, ended)
+        })?;
+    open.remove(&random);
+    Some(ended)
+}
+
+fn share(places: usize) -> usize {
+    let (part, whole) = SHARE;
+    places / whole * part
+}
+
+fn too_many() -> ServiceError {
+    ServiceError::unavailable("this node has too many uploads in progress; try again")
+}
+
+// === impl Place ===
+
+impl Place {
+    fn take(taken: &Arc<Mutex<Taken>>, who: &Principal) -> Result<Self, Lack> {
+        let mut places = locked(taken);
+        if places.values().sum::<usize>() >= RECEIVING_MAX {
+            return Err(Lack::Places);
+        }
+        let own = places.entry(who.clone()).or_default();
+        if *own >= share(RECEIVING_MAX) {
+            return Err(Lack::Share);
+        }
+        *own += 1;
+        Ok(Self {
+            who: who.clone(),
+            taken: Arc::clone(taken),
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = locked(&self.taken);
+        if let Some(own) = places.get_mut(&self.who) {
+            *own -= 1;
+            if *own == 0 {
+                places.remove(&self.who);
+            }
+        }
+    }
+}
+
+fn locked(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
+    // It is whole between any two statements that hold it.
+    taken.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // === impl Session ===
 
 impl Session {
+    fn new(
+        who: &Principal,
+        repository: &RepositoryName,
+        algorithm: Option<Algorithm>,
+    ) -> Result<Arc<Self>, ServiceError> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|error| ServiceError::internal(&error))?;
+        Ok(Arc::new(Self {
+            who: who.clone(),
+            account: who.account.clone(),
+            repository: repository.clone(),
+            algorithm,
+            random,
+            size: AtomicU64::new(0),
+            touched: Mutex::new(Instant::now()),
+            place: OnceLock::new(),
+            cancelled: watch::Sender::new(false),
+            work: tokio::sync::Mutex::new(Work::Small(BytesMut::new())),
+        }))
+    }
+
+    /// Lets whoever takes a body for it stop.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.send_replace(true);
+    }
+
+    /// Ends when somebody wants it gone.
+    pub(crate) async fn cancelled(&self) {
+        // It has no sender but this one, which lives as long.
+        let _ = self.cancelled.subscribe().wait_for(|gone| *gone).await;
+    }
+
     pub(crate) fn size(&self) -> u64 {
         self.size.load(Ordering::Relaxed)
     }
@@ -183,7 +332,7 @@ impl Session {
         tokio::time::timeout(LOCK_TIMEOUT, self.work.lock())
             .await
             .map_err(|_| {
-                ServiceError::Conflict("another request is writing to this upload".to_owned())
+                ServiceError::Conflict("another request has this upload in hand".to_owned())
             })
     }
 }

@@ -23,7 +23,7 @@ use tracing::{Instrument, debug, info};
 
 use crate::peer::upload_ref;
 use crate::session::SessionId;
-use crate::sessions::{Session, Work};
+use crate::sessions::{Session, Sessions, Work};
 use crate::{BlobInfo, Registry, ServiceError};
 
 /// The body of a request. An error means that the client went away or broke its
@@ -153,21 +153,15 @@ impl Registry {
         body: BodyStream,
     ) -> Result<BlobInfo, ServiceError> {
         self.pushable(&who.account, repository).await?;
-        let session = self
-            .sessions
-            .open(who, repository, Some(digest.algorithm()))?;
+        // Nobody knows its name, and nobody could go on with it.
+        let session = Sessions::unnamed(who, repository, digest.algorithm())?;
         let chunk = UploadChunk {
             offset: None,
             length,
             body,
         };
         let registry = Arc::clone(self);
-        let pushed = spawn(async move {
-            let pushed = registry.finish_here(&session, chunk, digest).await;
-            // Nobody knows this session's name: nobody could go on with it.
-            registry.sessions.remove(&session.random);
-            pushed
-        });
+        let pushed = spawn(async move { registry.finish_here(&session, chunk, digest).await });
         pushed
             .await
             .unwrap_or_else(|error| Err(ServiceError::internal(&error)))
@@ -267,6 +261,7 @@ impl Registry {
     }
 
     pub(crate) async fn cancel_owned(&self, session: &Session) -> Result<(), ServiceError> {
+        session.cancel();
         let mut work = session.lock().await?;
         let ended = std::mem::replace(&mut *work, Work::Ended);
         self.sessions.remove(&session.random);
@@ -332,6 +327,10 @@ impl Registry {
         session: &Session,
         expected: Option<&Digest>,
     ) -> Result<Upload, ServiceError> {
+        if let Some(Work::Receiving(ended)) = self.sessions.give_place(session)? {
+            info!("an idle upload made room for another one");
+            ended.discard().await;
+        }
         let algorithm = session
             .algorithm
             .or(expected.map(Digest::algorithm))
@@ -419,9 +418,17 @@ impl Sink<'_> {
     ) -> Result<u64, Stop> {
         let invalid = |text: &str| Stop::Body(ServiceError::UploadInvalid(text.to_owned()));
         let expiry = self.registry.settings.upload_expiry;
+        let session = self.session;
+        let cancelled = session.cancelled();
+        tokio::pin!(cancelled);
         let mut kept = 0;
         loop {
-            let chunk = match tokio::time::timeout(expiry, body.next()).await {
+            let next = tokio::select! {
+                biased;
+                () = cancelled.as_mut() => return Err(Stop::Body(ServiceError::UploadUnknown)),
+                next = tokio::time::timeout(expiry, body.next()) => next,
+            };
+            let chunk = match next {
                 Ok(None) => return Ok(kept),
                 Ok(Some(Ok(chunk))) => chunk,
                 Ok(Some(Err(error))) if error.kind() == std::io::ErrorKind::TimedOut => {

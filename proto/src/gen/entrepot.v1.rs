@@ -3,8 +3,8 @@
 pub struct OpenUploadRequest {
     #[prost(string, tag = "1")]
     pub repository: ::prost::alloc::string::String,
-    /// Of the digest that will finish the upload. Bytes are hashed as they arrive,
-    /// so this cannot be changed later.
+    /// Of the digest that will finish the upload. Bytes are hashed as they arrive:
+    /// with more than 4 KiB of them, this is the algorithm that it has to be.
     #[prost(enumeration = "DigestAlgorithm", tag = "2")]
     pub algorithm: i32,
 }
@@ -597,7 +597,10 @@ pub mod registry_client {
         }
         /// Opens an upload at the node that is asked, which owns it from then on. Any
         /// other node passes its calls on. An upload that gets no byte for a day (or as
-        /// the node is configured) is removed, and so is one whose owner stops.
+        /// the node is configured) is removed, one without a byte after 5 minutes, and
+        /// so is one whose owner stops. When the node has no place left, one with at
+        /// most 4 KiB that has rested for 10 s makes room, a larger one after 10
+        /// minutes.
         pub async fn open_upload(
             &mut self,
             request: impl tonic::IntoRequest<super::OpenUploadRequest>,
@@ -1102,7 +1105,10 @@ pub mod registry_server {
     pub trait Registry: std::marker::Send + std::marker::Sync + 'static {
         /// Opens an upload at the node that is asked, which owns it from then on. Any
         /// other node passes its calls on. An upload that gets no byte for a day (or as
-        /// the node is configured) is removed, and so is one whose owner stops.
+        /// the node is configured) is removed, one without a byte after 5 minutes, and
+        /// so is one whose owner stops. When the node has no place left, one with at
+        /// most 4 KiB that has rested for 10 s makes room, a larger one after 10
+        /// minutes.
         async fn open_upload(
             &self,
             request: tonic::Request<super::OpenUploadRequest>,

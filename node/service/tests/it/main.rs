@@ -17,6 +17,7 @@ mod hostile;
 mod images;
 mod lag;
 mod outbox;
+mod places;
 mod reading;
 mod referrers;
 mod relay;

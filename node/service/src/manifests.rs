@@ -9,7 +9,7 @@ use entrepot_metadata::limits::IMAGE_MANIFESTS_MAX;
 use entrepot_metadata::query::{self, StoredManifest};
 use entrepot_metadata::{KeyValue, StorageError};
 use entrepot_oci::{
-    AccountId, Algorithm, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType, Reference,
+    AccountId, Algorithm, Descriptor, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType, Reference,
     RepositoryName, Tag,
 };
 use entrepot_proto::environment::Blocking;
@@ -170,6 +170,8 @@ impl Registry {
         let _leave = self.budgets.work(push.content.len()).await?;
         let (manifest, digest) = push.read(self.blocking).await?;
         self.check_size(who, repository, &manifest).await?;
+        let declared = push.content_type.as_ref();
+        self.check_found(who, repository, (&digest, declared), &manifest)?;
         let subject = manifest.subject.as_ref().map(|subject| subject.digest);
         let command = command::PutManifest {
             tags: push.tags.iter().map(Tag::to_string).collect(),
@@ -220,6 +222,53 @@ impl Registry {
             return Err(ServiceError::ManifestInvalid(format!(
                 "an image has at most {max} manifests, those of the indexes that it names included"
             )));
+        }
+        Ok(())
+    }
+
+    /// That what is here already is what the manifest, and the client that brings
+    /// it, say that it is: whoever pulls it would refuse it. What is not here is
+    /// the command's to judge.
+    fn check_found(
+        &self,
+        who: &Principal,
+        repository: &RepositoryName,
+        (digest, declared): (&Digest, Option<&MediaType>),
+        manifest: &Manifest,
+    ) -> Result<(), ServiceError> {
+        let view = self.local()?;
+        let entry = |digest: &Digest| {
+            query::manifest_entry(view.as_ref(), &who.account, repository, digest)
+        };
+        if let (Some(_), Some(found)) = (declared, entry(digest)?)
+            && found.media_type != manifest.media_type
+        {
+            return Err(ServiceError::ManifestInvalid(format!(
+                "this repository has these bytes as {}, so they cannot be {} as well: let them \
+                 say their mediaType",
+                found.media_type, manifest.media_type
+            )));
+        }
+        let account = &who.account;
+        for blob in manifest.blobs() {
+            // Of others' blobs nothing is told.
+            if query::linked(view.as_ref(), account, repository, &blob.digest)?
+                && let Some(found) = query::blob(view.as_ref(), &blob.digest)?
+            {
+                has_size(blob, found.size)?;
+            }
+        }
+        for child in manifest.children() {
+            let Some(found) = entry(&child.digest)? else {
+                continue;
+            };
+            has_size(child, found.content_len)?;
+            if found.media_type != child.media_type {
+                return Err(ServiceError::ManifestInvalid(format!(
+                    "{} is of type {}, not {}",
+                    child.digest, found.media_type, child.media_type
+                )));
+            }
         }
         Ok(())
     }
@@ -300,6 +349,16 @@ impl Registry {
         tags.truncate(limit);
         Ok(TagPage { tags, more })
     }
+}
+
+fn has_size(named: &Descriptor, size: u64) -> Result<(), ServiceError> {
+    if named.size == size {
+        return Ok(());
+    }
+    Err(ServiceError::ManifestInvalid(format!(
+        "{} has {size} bytes, not {}",
+        named.digest, named.size
+    )))
 }
 
 /// The manifest that a tag points to. The view moves on between two reads: a

@@ -3,6 +3,7 @@
 use std::slice::from_ref;
 
 use bytes::Bytes;
+use entrepot_oci::media_type::{DOCKER_MANIFEST, OCI_MANIFEST};
 use entrepot_oci::{MANIFEST_BYTES_MAX, Reference, RepositoryName};
 use entrepot_service::{BlobInfo, ManifestPush, RuleInfo, ServiceError, TagCondition};
 
@@ -84,6 +85,57 @@ async fn a_manifest_that_cannot_be_taken_says_why() {
     let found = registry.get_manifest(&root(), &app(), &tag("v1")).await;
     assert_eq!(found, Err(ServiceError::ManifestUnknown("v1".to_owned())));
     assert_eq!(put("v1", &manifest).await, Ok(sha256(&manifest)));
+}
+
+/// What every client would refuse once it has pulled it.
+#[tokio::test]
+async fn what_is_here_has_to_be_what_is_said_of_it() {
+    let cluster = one_node().await;
+    let (config, layer) = (content(1, 100), content(2, 9_000));
+    let (config, layer) = (
+        (cluster.node(1).push(&config).await, 100),
+        (cluster.node(1).push(&layer).await, 9_000),
+    );
+    let registry = &cluster.node(1).registry;
+    let put = async |content: Bytes, declared: Option<&'static str>| {
+        let push = ManifestPush {
+            content_type: declared.map(|text| text.parse().unwrap()),
+            ..ManifestPush::new(&tag("v1"), content)
+        };
+        registry.put_manifest(&root(), &app(), push).await
+    };
+    let refused = async |content: Bytes, declared, what: &str| {
+        let refused = put(content, declared).await;
+        assert!(
+            matches!(&refused, Err(ServiceError::ManifestInvalid(text)) if text.contains(what)),
+            "{refused:?}"
+        );
+    };
+    let wrong_config = image(&[(config.0, 101), layer]);
+    refused(wrong_config, None, "has 100 bytes, not 101").await;
+    let wrong_layer = image(&[config, (layer.0, 8_999)]);
+    refused(wrong_layer, None, "has 9000 bytes, not 8999").await;
+
+    let image = image(&[config, layer]);
+    put(image.clone(), None).await.unwrap();
+    let parent = index(from_ref(&image));
+    let text = std::str::from_utf8(&parent).unwrap();
+    let size = format!("\"size\":{}", image.len());
+    let wrong_size = text.replace(&size, "\"size\":7");
+    refused(wrong_size.into(), None, "bytes, not 7").await;
+    let wrong_type = text.replace(OCI_MANIFEST, DOCKER_MANIFEST);
+    refused(wrong_type.into(), None, "is of type").await;
+    put(parent, None).await.unwrap();
+
+    // Bytes that do not say what they are, are what they were first.
+    let written = format!("\"mediaType\":\"{OCI_MANIFEST}\",\"config\"");
+    let text = std::str::from_utf8(&image).unwrap();
+    let silent = Bytes::from(text.replace(&written, "\"config\""));
+    for declared in [Some(DOCKER_MANIFEST), Some(DOCKER_MANIFEST), None] {
+        put(silent.clone(), declared).await.unwrap();
+    }
+    refused(silent, Some(OCI_MANIFEST), "has these bytes as").await;
+    cluster.check(EAST);
 }
 
 #[tokio::test]

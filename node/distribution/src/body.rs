@@ -4,10 +4,13 @@
 //! passing on. It gives up on a client that has gone silent. Dropped before its
 //! end, because the request was refused, it lets a bounded rest run into the
 //! void: a connection that is closed on unread bytes is reset, and a client that
-//! is still sending then sees a broken pipe in place of the refusal.
+//! is still sending then sees a broken pipe in place of the refusal. With HTTP/2
+//! some clients do so too when their stream is reset behind the answer.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -43,11 +46,23 @@ pub(crate) struct RequestBody {
     /// Runs while `waiting`; made when first needed, which for most is never.
     silence: Option<Pin<Box<Sleep>>>,
     waiting: bool,
-    /// HTTP/2 can end one direction of a stream by itself; HTTP/1 cannot.
-    shares_connection: bool,
+    left_unread: LeftUnread,
     /// Whether the client waits for leave to send (`100 Continue`). It gets that
     /// when the body is first polled.
     awaits_leave: bool,
+}
+
+/// Whether some of a body is going to be left unread, so that nothing can follow
+/// it on its connection. Known once the body is dropped.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LeftUnread(Arc<AtomicBool>);
+
+// === impl LeftUnread ===
+
+impl LeftUnread {
+    pub(crate) fn is_so(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 // === impl RequestBody ===
@@ -65,9 +80,13 @@ impl RequestBody {
             silence_max,
             silence: None,
             waiting: false,
-            shares_connection: parts.version < Version::HTTP_2,
+            left_unread: LeftUnread::default(),
             awaits_leave: awaits_leave(parts),
         }
+    }
+
+    pub(crate) fn left_unread(&self) -> LeftUnread {
+        self.left_unread.clone()
     }
 
     /// The length in bytes, where the client told it.
@@ -186,8 +205,15 @@ impl Drop for RequestBody {
         let Some(body) = self.inner.take() else {
             return;
         };
-        let unsent = body.is_end_stream() || self.awaits_leave;
-        if unsent || !self.shares_connection {
+        if body.is_end_stream() {
+            return;
+        }
+        // What is announced and has not come yet.
+        let rest = body.size_hint().lower();
+        if self.awaits_leave || rest > DRAIN_BYTES_MAX {
+            self.left_unread.0.store(true, Ordering::Relaxed);
+        }
+        if self.awaits_leave {
             return;
         }
         if let Ok(runtime) = Handle::try_current() {
@@ -381,6 +407,23 @@ mod tests {
         let at_limit = sent.load(Ordering::Relaxed);
         tokio::task::yield_now().await;
         assert_eq!(sent.load(Ordering::Relaxed), at_limit);
+    }
+
+    #[tokio::test]
+    async fn what_is_left_unread_is_known() {
+        let leave = Some(("expect", "100-continue"));
+        let large = vec![0; 1 + usize::try_from(super::DRAIN_BYTES_MAX).unwrap()];
+        for (header, content, expected) in [
+            (None, Vec::new(), false),
+            (None, CHUNK.to_vec(), false),
+            (leave, CHUNK.to_vec(), true),
+            (None, large, true),
+        ] {
+            let body = request_body(header, Body::from(content));
+            let left_unread = body.left_unread();
+            drop(body);
+            assert_eq!(left_unread.is_so(), expected, "{header:?}");
+        }
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@
 //! - of empty content any range is ignored: no `Content-Range` could name the
 //!   part, and clients that pull in parallel ask for `bytes=0-` before they know
 //!   the size;
-//! - what cannot be read, and other units, are ignored.
+//! - what cannot be read, and other units, are ignored; so are two lines.
 //!
 //! `If-Modified-Since` and its like are ignored: there is no date to hold them
 //! against.
@@ -53,6 +53,7 @@ impl Conditions {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         // A range is defined for GET alone (RFC 9110, 14.2).
         let range = match *method {
+            Method::GET if headers.get_all(RANGE).iter().count() > 1 => Wanted::Everything,
             Method::GET => text(RANGE).map_or(Wanted::Everything, Wanted::parse),
             _ => Wanted::Everything,
         };
@@ -178,6 +179,17 @@ mod tests {
             });
             assert_eq!(part, expected, "{header} of {size}");
         }
+    }
+
+    #[test]
+    fn of_two_ranges_none_counts() {
+        let twice = [("range", "bytes=0-1"), ("range", "bytes=4-5")];
+        let mut headers = HeaderMap::new();
+        for (name, value) in twice {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let found = Conditions::parse(&Method::GET, &headers);
+        assert_eq!(found.part(&digest(), 10).unwrap(), None);
     }
 
     #[test]

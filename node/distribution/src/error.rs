@@ -52,6 +52,8 @@ pub(crate) enum RequestError {
     PreconditionInvalid,
     #[error("content is taken as it is: no Content-Encoding but identity")]
     ContentEncoded,
+    #[error("a body comes as it is or in chunks: no Transfer-Encoding but chunked, once")]
+    TransferEncoded,
     #[error(transparent)]
     ContentTypeInvalid(NameError),
     #[error("the query parameter n must be a number, not negative")]
@@ -172,6 +174,7 @@ impl From<RequestError> for Refusal {
             E::AlgorithmUnknown(_)
             | E::TagsWithoutDigest
             | E::PreconditionInvalid
+            | E::TransferEncoded
             | E::PageSizeInvalid
             | E::ArtifactTypesTooMany { .. } => Self::new(S::BAD_REQUEST, "UNSUPPORTED", message),
             E::ContentEncoded => Self::new(S::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED", message)

@@ -75,24 +75,41 @@ async fn answer(State(front): State<Front>, request: Request) -> Response {
     let span = error_span!("request", %id, method = %parts.method, path = parts.uri.path());
     let is_head = parts.method == Method::HEAD;
     async move {
+        let body = RequestBody::new(&parts, body, front.body_timeout);
+        let left_unread = body.left_unread();
         let response = respond(&front, &parts, body)
             .await
             .unwrap_or_else(|failure| refused(failure, &id));
-        debug!(status = response.status().as_u16(), "answered");
-        finished(response, &id, is_head, parts.version)
+        let status = response.status();
+        debug!(status = status.as_u16(), "answered");
+        let mut response = finished(response, &id, is_head);
+        let ends = status == StatusCode::REQUEST_TIMEOUT || left_unread.is_so();
+        if ends && parts.version < Version::HTTP_2 {
+            // The rest of the body would be taken for the next request (RFC 9110,
+            // 15.5.9), and nobody reads it. HTTP/2 ends the stream alone.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+        response
     }
     .instrument(span)
     .await
 }
 
-async fn respond(front: &Front, parts: &Parts, body: Body) -> Result<Response, Failure> {
+async fn respond(front: &Front, parts: &Parts, body: RequestBody) -> Result<Response, Failure> {
     let registry = &front.registry;
-    let body = RequestBody::new(parts, body, front.body_timeout);
     let operation = Operation::parse(parts, body.length())?;
-    let authorization = parts.headers.get(AUTHORIZATION);
-    let authorization = authorization.and_then(|value| value.to_str().ok());
-    let who = &registry.authenticate(authorization).await?;
+    let who = &registry.authenticate(credentials(parts)).await?;
     Caller { registry, who }.perform(operation, body).await
+}
+
+/// Those of two lines are none: a proxy in front may have looked at the other.
+fn credentials(parts: &Parts) -> Option<&str> {
+    let mut lines = parts.headers.get_all(AUTHORIZATION).iter();
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => line.to_str().ok(),
+        _ => None,
+    }
 }
 
 fn refused(failure: Failure, id: &RequestId) -> Response {
@@ -108,14 +125,8 @@ fn refused(failure: Failure, id: &RequestId) -> Response {
 
 /// What every response has. A HEAD's has no body, and the length of the one it
 /// would have had.
-fn finished(mut response: Response, id: &RequestId, is_head: bool, version: Version) -> Response {
-    let given_up = response.status() == StatusCode::REQUEST_TIMEOUT;
+fn finished(mut response: Response, id: &RequestId, is_head: bool) -> Response {
     let headers = response.headers_mut();
-    if given_up && version < Version::HTTP_2 {
-        // The rest of the body would be taken for the next request (RFC 9110,
-        // 15.5.9). HTTP/2 ends the stream alone.
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
     headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     id.stamp(headers);

@@ -4,7 +4,7 @@
 //! Never touches a body. The invariant: an [`Operation`] holds valid values
 //! only, so whatever fails after it was made failed behind this front end.
 
-use axum::http::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, TRANSFER_ENCODING};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method};
 use entrepot_oci::{Algorithm, ContentRange, Digest, MediaType, Reference, RepositoryName, Tag};
@@ -267,7 +267,19 @@ fn check_coding(parts: &Parts) -> Result<(), RequestError> {
     if brings_content && !codings.into_iter().all(identity) {
         return Err(RequestError::ContentEncoded);
     }
-    Ok(())
+    check_transfer(parts)
+}
+
+/// The library below takes the chunks apart, and leaves what else was done to
+/// them as it is.
+fn check_transfer(parts: &Parts) -> Result<(), RequestError> {
+    let mut lines = parts.headers.get_all(TRANSFER_ENCODING).iter();
+    let is_chunked = |line: &HeaderValue| line.as_bytes().eq_ignore_ascii_case(b"chunked");
+    match (lines.next(), lines.next()) {
+        (None, _) => Ok(()),
+        (Some(line), None) if is_chunked(line) => Ok(()),
+        _ => Err(RequestError::TransferEncoded),
+    }
 }
 
 fn conditions(parts: &Parts) -> Conditions {
@@ -286,13 +298,12 @@ fn not_allowed<T>(allow: &'static str) -> Result<T, RequestError> {
     Err(RequestError::MethodNotAllowed { allow })
 }
 
-/// The text of a header; one that is no text counts as empty, which no grammar
-/// allows.
+/// The text of a header; one that is no text, or that is there twice, counts as
+/// empty, which no grammar allows.
 fn header<'a>(parts: &'a Parts, name: &HeaderName) -> Option<&'a str> {
-    parts
-        .headers
-        .get(name)
-        .map(|value| value.to_str().unwrap_or_default())
+    let mut lines = parts.headers.get_all(name).iter();
+    let text = lines.next()?.to_str().unwrap_or_default();
+    Some(if lines.next().is_none() { text } else { "" })
 }
 
 #[cfg(test)]

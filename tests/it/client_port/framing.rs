@@ -22,6 +22,8 @@ async fn old_and_broken_framing_is_answered_or_refused() -> Result<()> {
     .await?;
     step("heads that are wrong", wrong_heads(&cluster)).await?;
     step("lengths that contradict", wrong_lengths(&cluster)).await?;
+    step("bodies refused unread", refused_unread(&cluster)).await?;
+    step("credentials twice", twice(&cluster)).await?;
     step("broken chunks", broken_chunks(&cluster)).await?;
     step("whole chunks", whole_chunks(&cluster)).await?;
     serves(&registry, 1).await?;
@@ -102,6 +104,8 @@ async fn wrong_heads(cluster: &Cluster) -> Result<()> {
             "two Hosts",
             "GET /v2/ HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
         ),
+        ("an empty Host", "GET /v2/ HTTP/1.1\r\nhost: \r\n\r\n"),
+        ("no host", "GET /v2/ HTTP/1.1\r\nhost: a b/c\r\n\r\n"),
     ] {
         let mut client = connect(cluster).await?;
         client.send(request).await?;
@@ -157,6 +161,14 @@ async fn wrong_lengths(cluster: &Cluster) -> Result<()> {
         answer.expect(400).context(what)?;
         client.closed().await.context(what)?;
     }
+    for coded in ["gzip, chunked", "chunked, chunked"] {
+        let mut client = connect(cluster).await?;
+        let coding = format!("transfer-encoding: {coded}\r\n");
+        client.send(head(cluster, "PUT", target, &coding)).await?;
+        client.send("0\r\n\r\n").await?;
+        let answer = client.answer().await.context(coded)?;
+        answer.expect_error(400, "UNSUPPORTED").context(coded)?;
+    }
     // Both: whatever is made of it, the rest is no second request.
     let mut client = connect(cluster).await?;
     let both = "content-length: 5\r\ntransfer-encoding: chunked\r\n";
@@ -166,6 +178,30 @@ async fn wrong_lengths(cluster: &Cluster) -> Result<()> {
     let answer = client.answer().await?;
     ensure!(matches!(answer.status, 400), "{answer:?}");
     client.closed().await
+}
+
+/// What is not going to be read is not waited for: the answer says so.
+async fn refused_unread(cluster: &Cluster) -> Result<()> {
+    let target = "/v2/edge/framing/manifests/latest";
+    for (what, more) in [
+        ("leave to send", "expect: 100-continue\r\ncontent-length: 5000000\r\n"),
+        ("more than is read", "content-length: 50000000\r\n"),
+    ] {
+        let mut client = connect(cluster).await?;
+        client.send(head(cluster, "PUT", target, more)).await?;
+        let answer = client.answer().await.context(what)?;
+        ensure!(answer.closes(), "{what}: {answer:?}");
+        answer.expect_error(413, "MANIFEST_INVALID").context(what)?;
+    }
+    Ok(())
+}
+
+async fn twice(cluster: &Cluster) -> Result<()> {
+    let mut client = connect(cluster).await?;
+    let again = format!("authorization: {}\r\n", basic(cluster));
+    client.send(head(cluster, "GET", "/v2/", &again)).await?;
+    let answer = client.answer().await?;
+    answer.expect_error(401, "UNAUTHORIZED").map(drop)
 }
 
 async fn broken_chunks(cluster: &Cluster) -> Result<()> {

@@ -57,6 +57,13 @@ async fn real_clients_push_and_pull_over_tls() -> Result<()> {
         Ok(())
     })
     .await?;
+    step("curl, whose body is refused while it sends", async {
+        for (options, version) in [(["--http1.1"], "1.1"), (["--http2"], "2")] {
+            refused_while_sending(&cluster, &options, version).await?;
+        }
+        Ok(())
+    })
+    .await?;
     step("curl without the authority, and with TLS 1.1", async {
         let url = format!("{endpoint}/v2/");
         let stranger = curl(&cluster, &[&url], None).await?;
@@ -123,6 +130,30 @@ async fn push_and_pull(
         .success()?;
     ensure!(pulled.stdout == format!("200 {version}"), "{pulled:?}");
     ensure!(std::fs::read(&down)? == content, "other content");
+    Ok(())
+}
+
+/// It hears the answer, and not that its stream, or connection, has broken.
+async fn refused_while_sending(cluster: &Cluster, options: &[&str], version: &str) -> Result<()> {
+    let authority = cluster.authority()?.file();
+    let large = cluster.scratch("refused")?.join("large");
+    std::fs::write(&large, vec![b' '; 6 << 20])?;
+    let large = format!("@{}", large.display());
+    let url = format!(
+        "{}/v2/tls/curl/manifests/large",
+        cluster.node(1)?.endpoint()
+    );
+    let put = ["--request", "PUT", "--header", "expect:", "--data-binary"];
+    let show = [
+        "--write-out",
+        "%{http_code} %{http_version}",
+        "--output",
+        "/dev/null",
+    ];
+    let arguments = [options, &put, &[&large], &show, &[&url]].concat();
+    let refused = curl(cluster, &arguments, Some(&authority)).await?;
+    let refused = refused.success()?;
+    ensure!(refused.stdout == format!("413 {version}"), "{refused:?}");
     Ok(())
 }
 

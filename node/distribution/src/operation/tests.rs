@@ -56,6 +56,48 @@ fn upload(
 }
 
 #[test]
+fn a_body_comes_as_it_is_or_in_chunks() {
+    let put = |codings: &[&str]| {
+        let lines: Vec<_> = codings
+            .iter()
+            .map(|it| ("transfer-encoding", *it))
+            .collect();
+        parse("PUT", "/v2/app/manifests/v1", &lines, None)
+    };
+    assert!(put(&["chunked"]).is_ok() && put(&["Chunked"]).is_ok());
+    for codings in [
+        &["gzip, chunked"] as &[_],
+        &["gzip", "chunked"],
+        &["identity, chunked"],
+        &[",chunked"],
+        &["chunked, chunked"],
+        &["chunked", "chunked"],
+    ] {
+        let refused = put(codings);
+        assert!(
+            matches!(refused, Err(RequestError::TransferEncoded)),
+            "{codings:?}: {refused:?}"
+        );
+    }
+}
+
+#[test]
+fn of_two_lines_none_counts() {
+    let ranges = [("content-range", "0-6"), ("content-range", "7-13")];
+    let refused = upload("PATCH", "", &ranges, Some(7));
+    assert!(
+        matches!(refused, Err(RequestError::ContentRangeInvalid(_))),
+        "{refused:?}"
+    );
+    let types = ["application/vnd.oci.image.index.v1+json"; 2].map(|it| ("content-type", it));
+    let refused = parse("PUT", "/v2/app/manifests/v1", &types, None);
+    assert!(
+        matches!(refused, Err(RequestError::ContentTypeInvalid(_))),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn a_post_opens_pushes_or_mounts() {
     let digest = digest();
     let escaped = digest.to_string().replace(':', "%3A");

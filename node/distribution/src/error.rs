@@ -10,11 +10,10 @@
 use axum::http::StatusCode;
 use axum::http::header::{self, HeaderName};
 use entrepot_oci::{Digest, DigestError, NameError, RangeError};
-use entrepot_service::ServiceError;
+use entrepot_service::{RequestId, ServiceError};
 use serde_json::{Value, json};
 
 use crate::render::received;
-use crate::request_id::RequestId;
 
 /// Why a request was refused before the service saw it.
 #[derive(Debug, thiserror::Error)]

@@ -21,7 +21,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, Version};
 use axum::response::Response;
 use bytes::Bytes;
-use entrepot_service::Registry;
+use entrepot_service::{Registry, RequestId};
 use futures::stream;
 use tracing::{Instrument, debug, error_span, warn};
 
@@ -29,7 +29,6 @@ use crate::body::RequestBody;
 use crate::error::{Failure, Refusal};
 use crate::operation::Operation;
 use crate::perform::Caller;
-use crate::request_id::RequestId;
 
 mod body;
 mod condition;
@@ -44,10 +43,10 @@ mod path;
 mod perform;
 mod precondition;
 mod render;
-mod request_id;
 mod traced;
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 
 /// What every request needs.
 #[derive(Clone, Debug)]
@@ -70,7 +69,8 @@ pub fn router(registry: Arc<Registry>, body_timeout: Duration) -> Router {
 
 async fn answer(State(front): State<Front>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let id = RequestId::of(&parts.headers);
+    let sent = parts.headers.get(REQUEST_ID);
+    let id = RequestId::of(sent.and_then(|value| value.to_str().ok()));
     // Of the highest level: whatever is logged has the id.
     let span = error_span!("request", %id, method = %parts.method, path = parts.uri.path());
     let is_head = parts.method == Method::HEAD;
@@ -129,7 +129,9 @@ fn finished(mut response: Response, id: &RequestId, is_head: bool) -> Response {
     let headers = response.headers_mut();
     headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    id.stamp(headers);
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(REQUEST_ID, id);
+    }
     if is_head {
         if let Some(length) = content_length(&response) {
             let headers = response.headers_mut();

@@ -273,13 +273,10 @@ mod tests {
     use http_body_util::BodyExt;
     use serde_json::{Value, json};
 
-    use axum::http::{HeaderMap, HeaderName, HeaderValue};
-
     use super::{received, refusal};
     use crate::error::{Refusal, RequestError};
-    use crate::request_id::RequestId;
     use entrepot_oci::{Algorithm, Digest};
-    use entrepot_service::ServiceError;
+    use entrepot_service::{RequestId, ServiceError};
 
     async fn body_of(refused: impl Into<Refusal>) -> Value {
         let body = refusal(&refused.into()).into_body();
@@ -325,9 +322,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_of_this_node_shows_the_id_of_its_request() {
-        let sent = HeaderValue::from_static("0123");
-        let headers = HeaderMap::from_iter([(HeaderName::from_static("x-request-id"), sent)]);
-        let id = RequestId::of(&headers);
+        let id = RequestId::of(Some("0123"));
         let internal = ServiceError::Internal {
             id: "4567".to_owned(),
         };

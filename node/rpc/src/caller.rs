@@ -5,26 +5,31 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
-use entrepot_service::{Principal, Registry, ServiceError};
+use entrepot_service::{Principal, Registry, RequestId, ServiceError};
 use tonic::Status;
-use tracing::{Instrument, debug, info_span};
+use tracing::{Instrument, debug, error_span};
 
 use crate::status::status;
 
+const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
+
 /// Lets a call through that has the right credentials, and notes whose they are.
-/// What the log has of the call's making names its path.
+/// What the log has of the call's making names its path and its id, which the
+/// answer has too.
 pub(crate) async fn required(
     State(registry): State<Arc<Registry>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let span = info_span!("call", path = request.uri().path());
+    let sent = request.headers().get(REQUEST_ID);
+    let id = RequestId::of(sent.and_then(|value| value.to_str().ok()));
+    // Of the highest level: whatever is logged has the id.
+    let span = error_span!("call", %id, path = request.uri().path());
     let answer = async move {
-        let header = request.headers().get(AUTHORIZATION);
-        let header = header.and_then(|value| value.to_str().ok());
-        match registry.authenticate(header).await {
+        let mut response = match registry.authenticate(credentials(request.headers())).await {
             Ok(who) => {
                 request.extensions_mut().insert(who);
                 next.run(request).await
@@ -33,9 +38,22 @@ pub(crate) async fn required(
                 debug!(%error, "refused");
                 status(&error).into_http()
             }
+        };
+        if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+            response.headers_mut().insert(REQUEST_ID, id);
         }
+        response
     };
     answer.instrument(span).await
+}
+
+/// Those of two lines are none: a proxy in front may have looked at the other.
+fn credentials(headers: &HeaderMap) -> Option<&str> {
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => line.to_str().ok(),
+        _ => None,
+    }
 }
 
 /// Who calls, as [`required`] has noted it.

@@ -44,6 +44,35 @@ async fn every_call(
 }
 
 #[tokio::test]
+async fn an_answer_has_the_id_of_its_request() {
+    let mut server = Server::start().await;
+    let list = || authorized(wire::ListRepositoriesRequest::default());
+    let mut own = list();
+    own.metadata_mut()
+        .insert("x-request-id", "a-1".parse().unwrap());
+    let reply = server.client.list_repositories(own).await.unwrap();
+    assert_eq!(reply.metadata().get("x-request-id").unwrap(), "a-1");
+    let mut odd = list();
+    odd.metadata_mut()
+        .insert("x-request-id", "a b".parse().unwrap());
+    let reply = server.client.list_repositories(odd).await.unwrap();
+    assert_eq!(reply.metadata().get("x-request-id").unwrap().len(), 16);
+    let stranger = Request::new(wire::ListRepositoriesRequest::default());
+    let refused = server.client.list_repositories(stranger).await.unwrap_err();
+    assert_eq!(refused.metadata().get("x-request-id").unwrap().len(), 16);
+}
+
+#[tokio::test]
+async fn of_two_credentials_none_counts() {
+    let mut server = Server::start().await;
+    let mut twice = authorized(wire::ListRepositoriesRequest::default());
+    let again = twice.metadata().get("authorization").unwrap().clone();
+    twice.metadata_mut().append("authorization", again);
+    let result = server.client.list_repositories(twice).await;
+    refused(result, Code::Unauthenticated, "UNAUTHORIZED");
+}
+
+#[tokio::test]
 async fn every_call_needs_the_right_credentials() {
     let mut server = Server::start().await;
     let strangers: [fn() -> Request<()>; 3] = [

@@ -6,24 +6,22 @@
 
 use std::fmt;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Of a client's id; others use UUIDs, trace ids and the like.
 const CLIENT_ID_BYTES_MAX: usize = 128;
 
+/// What one request is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RequestId(String);
+pub struct RequestId(String);
 
 // === impl RequestId ===
 
 impl RequestId {
-    /// The client's, if it is well-formed, else a new one: 16 hex digits.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        headers
-            .get(REQUEST_ID)
-            .and_then(|value| value.to_str().ok())
-            .filter(|text| is_well_formed(text))
+    /// Where front ends look for it, and where they put it.
+    pub const HEADER: &'static str = "x-request-id";
+
+    /// What the client sent, if it is well-formed, else a new one: 16 hex digits.
+    pub fn of(sent: Option<&str>) -> Self {
+        sent.filter(|text| is_well_formed(text))
             .map_or_else(Self::random, |text| Self(text.to_owned()))
     }
 
@@ -32,14 +30,7 @@ impl RequestId {
         Self(format!("{:016x}", getrandom::u64().unwrap_or_default()))
     }
 
-    /// Puts it into the headers of the answer.
-    pub(crate) fn stamp(&self, headers: &mut HeaderMap) {
-        if let Ok(value) = HeaderValue::from_str(&self.0) {
-            headers.insert(REQUEST_ID, value);
-        }
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -60,13 +51,10 @@ fn is_well_formed(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::{HeaderMap, HeaderValue};
+    use super::{CLIENT_ID_BYTES_MAX, RequestId};
 
-    use super::{CLIENT_ID_BYTES_MAX, REQUEST_ID, RequestId};
-
-    fn id(sent: &[u8]) -> RequestId {
-        let value = HeaderValue::from_bytes(sent).unwrap();
-        RequestId::of(&HeaderMap::from_iter([(REQUEST_ID, value)]))
+    fn id(sent: &str) -> RequestId {
+        RequestId::of(Some(sent))
     }
 
     #[test]
@@ -80,7 +68,7 @@ mod tests {
             "a.b:c/d_e+f=",
             &longest,
         ] {
-            assert_eq!(id(sent.as_bytes()).as_str(), sent);
+            assert_eq!(id(sent).as_str(), sent);
         }
     }
 
@@ -90,10 +78,10 @@ mod tests {
         for sent in [
             "", "a b", "a\tb", "a\"b", "{a}", "a,b", "a;b", "\u{e9}", &too_long,
         ] {
-            let id = id(sent.as_bytes());
+            let id = id(sent);
             assert_eq!(id.as_str().len(), 16, "{sent:?}");
             assert!(id.as_str().bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
         }
-        assert_ne!(id(b""), id(b""));
+        assert_ne!(RequestId::of(None), RequestId::of(None));
     }
 }

@@ -25,6 +25,8 @@ impl Failure {
     pub(crate) const NO_SUCH_PATH: Self = Self::plain(StatusCode::NOT_FOUND);
     pub(crate) const NO_SUCH_METHOD: Self = Self::plain(StatusCode::METHOD_NOT_ALLOWED);
     pub(crate) const BAD_REQUEST: Self = Self::plain(StatusCode::BAD_REQUEST);
+    pub(crate) const CONTENT_ENCODED: Self = Self::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    pub(crate) const MANIFEST_TOO_LARGE: Self = Self::plain(StatusCode::PAYLOAD_TOO_LARGE);
     pub(crate) const INTERNAL: Self = Self::plain(StatusCode::INTERNAL_SERVER_ERROR);
 
     const fn plain(status: StatusCode) -> Self {
@@ -45,6 +47,9 @@ impl From<Status> for Failure {
             Code::Unauthenticated => StatusCode::UNAUTHORIZED,
             Code::PermissionDenied => StatusCode::FORBIDDEN,
             Code::NotFound => StatusCode::NOT_FOUND,
+            Code::InvalidArgument if trailer("entrepot-size-max").is_some() => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
             Code::InvalidArgument => StatusCode::BAD_REQUEST,
             Code::OutOfRange => StatusCode::RANGE_NOT_SATISFIABLE,
             // The specification wants a 404 here.

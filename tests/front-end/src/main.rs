@@ -107,6 +107,9 @@ async fn answer(State(nodes): State<Channel>, request: Request) -> Response {
 }
 
 async fn respond(node: &Node, head: &Head, body: Body) -> Result<Response, Failure> {
+    if head.is_encoded() {
+        return Err(Failure::CONTENT_ENCODED);
+    }
     match Route::parse(head.uri.path()).ok_or(Failure::NO_SUCH_PATH)? {
         Route::Base => lists::base(node).await,
         Route::Catalog => lists::catalog(node, head).await,
@@ -144,6 +147,12 @@ impl Head {
 
     fn header(&self, name: header::HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Whether the content has been changed on its way, and so has another digest.
+    fn is_encoded(&self) -> bool {
+        let mut codings = self.headers.get_all(header::CONTENT_ENCODING).iter();
+        codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
     }
 
     /// The length of the body, where the client tells it.

@@ -14,6 +14,8 @@ use crate::{Head, empty, respond_with};
 
 pub(crate) const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+/// A line for each tag that was set by `?tag=`.
+const TAG: HeaderName = HeaderName::from_static("oci-tag");
 /// What a node takes.
 const MANIFEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -60,17 +62,24 @@ async fn put(
     head: &Head,
     body: Body,
 ) -> Result<Response, Failure> {
+    if head.length() > Some(MANIFEST_BYTES_MAX as u64) {
+        return Err(Failure::MANIFEST_TOO_LARGE);
+    }
+    let condition = condition(head)?;
     let content = axum::body::to_bytes(body, MANIFEST_BYTES_MAX).await;
+    // Or it was torn: then nobody is there to read why.
+    let content = content.map_err(|_| Failure::MANIFEST_TOO_LARGE)?;
+    let tags = head.parameters("tag");
     let put = PutManifestRequest {
         repository: repository.to_owned(),
         reference: reference.to_owned(),
-        tags: head.parameters("tag"),
-        condition: condition(head),
+        tags: tags.clone(),
+        condition,
         media_type: head
             .header(header::CONTENT_TYPE)
             .unwrap_or_default()
             .to_owned(),
-        content: content.map_err(|_| Failure::BAD_REQUEST)?,
+        content,
     };
     let put = node.client().put_manifest(node.call(put)).await?;
     let put = put.into_inner();
@@ -83,6 +92,10 @@ async fn put(
     ) {
         response.headers_mut().insert(SUBJECT, subject);
     }
+    // Each has passed a grammar by now.
+    for tag in tags.iter().flat_map(HeaderValue::try_from) {
+        response.headers_mut().append(TAG, tag);
+    }
     Ok(response)
 }
 
@@ -93,7 +106,12 @@ async fn delete(
     head: &Head,
 ) -> Result<Response, Failure> {
     let repository = repository.to_owned();
+    let condition = condition(head)?;
     if reference.contains(':') {
+        // What a digest names never changes: nothing can be expected of it.
+        if condition.is_some() {
+            return Err(Failure::BAD_REQUEST);
+        }
         let delete = DeleteManifestRequest {
             repository,
             digest: reference.to_owned(),
@@ -103,7 +121,7 @@ async fn delete(
         let delete = DeleteTagRequest {
             repository,
             tag: reference.to_owned(),
-            condition: condition(head),
+            condition,
         };
         node.client().delete_tag(node.call(delete)).await?;
     }
@@ -111,16 +129,34 @@ async fn delete(
 }
 
 /// What the client expects of the tag: `If-Match: "sha256:..."`, `If-Match: *`
-/// or `If-None-Match: *`.
-fn condition(head: &Head) -> Option<TagCondition> {
+/// or `If-None-Match: *`. Anything else is refused: whoever expects something
+/// wants nothing to happen unless it is so.
+fn condition(head: &Head) -> Result<Option<TagCondition>, Failure> {
     let is = match (
-        head.header(header::IF_MATCH),
-        head.header(header::IF_NONE_MATCH),
+        expected(head, &header::IF_MATCH)?,
+        expected(head, &header::IF_NONE_MATCH)?,
     ) {
-        (Some("*"), _) => Is::MustBePresent(true),
-        (Some(digest), _) => Is::ExpectedDigest(digest.trim_matches('"').to_owned()),
+        (None, None) => return Ok(None),
+        (Some("*"), None) => Is::MustBePresent(true),
+        // The node refuses what is no digest.
+        (Some(digest), None) => Is::ExpectedDigest(unquoted(digest).to_owned()),
         (None, Some("*")) => Is::MustBeAbsent(true),
-        _ => return None,
+        _ => return Err(Failure::BAD_REQUEST),
     };
-    Some(TagCondition { is: Some(is) })
+    Ok(Some(TagCondition { is: Some(is) }))
+}
+
+/// A header that is there once at most, and is text.
+fn expected<'a>(head: &'a Head, name: &HeaderName) -> Result<Option<&'a str>, Failure> {
+    let mut values = head.headers.get_all(name).into_iter();
+    match (values.next().map(HeaderValue::to_str), values.next()) {
+        (None, _) => Ok(None),
+        (Some(Ok(text)), None) => Ok(Some(text.trim())),
+        _ => Err(Failure::BAD_REQUEST),
+    }
+}
+
+fn unquoted(tag: &str) -> &str {
+    let quoted = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+    quoted.unwrap_or(tag)
 }

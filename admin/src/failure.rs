@@ -18,6 +18,10 @@ use crate::human;
 /// A node's own words are cut after so many characters.
 const NODE_TEXT_CHARS_MAX: usize = 300;
 
+/// In the reason of a certificate that is refused because an authority's may
+/// sign others, and do nothing else.
+const AUTHORITY_AS_NODE: &str = "CaUsedAsEndEntity";
+
 /// What a call does at the node: decides what to advise when no answer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
@@ -58,6 +62,12 @@ pub(crate) enum Failure {
         endpoint: EndpointUrl,
         reason: String,
     },
+    /// What `openssl req -x509` makes, unless it is told otherwise.
+    #[error(
+        "the certificate at {endpoint} is one of an authority (CA:TRUE), which cannot stand for \
+         a node: make one for the node, with basicConstraints=CA:FALSE"
+    )]
+    AuthorityAsNode { endpoint: EndpointUrl },
     #[error(
         "what answers at {endpoint} does not speak TLS: check that --endpoint or \
          ENTREPOT_ENDPOINT names a node's client port, with http:// if that has no certificate"
@@ -73,7 +83,7 @@ pub(crate) enum Failure {
     },
     #[error(
         "the connection to {endpoint} broke ({reason}): {}; if it keeps breaking, check that \
-         --endpoint names a node's client port",
+         --endpoint names a node's client port, with https:// if that has a certificate",
         again(*effect)
     )]
     Broken {
@@ -153,6 +163,10 @@ impl Failure {
         let endpoint = endpoint.clone();
         let reason = reason(error);
         match tls_error(error) {
+            // The library that looks at certificates has no word of its own for it.
+            Some(rustls::Error::InvalidCertificate(_)) if reason.contains(AUTHORITY_AS_NODE) => {
+                Self::AuthorityAsNode { endpoint }
+            }
             Some(rustls::Error::InvalidCertificate(_)) => Self::Untrusted { endpoint, reason },
             Some(rustls::Error::InvalidMessage(_)) => Self::NotTls { endpoint },
             _ => Self::Unreachable { endpoint, reason },

@@ -89,6 +89,24 @@ async fn any_other_certificate_is_not() {
     );
 }
 
+/// What curl takes: it stands for itself.
+#[tokio::test]
+async fn the_certificate_of_an_authority_is_no_nodes() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("node.pem");
+    let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    std::fs::write(&file, &certificate).unwrap();
+    let identity = Identity::from_pem(certificate, key.serialize_pem());
+    let fake = Fake::start_tls(sample(), ServerTlsConfig::new().identity(identity)).await;
+    let complaint = list(&fake.url(), &file).complaint().await;
+    let advice = "which cannot stand for a node: make one for the node, with \
+                  basicConstraints=CA:FALSE";
+    assert!(complaint.ends_with(advice), "{complaint}");
+}
+
 #[tokio::test]
 async fn files_that_hold_no_authority_are_named() {
     let dir = tempfile::tempdir().unwrap();

@@ -180,6 +180,28 @@ async fn conditions(registry: &Registry) -> Result<()> {
     put(&next, "if-match", &expected).await?.expect(201)?;
     let refused = put(&next, "if-match", &expected).await?;
     refused.expect_error(412, "TAG_NOT_AS_EXPECTED")?;
+    // What it does not understand, it does not pass over.
+    for (name, value, status) in [
+        ("if-none-match", expected.as_str(), 400),
+        ("if-match", "\"v1\"", 400),
+        ("if-match", "W/\"v1\"", 400),
+        ("content-encoding", "gzip", 415),
+    ] {
+        put(&next, name, value).await?.expect(status)?;
+    }
+    let of_digest = format!("/v2/front/tags/manifests/{}", next.digest());
+    let delete = registry.delete(&of_digest).header("if-match", &expected);
+    delete.send().await?.expect(400)?;
+    let large = registry.put("/v2/front/tags/manifests/v1");
+    let large = large.body(vec![b' '; 5 << 20]).send().await?;
+    large.expect(413)?;
+    registry.get(&of_digest).send().await?.expect(200)?;
+    let tagged = registry
+        .put(&format!("{of_digest}?tag=v2"))
+        .header("content-type", &next.manifest.media_type)
+        .body(next.manifest.content.clone());
+    let tagged = tagged.send().await?.expect(201)?;
+    tagged.expect_header("oci-tag", "v2")?;
     Ok(())
 }
 

@@ -184,7 +184,10 @@ async fn wrong_lengths(cluster: &Cluster) -> Result<()> {
 async fn refused_unread(cluster: &Cluster) -> Result<()> {
     let target = "/v2/edge/framing/manifests/latest";
     for (what, more) in [
-        ("leave to send", "expect: 100-continue\r\ncontent-length: 5000000\r\n"),
+        (
+            "leave to send",
+            "expect: 100-continue\r\ncontent-length: 5000000\r\n",
+        ),
         ("more than is read", "content-length: 50000000\r\n"),
     ] {
         let mut client = connect(cluster).await?;

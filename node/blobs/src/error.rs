@@ -31,6 +31,14 @@ pub enum BlobError {
         actual_size: u64,
     },
 
+    /// The copy here was found to be of other bytes, and is not served any more.
+    #[error("the copy of blob {0} here is damaged")]
+    Damaged(Digest),
+
+    /// What a reader got of it may not be the blob's.
+    #[error("the copy of blob {0} here was written to while it was read")]
+    Changed(Digest),
+
     #[error("bytes {start}..{end} do not lie within blob {digest} of {size} bytes")]
     Range {
         digest: Digest,
@@ -76,6 +84,8 @@ impl BlobError {
             | Self::DigestMismatch { .. }
             | Self::RootMismatch { .. }
             | Self::Range { .. }
+            | Self::Damaged(_)
+            | Self::Changed(_)
             | Self::Poisoned
             | Self::Format { .. } => false,
         }

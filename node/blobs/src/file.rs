@@ -5,15 +5,22 @@
 //! holds that digest's content, and its name is durable before anyone is told
 //! that it is there.
 
+mod care;
 mod direct;
 mod durable;
 mod layout;
+mod ledger;
 mod listing;
 mod mapping;
+mod note;
 mod reading;
+mod scrubbing;
 mod source;
 mod staged;
 mod staging;
+mod trees;
+
+pub use note::Note;
 
 use std::{
     collections::HashMap,
@@ -31,15 +38,12 @@ use entrepot_oci::{Algorithm, Digest};
 use tokio::task::{JoinError, spawn_blocking};
 
 use self::{
-    durable::SharedSync,
-    layout::Layout,
-    reading::Reader,
-    source::{Kept, Source},
-    staged::StagedFile,
-    staging::FileStaging,
+    care::Care, durable::SharedSync, layout::Layout, reading::Reader, source::Source,
+    staged::StagedFile, staging::FileStaging,
 };
 use crate::{
-    BlobError, BlobStat, BlobStore, BlobStream, Faults, Hashing, LIST_LIMIT_MAX, Operation, Staging,
+    BlobError, BlobStat, BlobStore, BlobStream, Faults, Hashing, LIST_LIMIT_MAX, Operation,
+    Staging, StoreMetrics, Tree, Verified,
 };
 
 /// Random bytes in the name of a staging file.
@@ -56,9 +60,8 @@ pub struct FileStore {
 
 #[derive(Debug)]
 struct Shared {
-    layout: Layout,
     faults: Faults,
-    kept: Arc<Kept>,
+    care: Arc<Care>,
     /// One for each directory of blobs.
     syncs: Vec<SharedSync>,
     /// Blobs that have their name while it is not known to be durable, and how
@@ -92,9 +95,8 @@ impl FileStore {
             let syncs = layout::ALGORITHMS.len() * SHARDS;
             Ok(Self {
                 shared: Arc::new(Shared {
-                    layout,
                     faults,
-                    kept: Arc::new(Kept::new()),
+                    care: Arc::new(Care::new(layout)),
                     syncs: (0..syncs).map(|_| SharedSync::default()).collect(),
                     unsettled: Mutex::default(),
                     _lock: lock,
@@ -103,12 +105,17 @@ impl FileStore {
         })
         .await
     }
+
+    /// What this store counts.
+    pub fn metrics(&self) -> StoreMetrics {
+        self.shared.care.metrics.clone()
+    }
 }
 
 #[async_trait]
 impl BlobStore for FileStore {
     async fn stage(&self, hashing: Hashing) -> Result<Box<dyn Staging>, BlobError> {
-        let path = self.shared.layout.staging();
+        let path = self.shared.care.layout.staging();
         let name = random_name().map_err(BlobError::io("name a staging file in", &path))?;
         let file = StagedFile::new(path.join(name), self.shared.faults.clone());
         Ok(Box::new(FileStaging::new(
@@ -129,14 +136,14 @@ impl BlobStore for FileStore {
         range: Option<Range<u64>>,
     ) -> Result<(BlobStat, BlobStream), BlobError> {
         let shared = Arc::clone(&self.shared);
-        if let Some(source) = shared.kept.get(digest) {
+        if let Some(source) = shared.care.kept.get(digest) {
             let stat = source.stat();
-            let mut reader = Reader::new(source, Arc::clone(&shared.kept), range.clone())?;
+            let mut reader = Reader::new(source, Arc::clone(&shared.care), range.clone())?;
             // Whatever is wrong with a kept file, its name may stand for another.
             match reader.try_begin() {
                 Ok(true) => return Ok((stat, reader.into_stream())),
                 Ok(false) => {}
-                Err(_) => shared.kept.forget(digest),
+                Err(_) => shared.care.kept.forget(digest),
             }
         }
         let digest = *digest;
@@ -147,13 +154,14 @@ impl BlobStore for FileStore {
     async fn delete(&self, digest: &Digest) -> Result<bool, BlobError> {
         let (shared, digest) = (Arc::clone(&self.shared), *digest);
         run(move || {
-            let path = shared.layout.blob(&digest);
+            let path = shared.care.layout.blob(&digest);
             let deleted = match fs::remove_file(&path) {
                 Ok(()) => Ok(true),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
                 Err(error) => Err(BlobError::io("delete blob", path)(error)),
             };
-            shared.kept.forget(&digest);
+            trees::remove(&shared.care.layout, &digest);
+            shared.care.forget(&digest);
             deleted
         })
         .await
@@ -165,7 +173,7 @@ impl BlobStore for FileStore {
         run(move || {
             let mut after = after;
             loop {
-                let digests = listing::following(&shared.layout, after.as_ref(), limit)?;
+                let digests = listing::following(&shared.care.layout, after.as_ref(), limit)?;
                 let mut page = Vec::with_capacity(digests.len());
                 for digest in &digests {
                     // None: deleted since its name was read.
@@ -180,9 +188,35 @@ impl BlobStore for FileStore {
         .await
     }
 
+    async fn tree(&self, digest: &Digest) -> Result<Tree, BlobError> {
+        let (shared, digest) = (Arc::clone(&self.shared), *digest);
+        run(move || {
+            let source = Source::open(&shared.care, &digest, &shared.faults)?;
+            if let Some(tree) = source.ledger().tree() {
+                return Ok(tree.clone());
+            }
+            let content = shared
+                .care
+                .read(&source, &(0..source.stat().size))
+                .map_err(|error| care::failed(error, shared.care.layout.blob(&digest)))?;
+            Ok(Tree::of(&content))
+        })
+        .await
+    }
+
+    async fn verify(
+        &self,
+        digest: &Digest,
+        offset: u64,
+        limit_bytes: u64,
+    ) -> Result<Verified, BlobError> {
+        let (shared, digest) = (Arc::clone(&self.shared), *digest);
+        run(move || scrubbing::step(&shared, &digest, offset, limit_bytes)).await
+    }
+
     async fn room_bytes(&self) -> Result<Option<u64>, BlobError> {
         let shared = Arc::clone(&self.shared);
-        run(move || shared.layout.room_bytes()).await
+        run(move || shared.care.layout.room_bytes()).await
     }
 }
 
@@ -194,18 +228,18 @@ impl Shared {
         digest: &Digest,
         range: Option<Range<u64>>,
     ) -> Result<(BlobStat, Reader), BlobError> {
-        let source = Arc::new(Source::open(&self.layout, digest, &self.faults)?);
+        let source = Arc::new(Source::open(&self.care, digest, &self.faults)?);
         let stat = source.stat();
-        let mut reader = Reader::new(Arc::clone(&source), Arc::clone(&self.kept), range)?;
+        let mut reader = Reader::new(Arc::clone(&source), Arc::clone(&self.care), range)?;
         reader
             .begin()
-            .map_err(BlobError::io("read blob", self.layout.blob(digest)))?;
-        self.kept.keep(&source, &self.layout);
+            .map_err(|error| care::failed(error, self.care.layout.blob(digest)))?;
+        self.care.kept.keep(&source, &self.care.layout);
         Ok((stat, reader))
     }
 
     fn stat(&self, digest: &Digest) -> Result<Option<BlobStat>, BlobError> {
-        let path = self.layout.blob(digest);
+        let path = self.care.layout.blob(digest);
         let size = match fs::metadata(&path) {
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -228,7 +262,7 @@ impl Shared {
         if self.stat(digest)?.is_none() {
             return Ok(false);
         }
-        let path = self.layout.blob(digest);
+        let path = self.care.layout.blob(digest);
         match source::is_content(&path, content) {
             Ok(true) => return Ok(true),
             Ok(false) => tracing::error!(%digest, "a damaged blob is replaced"),
@@ -240,15 +274,25 @@ impl Shared {
     }
 
     /// Syncs verified content and gives it its name, durably.
-    fn publish(&self, mut file: StagedFile, digest: &Digest) -> Result<(), BlobError> {
+    fn publish(
+        &self,
+        mut file: StagedFile,
+        digest: &Digest,
+        tree: Option<&Tree>,
+    ) -> Result<(), BlobError> {
         // Content without a durable name is worth nothing.
         self.shared_sync(digest)
             .check()
             .map_err(BlobError::io("sync directory", self.shard(digest)))?;
         file.sync()?;
+        if let Some(tree) = tree {
+            trees::save(&self.care.layout, digest, tree);
+        }
         *self.lock_unsettled().entry(*digest).or_default() += 1;
-        let published = file.publish(&self.layout.blob(digest));
-        self.kept.forget(digest);
+        let names = self.care.lock_names();
+        let published = file.publish(&self.care.layout.blob(digest));
+        drop(names);
+        self.care.forget(digest);
         if published.is_ok() {
             self.sync_name(digest)?;
         }
@@ -288,7 +332,9 @@ impl Shared {
     }
 
     fn shard(&self, digest: &Digest) -> PathBuf {
-        self.layout.shard(digest.algorithm(), digest.bytes()[0])
+        self.care
+            .layout
+            .shard(digest.algorithm(), digest.bytes()[0])
     }
 
     fn lock_unsettled(&self) -> MutexGuard<'_, HashMap<Digest, u32>> {

@@ -8,7 +8,10 @@ use std::fmt;
 
 use entrepot_oci::{Algorithm, Digest, Hasher};
 
-use crate::{BlobError, Expected, Hashing};
+use crate::{
+    BlobError, Expected, Hashing,
+    tree::{Tree, TreeHasher},
+};
 
 /// Both hashes take a stride in turn, so that the second finds it in the cache.
 const STRIDE_BYTES: usize = 128 * 1024;
@@ -17,8 +20,7 @@ const STRIDE_BYTES: usize = 128 * 1024;
 #[derive(Clone)]
 pub(crate) struct ContentHash {
     client: Option<Hasher>,
-    root: blake3::Hasher,
-    bytes: u64,
+    tree: TreeHasher,
 }
 
 /// What the hashes say about an expectation that they do not contradict.
@@ -36,8 +38,7 @@ impl ContentHash {
                 Hashing::Client(algorithm) => Some(Hasher::new(algorithm)),
                 Hashing::Root => None,
             },
-            root: blake3::Hasher::new(),
-            bytes: 0,
+            tree: TreeHasher::new(),
         }
     }
 
@@ -51,10 +52,9 @@ impl ContentHash {
             if let Some(client) = &mut self.client {
                 client.update(stride);
             }
-            self.root.update(stride);
+            self.tree.update(stride);
             hashed(stride);
         }
-        self.bytes += content.len() as u64;
     }
 
     pub(crate) fn update_all<'a>(&mut self, pieces: impl IntoIterator<Item = &'a [u8]>) {
@@ -65,11 +65,16 @@ impl ContentHash {
 
     /// Bytes hashed so far.
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
+        self.tree.bytes()
     }
 
     pub(crate) fn root(&self) -> [u8; 32] {
-        *self.root.finalize().as_bytes()
+        self.tree.root()
+    }
+
+    /// What proves parts of the content.
+    pub(crate) fn tree(&self) -> Tree {
+        self.tree.tree()
     }
 
     pub(crate) fn digest(&self) -> Option<Digest> {
@@ -88,11 +93,11 @@ impl ContentHash {
             Expected::Digest(digest) if hashed.is_none() => Ok(Verdict::Rehash(digest.algorithm())),
             Expected::Digest(_) => Ok(Verdict::Proven),
             Expected::Root { digest, size, root } => {
-                if *size != self.bytes || *root != self.root() {
+                if *size != self.bytes() || *root != self.root() {
                     return Err(BlobError::RootMismatch {
                         digest: *digest,
                         expected_size: *size,
-                        actual_size: self.bytes,
+                        actual_size: self.bytes(),
                     });
                 }
                 Ok(Verdict::Proven)
@@ -115,7 +120,7 @@ pub(crate) fn check_digest(expected: &Digest, actual: &Digest) -> Result<(), Blo
 impl fmt::Debug for ContentHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ContentHash")
-            .field("bytes", &self.bytes)
+            .field("bytes", &self.bytes())
             .finish_non_exhaustive()
     }
 }

@@ -14,13 +14,17 @@ mod file;
 mod gather;
 mod hash;
 mod memory;
+mod metrics;
 mod store;
+mod tree;
 
 pub use error::BlobError;
 pub use faults::{Fault, Faults, Operation};
-pub use file::FileStore;
+pub use file::{FileStore, Note};
 pub use memory::MemoryStore;
+pub use metrics::StoreMetrics;
 pub use store::{
     BlobStat, BlobStore, BlobStream, Committed, Expected, Hashing, LIST_LIMIT_MAX, READ_BYTES,
-    Staging,
+    StagedBytes, Staging, UNWRITTEN_BYTES_MAX, Verified,
 };
+pub use tree::{GROUP_BYTES, TREE_ABOVE_BYTES, Tree, group_bytes, groups_of, widened};

@@ -3,11 +3,12 @@
 //! Owns a map behind a lock. Must never start a thread, read a clock or draw a
 //! random number, so that a simulation repeats itself bit by bit. The invariant:
 //! it answers as the file store does, faults included, except that a step that
-//! failed never left anything behind.
+//! failed never left anything behind, and that reading verifies nothing: it is
+//! how tests get a peer that sends wrong bytes.
 
 use std::{
     collections::BTreeMap,
-    mem,
+    io,
     ops::{Bound, Range},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -19,7 +20,7 @@ use futures::{StreamExt, stream};
 
 use crate::{
     BlobError, BlobStat, BlobStore, BlobStream, Committed, Expected, Faults, Hashing,
-    LIST_LIMIT_MAX, Operation, READ_BYTES, Staging,
+    LIST_LIMIT_MAX, Operation, READ_BYTES, StagedBytes, Staging, Tree, Verified,
     hash::{ContentHash, Verdict, check_digest},
     store::check_range,
 };
@@ -34,19 +35,48 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Memory {
-    blobs: BTreeMap<Digest, Bytes>,
+    blobs: BTreeMap<Digest, Stored>,
     /// Of blobs and stagings together.
     used_bytes: u64,
     capacity_bytes: Option<u64>,
     staged: usize,
 }
 
+#[derive(Clone, Debug)]
+struct Stored {
+    content: Bytes,
+    /// As it was committed, whatever became of the content.
+    tree: Tree,
+}
+
 #[derive(Debug)]
 struct MemoryStaging {
     store: MemoryStore,
-    content: BytesMut,
+    content: Staged,
     hash: ContentHash,
     poisoned: bool,
+}
+
+/// What a staging has so far.
+#[derive(Clone, Debug, Default)]
+struct Staged(Arc<Mutex<BytesMut>>);
+
+// === impl Staged ===
+
+impl Staged {
+    fn lock(&self) -> MutexGuard<'_, BytesMut> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl StagedBytes for Staged {
+    async fn read(&self, range: Range<u64>) -> io::Result<Bytes> {
+        let range = in_memory(range.start)..in_memory(range.end);
+        let content = self.lock();
+        let bytes = content.get(range).ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(Bytes::copy_from_slice(bytes))
+    }
 }
 
 // === impl MemoryStore ===
@@ -75,16 +105,21 @@ impl MemoryStore {
     /// blob has no such byte.
     pub fn damage(&self, digest: &Digest, offset: usize) -> bool {
         let mut memory = self.lock();
-        let Some(content) = memory.blobs.get_mut(digest) else {
+        let Some(stored) = memory.blobs.get_mut(digest) else {
             return false;
         };
-        let mut damaged = content.to_vec();
+        let mut damaged = stored.content.to_vec();
         let Some(byte) = damaged.get_mut(offset) else {
             return false;
         };
         *byte ^= 1;
-        *content = Bytes::from(damaged);
+        stored.content = Bytes::from(damaged);
         true
+    }
+
+    fn stored(&self, digest: &Digest) -> Result<Stored, BlobError> {
+        let found = self.lock().blobs.get(digest).cloned();
+        found.ok_or(BlobError::NotFound(*digest))
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {
@@ -104,7 +139,7 @@ impl BlobStore for MemoryStore {
         self.lock().staged += 1;
         Ok(Box::new(MemoryStaging {
             store: self.clone(),
-            content: BytesMut::new(),
+            content: Staged::default(),
             hash: ContentHash::new(hashing),
             poisoned: false,
         }))
@@ -112,9 +147,9 @@ impl BlobStore for MemoryStore {
 
     async fn stat(&self, digest: &Digest) -> Result<Option<BlobStat>, BlobError> {
         let memory = self.lock();
-        Ok(memory.blobs.get(digest).map(|content| BlobStat {
+        Ok(memory.blobs.get(digest).map(|stored| BlobStat {
             digest: *digest,
-            size: content.len() as u64,
+            size: stored.content.len() as u64,
         }))
     }
 
@@ -123,8 +158,7 @@ impl BlobStore for MemoryStore {
         digest: &Digest,
         range: Option<Range<u64>>,
     ) -> Result<(BlobStat, BlobStream), BlobError> {
-        let found = self.lock().blobs.get(digest).cloned();
-        let content = found.ok_or(BlobError::NotFound(*digest))?;
+        let content = self.stored(digest)?.content;
         let stat = BlobStat {
             digest: *digest,
             size: content.len() as u64,
@@ -154,10 +188,10 @@ impl BlobStore for MemoryStore {
 
     async fn delete(&self, digest: &Digest) -> Result<bool, BlobError> {
         let mut memory = self.lock();
-        let Some(content) = memory.blobs.remove(digest) else {
+        let Some(stored) = memory.blobs.remove(digest) else {
             return Ok(false);
         };
-        memory.used_bytes -= content.len() as u64;
+        memory.used_bytes -= stored.content.len() as u64;
         Ok(true)
     }
 
@@ -167,11 +201,29 @@ impl BlobStore for MemoryStore {
         let following = memory.blobs.range::<Digest, _>((start, Bound::Unbounded));
         Ok(following
             .take(limit.min(LIST_LIMIT_MAX))
-            .map(|(digest, content)| BlobStat {
+            .map(|(digest, stored)| BlobStat {
                 digest: *digest,
-                size: content.len() as u64,
+                size: stored.content.len() as u64,
             })
             .collect())
+    }
+
+    async fn tree(&self, digest: &Digest) -> Result<Tree, BlobError> {
+        Ok(self.stored(digest)?.tree)
+    }
+
+    async fn verify(&self, digest: &Digest, _: u64, _: u64) -> Result<Verified, BlobError> {
+        let content = self.stored(digest)?.content;
+        // Once more, as a disk is asked.
+        let readable = self
+            .check(Operation::Read, "read blob in")
+            .or_else(|_| self.check(Operation::Read, "read blob in"));
+        if readable.is_err() || Digest::of(digest.algorithm(), &content) != *digest {
+            self.delete(digest).await?;
+            return Err(BlobError::Damaged(*digest));
+        }
+        let size = content.len() as u64;
+        Ok(Verified { size, end: size })
     }
 
     async fn room_bytes(&self) -> Result<Option<u64>, BlobError> {
@@ -193,7 +245,7 @@ impl MemoryStaging {
         }
         memory.used_bytes = used_bytes;
         drop(memory);
-        self.content.extend_from_slice(chunk);
+        self.content.lock().extend_from_slice(chunk);
         self.hash.update(chunk);
         Ok(())
     }
@@ -202,7 +254,7 @@ impl MemoryStaging {
 #[async_trait]
 impl Staging for MemoryStaging {
     fn size(&self) -> u64 {
-        self.content.len() as u64
+        self.content.lock().len() as u64
     }
 
     async fn append(&mut self, chunks: Vec<Bytes>) -> Result<(), BlobError> {
@@ -219,17 +271,21 @@ impl Staging for MemoryStaging {
         self.hash.root()
     }
 
+    fn read_back(&self) -> Arc<dyn StagedBytes> {
+        Arc::new(self.content.clone())
+    }
+
     fn digest(&self) -> Option<Digest> {
         self.hash.digest()
     }
 
-    async fn commit(mut self: Box<Self>, expected: Expected) -> Result<Committed, BlobError> {
+    async fn commit(self: Box<Self>, expected: Expected) -> Result<Committed, BlobError> {
         if self.poisoned {
             return Err(BlobError::Poisoned);
         }
         if let Verdict::Rehash(algorithm) = self.hash.check(&expected)? {
             let mut hasher = Hasher::new(algorithm);
-            hasher.update(&self.content);
+            hasher.update(&self.content.lock());
             check_digest(expected.digest(), &hasher.finish())?;
         }
         let committed = Committed {
@@ -238,16 +294,20 @@ impl Staging for MemoryStaging {
             root: self.root(),
         };
         let found = self.store.lock().blobs.get(&committed.digest).cloned();
-        if found.is_some_and(|found| found == self.content) {
+        if found.is_some_and(|found| found.content == *self.content.lock()) {
             return Ok(committed);
         }
         self.store.check(Operation::Sync, "sync")?;
         self.store.check(Operation::Publish, "name a blob in")?;
         self.store.check(Operation::SyncDirectory, "sync")?;
-        let content = mem::take(&mut self.content).freeze();
+        let content = self.content.lock().clone().freeze();
+        let tree = self.hash.tree();
+        let stored = Stored { content, tree };
         let mut memory = self.store.lock();
-        if let Some(damaged) = memory.blobs.insert(committed.digest, content) {
-            memory.used_bytes -= damaged.len() as u64;
+        // Once more for the blob: what is staged is given back when this goes.
+        memory.used_bytes += stored.content.len() as u64;
+        if let Some(damaged) = memory.blobs.insert(committed.digest, stored) {
+            memory.used_bytes -= damaged.content.len() as u64;
         }
         drop(memory);
         Ok(committed)
@@ -260,7 +320,7 @@ impl Drop for MemoryStaging {
     fn drop(&mut self) {
         let mut memory = self.store.lock();
         memory.staged -= 1;
-        memory.used_bytes -= self.content.len() as u64;
+        memory.used_bytes -= self.content.lock().len() as u64;
     }
 }
 

@@ -4,18 +4,23 @@
 //! or a directory: an object store has neither. The invariant: a blob exists
 //! from the end of a successful [`Staging::commit`], and nothing of it before.
 
-use std::{fmt, io, ops::Range, pin::Pin};
+use std::{fmt, io, ops::Range, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use entrepot_oci::{Algorithm, Digest};
 
-use crate::BlobError;
+use crate::{BlobError, Tree, gather::BATCH_BYTES};
 
-/// Bytes of one item of a [`BlobStream`]; only the last one is shorter.
+/// Bytes of one item of a [`BlobStream`]; the first one ends where one of the
+/// whole blob would, and the last may be shorter.
 ///
 /// A blob up to this size is read at once when it is opened.
 pub const READ_BYTES: usize = 1024 * 1024;
+
+/// The last bytes of a staging may not be there to be read back yet; all before
+/// these are.
+pub const UNWRITTEN_BYTES_MAX: u64 = 2 * BATCH_BYTES as u64;
 
 /// Blobs that one call of [`BlobStore::list`] returns at most.
 pub const LIST_LIMIT_MAX: usize = 10_000;
@@ -39,6 +44,15 @@ pub struct Committed {
     pub size: u64,
     /// BLAKE3 of the content.
     pub root: [u8; 32],
+}
+
+/// A part of a blob that was read from the disk and proved right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Of the blob, bytes.
+    pub size: u64,
+    /// Where the part ends; at `size` all of the blob is verified.
+    pub end: u64,
 }
 
 /// What a staging computes while the bytes arrive.
@@ -89,7 +103,10 @@ pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// [`BlobError::NotFound`]; [`BlobError::Range`] when the range does not lie
-    /// within the blob.
+    /// within the blob; [`BlobError::Damaged`] when the copy is found to be of
+    /// other bytes. Found later, that ends the stream: what it gave before is
+    /// right. So it does when the copy was written to meanwhile, which is
+    /// [`BlobError::Changed`]: then nothing of it is to be trusted.
     async fn open(
         &self,
         digest: &Digest,
@@ -103,6 +120,25 @@ pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
     /// The blobs that follow `after` in the order of [`Digest`], at most `limit`
     /// and at most [`LIST_LIMIT_MAX`] of them; none left gives an empty list.
     async fn list(&self, after: Option<&Digest>, limit: usize) -> Result<Vec<BlobStat>, BlobError>;
+
+    /// What proves parts of the blob.
+    ///
+    /// # Errors
+    /// [`BlobError::NotFound`]; [`BlobError::Damaged`].
+    async fn tree(&self, digest: &Digest) -> Result<Tree, BlobError>;
+
+    /// Reads about `limit_bytes` of the blob, from `offset` on, from where they
+    /// are kept and verifies them. A copy that is damaged, or cannot be read, is
+    /// moved aside: it is not there any more.
+    ///
+    /// # Errors
+    /// [`BlobError::NotFound`]; [`BlobError::Damaged`].
+    async fn verify(
+        &self,
+        digest: &Digest,
+        offset: u64,
+        limit_bytes: u64,
+    ) -> Result<Verified, BlobError>;
 
     /// Bytes that there is room for at the moment; none: nobody can tell. A
     /// hint: what is staged meanwhile, or has a quota of its own, may find less.
@@ -131,6 +167,10 @@ pub trait Staging: Send + fmt::Debug {
     /// is hashed at all. Costs what [`Staging::root`] costs.
     fn digest(&self) -> Option<Digest>;
 
+    /// What is appended, for those who come late: asked for before the first byte.
+    /// It may be read for as long as it is held, whatever becomes of the staging.
+    fn read_back(&self) -> Arc<dyn StagedBytes>;
+
     /// Verifies the content, makes it durable and gives it its name. A blob that
     /// is there already is fine: the result is the same, and a copy of other
     /// bytes, which is damaged, is replaced.
@@ -145,6 +185,14 @@ pub trait Staging: Send + fmt::Debug {
 
     /// Drops the staged bytes and waits until they are gone.
     async fn discard(self: Box<Self>);
+}
+
+/// Bytes of a staging that are appended once and read any number of times.
+#[async_trait]
+pub trait StagedBytes: Send + Sync + fmt::Debug {
+    /// Bytes of `range`, at most [`READ_BYTES`] of them, which end
+    /// [`UNWRITTEN_BYTES_MAX`] before what is appended so far, or earlier.
+    async fn read(&self, range: Range<u64>) -> io::Result<Bytes>;
 }
 
 /// The range to read, all of the blob by default.

@@ -3,7 +3,9 @@
 //! ```text
 //! format                  version of this layout; locked while the store is open
 //! staging/<random>        blobs on their way in
+//! quarantine/ab01.<random> copies that proved damaged
 //! sha256/ab/ab01...       blobs, spread by the first byte of their digest
+//! sha256/ab/ab01....tree  hash trees of large ones, see `crate::tree`
 //! sha512/cd/cd23...
 //! ```
 //!
@@ -66,6 +68,17 @@ impl Layout {
         let mut path = self.directory.join(algorithm.as_str());
         path.push(format!("{first_byte:02x}"));
         path
+    }
+
+    /// The hash tree of a large blob.
+    pub(super) fn tree(&self, digest: &Digest) -> PathBuf {
+        let mut path = self.shard(digest.algorithm(), digest.bytes()[0]);
+        path.push(format!("{}.tree", digest.hex()));
+        path
+    }
+
+    pub(super) fn quarantine(&self) -> PathBuf {
+        self.directory.join("quarantine")
     }
 
     pub(super) fn staging(&self) -> PathBuf {
@@ -135,7 +148,9 @@ impl Layout {
 
     fn create_directories(&self) -> Result<(), BlobError> {
         let names = ALGORITHMS.map(|algorithm| algorithm.as_str().to_owned());
-        let names = names.into_iter().chain([String::from("staging")]);
+        let names = names
+            .into_iter()
+            .chain(["staging", "quarantine"].map(String::from));
         durable::create_children(&self.directory, names)
             .map_err(BlobError::io("make directories in", &self.directory))?;
         // All of them at once, so that no commit has to make one and to wait for

@@ -7,13 +7,13 @@
 //! deleted one lives on for as long as it is mapped. What is left is a hand, or
 //! a disk, that damages the file below:
 //!
-//! - other bytes are what a reader of the file would have got as well;
-//! - a page that cannot be read, or is not there any more, is found by
-//!   [`Mapping::populate`], which returns an error where an access would end the
-//!   process. Nothing is given away that was not in memory. Should a page be
-//!   dropped for want of memory later, and its disk fail at that moment, the
-//!   kernel fails the write to the socket; only who looks at the bytes (TLS,
-//!   gRPC) would end, and with it one node of several.
+//! - other bytes are what a reader of the file would have got as well; whoever
+//!   maps looks whether the file was written to;
+//! - a page that cannot be read ends whoever touches it. Nothing is mapped that
+//!   was not in memory a moment before. Should a page be dropped for want of
+//!   memory later, and its disk fail at that moment, the kernel fails the write
+//!   to the socket; only who looks at the bytes (TLS, gRPC) would end, and with
+//!   it one node of several.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -22,7 +22,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use memmap2::{Advice, Mmap, MmapOptions};
+use memmap2::{Mmap, MmapOptions};
 
 /// A part of a file. Offsets are the file's.
 #[derive(Debug, Clone)]
@@ -52,17 +52,6 @@ impl Mapping {
 
     pub(super) fn covers(&self, range: &Range<u64>) -> bool {
         self.within(range).is_some()
-    }
-
-    /// Brings `range` into memory. Blocks the thread.
-    ///
-    /// # Errors
-    /// That it cannot be read; a read of the file tells why. Also where the
-    /// kernel does not know this call.
-    pub(super) fn populate(&self, range: &Range<u64>) -> io::Result<()> {
-        let range = self.within(range).ok_or(io::ErrorKind::UnexpectedEof)?;
-        self.map
-            .advise_range(Advice::PopulateRead, range.start, range.len())
     }
 
     /// The bytes of `range`, which is in memory.

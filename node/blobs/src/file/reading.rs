@@ -3,7 +3,8 @@
 //! Owns the order of the pieces and the one read ahead of the consumer. Must
 //! never wait for the disk on an async thread: that would stop every other
 //! request on it. The invariant: a stream holds two pieces at most, the one it
-//! gives away and the one that follows.
+//! gives away and the one that follows; it ends well only if nobody has written
+//! to the file meanwhile.
 
 use std::{fs::File, io, num::NonZeroU64, ops::Range, sync::Arc};
 
@@ -11,14 +12,15 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::source::{Kept, Source};
+use super::care::Care;
+use super::source::Source;
 use crate::{BlobError, BlobStream, READ_BYTES, store::check_range};
 
 /// An opened range of a blob whose first piece has been read.
 #[derive(Debug)]
 pub(super) struct Reader {
     source: Arc<Source>,
-    kept: Arc<Kept>,
+    care: Arc<Care>,
     /// Still to be read.
     left: Range<u64>,
     next: Next,
@@ -37,13 +39,13 @@ impl Reader {
     /// Of `range`, or all of it.
     pub(super) fn new(
         source: Arc<Source>,
-        kept: Arc<Kept>,
+        care: Arc<Care>,
         range: Option<Range<u64>>,
     ) -> Result<Self, BlobError> {
         let left = check_range(&source.stat(), range)?;
         Ok(Self {
             source,
-            kept,
+            care,
             left,
             next: Next::Ended,
         })
@@ -55,7 +57,7 @@ impl Reader {
         let Some(first) = cut(&mut ahead) else {
             return Ok(true);
         };
-        let Some(piece) = self.source.at_hand(&first) else {
+        let Some(piece) = self.source.at_hand(&first, self.care.now_s()) else {
             return Ok(false);
         };
         (self.left, self.next) = (ahead, Next::Ready(Ok(piece?)));
@@ -66,7 +68,7 @@ impl Reader {
     pub(super) fn begin(&mut self) -> io::Result<()> {
         advise(self.source.file(), &self.left);
         if let Some(first) = cut(&mut self.left) {
-            self.next = Next::Ready(Ok(self.source.read(&first)?));
+            self.next = Next::Ready(Ok(self.care.read(&self.source, &first)?));
         }
         Ok(())
     }
@@ -76,28 +78,34 @@ impl Reader {
     }
 
     async fn piece(mut self) -> Option<(io::Result<Bytes>, Self)> {
-        let piece = match std::mem::replace(&mut self.next, Next::Ended) {
+        let mut piece = match std::mem::replace(&mut self.next, Next::Ended) {
             Next::Ready(piece) => piece,
             Next::Reading(task) => task.await.map_err(io::Error::other).flatten(),
             Next::Ended => return None,
         };
+        // The reader may have what was changed on its way out: it must not take
+        // that for the whole.
+        if piece.is_ok() && self.left.is_empty() && !self.source.is_unchanged() {
+            let changed = BlobError::Changed(self.source.stat().digest);
+            piece = Err(io::Error::new(io::ErrorKind::InvalidData, changed));
+        }
         if piece.is_ok()
             && let Some(range) = cut(&mut self.left)
         {
             self.next = self.follow(range);
         }
         if piece.is_err() {
-            self.kept.forget(&self.source.stat().digest);
+            self.care.kept.forget(&self.source.stat().digest);
         }
         Some((piece, self))
     }
 
     fn follow(&self, range: Range<u64>) -> Next {
-        if let Some(piece) = self.source.at_hand(&range) {
+        if let Some(piece) = self.source.at_hand(&range, self.care.now_s()) {
             return Next::Ready(piece);
         }
-        let source = Arc::clone(&self.source);
-        Next::Reading(spawn_blocking(move || source.read(&range)))
+        let (care, source) = (Arc::clone(&self.care), Arc::clone(&self.source));
+        Next::Reading(spawn_blocking(move || care.read(&source, &range)))
     }
 }
 
@@ -107,7 +115,10 @@ fn cut(left: &mut Range<u64>) -> Option<Range<u64>> {
         return None;
     }
     let start = left.start;
-    left.start = left.end.min(start + READ_BYTES as u64);
+    // Where the pieces of the whole blob end, so that each lies in groups of its
+    // own.
+    let piece = READ_BYTES as u64;
+    left.start = left.end.min(start / piece * piece + piece);
     Some(start..left.start)
 }
 

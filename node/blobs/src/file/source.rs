@@ -1,11 +1,13 @@
 //! A blob's open file, and the few that are kept open because they are asked for
 //! again and again.
 //!
-//! A large piece is mapped, so that its bytes are not copied here; a small one
-//! is read, since a mapping costs more than the copy. Memory that is mapped
-//! counts as the process's own, so no more of a file is mapped at a time than a
-//! window. The invariant: what is kept is what the name stands for, or was when
-//! the caller asked.
+//! Bytes that may come from the disk are read into memory of their own and
+//! proven there: what is given away is what was proven. Bytes that are in the
+//! page cache and were proven lately are mapped, so that they are not copied; a
+//! small piece is read all the same, since a mapping costs more than the copy.
+//! Memory that is mapped counts as the process's own, so no more of a file is
+//! mapped at a time than a window. The invariant: what is kept is what the name
+//! stands for, or was when the caller asked.
 
 use std::fs::File;
 use std::io;
@@ -19,7 +21,9 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use rustix::io::{Errno, ReadWriteFlags};
 
+use super::care::Care;
 use super::layout::Layout;
+use super::ledger::{Identity, Ledger};
 use super::mapping::Mapping;
 use crate::{BlobError, BlobStat, Faults, Operation};
 
@@ -43,6 +47,8 @@ pub(super) struct Source {
     /// Whether it is worth mapping.
     mapped: bool,
     window: Mutex<Option<Mapping>>,
+    /// What proves it, and what has proved right.
+    ledger: Arc<Ledger>,
     faults: Faults,
 }
 
@@ -56,24 +62,21 @@ struct BySize;
 
 impl Source {
     /// Blocks the thread.
-    pub(super) fn open(
-        layout: &Layout,
-        digest: &Digest,
-        faults: &Faults,
-    ) -> Result<Self, BlobError> {
-        let path = layout.blob(digest);
+    pub(super) fn open(care: &Care, digest: &Digest, faults: &Faults) -> Result<Self, BlobError> {
+        let path = care.layout.blob(digest);
         let file = File::open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => BlobError::NotFound(*digest),
             _ => BlobError::io("open blob", &path)(error),
         })?;
-        let metadata = file.metadata().map_err(BlobError::io("stat blob", &path))?;
-        let size = metadata.len();
+        let ledger = care.ledger(digest, &file)?;
+        let size = ledger.file().size();
         Ok(Self {
             digest: *digest,
             file,
             size,
             mapped: size >= MAPPED_BYTES_MIN,
             window: Mutex::default(),
+            ledger,
             faults: faults.clone(),
         })
     }
@@ -89,9 +92,18 @@ impl Source {
         &self.file
     }
 
-    /// `range`, if it can be had without the disk.
-    pub(super) fn at_hand(&self, range: &Range<u64>) -> Option<io::Result<Bytes>> {
-        if !self.mapped || !self.is_resident(range) {
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Whether nobody has written to the file since it was opened.
+    pub(super) fn is_unchanged(&self) -> bool {
+        Identity::of(&self.file).is_ok_and(|now| now == *self.ledger.file())
+    }
+
+    /// `range`, if it can be had without the disk and need not be proven again.
+    pub(super) fn at_hand(&self, range: &Range<u64>, now_s: u32) -> Option<io::Result<Bytes>> {
+        if !self.mapped || !self.is_trusted(range, now_s) {
             return None;
         }
         let piece = || {
@@ -101,26 +113,56 @@ impl Source {
         Some(piece())
     }
 
-    /// All of `range`, which is within the blob and at most a window long. Blocks
+    /// Whether `range` is in memory as it was when it was proven.
+    fn is_trusted(&self, range: &Range<u64>, now_s: u32) -> bool {
+        self.ledger.is_proven(range, now_s) && self.is_resident(range) && self.is_unchanged()
+    }
+
+    /// All of `range`, which is within the blob and at most a window long, and
+    /// how many bytes had to be proven for that; none: it is not right. Blocks
     /// the thread.
-    pub(super) fn read(&self, range: &Range<u64>) -> io::Result<Bytes> {
-        if let Some(piece) = self.at_hand(range) {
-            return piece;
+    pub(super) fn read(&self, range: &Range<u64>, now_s: u32) -> io::Result<Option<(Bytes, u64)>> {
+        if let Some(piece) = self.at_hand(range, now_s) {
+            return Ok(Some((piece?, 0)));
         }
         self.faults.check(Operation::Read)?;
-        if self.mapped {
-            let window = self.window(range)?;
-            if window.populate(range).is_ok() {
-                return window.bytes(range);
-            }
-            // A kernel before 5.14, or the read says better what is wrong.
+        if self.is_trusted(range, now_s) {
+            return Ok(self.bytes(range)?.map(|piece| (piece, 0)));
         }
+        // Once more: the bytes may have been hurt on their way.
+        let proven = match self.proven(range, now_s)? {
+            None => self.proven(range, now_s)?,
+            proven => proven,
+        };
+        Ok(proven.map(|content| {
+            let extent = self.ledger.extent(range);
+            let within = |offset: u64| {
+                usize::try_from(offset - extent.start)
+                    .map_or(content.len(), |at| at.min(content.len()))
+            };
+            let piece = content.slice(within(range.start)..within(range.end));
+            (piece, content.len() as u64)
+        }))
+    }
+
+    /// Reads and proves what `range` lies in; none: it is not right. Blocks the
+    /// thread.
+    pub(super) fn prove(&self, range: &Range<u64>, now_s: u32) -> io::Result<Option<Bytes>> {
+        self.faults.check(Operation::Read)?;
+        self.proven(range, now_s)
+    }
+
+    fn proven(&self, range: &Range<u64>, now_s: u32) -> io::Result<Option<Bytes>> {
+        let extent = self.ledger.extent(range);
+        let content = self.bytes(&extent)?;
+        Ok(content.filter(|content| self.ledger.prove(&extent, content, now_s)))
+    }
+
+    /// What the file has of `range`; none: it is shorter than it was.
+    fn bytes(&self, range: &Range<u64>) -> io::Result<Option<Bytes>> {
         let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
         let piece = read_at(&self.file, range.start, length)?;
-        if piece.len() < length {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(piece)
+        Ok((piece.len() == length).then_some(piece))
     }
 
     fn window(&self, range: &Range<u64>) -> io::Result<Mapping> {
@@ -139,7 +181,7 @@ impl Source {
     }
 
     /// Whether `range` is in the page cache, as far as a few looks can tell.
-    fn is_resident(&self, range: &Range<u64>) -> bool {
+    pub(super) fn is_resident(&self, range: &Range<u64>) -> bool {
         let mut looks = (range.start..range.end)
             .step_by(RESIDENT_STEP_BYTES)
             .chain(range.end.checked_sub(1));

@@ -6,18 +6,24 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, IoSlice, Write},
+    ops::Range,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use entrepot_oci::{Algorithm, Digest, Hasher};
+use tokio::task::spawn_blocking;
 
 use super::{
     direct::{self, Batch},
     durable, source,
 };
-use crate::{BlobError, Faults, Operation, READ_BYTES};
+use crate::{BlobError, Faults, Operation, READ_BYTES, StagedBytes};
 
 /// Made on the disk by its first write: most blobs are written once, and a wrong
 /// one should not be written at all.
@@ -25,12 +31,57 @@ use crate::{BlobError, Faults, Operation, READ_BYTES};
 pub(super) struct StagedFile {
     path: PathBuf,
     file: Option<Arc<File>>,
+    opened: Opened,
     /// While the file is written past the page cache.
     direct: Option<Batch>,
     /// Written into the page cache since the last sync was begun.
     unsynced_bytes: u64,
     faults: Faults,
 }
+
+/// The file, once it is on the disk, for those who read what was written. It
+/// lives for as long as one of them does, whatever its name is by then. It is
+/// opened once more for them, if there are any: the one that is written to may
+/// take whole blocks alone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Opened {
+    wanted: Arc<AtomicBool>,
+    file: Arc<OnceLock<Arc<File>>>,
+}
+
+// === impl Opened ===
+
+impl Opened {
+    /// Before the first write: somebody will read.
+    pub(super) fn want(&self) {
+        self.wanted.store(true, Ordering::Relaxed);
+    }
+
+    fn open(&self, path: &Path) -> io::Result<()> {
+        if self.wanted.load(Ordering::Relaxed) {
+            let file = Arc::new(File::open(path)?);
+            self.file.get_or_init(|| file);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl StagedBytes for Opened {
+    async fn read(&self, range: Range<u64>) -> io::Result<Bytes> {
+        let file = self.file.get().map(Arc::clone);
+        let file = file.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
+        let read = move || source::read_at(&file, range.start, length);
+        let bytes = spawn_blocking(read).await.map_err(io::Error::other)??;
+        if bytes.len() < length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(bytes)
+    }
+}
+
+// === impl StagedFile ===
 
 impl StagedFile {
     /// Nothing else may have the name `path`.
@@ -39,9 +90,14 @@ impl StagedFile {
             path,
             file: None,
             direct: None,
+            opened: Opened::default(),
             unsynced_bytes: 0,
             faults,
         }
+    }
+
+    pub(super) fn opened(&self) -> &Opened {
+        &self.opened
     }
 
     pub(super) fn is_on_disk(&self) -> bool {
@@ -79,6 +135,9 @@ impl StagedFile {
             .create_new(true)
             .open(&self.path);
         let file = made.map_err(BlobError::io("make staging file", &self.path))?;
+        self.opened
+            .open(&self.path)
+            .map_err(BlobError::io("open staging file", &self.path))?;
         // Some file systems have no direct writes, and do without.
         if large && direct::enter(&file).is_ok() {
             self.direct = Some(Batch::new());
@@ -103,12 +162,19 @@ impl StagedFile {
     }
 
     /// Reads back what was written.
-    pub(super) fn digest(&self, algorithm: Algorithm) -> Result<Digest, BlobError> {
+    pub(super) fn digest(&mut self, algorithm: Algorithm) -> Result<Digest, BlobError> {
+        const READING: &str = "read back staging file";
+        if let Some(file) = &self.file
+            && self.direct.take().is_some()
+        {
+            // Reads would need whole blocks as well.
+            direct::leave(file).map_err(BlobError::io(READING, &self.path))?;
+        }
         let mut hasher = Hasher::new(algorithm);
         let mut offset = 0;
         while let Some(file) = &self.file {
             let piece = source::read_at(file, offset, READ_BYTES)
-                .map_err(BlobError::io("read back staging file", &self.path))?;
+                .map_err(BlobError::io(READING, &self.path))?;
             if piece.is_empty() {
                 break;
             }

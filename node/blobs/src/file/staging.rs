@@ -18,9 +18,12 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
 };
 
-use super::{Shared, run, staged::StagedFile};
+use super::{
+    Shared, run,
+    staged::{Opened, StagedFile},
+};
 use crate::{
-    BlobError, Committed, Expected, Hashing, Staging,
+    BlobError, Committed, Expected, Hashing, StagedBytes, Staging, TREE_ABOVE_BYTES,
     gather::Gather,
     hash::{ContentHash, Verdict, check_digest},
 };
@@ -38,6 +41,7 @@ pub(super) struct FileStaging {
     /// Locked only while a batch is hashed, never while one is written.
     hash: Arc<Mutex<ContentHash>>,
     writer: Writer,
+    opened: Opened,
     sync_ahead: Option<JoinHandle<Result<(), BlobError>>>,
 }
 
@@ -62,6 +66,7 @@ impl FileStaging {
             gather: Gather::default(),
             size: 0,
             hash: Arc::new(Mutex::new(ContentHash::new(hashing))),
+            opened: file.opened().clone(),
             writer: Writer::Idle(file),
             sync_ahead: None,
         }
@@ -197,6 +202,11 @@ impl Staging for FileStaging {
         self.hash().digest()
     }
 
+    fn read_back(&self) -> Arc<dyn StagedBytes> {
+        self.opened.want();
+        Arc::new(self.opened.clone())
+    }
+
     async fn commit(mut self: Box<Self>, expected: Expected) -> Result<Committed, BlobError> {
         self.settle().await?;
         self.settle_sync().await?;
@@ -272,7 +282,8 @@ fn finish(
             return Ok(committed);
         }
     }
-    store.publish(file, &committed.digest)?;
+    let tree = (committed.size > TREE_ABOVE_BYTES).then(|| hash.tree());
+    store.publish(file, &committed.digest, tree.as_ref())?;
     Ok(committed)
 }
 

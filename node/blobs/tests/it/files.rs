@@ -159,7 +159,7 @@ async fn a_blob_truncated_under_a_reader_is_an_error() {
     file.set_len(READ_BYTES as u64 + 1).expect("truncate");
     let read = crate::fixture::drain(stream).await;
     let failed = read.expect_err("torn").kind();
-    assert_eq!(failed, std::io::ErrorKind::UnexpectedEof);
+    assert_eq!(failed, std::io::ErrorKind::InvalidData);
 }
 
 /// Bytes that are counted while anyone holds them.

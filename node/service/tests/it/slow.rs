@@ -1,12 +1,14 @@
 //! A disk that is slow.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use entrepot_blobs::{
-    BlobError, BlobStat, BlobStore, BlobStream, Committed, Expected, Hashing, MemoryStore, Staging,
+    BlobError, BlobStat, BlobStore, BlobStream, Committed, Expected, Hashing, MemoryStore,
+    StagedBytes, Staging, Tree, Verified,
 };
 use entrepot_oci::Digest;
 
@@ -80,6 +82,19 @@ impl BlobStore for SlowStore {
         self.inner.delete(digest).await
     }
 
+    async fn tree(&self, digest: &Digest) -> Result<Tree, BlobError> {
+        self.inner.tree(digest).await
+    }
+
+    async fn verify(
+        &self,
+        digest: &Digest,
+        offset: u64,
+        limit_bytes: u64,
+    ) -> Result<Verified, BlobError> {
+        self.inner.verify(digest, offset, limit_bytes).await
+    }
+
     async fn room_bytes(&self) -> Result<Option<u64>, BlobError> {
         self.inner.room_bytes().await
     }
@@ -106,6 +121,10 @@ impl Staging for SlowStaging {
 
     fn digest(&self) -> Option<Digest> {
         self.inner.digest()
+    }
+
+    fn read_back(&self) -> Arc<dyn StagedBytes> {
+        self.inner.read_back()
     }
 
     async fn commit(self: Box<Self>, expected: Expected) -> Result<Committed, BlobError> {

@@ -130,6 +130,14 @@ pub(crate) enum Command {
     /// The copies under way to other regions
     #[command(subcommand)]
     Replication(Replication),
+
+    /// The restoring of copies that nodes lack
+    #[command(subcommand)]
+    Repair(Repair),
+
+    /// The verifying of all copies on the disks
+    #[command(subcommand)]
+    Scrub(Scrub),
 }
 
 #[derive(Debug, Subcommand)]
@@ -382,6 +390,62 @@ tag, \"ended_at_ms\" and \"reason\" are null until there is one):
         #[arg(value_name = "REPOSITORY")]
         repository: Option<RepositoryName>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Repair {
+    /// Show what each node of the region lacks, and how long it will take to restore
+    #[command(after_help = "\
+A node lacks a copy that it should have because it was away, or because another node was lost. \
+The time left is an estimate. FAILING are those that no node could give at the last try.
+
+Example:
+  entrepot repair status
+
+JSON (of a node that did not answer, all but \"node\" and \"answered\" is null; \"whole_at_ms\" \
+is null until the node has lacked nothing, \"remaining_ms\" while nobody can tell):
+  {\"nodes\": [{\"node\": 1, \"answered\": true, \"whole_at_ms\": 1767225600000,
+              \"missing_blobs\": 0, \"missing_bytes\": 0, \"failing_blobs\": 0,
+              \"fetched_blobs\": 12, \"fetched_bytes\": 7340032, \"remaining_ms\": null,
+              \"surplus_dropped\": 3, \"cached_bytes\": 0, \"cache_limit_bytes\": 0,
+              \"lost_nodes\": []}]}")]
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Scrub {
+    /// Begin to verify all copies now, on every node of the region
+    #[command(after_help = "\
+A node verifies all its copies every `storage.scrub_days` by itself. A scrub that is under way \
+goes on.
+
+Examples:
+  entrepot scrub start
+  entrepot scrub start --node 3
+
+JSON (\"started\" is false where one was under way, null where the node did not answer):
+  {\"nodes\": [{\"node\": 1, \"answered\": true, \"started\": true}]}")]
+    Start {
+        /// Only on this node
+        #[arg(long, value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
+        node: Option<u64>,
+    },
+
+    /// Show how far the scrub of each node of the region is, and what it has found
+    #[command(after_help = "\
+DAMAGED are copies that proved wrong or could not be read, REPLACED those of them that were \
+fetched anew from other nodes; both of the scrub under way. A damaged copy is never served.
+
+Example:
+  entrepot scrub status
+
+JSON (of a node that did not answer, all but \"node\" and \"answered\" is null; so is \"started_at_ms\" while none is under way, \"remaining_ms\" while nobody can tell, and what was last while none has ended):
+  {\"nodes\": [{\"node\": 1, \"answered\": true, \"running\": true,
+              \"started_at_ms\": 1767225600000, \"verified_blobs\": 1042,
+              \"verified_bytes\": 7340032, \"permille\": 250, \"remaining_ms\": 60000,
+              \"damaged\": 1, \"repaired\": 1, \"last_ended_at_ms\": null,
+              \"last_damaged\": null}]}")]
+    Status,
 }
 
 impl Cli {

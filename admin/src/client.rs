@@ -9,9 +9,10 @@ use entrepot_proto::admin::admin_client::AdminClient;
 use entrepot_proto::admin::{
     ClusterStatusReply, ClusterStatusRequest, CreateRepositoryRequest, DeleteRuleRequest,
     GetRegistrySettingsRequest, GetRepositoryRequest, Image, ListImagesRequest,
-    ListRepositoriesRequest, ListRulesRequest, PutRegistrySettingsRequest,
-    PutRepositorySettingsRequest, PutRuleRequest, Registry, RegistrySettings,
-    ReplicationStatusRequest, ReplicationTask, Repository, RepositorySettings, Rule,
+    ListRepositoriesRequest, ListRulesRequest, NodeRepair, NodeScrub, PutRegistrySettingsRequest,
+    PutRepositorySettingsRequest, PutRuleRequest, Registry, RegistrySettings, RepairStatusRequest,
+    ReplicationStatusRequest, ReplicationTask, Repository, RepositorySettings, Rule, ScrubStart,
+    ScrubStatusRequest, StartScrubRequest,
 };
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
@@ -244,6 +245,39 @@ impl Client {
             Ok((reply.tasks, reply.next))
         })
         .await
+    }
+
+    pub(crate) async fn repair_status(&self) -> Result<Vec<NodeRepair>, Failure> {
+        let request = RepairStatusRequest {};
+        let reply = self
+            .call(Effect::Reads, request, async |mut admin, request| {
+                admin.repair_status(request).await
+            })
+            .await?;
+        Ok(reply.nodes)
+    }
+
+    pub(crate) async fn scrub_status(&self) -> Result<Vec<NodeScrub>, Failure> {
+        let request = ScrubStatusRequest {};
+        let reply = self
+            .call(Effect::Reads, request, async |mut admin, request| {
+                admin.scrub_status(request).await
+            })
+            .await?;
+        Ok(reply.nodes)
+    }
+
+    /// Of `node`; none: of every node of the region.
+    pub(crate) async fn start_scrub(&self, node: Option<u64>) -> Result<Vec<ScrubStart>, Failure> {
+        let request = StartScrubRequest {
+            node: node.unwrap_or_default(),
+        };
+        let reply = self
+            .call(Effect::StartsScrub, request, async |mut admin, request| {
+                admin.start_scrub(request).await
+            })
+            .await?;
+        Ok(reply.nodes)
     }
 
     /// One call: with the credentials, within the timeout, its errors as

@@ -6,15 +6,16 @@ use entrepot_proto::admin;
 use entrepot_proto::environment::{Clock, SystemClock};
 
 use crate::arguments::{
-    Answer, Cli, Cluster, Command, Image, Registry, RegistrySet, Replication, Repository,
-    RepositorySet, Rule, RulePut, Switch,
+    Answer, Cli, Cluster, Command, Image, Registry, RegistrySet, Repair, Replication, Repository,
+    RepositorySet, Rule, RulePut, Scrub, Switch,
 };
 use crate::client::Client;
 use crate::credentials::Credentials;
 use crate::failure::Failure;
 use crate::report::{
     ClusterReport, CreatedRepository, DeletedRule, ImagesReport, PutRuleReport, RegistryReport,
-    Report, RepositoriesReport, RepositoryReport, RulesReport, TasksReport,
+    RepairReport, Report, RepositoriesReport, RepositoryReport, RulesReport, ScrubReport,
+    StartedScrub, TasksReport,
 };
 
 /// Asks the node and prints what it answers.
@@ -75,6 +76,19 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
                 }
                 (Err(failure), None) => Err(failure),
             }
+        }
+        Command::Repair(Repair::Status) => {
+            print(&RepairReport::from(client.repair_status().await?), json)
+        }
+        Command::Scrub(Scrub::Start { node }) => match client.start_scrub(node).await {
+            Ok(nodes) => print(&StartedScrub::from(nodes), json),
+            Err(failure) => match node {
+                Some(node) => Err(failure.or_missing(|| Failure::NodeUnknown(node))),
+                None => Err(failure),
+            },
+        },
+        Command::Scrub(Scrub::Status) => {
+            print(&ScrubReport::from(client.scrub_status().await?), json)
         }
     }
 }

@@ -30,6 +30,7 @@ pub(crate) enum Effect {
     ChangesRepository,
     ChangesRepositories,
     ChangesRules,
+    StartsScrub,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +122,8 @@ pub(crate) enum Failure {
     RepositoryUnknown(RepositoryName),
     #[error("there is no rule {0:?}: `entrepot rule list` shows those there are")]
     RuleUnknown(String),
+    #[error("the region has no node {0}: `entrepot cluster status` shows those there are")]
+    NodeUnknown(u64),
     #[error("the node knows no such thing ({text}): check the names in the command")]
     NotFound { text: String },
     #[error("{endpoint} cannot serve this now ({text}): {}", again(*effect))]
@@ -151,6 +154,7 @@ fn again(effect: Effect) -> String {
         Effect::ChangesRepository => "entrepot repository show",
         Effect::ChangesRepositories => "entrepot repository list",
         Effect::ChangesRules => "entrepot rule list",
+        Effect::StartsScrub => "entrepot scrub status",
     };
     format!("the change may have been made all the same, `{shown_by}` tells; if not, {again}")
 }

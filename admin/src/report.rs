@@ -8,18 +8,22 @@
 mod cluster;
 mod image;
 mod registry;
+mod repair;
 mod replication;
 mod repository;
 mod rule;
+mod scrub;
 
 use serde::Serialize;
 
 pub(crate) use cluster::ClusterReport;
 pub(crate) use image::ImagesReport;
 pub(crate) use registry::RegistryReport;
+pub(crate) use repair::RepairReport;
 pub(crate) use replication::TasksReport;
 pub(crate) use repository::{CreatedRepository, RepositoriesReport, RepositoryReport};
 pub(crate) use rule::{DeletedRule, PutRuleReport, RulesReport};
+pub(crate) use scrub::{ScrubReport, StartedScrub};
 
 /// An answer.
 pub(crate) trait Report: Serialize {

@@ -2,6 +2,7 @@
 //! has been parsed is valid.
 
 mod listen;
+mod storage;
 
 use std::collections::BTreeSet;
 use std::env::VarError;
@@ -18,6 +19,8 @@ use entrepot_proto::peers::{ClusterSecret, PeerInfo};
 use serde::Deserialize;
 
 pub use self::listen::{ClientLimits, ListenConfig, TlsConfig};
+pub use self::storage::CareConfig;
+use self::storage::StorageFile;
 use crate::arguments::RunArguments;
 
 /// Copies of each blob that a region keeps unless the file says otherwise.
@@ -40,6 +43,8 @@ pub struct Config {
     pub root: RootConfig,
     pub copies: usize,
     pub upload_expiry: Duration,
+    /// How copies are looked after.
+    pub care: CareConfig,
     /// Every node of the cluster, this one too.
     pub peers: Vec<PeerInfo>,
     pub rebuild_index: bool,
@@ -76,13 +81,6 @@ struct RootFile {
     account: Option<AccountId>,
     user: Option<String>,
     password_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StorageFile {
-    copies: Option<usize>,
-    upload_expiry_s: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -140,6 +138,7 @@ impl Config {
             root: RootConfig::new(file.root)?,
             copies,
             upload_expiry: Duration::from_secs(expiry),
+            care: file.storage.care()?,
             peers: file
                 .peers
                 .into_iter()

@@ -19,7 +19,7 @@ use futures::stream::FuturesUnordered;
 
 use self::kept::Given;
 use crate::arguments::DevArguments;
-use crate::config::{ClientLimits, Config, ListenConfig};
+use crate::config::{CareConfig, ClientLimits, Config, ListenConfig};
 use crate::files;
 use crate::identity::Identity;
 use crate::listen::Listeners;
@@ -220,6 +220,7 @@ fn plan(arguments: &DevArguments, data: &Path) -> anyhow::Result<(Cluster, Vec<C
             root: root.clone(),
             copies: COPIES,
             upload_expiry: UPLOAD_EXPIRY,
+            care: CareConfig::default(),
             peers: peers.clone(),
             rebuild_index: false,
         })

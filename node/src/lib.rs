@@ -14,6 +14,7 @@ mod files;
 mod identity;
 mod listen;
 mod logging;
+mod metrics;
 mod node;
 mod open_files;
 mod ops_port;
@@ -30,7 +31,7 @@ use tracing::warn;
 
 use crate::arguments::{Arguments, Command};
 
-pub use crate::config::{ClientLimits, Config, ListenConfig, RootConfig, TlsConfig};
+pub use crate::config::{CareConfig, ClientLimits, Config, ListenConfig, RootConfig, TlsConfig};
 pub use crate::listen::{Listen, Listeners};
 pub use crate::node::{Node, Outside};
 

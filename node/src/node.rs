@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use entrepot_access::Verifier;
-use entrepot_blobs::{BlobStore, FileStore};
+use entrepot_blobs::{BlobStore, FileStore, Note};
 use entrepot_consensus::{Consensus, ConsensusConfig, GroupConfig};
 use entrepot_metadata::{GroupId, Metadata};
 use entrepot_oci::RegionName;
 use entrepot_proto::environment::{Blocking, Clock, SystemClock};
 use entrepot_proto::peers::{Dial, PeerInfo, Peers, TcpDial};
-use entrepot_replication::ClusterBlobs;
 use entrepot_replication::health::Health;
 use entrepot_replication::outbox::Outbox;
 use entrepot_replication::repair::Repair;
 use entrepot_replication::replica::ReplicaServer;
+use entrepot_replication::scrub::{Scrub, ScrubSettings};
 use entrepot_replication::server::{BlobsServer, PingServer};
+use entrepot_replication::{ClusterBlobs, CopyLimits};
 use entrepot_service::peer::UploadsServer;
 use entrepot_service::{Registry, RegistryParts, Settings};
 use futures::FutureExt as _;
@@ -29,6 +30,7 @@ use crate::bootstrap::Bootstrap;
 use crate::config::{Config, ListenConfig};
 use crate::identity::Identity;
 use crate::listen::{self, Listeners};
+use crate::metrics::Metrics;
 use crate::ops_port::Readiness;
 use crate::peer_port::PeerServices;
 use crate::stop::{self, Stop, Stopper};
@@ -76,6 +78,7 @@ struct Workers {
     registry: Arc<Registry>,
     outbox: Arc<Outbox>,
     repair: Repair,
+    scrub: Scrub,
     tls: Option<Arc<Tls>>,
 }
 
@@ -131,6 +134,7 @@ impl Workers {
         work.spawn(failures.vital("sweeper of uploads", sweeper.map(Ok)));
         work.spawn(failures.vital("outbox", self.outbox.run().map(Ok)));
         work.spawn(failures.vital("repair", self.repair.run().map(Ok)));
+        work.spawn(failures.vital("scrub", self.scrub.run().map(Ok)));
         if let Some(tls) = self.tls {
             let follow = tls.follow().map(Ok);
             work.spawn(failures.vital("reload of certificates", follow));
@@ -168,8 +172,10 @@ impl Node {
             config.secret.clone(),
             &outside.dial,
         )?);
-        let store: Arc<dyn BlobStore> =
-            Arc::new(FileStore::open(&config.data.join("blobs")).await?);
+        let files = FileStore::open(&config.data.join("blobs")).await?;
+        let mut metrics = Metrics::new();
+        files.metrics().register(metrics.registry());
+        let store: Arc<dyn BlobStore> = Arc::new(files);
         let consensus = Consensus::start(
             ConsensusConfig {
                 rebuild_index: config.rebuild_index,
@@ -183,12 +189,18 @@ impl Node {
         .await?;
         let metadata: Arc<dyn Metadata> = Arc::<Consensus>::clone(&consensus);
         let health = Health::new(Arc::clone(&peers));
-        let blobs = ClusterBlobs::new(
-            Arc::clone(&store),
+        let blobs = ClusterBlobs::with_limits(
+            store,
             Arc::clone(&peers),
             Arc::clone(&health),
-            config.copies,
+            CopyLimits {
+                copies: config.copies,
+                cache_bytes: config.care.cache_bytes,
+                repair_bytes_per_s: config.care.repair_bytes_per_s,
+                repair_after: config.care.repair_after,
+            },
         );
+        blobs.metrics().register(metrics.registry());
         let registry = Registry::new(RegistryParts {
             metadata: Arc::clone(&metadata),
             blobs: Arc::clone(&blobs),
@@ -215,7 +227,21 @@ impl Node {
                 Arc::clone(&metadata),
                 Arc::clone(&outside.clock),
             ),
-            repair: Repair::new(Arc::clone(&blobs), Arc::clone(&metadata)),
+            repair: Repair::new(
+                Arc::clone(&blobs),
+                Arc::clone(&metadata),
+                Arc::clone(&outside.clock),
+            ),
+            scrub: Scrub::new(
+                Arc::clone(&blobs),
+                Arc::clone(&metadata),
+                Arc::clone(&outside.clock),
+                ScrubSettings {
+                    every: config.care.scrub_every,
+                    bytes_per_s: config.care.scrub_bytes_per_s,
+                },
+                Some(Note::new(&config.data.join("scrub"))),
+            ),
             tls: tls.clone(),
         };
         let mut work = workers.spawn(&failures);
@@ -225,7 +251,7 @@ impl Node {
         let services = PeerServices {
             consensus: Arc::clone(&consensus),
             ping: PingServer::new(peers.own().clone()),
-            blobs: BlobsServer::new(store),
+            blobs: BlobsServer::new(Arc::clone(&blobs)),
             uploads: UploadsServer::new(Arc::clone(&registry)),
             replica: ReplicaServer::new(blobs, metadata, outside.clock),
         };
@@ -243,7 +269,7 @@ impl Node {
             let client = client_port::serve(client, tls, limits, registry, stop.clone());
             served.spawn(failures.vital("client port", client.map(Ok)));
             if let Some(ops) = ops {
-                let ops = ops_port::serve(ops, readiness.clone(), stop);
+                let ops = ops_port::serve(ops, readiness.clone(), metrics.text(), stop);
                 served.spawn(failures.vital("ops port", ops.map(Ok)));
             }
             served

@@ -1,4 +1,5 @@
-//! The ops port: is this node alive, and may it be sent requests.
+//! The ops port: is this node alive, may it be sent requests, and what does it
+//! count.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tower::ServiceExt;
 use crate::config::ClientLimits;
 use crate::connection::Serving;
 use crate::listen::{self, Listen};
+use crate::metrics::{self, MetricsText};
 use crate::stop::Stop;
 
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -53,12 +55,18 @@ impl Readiness {
     }
 }
 
-/// Serves health checks until `stop`.
-pub(crate) async fn serve(listener: Box<dyn Listen>, readiness: Readiness, stop: Stop) {
+/// Serves health checks and metrics until `stop`.
+pub(crate) async fn serve(
+    listener: Box<dyn Listen>,
+    readiness: Readiness,
+    metrics: MetricsText,
+    stop: Stop,
+) {
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .with_state(readiness);
+        .with_state(readiness)
+        .merge(metrics::router(metrics));
     let serving = Serving::new(&ClientLimits::default(), stop.clone());
     listen::serve(listener, CONNECTIONS_MAX, stop, move |connection| {
         let router = router.clone();

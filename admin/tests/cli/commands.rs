@@ -32,6 +32,9 @@ async fn tables_of_the_sample_cluster() {
         ("rule-list.txt", "rule list"),
         ("image-list.txt", "image list team/app"),
         ("replication-status.txt", "replication status"),
+        ("repair-status.txt", "repair status"),
+        ("scrub-start.txt", "scrub start"),
+        ("scrub-status.txt", "scrub status"),
     ] {
         let table = entrepot(command).asking(&fake).answer().await;
         golden::check(name, &table);
@@ -343,4 +346,43 @@ async fn every_call_tells_the_node_its_deadline() {
         .answer()
         .await;
     assert_eq!(fake.state.lock().unwrap().deadlines, ["7000000u"]);
+}
+
+#[tokio::test]
+async fn a_scrub_is_begun_on_all_nodes_or_on_one() {
+    let fake = Fake::start(sample()).await;
+    assert_eq!(
+        json_of(&fake, "scrub start").await,
+        json!({"nodes": [
+            {"node": 1, "answered": true, "started": false},
+            {"node": 2, "answered": true, "started": true},
+            {"node": 3, "answered": false, "started": null},
+        ]})
+    );
+    assert_eq!(
+        json_of(&fake, "scrub start --node 2").await,
+        json!({"nodes": [{"node": 2, "answered": true, "started": true}]})
+    );
+    let unknown = entrepot("scrub start --node 9")
+        .asking(&fake)
+        .outcome()
+        .await;
+    assert_eq!(unknown.code, 1);
+    assert!(unknown.stderr.contains("no node 9"), "{}", unknown.stderr);
+}
+
+#[tokio::test]
+async fn of_a_node_that_does_not_answer_nothing_else_is_known() {
+    let fake = Fake::start(sample()).await;
+    for command in ["scrub status", "repair status"] {
+        let status = json_of(&fake, command).await;
+        let silent = status["nodes"][2].as_object().unwrap();
+        for (name, value) in silent {
+            match name.as_str() {
+                "node" => assert_eq!(*value, json!(3)),
+                "answered" => assert_eq!(*value, json!(false)),
+                _ => assert!(value.is_null(), "{command}: {name}"),
+            }
+        }
+    }
 }

@@ -13,10 +13,12 @@ use entrepot_proto::admin::{
     DeleteRuleReply, DeleteRuleRequest, GetRegistrySettingsReply, GetRegistrySettingsRequest,
     GetRepositoryReply, GetRepositoryRequest, GroupStatus, Image, ListImagesReply,
     ListImagesRequest, ListRepositoriesReply, ListRepositoriesRequest, ListRulesReply,
-    ListRulesRequest, NodeStatus, PutRegistrySettingsReply, PutRegistrySettingsRequest,
-    PutRepositorySettingsReply, PutRepositorySettingsRequest, PutRuleReply, PutRuleRequest,
-    Registry, RegistrySettings, ReplicationStatusReply, ReplicationStatusRequest, ReplicationTask,
-    Repository, RepositorySettings, Rule, TaskState,
+    ListRulesRequest, NodeRepair, NodeScrub, NodeStatus, PutRegistrySettingsReply,
+    PutRegistrySettingsRequest, PutRepositorySettingsReply, PutRepositorySettingsRequest,
+    PutRuleReply, PutRuleRequest, Registry, RegistrySettings, RepairStatusReply,
+    RepairStatusRequest, ReplicationStatusReply, ReplicationStatusRequest, ReplicationTask,
+    Repository, RepositorySettings, Rule, ScrubStart, ScrubStatusReply, ScrubStatusRequest,
+    StartScrubReply, StartScrubRequest, TaskState,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -44,6 +46,8 @@ pub(crate) struct State {
     pub(crate) images: Vec<(String, Vec<Image>)>,
     pub(crate) rules: Vec<Rule>,
     pub(crate) tasks: Vec<ReplicationTask>,
+    pub(crate) scrubs: Vec<NodeScrub>,
+    pub(crate) repairs: Vec<NodeRepair>,
     /// How the next calls fail; a call whose turn is `None` succeeds.
     pub(crate) failures: VecDeque<Option<Status>>,
     /// Names every page as the next of itself.
@@ -125,6 +129,8 @@ pub(crate) fn sample() -> State {
             rule("nightly", &["team/", "base/"], "ap-1"),
         ],
         tasks: sample_tasks(),
+        scrubs: sample_scrubs(),
+        repairs: sample_repairs(),
         ..State::default()
     }
 }
@@ -209,6 +215,64 @@ fn sample_tasks() -> Vec<ReplicationTask> {
             40_000,
             "the destination\ndenies it",
         ),
+    ]
+}
+
+fn sample_scrubs() -> Vec<NodeScrub> {
+    vec![
+        NodeScrub {
+            node: 1,
+            answered: true,
+            running: true,
+            started_at_ms: hours_ago_ms(1),
+            verified_blobs: 1042,
+            verified_bytes: 7 * 1024 * 1024,
+            permille: 250,
+            remaining_ms: 3 * 60 * 60 * 1000,
+            damaged: 2,
+            repaired: 1,
+            ..NodeScrub::default()
+        },
+        NodeScrub {
+            node: 2,
+            answered: true,
+            last_ended_at_ms: hours_ago_ms(72),
+            ..NodeScrub::default()
+        },
+        NodeScrub {
+            node: 3,
+            ..NodeScrub::default()
+        },
+    ]
+}
+
+fn sample_repairs() -> Vec<NodeRepair> {
+    vec![
+        NodeRepair {
+            node: 1,
+            answered: true,
+            whole_at_ms: hours_ago_ms(4),
+            missing_blobs: 12,
+            missing_bytes: 5 * 1024 * 1024 * 1024,
+            fetched_blobs: 30,
+            fetched_bytes: 10 * 1024 * 1024 * 1024,
+            remaining_ms: 80_000,
+            failing_blobs: 1,
+            surplus_dropped: 3,
+            cached_bytes: 512 * 1024 * 1024,
+            cache_limit_bytes: 10 * 1024 * 1024 * 1024,
+            lost_nodes: vec![4],
+        },
+        NodeRepair {
+            node: 2,
+            answered: true,
+            whole_at_ms: hours_ago_ms(2),
+            ..NodeRepair::default()
+        },
+        NodeRepair {
+            node: 3,
+            ..NodeRepair::default()
+        },
     ]
 }
 
@@ -413,5 +477,35 @@ impl Admin for Service {
         }
         let (tasks, next) = self.page(&all, &request.after, request.limit);
         Ok(Response::new(ReplicationStatusReply { tasks, next }))
+    }
+
+    async fn start_scrub(&self, request: Request<StartScrubRequest>) -> Answer<StartScrubReply> {
+        let wanted = self.enter(request).await?.node;
+        let scrubs = &self.0.lock().unwrap().scrubs;
+        let nodes: Vec<ScrubStart> = scrubs
+            .iter()
+            .filter(|scrub| wanted == 0 || scrub.node == wanted)
+            .map(|scrub| ScrubStart {
+                node: scrub.node,
+                answered: scrub.answered,
+                started: scrub.answered && !scrub.running,
+            })
+            .collect();
+        if nodes.is_empty() {
+            return Err(Status::not_found("no such node"));
+        }
+        Ok(Response::new(StartScrubReply { nodes }))
+    }
+
+    async fn scrub_status(&self, r: Request<ScrubStatusRequest>) -> Answer<ScrubStatusReply> {
+        self.enter(r).await?;
+        let nodes = self.0.lock().unwrap().scrubs.clone();
+        Ok(Response::new(ScrubStatusReply { nodes }))
+    }
+
+    async fn repair_status(&self, r: Request<RepairStatusRequest>) -> Answer<RepairStatusReply> {
+        self.enter(r).await?;
+        let nodes = self.0.lock().unwrap().repairs.clone();
+        Ok(Response::new(RepairStatusReply { nodes }))
     }
 }

@@ -26,6 +26,8 @@ async fn help_of_the_program_and_its_groups() {
     check_help("help-rule.txt", "rule").await;
     check_help("help-image.txt", "image").await;
     check_help("help-replication.txt", "replication").await;
+    check_help("help-repair.txt", "repair").await;
+    check_help("help-scrub.txt", "scrub").await;
 }
 
 #[tokio::test]
@@ -42,6 +44,9 @@ async fn help_of_each_command() {
     check_help("help-rule-delete.txt", "rule delete").await;
     check_help("help-image-list.txt", "image list").await;
     check_help("help-replication-status.txt", "replication status").await;
+    check_help("help-repair-status.txt", "repair status").await;
+    check_help("help-scrub-start.txt", "scrub start").await;
+    check_help("help-scrub-status.txt", "scrub status").await;
 }
 
 /// The JSON example at the end of a help text.
@@ -82,6 +87,9 @@ async fn help_shows_the_json_that_the_command_prints() {
         ("rule delete", " new"),
         ("image list", " team/app"),
         ("replication status", ""),
+        ("repair status", ""),
+        ("scrub start", ""),
+        ("scrub status", ""),
     ] {
         let help = entrepot(command).argument("--help").answer().await;
         let run = entrepot(&format!("{command}{arguments} --json")).asking(&fake);

@@ -3,22 +3,48 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
-use entrepot_blobs::BlobStore;
+use entrepot_blobs::{BlobError, BlobStore};
 use entrepot_metadata::query::Blob;
 use entrepot_oci::{Digest, RegionName};
 use entrepot_proto::peers::Peers;
 use tokio::sync::Semaphore;
+use tracing::{info, warn};
 
+use crate::cache::Cache;
+use crate::error::chain;
 use crate::health::Health;
+use crate::lost::Lost;
+use crate::metrics::{CopyMetrics, level};
 use crate::placement;
+use crate::repair::RepairProgress;
+use crate::scrub::ScrubControl;
+use crate::transfer::Transfers;
 
 /// Copies that have proved wrong and are remembered.
 const DISTRUSTED_MAX: usize = 1_024;
 
+/// Damaged copies that are replaced at the same time because a reader found
+/// them. More are left to repair.
+const HEALED_MAX: usize = 2;
+
 /// What acknowledged uploads may still hold for the copies that they did not
 /// wait for, KiB.
 const LEFTOVERS_KIB_MAX: usize = 256 * 1024;
+
+/// What an operator may set of the care for copies.
+#[derive(Debug, Clone, Copy)]
+pub struct CopyLimits {
+    /// Copies of each blob to keep in the region.
+    pub copies: usize,
+    /// Of the copies that are kept for readers alone.
+    pub cache_bytes: u64,
+    /// What repair takes of the network and the disk, bytes a second.
+    pub repair_bytes_per_s: u64,
+    /// A node that has not answered for so long is taken for lost.
+    pub repair_after: Duration,
+}
 
 /// What reading and writing copies needs to know.
 #[derive(Debug)]
@@ -27,14 +53,22 @@ pub struct ClusterBlobs {
     pub(crate) store: Arc<dyn BlobStore>,
     pub(crate) peers: Arc<Peers>,
     pub(crate) health: Arc<Health>,
-    /// Copies of each blob to keep in the region.
-    copies: usize,
+    pub(crate) limits: CopyLimits,
+    pub(crate) lost: Lost,
+    pub(crate) repair: RepairProgress,
     /// Copies that have proved wrong, oldest first. A hint, as health is: they
     /// are asked for last.
     distrusted: Mutex<VecDeque<(Digest, u64)>>,
     /// In KiB.
     pub(crate) leftovers: Arc<Semaphore>,
     pub(crate) fetches: Fetches,
+    pub(crate) transfers: Transfers,
+    /// Those who look for a source for a transfer.
+    pub(crate) connects: Fetches,
+    pub(crate) cache: Cache,
+    pub(crate) metrics: CopyMetrics,
+    pub(crate) scrub: ScrubControl,
+    healing: Arc<Semaphore>,
 }
 
 /// The blobs that are being fetched for readers, so that those who want the same
@@ -42,27 +76,63 @@ pub struct ClusterBlobs {
 #[derive(Debug, Default)]
 pub(crate) struct Fetches(Mutex<BTreeMap<Digest, Weak<Fetch>>>);
 
-/// Whether it is here; locked while somebody fetches it.
+/// Locked while somebody sees to it. What the flag says is up to those who lock
+/// it; it is not set before.
 type Fetch = tokio::sync::Mutex<bool>;
+
+// === impl CopyLimits ===
+
+impl Default for CopyLimits {
+    fn default() -> Self {
+        Self {
+            copies: 3,
+            cache_bytes: 10 * 1024 * 1024 * 1024,
+            repair_bytes_per_s: 64 * 1024 * 1024,
+            repair_after: Duration::from_mins(15),
+        }
+    }
+}
 
 // === impl ClusterBlobs ===
 
 impl ClusterBlobs {
-    /// `copies`: how many nodes of the region shall hold each blob.
+    /// `copies`: how many nodes of the region shall hold each blob. All else is
+    /// at its default.
     pub fn new(
         store: Arc<dyn BlobStore>,
         peers: Arc<Peers>,
         health: Arc<Health>,
         copies: usize,
     ) -> Arc<Self> {
+        let limits = CopyLimits {
+            copies,
+            ..CopyLimits::default()
+        };
+        Self::with_limits(store, peers, health, limits)
+    }
+
+    pub fn with_limits(
+        store: Arc<dyn BlobStore>,
+        peers: Arc<Peers>,
+        health: Arc<Health>,
+        limits: CopyLimits,
+    ) -> Arc<Self> {
         Arc::new(Self {
             store,
             peers,
             health,
-            copies,
+            limits,
+            lost: Lost::new(limits.repair_after),
+            repair: RepairProgress::default(),
             distrusted: Mutex::default(),
             leftovers: Arc::new(Semaphore::new(LEFTOVERS_KIB_MAX)),
             fetches: Fetches::default(),
+            transfers: Transfers::default(),
+            connects: Fetches::default(),
+            cache: Cache::new(limits.cache_bytes),
+            metrics: CopyMetrics::default(),
+            scrub: ScrubControl::default(),
+            healing: Arc::new(Semaphore::new(HEALED_MAX)),
         })
     }
 
@@ -78,6 +148,52 @@ impl ClusterBlobs {
         &self.health
     }
 
+    /// What is counted here.
+    pub fn metrics(&self) -> &CopyMetrics {
+        &self.metrics
+    }
+
+    /// Replaces this node's copy, which was found damaged and is not there any
+    /// more, if it belongs here. In the background.
+    pub(crate) fn heal(self: &Arc<Self>, blob: &Blob) {
+        if !self.placement(&blob.digest).contains(&self.own()) {
+            return;
+        }
+        let Ok(permit) = Arc::clone(&self.healing).try_acquire_owned() else {
+            return;
+        };
+        let (blobs, blob) = (Arc::clone(self), blob.clone());
+        tokio::spawn(async move {
+            let digest = blob.digest;
+            if let Ok(Some(_)) = blobs.store.stat(&digest).await {
+                // Somebody else was faster.
+                return;
+            }
+            match blobs.fetch(blob).await {
+                Ok(_) => {
+                    blobs.metrics.repaired.inc();
+                    info!(%digest, "a damaged copy was replaced");
+                }
+                Err(error) => {
+                    warn!(%digest, error = chain(&error), "a damaged copy cannot be replaced yet");
+                }
+            }
+            drop(permit);
+        });
+    }
+
+    /// Verifies all of this node's copy, and replaces it if it is damaged. In
+    /// the background.
+    pub(crate) fn check(self: &Arc<Self>, blob: Blob) {
+        let blobs = Arc::clone(self);
+        tokio::spawn(async move {
+            let verified = blobs.store.verify(&blob.digest, 0, u64::MAX).await;
+            if matches!(verified, Err(BlobError::Damaged(_))) {
+                blobs.heal(&blob);
+            }
+        });
+    }
+
     pub(crate) fn own(&self) -> u64 {
         self.peers.own().id
     }
@@ -88,7 +204,8 @@ impl ClusterBlobs {
 
     /// R: the copies to keep, or one on every node when there are fewer nodes.
     pub(crate) fn copies(&self) -> usize {
-        self.copies
+        self.limits
+            .copies
             .min(self.peers.in_region(self.region()).count())
             .max(1)
     }
@@ -98,11 +215,21 @@ impl ClusterBlobs {
         placement::majority(self.copies())
     }
 
-    /// The nodes that are to hold `digest`, first choice first.
+    /// The nodes that are to hold `digest`, first choice first. Those that are
+    /// lost are none: the next in rank take their place.
     pub(crate) fn placement(&self, digest: &Digest) -> Vec<u64> {
         let mut nodes = self.ranked(digest.to_string().as_bytes());
+        nodes.retain(|node| !self.lost.contains(*node));
         nodes.truncate(self.copies());
         nodes
+    }
+
+    /// After a copy was made for a reader or by repair.
+    pub(crate) fn note_kept(&self, blob: &Blob) {
+        if !self.placement(&blob.digest).contains(&self.own()) {
+            self.cache.insert(&blob.digest, blob.size);
+            self.metrics.cached_bytes.set(level(self.cache.bytes()));
+        }
     }
 
     /// The region's nodes in the order of their rank for `key`.

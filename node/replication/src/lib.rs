@@ -5,20 +5,28 @@
 //! them. Nothing counts as stored before it is verified and durable.
 
 pub mod health;
+pub mod metrics;
 pub mod outbox;
 pub mod placement;
 pub mod reader;
 pub mod repair;
 pub mod replica;
+pub mod scrub;
 pub mod server;
 pub mod ship;
+pub mod upkeep;
 pub mod upload;
 pub mod wire;
 
 mod backlog;
+mod cache;
 mod cluster_blobs;
 mod error;
+mod lost;
+mod pace;
+mod ranges;
 mod sources;
+mod transfer;
 
-pub use cluster_blobs::ClusterBlobs;
+pub use cluster_blobs::{ClusterBlobs, CopyLimits};
 pub use error::{ReplicationError, chain};

@@ -1,12 +1,13 @@
 //! Reading a blob: this node's copy, else a peer's, passed on while it arrives.
 //!
-//! A whole blob that comes from a peer is kept here too. It is verified as it
-//! passes, and its last piece is held back until it has proved right: a reader
-//! that got every byte got the right ones. Only a whole can be verified, so a
-//! part of a blob is served once the whole is here and has proved right; a part
-//! of one that is too large for that passes as the peer sends it. A peer that fails in mid-stream is
-//! replaced by the next without the reader noticing, and so is this node's own
-//! copy.
+//! Whoever wants a blob, or a part of one that is not large, latches on to its
+//! transfer, which leaves a copy here. A part of a large one comes from peers
+//! alone and leaves none. All bytes are verified before the reader gets them. A
+//! peer that fails in mid-stream is replaced by the next without the reader
+//! noticing, and so is this node's own copy.
+//!
+//! Peers of a release that knows no hash trees are the exception: of what they
+//! send, only a whole can be verified, so it is served once the whole is here.
 
 use std::io;
 use std::ops::Range;
@@ -20,6 +21,7 @@ use tracing::{error, warn};
 
 use crate::ClusterBlobs;
 use crate::error::{ReplicationError, chain};
+use crate::pace::Pace;
 use crate::sources::PeerRead;
 
 /// The largest blob that is fetched as a whole when a part of it is asked for,
@@ -38,20 +40,16 @@ struct OwnRead {
     elsewhere: bool,
 }
 
-/// A whole blob on its way through this node.
-#[derive(Debug)]
-struct Passing {
-    blobs: Arc<ClusterBlobs>,
-    read: PeerRead,
-    hash: blake3::Hasher,
-    /// None where no copy can be kept.
-    staging: Option<Box<dyn Staging>>,
-    held: Option<Bytes>,
-    /// What the reader is to get of it.
-    wanted: Range<u64>,
-    /// The reader has got something that cannot be taken back.
-    given: bool,
-    done: bool,
+/// Whether a copy was written to while it was read.
+fn is_changed(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(cause, Some(BlobError::Changed(_)))
+}
+
+/// Whether a copy has proved damaged, and is not there any more.
+fn is_damaged(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(cause, Some(BlobError::Damaged(_)))
 }
 
 /// Bytes that the metadata keeps, and no node has a copy of.
@@ -83,6 +81,7 @@ impl ClusterBlobs {
         }
         match self.store.open(&blob.digest, Some(range.clone())).await {
             Ok((stat, content)) if stat.size == blob.size => {
+                self.cache.touch(&blob.digest);
                 return Ok(OwnRead::new(self, blob, range, content).stream());
             }
             Ok((stat, _)) => {
@@ -90,6 +89,7 @@ impl ClusterBlobs {
                     "this node's copy is damaged");
             }
             Err(BlobError::NotFound(_)) => {}
+            Err(BlobError::Damaged(_)) => self.heal(&blob),
             Err(error) => {
                 // The cause may lie elsewhere, such as in too many open files.
                 warn!(digest = %blob.digest, error = chain(&error), "this node's copy cannot be opened");
@@ -105,51 +105,32 @@ impl ClusterBlobs {
         range: Range<u64>,
         skip: u64,
     ) -> Result<BlobStream, ReplicationError> {
-        let whole = range == (0..blob.size);
         let wanted = range.start + skip..range.end;
-        if whole {
-            return self.pass(blob, wanted, skip > 0).await;
-        }
         if wanted.is_empty() {
             return Ok(Box::pin(stream::empty()));
         }
-        if blob.size > WHOLE_FOR_PART_BYTES_MAX {
-            let mut read = PeerRead::new(self, blob, wanted);
-            read.connect().await?;
+        self.metrics.read_through.inc();
+        if self.transfers.is_under_way(&blob.digest) {
+            self.metrics.read_through_shared.inc();
+        }
+        let whole = range == (0..blob.size);
+        if (whole || blob.size <= WHOLE_FOR_PART_BYTES_MAX)
+            && let Some(latched) = self.latch(&blob, None).await?
+        {
+            if !whole {
+                // Who wants a part wants others soon: all of it is kept.
+                let (kept, blob) = (latched.clone(), blob.clone());
+                tokio::spawn(async move { kept.kept(&blob).await });
+            }
+            return Ok(latched.stream(Arc::clone(self), blob, wanted));
+        }
+        let read = PeerRead::connect(self, blob.clone(), wanted.clone()).await?;
+        if read.is_verified() {
             return Ok(read.stream());
         }
-        match self.fetch_once(&blob).await {
-            Ok(()) => Ok(self.store.open(&blob.digest, Some(wanted)).await?.1),
-            Err(error @ (ReplicationError::Full | ReplicationError::Blob(_))) => {
-                warn!(digest = %blob.digest, error = chain(&error), "a blob cannot be kept");
-                self.pass(blob, wanted, skip > 0).await
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// All of a blob passes through here, for a reader who wants a part of it, or
-    /// all. `given`: the reader has bytes before those.
-    async fn pass(
-        self: &Arc<Self>,
-        blob: Blob,
-        wanted: Range<u64>,
-        given: bool,
-    ) -> Result<BlobStream, ReplicationError> {
-        let whole = 0..blob.size;
-        let mut read = PeerRead::new(self, blob, whole);
-        read.connect().await?;
-        let passing = Passing {
-            blobs: Arc::clone(self),
-            read,
-            hash: blake3::Hasher::new(),
-            staging: self.store.stage(Hashing::Root).await.ok(),
-            held: None,
-            wanted,
-            given,
-            done: false,
-        };
-        Ok(passing.stream())
+        drop(read);
+        self.fetch_once(&blob).await?;
+        Ok(self.store.open(&blob.digest, Some(wanted)).await?.1)
     }
 
     /// Fetches a blob; those who want the same at the same time wait for one.
@@ -165,10 +146,28 @@ impl ClusterBlobs {
 
     /// Makes sure that this node has its own copy.
     pub async fn fetch(self: &Arc<Self>, blob: Blob) -> Result<BlobStat, ReplicationError> {
+        self.fetch_at(blob, None).await
+    }
+
+    /// The same at a pace, unless somebody waits for it.
+    pub(crate) async fn fetch_at(
+        self: &Arc<Self>,
+        blob: Blob,
+        pace: Option<Arc<Pace>>,
+    ) -> Result<BlobStat, ReplicationError> {
         let found = self.store.stat(&blob.digest).await?;
-        match found {
-            Some(stat) if stat.size == blob.size => Ok(stat),
-            _ => self.fetch_elsewhere(blob).await,
+        if let Some(stat) = found.filter(|stat| stat.size == blob.size) {
+            return Ok(stat);
+        }
+        match self.latch(&blob, pace).await? {
+            Some(latched) => {
+                latched.kept(&blob).await?;
+                Ok(BlobStat {
+                    digest: blob.digest,
+                    size: blob.size,
+                })
+            }
+            None => self.fetch_elsewhere(blob).await,
         }
     }
 
@@ -178,25 +177,16 @@ impl ClusterBlobs {
             // No copy of this node's.
             return Ok(());
         }
-        let (_, mut content) = self.store.open(&blob.digest, None).await?;
-        let mut hash = blake3::Hasher::new();
-        while let Some(chunk) = content.next().await {
-            match chunk {
-                Ok(chunk) => hash.update(&chunk),
-                // The reader's way around it goes to a peer as well.
-                Err(_) => break,
-            };
-        }
-        if *hash.finalize().as_bytes() != blob.root {
-            error!(digest = %blob.digest, "this node's copy is damaged");
-            self.fetch_elsewhere(blob).await?;
+        if let Err(BlobError::Damaged(_)) = self.store.verify(&blob.digest, 0, u64::MAX).await {
+            self.fetch(blob).await?;
+            self.metrics.repaired.inc();
         }
         Ok(())
     }
 
     /// Tries one source after the other until the bytes are right.
     async fn fetch_elsewhere(self: &Arc<Self>, blob: Blob) -> Result<BlobStat, ReplicationError> {
-        let mut read = PeerRead::new(self, blob.clone(), 0..blob.size);
+        let mut read = PeerRead::connect(self, blob.clone(), 0..blob.size).await?;
         loop {
             let mut staging = self.store.stage(Hashing::Root).await?;
             while let Some(piece) = read.piece().await? {
@@ -226,7 +216,9 @@ impl ClusterBlobs {
             size: blob.size,
             root: blob.root,
         };
-        staging.commit(expected).await.map(drop)
+        staging.commit(expected).await?;
+        self.note_kept(blob);
+        Ok(())
     }
 }
 
@@ -250,6 +242,15 @@ impl OwnRead {
                 Some(Err(error)) if !self.elsewhere => {
                     error!(digest = %self.blob.digest, error = chain(&error), "this node's copy cannot be read");
                     let (blob, range) = (self.blob.clone(), self.range.clone());
+                    if is_changed(&error) {
+                        // What was given may not be the blob's, and no other
+                        // copy makes that good: the reader gets no end.
+                        self.blobs.check(blob);
+                        return Err(error);
+                    }
+                    if is_damaged(&error) {
+                        self.blobs.heal(&blob);
+                    }
                     self.content = self
                         .blobs
                         .open_elsewhere(blob, range, self.given)
@@ -270,85 +271,6 @@ impl OwnRead {
     fn stream(self) -> BlobStream {
         Box::pin(stream::try_unfold(self, |mut own| async move {
             Ok(own.piece().await?.map(|piece| (piece, own)))
-        }))
-    }
-}
-
-// === impl Passing ===
-
-impl Passing {
-    /// The next bytes for the reader, one piece behind what has arrived.
-    async fn piece(&mut self) -> Result<Option<Bytes>, ReplicationError> {
-        while !self.done {
-            let Some(piece) = self.read.piece().await? else {
-                self.finish().await?;
-                continue;
-            };
-            let start = self.hash.count();
-            self.hash.update(&piece);
-            self.stage(piece.clone()).await;
-            if let Some(part) = self.part(start, &piece)
-                && let Some(previous) = self.held.replace(part)
-            {
-                self.given = true;
-                return Ok(Some(previous));
-            }
-        }
-        Ok(self.held.take())
-    }
-
-    /// What the reader wants of `piece`, which starts at `start`.
-    fn part(&self, start: u64, piece: &Bytes) -> Option<Bytes> {
-        let within = |offset: u64| {
-            usize::try_from(offset.saturating_sub(start))
-                .map_or(piece.len(), |offset| offset.min(piece.len()))
-        };
-        let part = piece.slice(within(self.wanted.start)..within(self.wanted.end));
-        (!part.is_empty()).then_some(part)
-    }
-
-    async fn stage(&mut self, piece: Bytes) {
-        if let Some(staging) = &mut self.staging
-            && let Err(error) = staging.append(vec![piece]).await
-        {
-            warn!(digest = %self.read.blob().digest, error = chain(&error), "a passing blob cannot be kept");
-            self.staging = None;
-        }
-    }
-
-    /// All bytes are here: are they the right ones?
-    async fn finish(&mut self) -> Result<(), ReplicationError> {
-        let staging = self.staging.take();
-        let blob = self.read.blob().clone();
-        if *self.hash.finalize().as_bytes() == blob.root {
-            self.done = true;
-            if let Some(staging) = staging
-                && let Err(error) = self.blobs.keep(staging, &blob).await
-            {
-                warn!(digest = %blob.digest, error = chain(&error), "a passing blob cannot be kept");
-            }
-            return Ok(());
-        }
-        if let Some(staging) = staging {
-            staging.discard().await;
-        }
-        // Even when it cannot be made good here, the next read asks others.
-        let again = self.read.start_over();
-        if self.given || !again {
-            return Err(ReplicationError::Mismatch {
-                expected: blob.digest,
-            });
-        }
-        self.held = None;
-        self.hash.reset();
-        self.staging = self.blobs.store.stage(Hashing::Root).await.ok();
-        Ok(())
-    }
-
-    fn stream(self) -> BlobStream {
-        Box::pin(stream::try_unfold(self, |mut passing| async move {
-            let piece = passing.piece().await.map_err(io::Error::other)?;
-            Ok(piece.map(|piece| (piece, passing)))
         }))
     }
 }

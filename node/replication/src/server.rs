@@ -11,15 +11,15 @@ use entrepot_proto::peer::blobs_server::Blobs;
 use entrepot_proto::peer::node_server::Node;
 use entrepot_proto::peer::write_request::Part;
 use entrepot_proto::peer::{
-    Piece, PingReply, PingRequest, ReadRequest, StatReply, StatRequest, WriteFinish, WriteReply,
-    WriteRequest,
+    Piece, PingReply, PingRequest, RangesReply, RangesRequest, ReadRequest, StatReply, StatRequest,
+    TreeRequest, UpkeepReply, UpkeepRequest, WriteFinish, WriteReply, WriteRequest,
 };
 use entrepot_proto::peers::PeerInfo;
 use futures::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 
-use crate::wire;
+use crate::{ClusterBlobs, wire};
 
 /// A copy whose sender is silent for this long is dropped. Longer than any
 /// client may idle between two chunks is not needed: a dropped copy only means
@@ -29,6 +29,7 @@ const WRITE_IDLE_MAX: Duration = Duration::from_hours(1);
 /// Serves this node's blobs to its peers.
 #[derive(Debug, Clone)]
 pub struct BlobsServer {
+    blobs: Arc<ClusterBlobs>,
     store: Arc<dyn BlobStore>,
 }
 
@@ -59,8 +60,9 @@ impl Node for PingServer {
 // === impl BlobsServer ===
 
 impl BlobsServer {
-    pub fn new(store: Arc<dyn BlobStore>) -> Self {
-        Self { store }
+    pub fn new(blobs: Arc<ClusterBlobs>) -> Self {
+        let store = Arc::clone(blobs.store());
+        Self { blobs, store }
     }
 
     async fn receive(
@@ -87,10 +89,41 @@ impl Blobs for BlobsServer {
     async fn stat(&self, request: Request<StatRequest>) -> Result<Response<StatReply>, Status> {
         let digest = wire::digest(&request.get_ref().digest)?;
         let stat = self.store.stat(&digest).await.map_err(status)?;
+        let verified = request.get_ref().verify
+            && stat.is_some()
+            && self.store.verify(&digest, 0, u64::MAX).await.is_ok();
         Ok(Response::new(StatReply {
             found: stat.is_some(),
             size: stat.map_or(0, |stat| stat.size),
+            verified,
+            keeps: self.blobs.placement(&digest).contains(&self.blobs.own()),
         }))
+    }
+
+    type TreeStream = Pin<Box<dyn Stream<Item = Result<Piece, Status>> + Send>>;
+
+    async fn tree(
+        &self,
+        request: Request<TreeRequest>,
+    ) -> Result<Response<Self::TreeStream>, Status> {
+        let digest = wire::digest(&request.get_ref().digest)?;
+        let tree = self.store.tree(&digest).await.map_err(status)?;
+        let pieces = wire::cut(Bytes::from(tree.encode()));
+        let pieces = pieces.into_iter().map(|data| Ok(Piece { data }));
+        Ok(Response::new(Box::pin(futures::stream::iter(pieces))))
+    }
+
+    async fn ranges(&self, _: Request<RangesRequest>) -> Result<Response<RangesReply>, Status> {
+        let ranges = self.blobs.repair.summaries();
+        Ok(Response::new(RangesReply { ranges }))
+    }
+
+    async fn upkeep(
+        &self,
+        request: Request<UpkeepRequest>,
+    ) -> Result<Response<UpkeepReply>, Status> {
+        let start = request.get_ref().start_scrub;
+        Ok(Response::new(self.blobs.upkeep(start)))
     }
 
     type ReadStream = Pin<Box<dyn Stream<Item = Result<Piece, Status>> + Send>>;
@@ -177,7 +210,9 @@ fn in_pieces(
 
 fn status(error: BlobError) -> Status {
     match error {
-        BlobError::NotFound(digest) => Status::not_found(format!("no copy of {digest} here")),
+        BlobError::NotFound(digest) | BlobError::Damaged(digest) => {
+            Status::not_found(format!("no copy of {digest} here"))
+        }
         BlobError::Full => Status::resource_exhausted("the disk is full"),
         BlobError::DigestMismatch { .. } | BlobError::RootMismatch { .. } => {
             Status::data_loss("the content does not match")

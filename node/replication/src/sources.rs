@@ -1,53 +1,65 @@
-//! Bytes of a blob from the other nodes, one source after the other.
+//! Bytes of a blob from the other nodes, several sources at once.
 //!
-//! Owns the choice of the next source. The bytes are what the sources sent:
-//! whether they are right is for the caller to find out.
+//! Owns the choice of the sources. What a source sends is compared, group by
+//! group, with the blob's hash tree before anybody gets it; the tree itself is
+//! worth what its root is, and that is in the metadata. A source that fails, or
+//! sends wrong bytes, is replaced by another at the group where it failed. Only
+//! where every source is of a release that knows no trees are the bytes what the
+//! sources sent, and whether they are right is for the caller to find out.
 //!
 //! A source is asked for one segment after the other, and a segment is taken off
 //! the connection as it arrives, whether the reader wants it yet or not: a
 //! stream that waits for its reader would hold up, with few others, all that two
 //! nodes have to say to each other.
 
-use std::future::{Future, ready};
+mod segment;
+mod trees;
+
+use std::collections::VecDeque;
+use std::future::ready;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use entrepot_blobs::BlobStream;
+use bytes::{Bytes, BytesMut};
+use entrepot_blobs::{BlobStream, GROUP_BYTES, Tree, group_bytes, widened};
 use entrepot_metadata::query::Blob;
-use entrepot_oci::Digest;
-use entrepot_proto::peer::blobs_client::BlobsClient;
-use entrepot_proto::peer::{Piece, ReadRequest};
-use entrepot_proto::peers::{MESSAGE_BYTES_MAX, PeerChannel};
 use futures::stream;
-use tokio::sync::mpsc;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 use tracing::{debug, error, warn};
 
+use self::segment::{Segment, ask};
 use crate::ClusterBlobs;
 use crate::error::ReplicationError;
 
-/// For a peer to send the first or the next piece.
-const PIECE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of one segment. A reader has one in hand and one ahead.
-const SEGMENT_BYTES: u64 = 2 * 1024 * 1024;
-/// Pieces of one segment, and some for a peer that cuts them smaller.
-const SEGMENT_PIECES_MAX: usize = 32;
+/// Bytes of one segment, whole groups.
+const SEGMENT_BYTES: u64 = 8 * GROUP_BYTES as u64;
+/// Segments that are under way at the same time: a reader has one in hand.
+const SEGMENTS_MAX: usize = 3;
+/// Sources that are asked at the same time.
+const SPREAD_MAX: usize = 3;
 
 /// A read that moves from peer to peer until it has all bytes.
 #[derive(Debug)]
 pub(crate) struct PeerRead {
     blobs: Arc<ClusterBlobs>,
     blob: Blob,
+    /// What the reader wants.
+    wanted: Range<u64>,
+    /// What is asked for: whole groups, if they can be verified.
     range: Range<u64>,
-    /// Where the next bytes start.
+    /// None: nobody has one to give.
+    tree: Option<Tree>,
+    /// Where the next group, or the next piece where there is no tree, starts.
     next: u64,
-    /// Still to be tried, best first.
-    sources: std::vec::IntoIter<u64>,
-    current: Option<Segment>,
-    ahead: Option<Segment>,
+    /// The part of the next group that is here.
+    group: BytesMut,
+    /// Those that may have the rest, best first.
+    sources: Vec<u64>,
+    /// Under way, in order, the first from `next` on.
+    segments: VecDeque<Segment>,
+    /// Segments asked for so far: says whose turn it is.
+    turns: usize,
     /// Who has sent bytes since the last start.
     served: Vec<u64>,
     /// Who has sent wrong bytes.
@@ -56,52 +68,87 @@ pub(crate) struct PeerRead {
     all_absent: bool,
 }
 
-/// Bytes of a blob on their way from one node.
-#[derive(Debug)]
-struct Segment {
-    node: u64,
-    end: u64,
-    pieces: mpsc::Receiver<Result<Bytes, Status>>,
+/// What became of bytes that a source sent.
+enum Taken {
+    /// For the reader.
+    Bytes(Bytes),
+    /// Their group is not whole yet.
+    Part,
+    Wrong,
+}
+
+/// Why a source is not asked again.
+enum Problem {
+    /// Its bytes are not the blob's.
+    Wrong,
+    Rude(&'static str),
+    Status(Status),
 }
 
 // === impl PeerRead ===
 
 impl PeerRead {
-    pub(crate) fn new(blobs: &Arc<ClusterBlobs>, blob: Blob, range: Range<u64>) -> Self {
-        Self {
-            sources: blobs.sources(&blob).into_iter(),
+    /// Returns once somebody has begun to send.
+    pub(crate) async fn connect(
+        blobs: &Arc<ClusterBlobs>,
+        blob: Blob,
+        wanted: Range<u64>,
+    ) -> Result<Self, ReplicationError> {
+        let mut read = Self {
+            sources: blobs.sources(&blob),
             blobs: Arc::clone(blobs),
-            blob,
-            next: range.start,
-            range,
-            current: None,
-            ahead: None,
+            range: wanted.clone(),
+            next: wanted.start,
+            wanted,
+            tree: None,
+            group: BytesMut::new(),
+            segments: VecDeque::new(),
+            turns: 0,
             served: Vec::new(),
             wrong: Vec::new(),
             all_absent: true,
+            blob,
+        };
+        read.find_tree().await;
+        if read.tree.is_some() {
+            read.range = widened(read.blob.size, &read.wanted);
+            read.next = read.range.start;
         }
+        read.begin().await?;
+        Ok(read)
     }
 
     pub(crate) fn blob(&self) -> &Blob {
         &self.blob
     }
 
-    /// Turns to the next source that has the blob.
-    pub(crate) async fn connect(&mut self) -> Result<(), ReplicationError> {
-        let segment = self.segment(self.next);
-        for node in self.sources.by_ref() {
-            let Some(channel) = self.blobs.peers.bulk_channel(node) else {
-                continue;
+    /// Whether what it gives is verified.
+    pub(crate) fn is_verified(&self) -> bool {
+        self.tree.is_some()
+    }
+
+    /// Asks one source after the other for the next segment, until one sends it.
+    async fn begin(&mut self) -> Result<(), ReplicationError> {
+        let range = self.segment_from(self.next);
+        while let Some(node) = self.sources.first().copied() {
+            if range.is_empty() {
+                return Ok(());
+            }
+            let asked = match self.blobs.peers.bulk_channel(node) {
+                Some(channel) => ask(channel, self.blob.digest, range.clone()).await,
+                None => Err(Status::not_found("no such node")),
             };
-            match ask(channel, self.blob.digest, segment.clone()).await {
+            match asked {
                 Ok(stream) => {
-                    let stream = ready(Ok(stream));
-                    self.current = Some(Segment::start(node, segment, stream));
+                    self.segments.clear();
+                    let segment = Segment::start(node, range, ready(Ok(stream)));
+                    self.segments.push_back(segment);
                     return Ok(());
                 }
                 Err(status) => {
                     self.all_absent &= status.code() == Code::NotFound;
                     debug!(node, digest = %self.blob.digest, %status, "a peer cannot serve a blob");
+                    self.sources.retain(|other| *other != node);
                 }
             }
         }
@@ -115,55 +162,139 @@ impl PeerRead {
     /// The next bytes; none at the end.
     pub(crate) async fn piece(&mut self) -> Result<Option<Bytes>, ReplicationError> {
         while self.next < self.range.end {
-            if let Some(segment) = &self.current
-                && segment.end == self.next
+            let here = self.next + self.group.len() as u64;
+            while self
+                .segments
+                .front()
+                .is_some_and(|front| front.end() <= here)
             {
-                self.current = self.ahead.take();
+                self.segments.pop_front();
             }
-            if self.current.is_none() {
-                self.connect().await?;
+            if self.segments.is_empty() {
+                // Nothing of the group is lost: it is asked for from its start.
+                self.group.clear();
+                self.begin().await?;
             }
             self.look_ahead();
-            let Some(segment) = &mut self.current else {
+            let here = self.next + self.group.len() as u64;
+            let Some(segment) = self.segments.front_mut() else {
                 continue;
             };
-            let left = segment.end - self.next;
-            let problem = match segment.pieces.recv().await {
+            let (node, left) = (segment.node(), segment.end() - here);
+            let problem = match segment.next().await {
                 Some(Ok(piece)) if (1..=left).contains(&(piece.len() as u64)) => {
-                    if self.served.last() != Some(&segment.node) {
-                        self.served.push(segment.node);
+                    if self.served.last() != Some(&node) {
+                        self.served.push(node);
                     }
-                    self.next += piece.len() as u64;
-                    return Ok(Some(piece));
+                    match self.take(piece) {
+                        Taken::Bytes(bytes) => return Ok(Some(bytes)),
+                        Taken::Part => continue,
+                        Taken::Wrong => Problem::Wrong,
+                    }
                 }
-                Some(Ok(_)) => "it sent nothing, or more than was asked for".to_owned(),
-                Some(Err(status)) => status.to_string(),
-                None => "it stopped early".to_owned(),
+                Some(Ok(_)) => Problem::Rude("it sent nothing, or more than was asked for"),
+                Some(Err(status)) => Problem::Status(status),
+                None => Problem::Rude("it stopped early"),
             };
-            warn!(node = segment.node, digest = %self.blob.digest, problem,
-                "a peer failed while sending a blob");
-            self.all_absent = false;
-            self.current = None;
-            self.ahead = None;
+            self.give_up(node, &problem);
         }
         Ok(None)
     }
 
-    /// Asks for the segment that follows the current one.
+    /// What the reader gets after `piece`.
+    fn take(&mut self, piece: Bytes) -> Taken {
+        let Some(tree) = &self.tree else {
+            self.next += piece.len() as u64;
+            return Taken::Bytes(piece);
+        };
+        let number = usize::try_from(self.next / GROUP_BYTES as u64).unwrap_or(usize::MAX);
+        let bytes = group_bytes(self.blob.size, number);
+        let length = bytes.end - bytes.start;
+        let group = if self.group.is_empty() && piece.len() as u64 == length {
+            piece
+        } else {
+            self.group.extend_from_slice(&piece);
+            if (self.group.len() as u64) < length {
+                return Taken::Part;
+            }
+            self.group.split().freeze()
+        };
+        if !tree.proves(number, &group) {
+            self.group.clear();
+            return Taken::Wrong;
+        }
+        self.next = bytes.end;
+        let within = |offset: u64| {
+            usize::try_from(offset.saturating_sub(bytes.start))
+                .map_or(group.len(), |offset| offset.min(group.len()))
+        };
+        Taken::Bytes(group.slice(within(self.wanted.start)..within(self.wanted.end)))
+    }
+
+    /// Goes on without `node`, and without what it has under way.
+    fn give_up(&mut self, node: u64, problem: &Problem) {
+        let digest = &self.blob.digest;
+        match problem {
+            Problem::Wrong => {
+                error!(node, %digest, "a peer has sent wrong bytes");
+                self.blobs.metrics.peer_bytes_refused.inc();
+                self.blobs.distrust(digest, node);
+                self.wrong.push(node);
+                self.all_absent = false;
+            }
+            Problem::Rude(what) => {
+                warn!(node, %digest, what, "a peer failed while sending a blob");
+                self.all_absent = false;
+            }
+            Problem::Status(status) => {
+                warn!(node, %digest, %status, "a peer failed while sending a blob");
+                self.all_absent &= status.code() == Code::NotFound;
+            }
+        }
+        self.sources.retain(|other| *other != node);
+        self.group.clear();
+        // What others have under way is of use only behind what comes next.
+        self.segments.clear();
+    }
+
+    /// Asks for the segments that follow, of several sources in turn.
     fn look_ahead(&mut self) {
-        if let Some(current) = &self.current
-            && self.ahead.is_none()
-            && current.end < self.range.end
-            && let Some(channel) = self.blobs.peers.bulk_channel(current.node)
+        let spread = self.spread();
+        while self.segments.len() < SEGMENTS_MAX
+            && let Some(last) = self.segments.back()
+            && last.end() < self.range.end
         {
-            let segment = self.segment(current.end);
-            let asked = ask(channel, self.blob.digest, segment.clone());
-            self.ahead = Some(Segment::start(current.node, segment, asked));
+            let range = self.segment_from(last.end());
+            self.turns += 1;
+            let Some(node) = spread.get(self.turns % spread.len().max(1)).copied() else {
+                return;
+            };
+            let Some(channel) = self.blobs.peers.bulk_channel(node) else {
+                return;
+            };
+            let asked = ask(channel, self.blob.digest, range.clone());
+            self.segments.push_back(Segment::start(node, range, asked));
         }
     }
 
-    fn segment(&self, start: u64) -> Range<u64> {
-        start..self.range.end.min(start + SEGMENT_BYTES)
+    /// Those that most likely have a copy: the first source is one, it has begun
+    /// to send.
+    fn spread(&self) -> Vec<u64> {
+        let current = self.segments.front().map(Segment::node);
+        // Unverified bytes come from one, so that it is known whose they are.
+        let most = if self.tree.is_some() { SPREAD_MAX } else { 1 };
+        let likely = |node: &u64| {
+            Some(*node) != current
+                && self.blob.holders.contains(node)
+                && self.blobs.health.is_alive(*node)
+        };
+        let others = self.sources.iter().copied().filter(likely);
+        current.into_iter().chain(others).take(most).collect()
+    }
+
+    fn segment_from(&self, start: u64) -> Range<u64> {
+        let end = start - start % GROUP_BYTES as u64 + SEGMENT_BYTES;
+        start..self.range.end.min(end)
     }
 
     /// The bytes so far were wrong: goes back to the first one, without those
@@ -177,9 +308,9 @@ impl PeerRead {
         let mut sources = self.blobs.sources(&self.blob);
         sources.retain(|node| !self.wrong.contains(node));
         let any = !sources.is_empty();
-        self.sources = sources.into_iter();
-        self.current = None;
-        self.ahead = None;
+        self.sources = sources;
+        self.segments.clear();
+        self.group.clear();
         self.next = self.range.start;
         self.all_absent = false;
         any
@@ -191,67 +322,4 @@ impl PeerRead {
             Ok(piece.map(|piece| (piece, read)))
         }))
     }
-}
-
-// === impl Segment ===
-
-impl Segment {
-    /// Takes the bytes of `range` as they come, until they are all here or
-    /// nobody wants them any more.
-    fn start(
-        node: u64,
-        range: Range<u64>,
-        stream: impl Future<Output = Result<Streaming<Piece>, Status>> + Send + 'static,
-    ) -> Self {
-        let (sender, pieces) = mpsc::channel(SEGMENT_PIECES_MAX);
-        tokio::spawn(async move {
-            let taken = take(stream, &sender);
-            tokio::select! {
-                taken = taken => if let Err(status) = taken {
-                    // Nobody listening: nobody cares.
-                    let _ = sender.send(Err(status)).await;
-                },
-                () = sender.closed() => {}
-            }
-        });
-        Self {
-            node,
-            end: range.end,
-            pieces,
-        }
-    }
-}
-
-async fn take(
-    stream: impl Future<Output = Result<Streaming<Piece>, Status>>,
-    pieces: &mpsc::Sender<Result<Bytes, Status>>,
-) -> Result<(), Status> {
-    let mut stream = stream.await?;
-    loop {
-        let message = tokio::time::timeout(PIECE_TIMEOUT, stream.message())
-            .await
-            .map_err(|_| Status::deadline_exceeded("it stalled"))??;
-        let Some(piece) = message else { return Ok(()) };
-        if pieces.send(Ok(piece.data)).await.is_err() {
-            return Ok(());
-        }
-    }
-}
-
-/// The bytes of `range`, as a stream of its own.
-async fn ask(
-    channel: PeerChannel,
-    digest: Digest,
-    range: Range<u64>,
-) -> Result<Streaming<Piece>, Status> {
-    let mut client = BlobsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let request = ReadRequest {
-        digest: digest.to_string(),
-        offset: range.start,
-        length: range.end - range.start,
-    };
-    let reply = tokio::time::timeout(PIECE_TIMEOUT, client.read(request))
-        .await
-        .map_err(|_| Status::deadline_exceeded("no answer"))??;
-    Ok(reply.into_inner())
 }

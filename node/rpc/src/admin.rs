@@ -1,5 +1,7 @@
 //! `entrepot.admin.v1.Admin`: what the command line client asks.
 
+mod upkeep;
+
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -275,6 +277,41 @@ impl Admin for AdminServer {
             tasks: page.tasks.into_iter().map(task).collect(),
             next: page.next.unwrap_or_default(),
         }))
+    }
+
+    async fn start_scrub(
+        &self,
+        request: Request<admin::StartScrubRequest>,
+    ) -> Result<Response<admin::StartScrubReply>, Status> {
+        let who = caller::of(&request)?;
+        let node = Some(request.get_ref().node).filter(|node| *node != 0);
+        let nodes = self
+            .registry
+            .start_scrub(&who, node)
+            .await
+            .map_err(|error| status(&error))?;
+        let nodes = nodes.into_iter().map(upkeep::start).collect();
+        Ok(Response::new(admin::StartScrubReply { nodes }))
+    }
+
+    async fn scrub_status(
+        &self,
+        request: Request<admin::ScrubStatusRequest>,
+    ) -> Result<Response<admin::ScrubStatusReply>, Status> {
+        let who = caller::of(&request)?;
+        let nodes = self.registry.upkeep(&who).await;
+        let nodes = nodes.into_iter().map(upkeep::scrub).collect();
+        Ok(Response::new(admin::ScrubStatusReply { nodes }))
+    }
+
+    async fn repair_status(
+        &self,
+        request: Request<admin::RepairStatusRequest>,
+    ) -> Result<Response<admin::RepairStatusReply>, Status> {
+        let who = caller::of(&request)?;
+        let nodes = self.registry.upkeep(&who).await;
+        let nodes = nodes.into_iter().map(upkeep::repair).collect();
+        Ok(Response::new(admin::RepairStatusReply { nodes }))
     }
 }
 

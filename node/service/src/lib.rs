@@ -22,6 +22,7 @@ mod registry;
 mod request_id;
 mod session;
 mod sessions;
+mod upkeep;
 mod upload;
 mod watch;
 
@@ -37,6 +38,7 @@ pub use entrepot_metadata::query::{
     Change, RegistrySettings, RepositorySettings, Task, TaskKey, TaskState,
 };
 pub use entrepot_metadata::response::TagFound;
+pub use entrepot_replication::upkeep::NodeUpkeep;
 pub use error::ServiceError;
 pub use manifests::{ManifestContent, ManifestPush, PutManifest, TagCondition, TagPage};
 pub use referrers::ReferrerPage;

@@ -257,6 +257,112 @@ pub struct ReplicationStatusReply {
     #[prost(string, tag = "2")]
     pub next: ::prost::alloc::string::String,
 }
+/// A scrub reads every copy of a node and verifies it. It is begun on every node
+/// of the region of the node asked, or on one of them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StartScrubRequest {
+    /// 0: all.
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScrubStart {
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    #[prost(bool, tag = "2")]
+    pub answered: bool,
+    /// False: one was under way.
+    #[prost(bool, tag = "3")]
+    pub started: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StartScrubReply {
+    #[prost(message, repeated, tag = "1")]
+    pub nodes: ::prost::alloc::vec::Vec<ScrubStart>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScrubStatusRequest {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeScrub {
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    /// False: nothing is known of the rest.
+    #[prost(bool, tag = "2")]
+    pub answered: bool,
+    #[prost(bool, tag = "3")]
+    pub running: bool,
+    #[prost(int64, tag = "4")]
+    pub started_at_ms: i64,
+    #[prost(uint64, tag = "5")]
+    pub verified_blobs: u64,
+    #[prost(uint64, tag = "6")]
+    pub verified_bytes: u64,
+    /// Done of it, in thousandths.
+    #[prost(uint32, tag = "7")]
+    pub permille: u32,
+    /// An estimate; 0: none.
+    #[prost(uint64, tag = "8")]
+    pub remaining_ms: u64,
+    /// Copies that proved damaged, and those of them that were replaced.
+    #[prost(uint64, tag = "9")]
+    pub damaged: u64,
+    #[prost(uint64, tag = "10")]
+    pub repaired: u64,
+    /// 0: none has ended yet.
+    #[prost(int64, tag = "11")]
+    pub last_ended_at_ms: i64,
+    #[prost(uint64, tag = "12")]
+    pub last_damaged: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ScrubStatusReply {
+    #[prost(message, repeated, tag = "1")]
+    pub nodes: ::prost::alloc::vec::Vec<NodeScrub>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RepairStatusRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeRepair {
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    /// False: nothing is known of the rest.
+    #[prost(bool, tag = "2")]
+    pub answered: bool,
+    /// When the node last knew that it lacks nothing; 0: not yet.
+    #[prost(int64, tag = "3")]
+    pub whole_at_ms: i64,
+    #[prost(uint64, tag = "4")]
+    pub missing_blobs: u64,
+    #[prost(uint64, tag = "5")]
+    pub missing_bytes: u64,
+    /// Since the node started.
+    #[prost(uint64, tag = "6")]
+    pub fetched_blobs: u64,
+    #[prost(uint64, tag = "7")]
+    pub fetched_bytes: u64,
+    /// An estimate; 0: none.
+    #[prost(uint64, tag = "8")]
+    pub remaining_ms: u64,
+    /// Missing ones that nobody could give at the last try.
+    #[prost(uint64, tag = "9")]
+    pub failing_blobs: u64,
+    /// Copies beyond the placement that were dropped since the node started.
+    #[prost(uint64, tag = "10")]
+    pub surplus_dropped: u64,
+    /// Copies beyond the placement that are kept for readers.
+    #[prost(uint64, tag = "11")]
+    pub cached_bytes: u64,
+    #[prost(uint64, tag = "12")]
+    pub cache_limit_bytes: u64,
+    /// Nodes that it takes for lost, whose copies are restored elsewhere.
+    #[prost(uint64, repeated, tag = "13")]
+    pub lost_nodes: ::prost::alloc::vec::Vec<u64>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RepairStatusReply {
+    #[prost(message, repeated, tag = "1")]
+    pub nodes: ::prost::alloc::vec::Vec<NodeRepair>,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum TaskState {
@@ -668,6 +774,78 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("entrepot.admin.v1.Admin", "ReplicationStatus"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn start_scrub(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StartScrubRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StartScrubReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Admin/StartScrub",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.admin.v1.Admin", "StartScrub"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn scrub_status(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ScrubStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ScrubStatusReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Admin/ScrubStatus",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.admin.v1.Admin", "ScrubStatus"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn repair_status(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RepairStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RepairStatusReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Admin/RepairStatus",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.admin.v1.Admin", "RepairStatus"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -753,6 +931,24 @@ pub mod admin_server {
             request: tonic::Request<super::ReplicationStatusRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ReplicationStatusReply>,
+            tonic::Status,
+        >;
+        async fn start_scrub(
+            &self,
+            request: tonic::Request<super::StartScrubRequest>,
+        ) -> std::result::Result<tonic::Response<super::StartScrubReply>, tonic::Status>;
+        async fn scrub_status(
+            &self,
+            request: tonic::Request<super::ScrubStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ScrubStatusReply>,
+            tonic::Status,
+        >;
+        async fn repair_status(
+            &self,
+            request: tonic::Request<super::RepairStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RepairStatusReply>,
             tonic::Status,
         >;
     }
@@ -1349,6 +1545,137 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ReplicationStatusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.Admin/StartScrub" => {
+                    #[allow(non_camel_case_types)]
+                    struct StartScrubSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::StartScrubRequest>
+                    for StartScrubSvc<T> {
+                        type Response = super::StartScrubReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StartScrubRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::start_scrub(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StartScrubSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.Admin/ScrubStatus" => {
+                    #[allow(non_camel_case_types)]
+                    struct ScrubStatusSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::ScrubStatusRequest>
+                    for ScrubStatusSvc<T> {
+                        type Response = super::ScrubStatusReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ScrubStatusRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::scrub_status(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ScrubStatusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.Admin/RepairStatus" => {
+                    #[allow(non_camel_case_types)]
+                    struct RepairStatusSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::RepairStatusRequest>
+                    for RepairStatusSvc<T> {
+                        type Response = super::RepairStatusReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RepairStatusRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::repair_status(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RepairStatusSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -260,6 +260,10 @@ pub mod read_index_reply {
 pub struct StatRequest {
     #[prost(string, tag = "1")]
     pub digest: ::prost::alloc::string::String,
+    /// The copy is read and verified before the answer, unless that was done just
+    /// now.
+    #[prost(bool, tag = "2")]
+    pub verify: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatReply {
@@ -267,6 +271,111 @@ pub struct StatReply {
     pub found: bool,
     #[prost(uint64, tag = "2")]
     pub size: u64,
+    /// The copy was asked to be verified and is right.
+    #[prost(bool, tag = "3")]
+    pub verified: bool,
+    /// This node means to keep it: it belongs to the blob's placement.
+    #[prost(bool, tag = "4")]
+    pub keeps: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TreeRequest {
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RangesRequest {}
+/// As of the last look at all copies; empty before the first. Ranges are told
+/// apart by the first byte of a digest, sha256 before sha512: 512 of them, in
+/// order.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RangesReply {
+    #[prost(message, repeated, tag = "1")]
+    pub ranges: ::prost::alloc::vec::Vec<RangeSummary>,
+}
+/// XOR of the BLAKE3 hashes of the digests, and how many there are. Two that are
+/// equal are taken to stand for the same digests.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RangeSummary {
+    #[prost(uint64, tag = "1")]
+    pub should: u64,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub should_hash: ::prost::bytes::Bytes,
+    #[prost(uint64, tag = "3")]
+    pub held: u64,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub held_hash: ::prost::bytes::Bytes,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpkeepRequest {
+    /// Begin a scrub, unless one is under way.
+    #[prost(bool, tag = "1")]
+    pub start_scrub: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScrubState {
+    #[prost(bool, tag = "1")]
+    pub running: bool,
+    #[prost(int64, tag = "2")]
+    pub started_at_ms: i64,
+    #[prost(uint64, tag = "3")]
+    pub verified_blobs: u64,
+    #[prost(uint64, tag = "4")]
+    pub verified_bytes: u64,
+    /// Of the digests, in thousandths.
+    #[prost(uint32, tag = "5")]
+    pub permille: u32,
+    /// 0: unknown.
+    #[prost(uint64, tag = "6")]
+    pub remaining_ms: u64,
+    #[prost(uint64, tag = "7")]
+    pub damaged: u64,
+    #[prost(uint64, tag = "8")]
+    pub repaired: u64,
+    /// 0: none has ended yet.
+    #[prost(int64, tag = "9")]
+    pub last_ended_at_ms: i64,
+    #[prost(uint64, tag = "10")]
+    pub last_damaged: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RepairState {
+    /// When this node last knew that it lacks nothing; 0: not yet.
+    #[prost(int64, tag = "1")]
+    pub whole_at_ms: i64,
+    #[prost(uint64, tag = "2")]
+    pub missing_blobs: u64,
+    #[prost(uint64, tag = "3")]
+    pub missing_bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub fetched_blobs: u64,
+    #[prost(uint64, tag = "5")]
+    pub fetched_bytes: u64,
+    /// 0: unknown, or nothing is missing.
+    #[prost(uint64, tag = "6")]
+    pub remaining_ms: u64,
+    /// Those that nobody could give at the last try.
+    #[prost(uint64, tag = "7")]
+    pub failing_blobs: u64,
+    #[prost(uint64, tag = "8")]
+    pub surplus_dropped: u64,
+    #[prost(uint64, tag = "9")]
+    pub cached_bytes: u64,
+    #[prost(uint64, tag = "10")]
+    pub cache_limit_bytes: u64,
+    /// Nodes that have not answered for so long that their copies are restored.
+    #[prost(uint64, repeated, tag = "11")]
+    pub lost_nodes: ::prost::alloc::vec::Vec<u64>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpkeepReply {
+    #[prost(message, optional, tag = "1")]
+    pub scrub: ::core::option::Option<ScrubState>,
+    #[prost(message, optional, tag = "2")]
+    pub repair: ::core::option::Option<RepairState>,
+    /// This call has begun a scrub.
+    #[prost(bool, tag = "3")]
+    pub scrub_started: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadRequest {
@@ -1878,6 +1987,75 @@ pub mod blobs_client {
                 .insert(GrpcMethod::new("entrepot.peer.v1.Blobs", "Write"));
             self.inner.client_streaming(req, path, codec).await
         }
+        /// The encoded hash tree of a blob, in pieces; NOT_FOUND where there is no copy.
+        pub async fn tree(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TreeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Piece>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.peer.v1.Blobs/Tree",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.peer.v1.Blobs", "Tree"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// What this node should hold of its region and what it does hold, summed up.
+        pub async fn ranges(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RangesRequest>,
+        ) -> std::result::Result<tonic::Response<super::RangesReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.peer.v1.Blobs/Ranges",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.peer.v1.Blobs", "Ranges"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// How the care for this node's copies stands.
+        pub async fn upkeep(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpkeepRequest>,
+        ) -> std::result::Result<tonic::Response<super::UpkeepReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.peer.v1.Blobs/Upkeep",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.peer.v1.Blobs", "Upkeep"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1912,6 +2090,27 @@ pub mod blobs_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::WriteRequest>>,
         ) -> std::result::Result<tonic::Response<super::WriteReply>, tonic::Status>;
+        /// Server streaming response type for the Tree method.
+        type TreeStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Piece, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The encoded hash tree of a blob, in pieces; NOT_FOUND where there is no copy.
+        async fn tree(
+            &self,
+            request: tonic::Request<super::TreeRequest>,
+        ) -> std::result::Result<tonic::Response<Self::TreeStream>, tonic::Status>;
+        /// What this node should hold of its region and what it does hold, summed up.
+        async fn ranges(
+            &self,
+            request: tonic::Request<super::RangesRequest>,
+        ) -> std::result::Result<tonic::Response<super::RangesReply>, tonic::Status>;
+        /// How the care for this node's copies stands.
+        async fn upkeep(
+            &self,
+            request: tonic::Request<super::UpkeepRequest>,
+        ) -> std::result::Result<tonic::Response<super::UpkeepReply>, tonic::Status>;
     }
     /// Blob bytes within a region.
     #[derive(Debug)]
@@ -2122,6 +2321,138 @@ pub mod blobs_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.peer.v1.Blobs/Tree" => {
+                    #[allow(non_camel_case_types)]
+                    struct TreeSvc<T: Blobs>(pub Arc<T>);
+                    impl<
+                        T: Blobs,
+                    > tonic::server::ServerStreamingService<super::TreeRequest>
+                    for TreeSvc<T> {
+                        type Response = super::Piece;
+                        type ResponseStream = T::TreeStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TreeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Blobs>::tree(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TreeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.peer.v1.Blobs/Ranges" => {
+                    #[allow(non_camel_case_types)]
+                    struct RangesSvc<T: Blobs>(pub Arc<T>);
+                    impl<T: Blobs> tonic::server::UnaryService<super::RangesRequest>
+                    for RangesSvc<T> {
+                        type Response = super::RangesReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RangesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Blobs>::ranges(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RangesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.peer.v1.Blobs/Upkeep" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpkeepSvc<T: Blobs>(pub Arc<T>);
+                    impl<T: Blobs> tonic::server::UnaryService<super::UpkeepRequest>
+                    for UpkeepSvc<T> {
+                        type Response = super::UpkeepReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpkeepRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Blobs>::upkeep(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpkeepSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -20,13 +20,13 @@ use entrepot_proto::peer::uploads_server::UploadsServer as UploadsService;
 use entrepot_proto::peers::{
     CONNECTION_WINDOW_BYTES, ClusterSecret, MESSAGE_BYTES_MAX, PeerInfo, Peers, STREAM_WINDOW_BYTES,
 };
-use entrepot_replication::ClusterBlobs;
 use entrepot_replication::health::Health;
 use entrepot_replication::outbox::Outbox;
 use entrepot_replication::placement;
 use entrepot_replication::repair::Repair;
 use entrepot_replication::replica::ReplicaServer;
 use entrepot_replication::server::{BlobsServer, PingServer};
+use entrepot_replication::{ClusterBlobs, CopyLimits};
 use entrepot_service::cluster::{ClusterView, GroupInfo};
 use entrepot_service::peer::UploadsServer;
 use entrepot_service::{
@@ -48,7 +48,7 @@ pub(crate) const SOUTH: &str = "ap-south-1";
 /// What the nodes are to be like.
 pub(crate) struct Plan {
     regions: Vec<(RegionName, u64)>,
-    copies: usize,
+    limits: CopyLimits,
     upload_expiry: Duration,
     /// Instead of memory, by node.
     stores: BTreeMap<u64, Arc<dyn BlobStore>>,
@@ -129,7 +129,7 @@ impl Plan {
         let metadata = LocalMetadata::new(groups.chain([GroupId::global()]));
         Self {
             regions,
-            copies: 3,
+            limits: CopyLimits::default(),
             upload_expiry: Duration::from_mins(1),
             stores: BTreeMap::new(),
             views: BTreeMap::new(),
@@ -138,7 +138,12 @@ impl Plan {
     }
 
     pub(crate) fn copies(mut self, copies: usize) -> Self {
-        self.copies = copies;
+        self.limits.copies = copies;
+        self
+    }
+
+    pub(crate) fn limits(mut self, limits: CopyLimits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -210,11 +215,11 @@ impl Plan {
             None => Arc::<LocalMetadata>::clone(&self.metadata),
         };
         let health = Health::new(Arc::clone(&peers));
-        let blobs = ClusterBlobs::new(
+        let blobs = ClusterBlobs::with_limits(
             Arc::clone(&store),
             Arc::clone(&peers),
             Arc::clone(&health),
-            self.copies,
+            self.limits,
         );
         let registry = Registry::new(RegistryParts {
             metadata: Arc::clone(&metadata),
@@ -254,7 +259,7 @@ pub(crate) fn clock() -> Arc<dyn Clock> {
 fn serve(node: &Node, listener: TcpListener) -> impl Future<Output = ()> + Send + use<> {
     let secret = secret();
     let check = move |request| secret.check(request);
-    let blobs = BlobsService::new(BlobsServer::new(Arc::clone(&node.store)))
+    let blobs = BlobsService::new(BlobsServer::new(Arc::clone(&node.blobs)))
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let uploads = UploadsService::new(UploadsServer::new(Arc::clone(&node.registry)))
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
@@ -281,6 +286,11 @@ impl Cluster {
 
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
+    }
+
+    /// Something that a node does by itself.
+    pub(crate) fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.work.spawn(work);
     }
 
     /// Lets all nodes ping each other.
@@ -444,7 +454,7 @@ impl Node {
     }
 
     pub(crate) fn repair(&self) -> Repair {
-        Repair::new(Arc::clone(&self.blobs), Arc::clone(&self.metadata))
+        Repair::new(Arc::clone(&self.blobs), Arc::clone(&self.metadata), clock())
     }
 
     /// The other nodes of the region in the order in which this one asks them

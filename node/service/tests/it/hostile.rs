@@ -12,9 +12,9 @@ use entrepot_proto::peer::blobs_server::BlobsServer as BlobsService;
 use entrepot_proto::peer::replication_server::ReplicationServer as ReplicationService;
 use entrepot_proto::peer::uploads_server::UploadsServer as UploadsService;
 use entrepot_proto::peer::{
-    Blank, MissingRequest, ReadRequest, ReplicaBlob, ReplicaBlobHeader, ReplicaManifest,
-    StatRequest, UploadHeader, UploadRef, UploadWrite, WriteFinish, WriteRequest, replica_blob,
-    upload_write, write_request,
+    Blank, MissingRequest, RangesRequest, ReadRequest, ReplicaBlob, ReplicaBlobHeader,
+    ReplicaManifest, StatRequest, TreeRequest, UpkeepRequest, UploadHeader, UploadRef, UploadWrite,
+    WriteFinish, WriteRequest, replica_blob, upload_write, write_request,
 };
 use entrepot_replication::replica::ReplicaServer;
 use entrepot_replication::server::BlobsServer;
@@ -96,9 +96,16 @@ fn blob_seeds(seeds: Seeds, blob: &Digest) -> Seeds {
     let finish = |finish| write(write_request::Part::Finish(finish));
     let stat = StatRequest {
         digest: digest.clone(),
+        verify: true,
+    };
+    let tree = TreeRequest {
+        digest: digest.clone(),
     };
     seeds
         .call("good-stat", "Blobs/Stat", &[stat])
+        .call("good-tree", "Blobs/Tree", &[tree])
+        .call("good-ranges", "Blobs/Ranges", &[RangesRequest {}])
+        .call("good-upkeep", "Blobs/Upkeep", &[UpkeepRequest::default()])
         .call("good-read", "Blobs/Read", &[part(0, 0)])
         .call("good-read-part", "Blobs/Read", &[part(3, 5)])
         .call("bad-read-beyond", "Blobs/Read", &[part(u64::MAX, u64::MAX)])
@@ -238,7 +245,7 @@ fn answer(runtime: &Runtime, cluster: &Cluster, input: &[u8]) -> Verdict {
 }
 
 fn services(node: &Node) -> Routes {
-    let blobs = BlobsServer::new(Arc::clone(&node.store));
+    let blobs = BlobsServer::new(Arc::clone(&node.blobs));
     let uploads = UploadsServer::new(Arc::clone(&node.registry));
     let replica = ReplicaServer::new(Arc::clone(&node.blobs), Arc::clone(&node.metadata), clock());
     Routes::new(BlobsService::new(blobs))

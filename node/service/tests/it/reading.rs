@@ -84,15 +84,20 @@ async fn a_part_is_cut_from_a_whole_that_is_fetched_and_kept() {
             assert_eq!(got.unwrap(), content.slice(start..end), "{range:?}");
         }
     }
-    assert_eq!(cluster.holders(&digest).await, [1, 2]);
+    eventually("the whole is kept", async || {
+        cluster.holders(&digest).await == [1, 2]
+    })
+    .await;
     assert!(part(cluster.node(3), &digest, 0..3_145_729).await.is_err());
     // Once for all who want it at the same time.
     let parts = (0..8).map(|number| part(cluster.node(3), &digest, number..number + 9));
     for (number, got) in futures::future::join_all(parts).await.iter().enumerate() {
         assert_eq!(*got, Ok(content.slice(number..number + 9)));
     }
-    assert_eq!(cluster.holders(&digest).await, [1, 2, 3]);
-    assert_eq!(cluster.node(3).memory.staged(), 0);
+    eventually("the whole is kept", async || {
+        cluster.holders(&digest).await == [1, 2, 3] && cluster.node(3).memory.staged() == 0
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -155,7 +160,10 @@ async fn a_reader_that_goes_away_leaves_nothing() {
     stream.next().await.unwrap().unwrap();
     assert_eq!(cluster.node(2).memory.staged(), 1);
     drop(stream);
-    assert_eq!(cluster.node(2).memory.staged(), 0);
+    eventually("nothing is staged", async || {
+        cluster.node(2).memory.staged() == 0
+    })
+    .await;
     assert_eq!(cluster.holders(&digest).await, [1]);
 }
 
@@ -237,8 +245,6 @@ async fn after_a_wrong_copy_another_source_is_asked() {
     let digest = on(&cluster, &[1, 2], &content).await;
     let first = cluster.node(3).sources(&digest)[0];
     assert!(cluster.node(first).memory.damage(&digest, 7));
-    let (received, whole) = pull(cluster.node(3), &digest).await;
-    assert!(!whole && received < content.len());
     assert!(cluster.node(3).pull(&digest).await.unwrap() == content);
 }
 
@@ -265,9 +271,9 @@ async fn an_own_copy_that_fails_half_way_is_replaced() {
     assert!(cluster.node(1).pull(&digest).await.unwrap() == content);
     assert!(cluster.node(1).holds(&digest).await);
 
-    // Nobody gets everything when the other one is wrong.
+    // Nobody gets everything when the other one is wrong where it is needed.
     faults.fail_after(Operation::Read, 2, Fault::Broken);
-    assert!(cluster.node(2).memory.damage(&digest, 7));
+    assert!(cluster.node(2).memory.damage(&digest, 3 * MIB + 7));
     let (received, whole) = pull(cluster.node(1), &digest).await;
     assert!(!whole && received < content.len());
 }

@@ -1,0 +1,141 @@
+//! `[storage]`: how many copies there are, and how they are looked after.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use serde::Deserialize;
+
+const MIB: u64 = 1024 * 1024;
+const DAY_S: u64 = 24 * 3600;
+const SCRUB_DAYS_DEFAULT: u64 = 14;
+const SCRUB_DAYS_MAX: u64 = 365;
+const SCRUB_MIB_PER_S_DEFAULT: u64 = 32;
+const MIB_PER_S_MAX: u64 = 10_000;
+const REPAIR_MIB_PER_S_DEFAULT: u64 = 64;
+const REPAIR_AFTER_DEFAULT_S: u64 = 15 * 60;
+const REPAIR_AFTER_MAX_S: u64 = 30 * DAY_S;
+const CACHE_MIB_DEFAULT: u64 = 10 * 1024;
+/// A PiB.
+const CACHE_MIB_MAX: u64 = 1 << 30;
+
+/// How a node looks after its copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CareConfig {
+    pub scrub_every: Duration,
+    pub scrub_bytes_per_s: u64,
+    pub repair_after: Duration,
+    pub repair_bytes_per_s: u64,
+    pub cache_bytes: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StorageFile {
+    pub(super) copies: Option<usize>,
+    pub(super) upload_expiry_s: Option<u64>,
+    scrub_days: Option<u64>,
+    scrub_mib_per_s: Option<u64>,
+    repair_after_s: Option<u64>,
+    repair_mib_per_s: Option<u64>,
+    cache_mib: Option<u64>,
+}
+
+// === impl CareConfig ===
+
+impl Default for CareConfig {
+    fn default() -> Self {
+        Self {
+            scrub_every: Duration::from_secs(SCRUB_DAYS_DEFAULT * DAY_S),
+            scrub_bytes_per_s: SCRUB_MIB_PER_S_DEFAULT * MIB,
+            repair_after: Duration::from_secs(REPAIR_AFTER_DEFAULT_S),
+            repair_bytes_per_s: REPAIR_MIB_PER_S_DEFAULT * MIB,
+            cache_bytes: CACHE_MIB_DEFAULT * MIB,
+        }
+    }
+}
+
+// === impl StorageFile ===
+
+impl StorageFile {
+    pub(super) fn care(&self) -> anyhow::Result<CareConfig> {
+        let days = within(
+            "scrub_days",
+            self.scrub_days,
+            SCRUB_DAYS_DEFAULT,
+            SCRUB_DAYS_MAX,
+        )?;
+        let scrub = within(
+            "scrub_mib_per_s",
+            self.scrub_mib_per_s,
+            SCRUB_MIB_PER_S_DEFAULT,
+            MIB_PER_S_MAX,
+        )?;
+        let repair = within(
+            "repair_mib_per_s",
+            self.repair_mib_per_s,
+            REPAIR_MIB_PER_S_DEFAULT,
+            MIB_PER_S_MAX,
+        )?;
+        let after = within(
+            "repair_after_s",
+            self.repair_after_s,
+            REPAIR_AFTER_DEFAULT_S,
+            REPAIR_AFTER_MAX_S,
+        )?;
+        let cache = self.cache_mib.unwrap_or(CACHE_MIB_DEFAULT);
+        ensure!(
+            cache <= CACHE_MIB_MAX,
+            "storage.cache_mib: must be at most {CACHE_MIB_MAX}"
+        );
+        Ok(CareConfig {
+            scrub_every: Duration::from_secs(days * DAY_S),
+            scrub_bytes_per_s: scrub * MIB,
+            repair_after: Duration::from_secs(after),
+            repair_bytes_per_s: repair * MIB,
+            cache_bytes: cache * MIB,
+        })
+    }
+}
+
+/// The value of a key, which is 1 to `most`.
+fn within(key: &str, value: Option<u64>, default: u64, most: u64) -> anyhow::Result<u64> {
+    let value = value.unwrap_or(default);
+    ensure!(
+        (1..=most).contains(&value),
+        "storage.{key}: must be 1 to {most}"
+    );
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn care(text: &str) -> anyhow::Result<CareConfig> {
+        toml::from_str::<StorageFile>(text)?.care()
+    }
+
+    #[test]
+    fn the_example_shows_the_defaults() {
+        let example: toml::Table =
+            toml::from_str(include_str!("../../../deploy/node.toml")).unwrap();
+        let shown = toml::to_string(&example["storage"]).unwrap();
+        assert_eq!(care(&shown).unwrap(), CareConfig::default());
+        assert_eq!(care("").unwrap(), CareConfig::default());
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_refused() {
+        for text in [
+            "scrub_days = 0",
+            "scrub_days = 366",
+            "scrub_mib_per_s = 0",
+            "repair_mib_per_s = 10001",
+            "repair_after_s = 0",
+            "cache_mib = 1073741825",
+        ] {
+            let error = care(text).unwrap_err().to_string();
+            assert!(error.contains(text.split(' ').next().unwrap()), "{error}");
+        }
+    }
+}

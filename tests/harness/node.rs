@@ -161,6 +161,13 @@ impl Node {
         ready.with_context(|| self.log_tail())
     }
 
+    /// What the node counts, as text.
+    pub async fn metrics(&self) -> Result<String> {
+        let ops = format!("http://127.0.0.1:{}", self.config.ops_port);
+        let reply = Registry::new(ops, None)?.get("/metrics").send().await?;
+        Ok(String::from_utf8_lossy(&reply.expect(200)?.body).into_owned())
+    }
+
     /// SIGKILL; returns when the process is gone.
     pub(crate) fn kill9(&mut self) -> Result<()> {
         self.note_usage();

@@ -8,6 +8,7 @@
 mod access;
 mod architecture;
 mod bad_input;
+mod bit_rot;
 mod chaos;
 mod client_port;
 mod clients;

@@ -50,6 +50,7 @@ pub struct ClusterBuilder {
     links: Option<u64>,
     disk_bytes: Option<u64>,
     program: Option<PathBuf>,
+    archive: Option<PathBuf>,
 }
 
 impl ClusterBuilder {
@@ -115,6 +116,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// A `.tar.gz` of the data folder that node 1 finds.
+    #[must_use]
+    pub fn data(mut self, archive: PathBuf) -> Self {
+        self.archive = Some(archive);
+        self
+    }
+
     /// Starts every node and waits until all serve.
     pub async fn start(self) -> Result<Cluster> {
         let mut tries = 1;
@@ -162,6 +170,7 @@ impl Cluster {
             links: None,
             disk_bytes: None,
             program: None,
+            archive: None,
         }
     }
 
@@ -217,6 +226,9 @@ impl Cluster {
             let node = Node::new(config.clone(), program.clone(), folder.path());
             node.write_config(&render(config, &shared))?;
             nodes.push(node);
+        }
+        if let (Some(archive), Some(node)) = (&builder.archive, nodes.first()) {
+            unpack(archive, node.data())?;
         }
         let links = builder.links.map(|seed| {
             let ports = configs.iter();
@@ -276,6 +288,12 @@ impl Cluster {
             .iter_mut()
             .filter(|node| ids.contains(&node.id()));
         try_join_all(chosen.map(Node::stop)).await?;
+        Ok(())
+    }
+
+    /// What node `id` is from its next start on.
+    pub fn upgrade(&mut self, id: u64, program: PathBuf) -> Result<()> {
+        self.node_mut(id)?.set_program(program);
         Ok(())
     }
 
@@ -407,6 +425,13 @@ impl Drop for Cluster {
             );
         }
     }
+}
+
+fn unpack(archive: &Path, folder: &Path) -> Result<()> {
+    let file = fs::File::open(archive).with_context(|| format!("open {}", archive.display()))?;
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
+    let unpacked = archive.unpack(folder);
+    unpacked.with_context(|| format!("unpack into {}", folder.display()))
 }
 
 fn write_certificate(folder: &Path, certificate: &Certificate) -> Result<()> {

@@ -84,6 +84,10 @@ impl Node {
         self.child.is_some()
     }
 
+    pub(crate) fn set_program(&mut self, program: PathBuf) {
+        self.program = program;
+    }
+
     /// The next start builds the index anew.
     pub(crate) fn rebuild_index_once(&mut self) {
         self.rebuild_index = true;

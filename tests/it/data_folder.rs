@@ -21,10 +21,13 @@ use crate::support::step;
 
 const RELEASE: &str = env!("CARGO_PKG_VERSION");
 const SEED: u64 = 4711;
-const LAYERS: usize = 2;
+const LAYERS: usize = 1;
 /// Too many for a blob that is kept in the metadata.
-const LAYER_BYTES: usize = 5_000;
+const LAYER_BYTES: usize = 4_200;
 const REPOSITORY: &str = "team/kept";
+
+/// Does something to the index of a node.
+type Lose = fn(&Path) -> Result<()>;
 
 fn archive(release: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("it/data_folder");
@@ -98,7 +101,7 @@ async fn a_lost_or_torn_index_is_built_again() -> Result<()> {
     let mut cluster = Cluster::builder().nodes(1).copies(1).start().await?;
     fill(&cluster).await?;
     let index = cluster.node(1)?.data().join("consensus/index");
-    let losses: [(&str, fn(&Path) -> Result<()>); 5] = [
+    let losses: [(&str, Lose); 5] = [
         ("the whole index is gone", |index| {
             Ok(fs::remove_dir_all(index)?)
         }),
@@ -142,7 +145,13 @@ async fn what_a_later_release_wrote_is_refused_in_one_line() -> Result<()> {
     let data = cluster.node(1)?.data().to_owned();
 
     let path = data.join("blobs/format");
-    refused(&mut cluster, &path, b"entrepot-blobs 2\n", "version").await?;
+    refused(
+        &mut cluster,
+        &path,
+        b"entrepot-blobs 2\n",
+        "this release reads up to 1",
+    )
+    .await?;
 
     let path = data.join("consensus/log/000000000001.log");
     let mut log = fs::read(&path)?;

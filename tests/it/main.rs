@@ -7,6 +7,7 @@
 
 mod access;
 mod architecture;
+mod away;
 mod bad_input;
 mod bit_rot;
 mod chaos;

@@ -23,6 +23,8 @@ const LAYER_BYTES: usize = 20_000;
 const TRIES: usize = 4;
 /// What has to be done between two nodes.
 const PUSHES_BETWEEN: u64 = 10;
+/// What a client is told where nobody listens.
+const NODE_DOWN: &str = "Connection refused";
 const PROGRESS: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Default)]
@@ -35,7 +37,31 @@ struct Load {
     /// Operations of which every attempt failed.
     failures: Mutex<Vec<String>>,
     slowest: Mutex<Duration>,
-    images: Mutex<Vec<(String, String, Image)>>,
+    images: Mutex<Vec<Pushed>>,
+}
+
+/// An image, and where it is.
+#[derive(Debug, Clone)]
+struct Pushed {
+    repository: String,
+    tag: String,
+    image: Image,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Work {
+    Push,
+    Pull,
+}
+
+impl Pushed {
+    async fn work(&self, work: Work, node: &Registry) -> Result<()> {
+        let (repository, tag) = (&self.repository, &self.tag);
+        match work {
+            Work::Push => node.push_image(repository, tag, &self.image).await,
+            Work::Pull => node.verify_image(repository, tag, &self.image).await,
+        }
+    }
 }
 
 fn locked<T, R>(mutex: &Mutex<T>, look: impl FnOnce(&mut T) -> R) -> R {
@@ -44,16 +70,11 @@ fn locked<T, R>(mutex: &Mutex<T>, look: impl FnOnce(&mut T) -> R) -> R {
 
 impl Load {
     /// Tries with one node after the other, as a client or a balancer does.
-    async fn retried(
-        &self,
-        nodes: &[Registry],
-        first: usize,
-        operation: impl AsyncFn(&Registry) -> Result<()>,
-    ) -> bool {
+    async fn retried(&self, nodes: &[Registry], first: usize, work: Work, what: &Pushed) -> bool {
         let started = Instant::now();
         let mut last = String::new();
         for node in nodes.iter().cycle().skip(first).take(TRIES) {
-            match operation(node).await {
+            match what.work(work, node).await {
                 Ok(()) => {
                     let took = started.elapsed();
                     locked(&self.slowest, |slowest| *slowest = took.max(*slowest));
@@ -76,14 +97,14 @@ impl Load {
                 return;
             }
             let seed = (pusher as u64 + 1) * 1_000_000 + number as u64;
-            let image = Image::random(seed, LAYERS, LAYER_BYTES);
-            let tag = format!("n{number}");
-            let pushed = self.retried(nodes, pusher + number, async |node| {
-                node.push_image(&repository, &tag, &image).await
-            });
-            if pushed.await {
-                let image = (repository.clone(), tag, image);
-                locked(&self.images, |images| images.push(image));
+            let new = Pushed {
+                repository: repository.clone(),
+                tag: format!("n{number}"),
+                image: Image::random(seed, LAYERS, LAYER_BYTES),
+            };
+            let done = self.retried(nodes, pusher + number, Work::Push, &new);
+            if done.await {
+                locked(&self.images, |images| images.push(new));
                 self.pushes.fetch_add(1, Ordering::SeqCst);
             }
         }
@@ -98,14 +119,12 @@ impl Load {
                 let at = (number * 7 + puller).checked_rem(images.len());
                 at.map(|at| images[at].clone())
             });
-            let Some((repository, tag, image)) = known else {
+            let Some(known) = known else {
                 tokio::task::yield_now().await;
                 continue;
             };
-            let pulled = self.retried(nodes, puller + number, async |node| {
-                node.verify_image(&repository, &tag, &image).await
-            });
-            if pulled.await {
+            let done = self.retried(nodes, puller + number, Work::Pull, &known);
+            if done.await {
                 self.pulls.fetch_add(1, Ordering::SeqCst);
             }
         }
@@ -167,9 +186,9 @@ async fn a_region_is_upgraded_node_by_node_under_load() -> Result<()> {
         ended.context("a client panicked")?;
     }
     report(&load)?;
-    for (repository, tag, image) in locked(&load.images, std::mem::take) {
+    for pushed in locked(&load.images, std::mem::take) {
         for node in nodes.iter() {
-            node.verify_image(&repository, &tag, &image).await?;
+            pushed.work(Work::Pull, node).await?;
         }
     }
     cluster.finish().await
@@ -178,16 +197,6 @@ async fn a_region_is_upgraded_node_by_node_under_load() -> Result<()> {
 fn report(load: &Load) -> Result<()> {
     let (pushes, pulls) = (&load.pushes, &load.pulls);
     let errors = locked(&load.errors, std::mem::take);
-    println!(
-        "  {} pushes and {} pulls; {} attempts failed, the slowest operation took {:?}",
-        pushes.load(Ordering::SeqCst),
-        pulls.load(Ordering::SeqCst),
-        errors.len(),
-        locked(&load.slowest, |slowest| *slowest),
-    );
-    for error in errors.iter().take(5) {
-        println!("  such as: {error}");
-    }
     let failures = locked(&load.failures, std::mem::take);
     ensure!(
         failures.is_empty(),
@@ -195,6 +204,21 @@ fn report(load: &Load) -> Result<()> {
         failures.len(),
         failures[0]
     );
+    let (down, others): (Vec<_>, Vec<_>) = errors
+        .into_iter()
+        .partition(|error| error.contains(NODE_DOWN));
+    println!(
+        "  {} pushes and {} pulls, the slowest of which took {:?};\n  \
+         {} attempts met a node that was down, {} others failed, none failed on every node",
+        pushes.load(Ordering::SeqCst),
+        pulls.load(Ordering::SeqCst),
+        locked(&load.slowest, |slowest| *slowest),
+        down.len(),
+        others.len(),
+    );
+    for error in others.iter().take(5) {
+        println!("  such as: {error}");
+    }
     Ok(())
 }
 

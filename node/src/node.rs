@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use entrepot_access::Verifier;
 use entrepot_blobs::{BlobStore, FileStore, Note};
-use entrepot_consensus::{Consensus, ConsensusConfig, GroupConfig};
+use entrepot_consensus::{Consensus, ConsensusConfig, ConsensusError, GroupConfig};
 use entrepot_metadata::{GroupId, Metadata};
 use entrepot_oci::RegionName;
 use entrepot_proto::environment::{Blocking, Clock, SystemClock};
@@ -27,10 +27,10 @@ use tracing::{info, warn};
 
 use crate::arguments::RunArguments;
 use crate::bootstrap::Bootstrap;
-use crate::config::{Config, ListenConfig};
+use crate::config::{ClientLimits, Config, ListenConfig};
 use crate::identity::Identity;
-use crate::listen::{self, Listeners};
-use crate::metrics::Metrics;
+use crate::listen::{self, Listen, Listeners};
+use crate::metrics::{Metrics, MetricsText};
 use crate::ops_port::Readiness;
 use crate::peer_port::PeerServices;
 use crate::stop::{self, Stop, Stopper};
@@ -80,6 +80,15 @@ struct Workers {
     repair: Repair,
     scrub: Scrub,
     tls: Option<Arc<Tls>>,
+}
+
+/// What clients and watchers are served with.
+struct Front {
+    registry: Arc<Registry>,
+    readiness: Readiness,
+    limits: ClientLimits,
+    tls: Option<Arc<Tls>>,
+    metrics: MetricsText,
 }
 
 /// Listeners that are told to stop together.
@@ -176,29 +185,14 @@ impl Node {
         let mut metrics = Metrics::new();
         files.metrics().register(metrics.registry());
         let store: Arc<dyn BlobStore> = Arc::new(files);
-        let consensus = Consensus::start(
-            ConsensusConfig {
-                rebuild_index: config.rebuild_index,
-                ..ConsensusConfig::new(
-                    config.data.join("consensus"),
-                    groups(peers.all(), &config.region),
-                )
-            },
-            Arc::clone(&peers),
-        )
-        .await?;
+        let consensus = start_consensus(&config, &peers).await?;
         let metadata: Arc<dyn Metadata> = Arc::<Consensus>::clone(&consensus);
         let health = Health::new(Arc::clone(&peers));
         let blobs = ClusterBlobs::with_limits(
             store,
             Arc::clone(&peers),
             Arc::clone(&health),
-            CopyLimits {
-                copies: config.copies,
-                cache_bytes: config.care.cache_bytes,
-                repair_bytes_per_s: config.care.repair_bytes_per_s,
-                repair_after: config.care.repair_after,
-            },
+            copy_limits(&config),
         );
         blobs.metrics().register(metrics.registry());
         let registry = Registry::new(RegistryParts {
@@ -236,10 +230,7 @@ impl Node {
                 Arc::clone(&blobs),
                 Arc::clone(&metadata),
                 Arc::clone(&outside.clock),
-                ScrubSettings {
-                    every: config.care.scrub_every,
-                    bytes_per_s: config.care.scrub_bytes_per_s,
-                },
+                scrub_settings(&config),
                 Some(Note::new(&config.data.join("scrub"))),
             ),
             tls: tls.clone(),
@@ -262,18 +253,14 @@ impl Node {
             served.spawn(failures.vital("peer port", peer));
             served
         });
-        let front = Port::open(|stop| {
-            let mut served = JoinSet::new();
-            let registry = Arc::clone(&registry);
-            let limits = config.listen.limits;
-            let client = client_port::serve(client, tls, limits, registry, stop.clone());
-            served.spawn(failures.vital("client port", client.map(Ok)));
-            if let Some(ops) = ops {
-                let ops = ops_port::serve(ops, readiness.clone(), metrics.text(), stop);
-                served.spawn(failures.vital("ops port", ops.map(Ok)));
-            }
-            served
-        });
+        let front = Front {
+            registry: Arc::clone(&registry),
+            readiness: readiness.clone(),
+            limits: config.listen.limits,
+            tls,
+            metrics: metrics.text(),
+        };
+        let front = Port::open(|stop| front.serve(client, ops, stop, &failures));
         Ok(Self {
             consensus,
             registry,
@@ -325,6 +312,27 @@ impl Node {
     }
 }
 
+// === impl Front ===
+
+impl Front {
+    fn serve(
+        self,
+        client: Box<dyn Listen>,
+        ops: Option<Box<dyn Listen>>,
+        stop: Stop,
+        failures: &Failures,
+    ) -> JoinSet<()> {
+        let mut served = JoinSet::new();
+        let client = client_port::serve(client, self.tls, self.limits, self.registry, stop.clone());
+        served.spawn(failures.vital("client port", client.map(Ok)));
+        if let Some(ops) = ops {
+            let ops = ops_port::serve(ops, self.readiness, self.metrics, stop);
+            served.spawn(failures.vital("ops port", ops.map(Ok)));
+        }
+        served
+    }
+}
+
 // === impl Port ===
 
 impl Port {
@@ -346,6 +354,34 @@ impl Port {
         .await;
         self.served.shutdown().await;
         drained.is_ok()
+    }
+}
+
+async fn start_consensus(
+    config: &Config,
+    peers: &Arc<Peers>,
+) -> Result<Arc<Consensus>, ConsensusError> {
+    let groups = groups(peers.all(), &config.region);
+    let consensus = ConsensusConfig {
+        rebuild_index: config.rebuild_index,
+        ..ConsensusConfig::new(config.data.join("consensus"), groups)
+    };
+    Consensus::start(consensus, Arc::clone(peers)).await
+}
+
+fn copy_limits(config: &Config) -> CopyLimits {
+    CopyLimits {
+        copies: config.copies,
+        cache_bytes: config.care.cache_bytes,
+        repair_bytes_per_s: config.care.repair_bytes_per_s,
+        repair_after: config.care.repair_after,
+    }
+}
+
+fn scrub_settings(config: &Config) -> ScrubSettings {
+    ScrubSettings {
+        every: config.care.scrub_every,
+        bytes_per_s: config.care.scrub_bytes_per_s,
     }
 }
 

@@ -151,7 +151,7 @@ mod tests {
     use super::{Budgets, Gathering, UNCOUNTED_BYTES, WORK_WAIT_MAX, WORKED_BYTES_MAX};
     use crate::ServiceError;
 
-    fn is_used_up<T: std::fmt::Debug>(result: Result<T, ServiceError>) -> bool {
+    fn is_used_up<T: std::fmt::Debug>(result: &Result<T, ServiceError>) -> bool {
         matches!(result, Err(ServiceError::Unavailable { .. }))
     }
 
@@ -163,7 +163,7 @@ mod tests {
         let mut second = Gathering::new(&left);
         second.grow(UNCOUNTED_BYTES).unwrap();
         second.grow(400).unwrap();
-        assert!(is_used_up(second.grow(1)));
+        assert!(is_used_up(&second.grow(1)));
         // Small ones are not kept out.
         Gathering::new(&left).grow(UNCOUNTED_BYTES).unwrap();
         drop(first);
@@ -178,7 +178,7 @@ mod tests {
         let all = budgets.work(WORKED_BYTES_MAX).await.unwrap();
         assert!(budgets.work(UNCOUNTED_BYTES).await.unwrap().is_none());
         let start = tokio::time::Instant::now();
-        assert!(is_used_up(budgets.work(UNCOUNTED_BYTES + 1).await));
+        assert!(is_used_up(&budgets.work(UNCOUNTED_BYTES + 1).await));
         assert_eq!(start.elapsed(), WORK_WAIT_MAX);
         let (next, ()) = tokio::join!(budgets.work(WORKED_BYTES_MAX), async { drop(all) });
         assert!(next.unwrap().is_some());

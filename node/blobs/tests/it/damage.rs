@@ -409,6 +409,7 @@ async fn the_cost_of_proving() {
             bytes += piece.expect("readable").len();
         }
         assert_eq!(bytes, SIZE);
+        #[allow(clippy::cast_precision_loss, reason = "some GiB")]
         let gib = SIZE as f64 / f64::from(1 << 30);
         let seconds = started.elapsed().as_secs_f64() / gib;
         eprintln!("{what}: {seconds:.3} s for a GiB");

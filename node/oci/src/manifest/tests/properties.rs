@@ -254,7 +254,7 @@ proptest! {
         prop_assert_eq!(manifest.content_size(), size);
 
         let mut blobs = mentions;
-        let is_config = |blob: &&Value| std::ptr::eq(*blob, &document["config"]);
+        let is_config = |blob: &&Value| std::ptr::eq(*blob, &raw const document["config"]);
         blobs.retain(|blob| is_config(blob) || blob["mediaType"] != FOREIGN);
         let mut needed = digests(&blobs);
         let mut seen = Vec::new();

@@ -21,9 +21,9 @@ use crate::support::step;
 
 const RELEASE: &str = env!("CARGO_PKG_VERSION");
 const SEED: u64 = 4711;
-const LAYERS: usize = 1;
+const LAYERS: usize = 2;
 /// Too many for a blob that is kept in the metadata.
-const LAYER_BYTES: usize = 4_200;
+const LAYER_BYTES: usize = 5_000;
 const REPOSITORY: &str = "team/kept";
 
 /// Does something to the index of a node.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use entrepot_metadata::{GroupId, MetadataError};
 use entrepot_proto::peers::{PeerChannel, Peers};
+use futures::FutureExt as _;
 use openraft::ServerState;
 use openraft::errors::{Fatal, InitializeError, RaftError};
 use openraft::type_config::async_runtime::watch::WatchReceiver;
@@ -178,6 +179,9 @@ impl Group {
     /// not for long.
     pub(crate) async fn changed(&self, at_most: Duration) {
         let mut metrics = self.raft.server_metrics();
+        // It knows nothing of what has changed since the group started, which
+        // is no news.
+        let _ = metrics.changed().now_or_never();
         // Either way the caller looks again.
         let _ = tokio::time::timeout(at_most, metrics.changed()).await;
     }

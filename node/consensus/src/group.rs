@@ -96,7 +96,7 @@ impl Group {
         let raft = Raft::new(
             shared.peers.own().id,
             raft_config,
-            Links::new(&name, Arc::clone(&shared.peers)),
+            Links::new(&name, Arc::clone(&shared.peers), machine.reached().clone()),
             LogStore::new(log.clone()),
             machine.clone(),
         );

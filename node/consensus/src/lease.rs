@@ -15,8 +15,12 @@
 //! - **A transfer of the lead** elects the next leader without any waiting. A
 //!   leader that hands over does not use its lease any more.
 //!
-//! What a write acknowledged was applied on the leader before, so a leader that
-//! holds the lease at any moment of a read may serve its own copy.
+//! What a write acknowledged was applied on the leader before. What was not
+//! acknowledged yet may be seen as well, on a follower that applied it before
+//! the leader did, or on the leader while it applies a batch: whoever read it
+//! there must not meet an older state after that. So a leader notes up to where
+//! it let anybody apply ([`Reached`](crate::machine::Reached)), before it does,
+//! and a read under the lease waits until the copy that it looks at is there.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -59,8 +63,8 @@ impl Lease {
         self.given_up.store(true, Ordering::SeqCst);
     }
 
-    /// Whether this node leads now and its copy shows everything that was
-    /// acknowledged until now. `false` says nothing.
+    /// Whether this node leads now and has applied all that leaders before it
+    /// committed. `false` says nothing.
     pub(crate) fn holds(&self, raft: &Raft) -> bool {
         if self.length.is_zero() || self.given_up.load(Ordering::SeqCst) {
             return false;

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use entrepot_metadata::{StorageError, Writes};
@@ -31,7 +32,13 @@ pub(crate) struct StateMachine {
     snapshots: Arc<SnapshotStore>,
     /// Index up to which the state is applied; 0 before anything is.
     applied: watch::Sender<u64>,
+    /// See [`StateMachine::reached`].
+    reached: Reached,
 }
+
+/// A log index that only grows; clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reached(Arc<AtomicU64>);
 
 /// Writes a snapshot of the state as it was when this was made.
 #[derive(Debug)]
@@ -55,7 +62,14 @@ impl StateMachine {
             state,
             snapshots,
             applied: watch::Sender::new(index),
+            reached: Reached(Arc::new(AtomicU64::new(index))),
         })
+    }
+
+    /// Up to where a copy may show the log because of this node: its own copy, or
+    /// while it leads a follower's, which may well be ahead of its own.
+    pub(crate) fn reached(&self) -> &Reached {
+        &self.reached
     }
 
     pub(crate) fn applied(&self) -> watch::Receiver<u64> {
@@ -64,6 +78,10 @@ impl StateMachine {
 
     async fn apply_entries(&self, entries: Vec<Entry>) -> Result<Vec<Answer>, StorageError> {
         let (state, applied) = (Arc::clone(&self.state), self.applied.clone());
+        // Before a reader can see any of them.
+        if let Some(last) = entries.last() {
+            self.reached.grow_to(last.log_id.index());
+        }
         applied::blocking(&self.store, move || {
             let mut meta = state.position()?;
             let mut answers = Vec::with_capacity(entries.len());
@@ -79,6 +97,7 @@ impl StateMachine {
     async fn install(&self, meta: SnapshotMeta, mut file: SnapshotFile) -> io::Result<()> {
         let (state, snapshots) = (Arc::clone(&self.state), Arc::clone(&self.snapshots));
         let (store, applied) = (Arc::clone(&self.store), self.applied.clone());
+        self.reached.grow_to(applied_index(&meta));
         let installed = applied::blocking(&self.store, move || {
             let failed = |error| StorageError::backend("install", error);
             snapshots.install(&mut file, &meta).map_err(failed)?;
@@ -88,6 +107,18 @@ impl StateMachine {
             Ok(())
         });
         installed.await.map_err(into_io)
+    }
+}
+
+// === impl Reached ===
+
+impl Reached {
+    pub(crate) fn grow_to(&self, index: u64) {
+        self.0.fetch_max(index, Ordering::SeqCst);
+    }
+
+    pub(crate) fn index(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
     }
 }
 

@@ -23,6 +23,7 @@ use openraft::raft::{
 use tonic::{Code, Response, Status};
 
 use crate::files;
+use crate::machine::Reached;
 use crate::snapshot::SnapshotFile;
 use crate::types::{Snapshot, SnapshotMeta, TypeConfig, Vote};
 use crate::wire::{self, WireError};
@@ -42,6 +43,7 @@ const PROGRESS_DEADLINE: Duration = Duration::from_secs(5);
 pub(crate) struct Links {
     group: Arc<str>,
     peers: Arc<Peers>,
+    reached: Reached,
 }
 
 /// One peer, as one group reaches it.
@@ -53,6 +55,7 @@ pub(crate) struct Link {
     channel: Option<PeerChannel>,
     /// For snapshots: nothing that is short waits behind them.
     bulk: Option<PeerChannel>,
+    reached: Reached,
 }
 
 type RpcResult<T> = Result<T, RPCError<TypeConfig>>;
@@ -60,10 +63,11 @@ type RpcResult<T> = Result<T, RPCError<TypeConfig>>;
 // === impl Links ===
 
 impl Links {
-    pub(crate) fn new(group: &str, peers: Arc<Peers>) -> Self {
+    pub(crate) fn new(group: &str, peers: Arc<Peers>, reached: Reached) -> Self {
         Self {
             group: Arc::from(group),
             peers,
+            reached,
         }
     }
 }
@@ -78,6 +82,7 @@ impl RaftNetworkFactory<TypeConfig> for Links {
             target,
             channel: self.peers.channel(target),
             bulk: self.peers.bulk_channel(target),
+            reached: self.reached.clone(),
         }
     }
 }
@@ -255,6 +260,10 @@ impl RaftNetworkV2<TypeConfig> for Link {
         option: RPCOption,
     ) -> RpcResult<AppendEntriesResponse<TypeConfig>> {
         let deadline = append_deadline(&request, &option);
+        // Before the follower can show it to a reader.
+        if let Some(committed) = &request.leader_commit {
+            self.reached.grow_to(committed.index());
+        }
         let message = wire::append_to_wire(&self.group, self.target, request);
         let mut client = self.client()?;
         let call = client.append(message);

@@ -73,7 +73,9 @@ async fn the_listener_is_no_node() {
         "{complaint}"
     );
     assert!(
-        complaint.ends_with("check that --endpoint names a node's client port"),
+        complaint.ends_with(
+            "check that --endpoint names a node's client port, with https:// if that has a certificate"
+        ),
         "{complaint}"
     );
 }

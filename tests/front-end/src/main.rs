@@ -33,6 +33,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use clap::Parser;
+use futures::StreamExt as _;
 use tokio::net::TcpListener;
 use tonic::transport::{Channel, Endpoint};
 
@@ -44,6 +45,9 @@ use crate::route::Route;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection on which nothing comes back for this long is given up.
 const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Read of a body that is not wanted, before its connection is closed.
+const DRAINED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A registry that keeps everything in Entrepot.
 #[derive(Debug, Parser)]
@@ -108,6 +112,7 @@ async fn answer(State(nodes): State<Channel>, request: Request) -> Response {
 
 async fn respond(node: &Node, head: &Head, body: Body) -> Result<Response, Failure> {
     if head.is_encoded() {
+        drain(body).await;
         return Err(Failure::CONTENT_ENCODED);
     }
     match Route::parse(head.uri.path()).ok_or(Failure::NO_SUCH_PATH)? {
@@ -125,6 +130,19 @@ async fn respond(node: &Node, head: &Head, body: Body) -> Result<Response, Failu
         Route::Upload(repository, upload) => {
             uploads::answer(node, repository, &upload, head, body).await
         }
+    }
+}
+
+/// Reads what a refused request still brings, as far as [`DRAINED_BYTES_MAX`]: a
+/// client that is writing when its connection closes never sees the answer.
+pub(crate) async fn drain(body: Body) {
+    let mut chunks = body.into_data_stream();
+    let mut left = DRAINED_BYTES_MAX;
+    while let Some(Ok(chunk)) = chunks.next().await {
+        left = match left.checked_sub(chunk.len()) {
+            Some(left) => left,
+            None => return,
+        };
     }
 }
 

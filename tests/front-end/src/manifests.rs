@@ -10,7 +10,7 @@ use entrepot_proto::registry::{
 
 use crate::failure::Failure;
 use crate::node::Node;
-use crate::{Head, empty, respond_with};
+use crate::{Head, drain, empty, respond_with};
 
 pub(crate) const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
@@ -63,12 +63,13 @@ async fn put(
     body: Body,
 ) -> Result<Response, Failure> {
     if head.length() > Some(MANIFEST_BYTES_MAX as u64) {
+        drain(body).await;
         return Err(Failure::MANIFEST_TOO_LARGE);
     }
-    let condition = condition(head)?;
     let content = axum::body::to_bytes(body, MANIFEST_BYTES_MAX).await;
     // Or it was torn: then nobody is there to read why.
     let content = content.map_err(|_| Failure::MANIFEST_TOO_LARGE)?;
+    let condition = condition(head)?;
     let tags = head.parameters("tag");
     let put = PutManifestRequest {
         repository: repository.to_owned(),

@@ -4,6 +4,8 @@
 //! The help is the manual: every command shows an example and the shape of its
 //! JSON, and golden files hold both in place.
 
+mod nodes;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use entrepot_oci::{RegionName, RepositoryName};
 
+pub(crate) use self::nodes::{Drain, Node, Region, Remove, Replace};
 use crate::endpoint::{EndpointParser, EndpointUrl};
 
 const HELP_COLUMNS_MAX: usize = 100;
@@ -110,6 +113,14 @@ pub(crate) enum Command {
     /// The cluster's nodes and Raft groups
     #[command(subcommand)]
     Cluster(Cluster),
+
+    /// The nodes of the cluster: who takes part, who leaves
+    #[command(subcommand)]
+    Node(Node),
+
+    /// The regions of the cluster
+    #[command(subcommand)]
+    Region(Region),
 
     /// The registry's settings
     #[command(subcommand)]

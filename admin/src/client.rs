@@ -3,9 +3,12 @@
 //! It keeps two promises: no call waits longer than the timeout, and a list is
 //! whole or an error, never the first page alone.
 
+mod nodes;
+
 use std::time::Duration;
 
 use entrepot_proto::admin::admin_client::AdminClient;
+use entrepot_proto::admin::cluster_client::ClusterClient;
 use entrepot_proto::admin::{
     ClusterStatusReply, ClusterStatusRequest, CreateRepositoryRequest, DeleteRuleRequest,
     GetRegistrySettingsRequest, GetRepositoryRequest, Image, ListImagesRequest,
@@ -39,6 +42,7 @@ const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A connection to one node.
 pub(crate) struct Client {
     admin: AdminClient<Channel>,
+    cluster: ClusterClient<Channel>,
     endpoint: EndpointUrl,
     credentials: Credentials,
     timeout: Duration,
@@ -75,6 +79,7 @@ impl Client {
             }
         };
         Ok(Self {
+            cluster: ClusterClient::new(channel.clone()),
             admin: AdminClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX),
             endpoint: options.endpoint.clone(),
             credentials,
@@ -288,6 +293,17 @@ impl Client {
         message: Q,
         ask: impl AsyncFnOnce(AdminClient<Channel>, Request<Q>) -> Result<Response<R>, Status>,
     ) -> Result<R, Failure> {
+        let admin = self.admin.clone();
+        self.timed(effect, message, async |request| ask(admin, request).await)
+            .await
+    }
+
+    async fn timed<Q, R>(
+        &self,
+        effect: Effect,
+        message: Q,
+        ask: impl AsyncFnOnce(Request<Q>) -> Result<Response<R>, Status>,
+    ) -> Result<R, Failure> {
         let mut request = Request::new(message);
         // The node learns the deadline by this header and may give up as well;
         // what ends the wait here is the timer below, which covers the reply's
@@ -298,7 +314,7 @@ impl Client {
             .metadata_mut()
             .insert("authorization", authorization);
 
-        match timeout(self.timeout, ask(self.admin.clone(), request)).await {
+        match timeout(self.timeout, ask(request)).await {
             Ok(Ok(reply)) => Ok(reply.into_inner()),
             Ok(Err(status)) if !expired(&status) => Err(Failure::from_status(
                 &status,

@@ -1,5 +1,7 @@
 //! From a command to its answer on standard output.
 
+mod nodes;
+
 use std::io::{self, Write};
 
 use entrepot_proto::admin;
@@ -27,6 +29,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Cluster(Cluster::Status) => {
             print(&ClusterReport::from(client.cluster_status().await?), json)
         }
+        Command::Node(command) => nodes::node(&client, command, json).await,
+        Command::Region(command) => nodes::region(&client, command, json).await,
         Command::Registry(Registry::Show) => {
             print(&RegistryReport::new(client.registry().await?)?, json)
         }

@@ -31,6 +31,8 @@ pub(crate) enum Effect {
     ChangesRepositories,
     ChangesRules,
     StartsScrub,
+    ChangesNodes,
+    ChangesRegions,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -120,10 +122,27 @@ pub(crate) enum Failure {
     Denied { user: String, text: String },
     #[error("there is no repository {0}: `entrepot repository list` shows those there are")]
     RepositoryUnknown(RepositoryName),
+    #[error("there is no node {0}: `entrepot node list` shows those there are")]
+    NodeUnknown(u64),
+    #[error(
+        "node {0} is not drained yet: the drain goes on, and `entrepot node drain {0}` waits for it"
+    )]
+    NotDrained(u64),
+    #[error(
+        "node {0} answers, so it is not lost: run `entrepot node drain {0}` and remove it then"
+    )]
+    NotLost(u64),
+    #[error(
+        "node {successor} cannot take the place of node {node}: it has to be an active node of the \
+         same region, and to answer"
+    )]
+    NoSuccessor { node: u64, successor: u64 },
+    #[error(
+        "node {node} has the last copy of {blobs} blobs: bring it back, or use --force to lose them"
+    )]
+    LastCopies { node: u64, blobs: u64 },
     #[error("there is no rule {0:?}: `entrepot rule list` shows those there are")]
     RuleUnknown(String),
-    #[error("the region has no node {0}: `entrepot cluster status` shows those there are")]
-    NodeUnknown(u64),
     #[error("the node knows no such thing ({text}): check the names in the command")]
     NotFound { text: String },
     #[error("{endpoint} cannot serve this now ({text}): {}", again(*effect))]
@@ -155,6 +174,8 @@ fn again(effect: Effect) -> String {
         Effect::ChangesRepositories => "entrepot repository list",
         Effect::ChangesRules => "entrepot rule list",
         Effect::StartsScrub => "entrepot scrub status",
+        Effect::ChangesNodes => "entrepot node list",
+        Effect::ChangesRegions => "entrepot region list",
     };
     format!("the change may have been made all the same, `{shown_by}` tells; if not, {again}")
 }

@@ -7,6 +7,7 @@
 
 mod cluster;
 mod image;
+mod node;
 mod registry;
 mod repair;
 mod replication;
@@ -18,6 +19,9 @@ use serde::Serialize;
 
 pub(crate) use cluster::ClusterReport;
 pub(crate) use image::ImagesReport;
+pub(crate) use node::{
+    AddedRegion, DrainReport, NodesReport, RegionsReport, RemovedNode, RemovedRegion,
+};
 pub(crate) use registry::RegistryReport;
 pub(crate) use repair::RepairReport;
 pub(crate) use replication::TasksReport;

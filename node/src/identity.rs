@@ -3,13 +3,16 @@
 //! cluster would be served as if they were this one's.
 //!
 //! The first start writes the file `identity`, before there is a log; every
-//! later start compares it with the configuration before it opens a port. What
-//! this cannot tell is a folder that was copied and is used under the number
-//! that it had: both copies are right.
+//! later start compares it with the configuration before it opens a port. The
+//! file also gives the folder an id of its own, which the cluster remembers: a
+//! node whose folder was lost is not taken back under its number, since it has
+//! forgotten how it voted. What this cannot tell is a folder that was copied and
+//! is used under the number that it had: both copies are right.
 
 use std::path::Path;
 
 use anyhow::{Context, ensure};
+use entrepot_metadata::limits::FOLDER_ID_BYTES;
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
@@ -18,7 +21,9 @@ use crate::files;
 
 /// In the data folder.
 const FILE: &str = "identity";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Without an id of the folder, and with all nodes and their regions.
+const VERSION_BEFORE: u32 = 1;
 const HEADER: &str =
     "# What this folder belongs to. Written by the first start, compared by every other.\n";
 const FINGERPRINT_CONTEXT: &str = "entrepot 2026 fingerprint of the cluster secret";
@@ -33,8 +38,19 @@ pub(crate) struct Identity {
     region: String,
     /// Stands for the cluster's secret and does not tell it.
     cluster: String,
-    /// All nodes and their regions: the groups' voters are computed from them.
+    /// Id of the folder, in hexadecimal digits; none in version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    folder: Option<String>,
+    /// Of version 1: they change now, and are not compared any more.
+    #[serde(default, skip_serializing)]
     nodes: Vec<String>,
+}
+
+/// What a start knows of its folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claimed {
+    /// Its id.
+    pub(crate) folder: [u8; FOLDER_ID_BYTES],
 }
 
 /// What every version of the file has.
@@ -47,8 +63,6 @@ struct Versioned {
 
 impl Identity {
     pub(crate) fn of(config: &Config) -> Self {
-        let mut peers: Vec<_> = config.peers.iter().collect();
-        peers.sort_by_key(|peer| peer.id);
         let key = blake3::derive_key(FINGERPRINT_CONTEXT, config.secret.as_bytes());
         let mut cluster = blake3::Hash::from_bytes(key).to_hex().to_string();
         cluster.truncate(FINGERPRINT_CHARS);
@@ -57,48 +71,61 @@ impl Identity {
             node: config.node,
             region: config.region.to_string(),
             cluster,
-            nodes: peers
-                .iter()
-                .map(|peer| format!("{} in {}", peer.id, peer.region))
-                .collect(),
+            folder: None,
+            nodes: Vec::new(),
         }
     }
 
     /// Refuses a folder that belongs to another node. One that belongs to
     /// nobody yet is left as it is.
     pub(crate) fn check(&self, data: &Path) -> anyhow::Result<()> {
-        self.belongs(data).map(|_| ())
+        self.kept(data).map(drop)
     }
 
     /// The same, and makes a folder that belongs to nobody this node's. One
     /// from before there was such a file is taken as it is.
-    pub(crate) fn claim(&self, data: &Path) -> anyhow::Result<()> {
-        if self.belongs(data)? {
-            return Ok(());
+    pub(crate) fn claim(&self, data: &Path) -> anyhow::Result<Claimed> {
+        let kept = self.kept(data)?;
+        if let Some(folder) = kept.as_ref().and_then(|kept| kept.folder.as_deref()) {
+            let folder = u128::from_str_radix(folder, 16)
+                .with_context(|| format!("{} is damaged", data.join(FILE).display()))?;
+            return Ok(Claimed {
+                folder: folder.to_be_bytes(),
+            });
         }
-        if data.join("consensus").try_exists()? {
+        if kept.is_none() && data.join("consensus").try_exists()? {
             info!(node = self.node, data = %data.display(), "the data folder is taken for this node's");
         }
-        let text = toml::to_string(self).context("cannot write down the node's identity")?;
-        files::write(&data.join(FILE), &format!("{HEADER}{text}"))
+        let mut folder = [0; FOLDER_ID_BYTES];
+        getrandom::fill(&mut folder).context("no random id for the data folder")?;
+        let identity = Self {
+            folder: Some(format!("{:032x}", u128::from_be_bytes(folder))),
+            region: self.region.clone(),
+            cluster: self.cluster.clone(),
+            nodes: Vec::new(),
+            ..*self
+        };
+        let text = toml::to_string(&identity).context("cannot write down the node's identity")?;
+        files::write(&data.join(FILE), &format!("{HEADER}{text}"))?;
+        Ok(Claimed { folder })
     }
 
-    /// Whether the folder is this node's; it may be nobody's.
-    fn belongs(&self, data: &Path) -> anyhow::Result<bool> {
+    /// What the file says, if the folder is this node's; none if it is nobody's.
+    fn kept(&self, data: &Path) -> anyhow::Result<Option<Self>> {
         let path = data.join(FILE);
         let Some(text) = files::read(&path)? else {
-            return Ok(false);
+            return Ok(None);
         };
         let damaged = || format!("{} is damaged", path.display());
         let Versioned { version } = toml::from_str(&text).with_context(damaged)?;
         ensure!(
-            version == VERSION,
+            (VERSION_BEFORE..=VERSION).contains(&version),
             "{} has format {version}, and this version of entrepot-node knows {VERSION}",
             path.display()
         );
         let kept: Self = toml::from_str(&text).with_context(damaged)?;
         kept.expect(self, data)?;
-        Ok(true)
+        Ok(Some(kept))
     }
 
     /// One line for what differs: both values, and what to do.
@@ -125,13 +152,6 @@ impl Identity {
              region {}: a node cannot change its region, give it the folder that is its own",
             self.region,
             configured.region
-        );
-        ensure!(
-            self.nodes == configured.nodes,
-            "the data folder {data} belongs to a cluster of the nodes {}, and the configuration \
-             lists {}: nodes cannot be added, removed or moved after the first start",
-            self.nodes.join(", "),
-            configured.nodes.join(", ")
         );
         Ok(())
     }
@@ -173,7 +193,26 @@ mod tests {
         config.peers[0].address = "10.0.0.1:6000".to_owned();
         let identity = Identity::of(&config);
         identity.check(&config.data).unwrap();
-        identity.claim(&config.data).unwrap();
+        let again = identity.claim(&config.data).unwrap();
+        assert_eq!(identity.claim(&config.data).unwrap(), again);
+    }
+
+    #[test]
+    fn a_folder_of_the_format_before_gets_an_id() {
+        let (folder, mut config) = started();
+        let kept = files::read(&config.data.join(FILE)).unwrap().unwrap();
+        let before = kept.replacen("version = 2", "version = 1", 1);
+        let without = before.lines().filter(|line| !line.starts_with("folder"));
+        let before = without.collect::<Vec<_>>().join("\n") + "\nnodes = [\"1 in us-east-1\"]\n";
+        config.data = folder.path().join("before");
+        std::fs::create_dir(&config.data).unwrap();
+        std::fs::write(config.data.join(FILE), before).unwrap();
+        let identity = Identity::of(&config);
+        let claimed = identity.claim(&config.data).unwrap();
+        assert_ne!(claimed.folder, [0; 16]);
+        assert_eq!(identity.claim(&config.data).unwrap(), claimed);
+        let text = files::read(&config.data.join(FILE)).unwrap().unwrap();
+        assert!(text.contains("version = 2"), "{text}");
     }
 
     #[test]
@@ -193,13 +232,6 @@ mod tests {
             said.contains("us-east-1") && said.contains("eu-west-1"),
             "{said}"
         );
-
-        let mut other = config.clone();
-        let mut second = other.peers[0].clone();
-        second.id = 2;
-        other.peers.push(second);
-        let said = refusal(&other);
-        assert!(said.contains("2 in us-east-1"), "{said}");
 
         let mut other = config.clone();
         other.secret = ClusterSecret::new("another-secret-of-thirty-two-chars").unwrap();
@@ -230,7 +262,7 @@ mod tests {
         for (text, says) in [
             ("", "damaged"),
             ("version = 1\nnode = 1\n", "damaged"),
-            ("version = 2\nshape = \"round\"\n", "format 2"),
+            ("version = 3\nshape = \"round\"\n", "format 3"),
         ] {
             std::fs::write(&path, text).unwrap();
             let said = format!("{:#}", identity.claim(&config.data).unwrap_err());

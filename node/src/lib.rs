@@ -6,14 +6,18 @@
 
 mod arguments;
 mod bootstrap;
+mod care;
 mod client_port;
 mod config;
 mod connection;
 mod dev;
+mod disk;
+mod entry;
 mod files;
 mod identity;
 mod listen;
 mod logging;
+mod members;
 mod metrics;
 mod node;
 mod open_files;

@@ -6,30 +6,29 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use entrepot_access::Verifier;
-use entrepot_blobs::{BlobStore, FileStore, Note};
-use entrepot_consensus::{Consensus, ConsensusConfig, ConsensusError, GroupConfig};
+use entrepot_consensus::{Consensus, ConsensusConfig, GroupConfig, voters_of};
 use entrepot_metadata::{GroupId, Metadata};
 use entrepot_oci::RegionName;
 use entrepot_proto::environment::{Blocking, Clock, SystemClock};
 use entrepot_proto::peers::{Dial, PeerInfo, Peers, TcpDial};
 use entrepot_replication::health::Health;
-use entrepot_replication::outbox::Outbox;
-use entrepot_replication::repair::Repair;
 use entrepot_replication::replica::ReplicaServer;
-use entrepot_replication::scrub::{Scrub, ScrubSettings};
 use entrepot_replication::server::{BlobsServer, PingServer};
-use entrepot_replication::{ClusterBlobs, CopyLimits};
 use entrepot_service::peer::UploadsServer;
-use entrepot_service::{Registry, RegistryParts, Settings};
+use entrepot_service::{MembersServer, Registry, RegistryParts, Settings};
 use futures::FutureExt as _;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::arguments::RunArguments;
 use crate::bootstrap::Bootstrap;
+use crate::care::{Care, open_blobs};
 use crate::config::{ClientLimits, Config, ListenConfig};
+use crate::disk::Disk;
+use crate::entry::{Arrival, Entry};
 use crate::identity::Identity;
 use crate::listen::{self, Listen, Listeners};
+use crate::members::{Members, Report};
 use crate::metrics::{Metrics, MetricsText};
 use crate::ops_port::Readiness;
 use crate::peer_port::PeerServices;
@@ -39,8 +38,6 @@ use crate::tls::Tls;
 use crate::view::ConsensusView;
 use crate::{client_port, files, ops_port, peer_port};
 
-/// Voters of one group; more make every commit slower and no safer in practice.
-const VOTERS_MAX: usize = 5;
 /// For open connections to end when the node stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same for peers, who only have to hear that this node is gone.
@@ -76,10 +73,12 @@ pub struct Node {
 struct Workers {
     health: Arc<Health>,
     registry: Arc<Registry>,
-    outbox: Arc<Outbox>,
-    repair: Repair,
-    scrub: Scrub,
+    care: Care,
     tls: Option<Arc<Tls>>,
+    members: Members,
+    report: Report,
+    disk: Disk,
+    blocking: Blocking,
 }
 
 /// What clients and watchers are served with.
@@ -139,11 +138,15 @@ impl Workers {
     fn spawn(self, failures: &Failures) -> JoinSet<()> {
         let mut work = JoinSet::new();
         let sweeper = self.registry.sweep_uploads();
+        let watch = self.disk.watch(Arc::clone(&self.health), self.blocking);
         work.spawn(failures.vital("health check", self.health.run().map(Ok)));
+        work.spawn(failures.vital("watch over the disk", watch.map(Ok)));
+        work.spawn(failures.vital("list of the cluster's nodes", self.members.follow()));
+        work.spawn(failures.vital("report to the cluster", self.report.run()));
         work.spawn(failures.vital("sweeper of uploads", sweeper.map(Ok)));
-        work.spawn(failures.vital("outbox", self.outbox.run().map(Ok)));
-        work.spawn(failures.vital("repair", self.repair.run().map(Ok)));
-        work.spawn(failures.vital("scrub", self.scrub.run().map(Ok)));
+        work.spawn(failures.vital("outbox", self.care.outbox.run().map(Ok)));
+        work.spawn(failures.vital("repair", self.care.repair.run().map(Ok)));
+        work.spawn(failures.vital("scrub", self.care.scrub.run().map(Ok)));
         if let Some(tls) = self.tls {
             let follow = tls.follow().map(Ok);
             work.spawn(failures.vital("reload of certificates", follow));
@@ -174,27 +177,19 @@ impl Node {
     pub async fn start(config: Config, outside: Outside) -> anyhow::Result<Self> {
         let tls = load_tls(&config.listen).await?;
         files::create_folder(&config.data)?;
-        Identity::of(&config).claim(&config.data)?;
-        let peers = Arc::new(Peers::new(
-            config.node,
-            config.peers.clone(),
-            config.secret.clone(),
-            &outside.dial,
-        )?);
-        let files = FileStore::open(&config.data.join("blobs")).await?;
+        let claimed = Identity::of(&config).claim(&config.data)?;
+        let Entry {
+            peers,
+            founders,
+            is_new,
+        } = Entry::of(&config, &outside)?;
+        let first = groups(&founders, &config.region);
         let mut metrics = Metrics::new();
-        files.metrics().register(metrics.registry());
-        let store: Arc<dyn BlobStore> = Arc::new(files);
-        let consensus = start_consensus(&config, &peers).await?;
-        let metadata: Arc<dyn Metadata> = Arc::<Consensus>::clone(&consensus);
         let health = Health::new(Arc::clone(&peers));
-        let blobs = ClusterBlobs::with_limits(
-            store,
-            Arc::clone(&peers),
-            Arc::clone(&health),
-            copy_limits(&config),
-        );
-        blobs.metrics().register(metrics.registry());
+        let blobs = open_blobs(&config, &peers, &health, &mut metrics).await?;
+        let consensus = start_consensus(&config, &first, &peers).await?;
+        let metadata: Arc<dyn Metadata> = Arc::<Consensus>::clone(&consensus);
+        let disk = Disk::new(config.data.clone());
         let registry = Registry::new(RegistryParts {
             metadata: Arc::clone(&metadata),
             blobs: Arc::clone(&blobs),
@@ -214,44 +209,44 @@ impl Node {
 
         let failures = Failures::new();
         let workers = Workers {
-            health,
+            health: Arc::clone(&health),
             registry: Arc::clone(&registry),
-            outbox: Outbox::new(
-                Arc::clone(&blobs),
-                Arc::clone(&metadata),
-                Arc::clone(&outside.clock),
-            ),
-            repair: Repair::new(
-                Arc::clone(&blobs),
-                Arc::clone(&metadata),
-                Arc::clone(&outside.clock),
-            ),
-            scrub: Scrub::new(
-                Arc::clone(&blobs),
-                Arc::clone(&metadata),
-                Arc::clone(&outside.clock),
-                scrub_settings(&config),
-                Some(Note::new(&config.data.join("scrub"))),
-            ),
+            care: Care::new(&config, &blobs, &metadata, &outside.clock),
             tls: tls.clone(),
+            members: Members::new(&consensus, &peers, claimed.folder, &config),
+            report: Report {
+                metadata: Arc::clone(&metadata),
+                peers: Arc::clone(&peers),
+                leads: Box::new(leads(&config, &consensus)),
+                folder: claimed.folder,
+                founders,
+                disk: disk.clone(),
+                clock: Arc::clone(&outside.clock),
+            },
+            disk,
+            blocking: outside.blocking,
         };
         let mut work = workers.spawn(&failures);
+        if is_new {
+            let clock = Arc::clone(&outside.clock);
+            let arrival = Arrival::new(&consensus, &peers, clock, claimed.folder, first);
+            work.spawn(failures.needed("arrival in the cluster", arrival.run()));
+        }
         let account = make_account(&config, &consensus, &outside);
         work.spawn(failures.finite("making of the account", account));
 
         let services = PeerServices {
             consensus: Arc::clone(&consensus),
-            ping: PingServer::new(peers.own().clone()),
+            ping: PingServer::new(peers.own().clone(), health, Arc::clone(&metadata)),
             blobs: BlobsServer::new(Arc::clone(&blobs)),
             uploads: UploadsServer::new(Arc::clone(&registry)),
+            members: MembersServer::new(Arc::clone(&registry)),
             replica: ReplicaServer::new(blobs, metadata, outside.clock),
         };
         let Listeners { client, peer, ops } = outside.listeners;
         let peer = Port::open(|stop| {
-            let mut served = JoinSet::new();
-            let peer = peer_port::serve(peer, services, config.secret, stop);
-            served.spawn(failures.vital("peer port", peer));
-            served
+            let served = peer_port::serve(peer, services, config.secret, stop);
+            JoinSet::from_iter([failures.vital("peer port", served)])
         });
         let front = Front {
             registry: Arc::clone(&registry),
@@ -357,32 +352,24 @@ impl Port {
     }
 }
 
+/// The groups wait until they are made, or until this node is added to them.
 async fn start_consensus(
     config: &Config,
+    groups: &[GroupConfig],
     peers: &Arc<Peers>,
-) -> Result<Arc<Consensus>, ConsensusError> {
-    let groups = groups(peers.all(), &config.region);
+) -> anyhow::Result<Arc<Consensus>> {
+    let waiting = |group: &GroupConfig| GroupConfig {
+        id: group.id.clone(),
+        voters: Vec::new(),
+        learners: Vec::new(),
+    };
+    let data = config.data.join("consensus");
+    let groups = groups.iter().map(waiting).collect();
     let consensus = ConsensusConfig {
         rebuild_index: config.rebuild_index,
-        ..ConsensusConfig::new(config.data.join("consensus"), groups)
+        ..ConsensusConfig::new(data, groups)
     };
-    Consensus::start(consensus, Arc::clone(peers)).await
-}
-
-fn copy_limits(config: &Config) -> CopyLimits {
-    CopyLimits {
-        copies: config.copies,
-        cache_bytes: config.care.cache_bytes,
-        repair_bytes_per_s: config.care.repair_bytes_per_s,
-        repair_after: config.care.repair_after,
-    }
-}
-
-fn scrub_settings(config: &Config) -> ScrubSettings {
-    ScrubSettings {
-        every: config.care.scrub_every,
-        bytes_per_s: config.care.scrub_bytes_per_s,
-    }
+    Ok(Consensus::start(consensus, Arc::clone(peers)).await?)
 }
 
 fn make_account(
@@ -390,14 +377,18 @@ fn make_account(
     consensus: &Arc<Consensus>,
     outside: &Outside,
 ) -> impl Future<Output = ()> + Send + 'static {
+    let metadata: Arc<dyn Metadata> = Arc::<Consensus>::clone(consensus);
+    let (leads, clock) = (leads(config, consensus), Arc::clone(&outside.clock));
+    Bootstrap::new(metadata, leads, config, clock, outside.blocking).run()
+}
+
+/// Whether this node leads the global group, as far as it knows.
+fn leads(config: &Config, consensus: &Arc<Consensus>) -> impl Fn() -> bool + Send + Sync + 'static {
     let (own, groups) = (config.node, Arc::clone(consensus));
-    let leads = move || {
+    move || {
         let mut groups = groups.status().into_iter();
         groups.any(|group| group.group == GroupId::global() && group.leader == Some(own))
-    };
-    let metadata: Arc<dyn Metadata> = Arc::<Consensus>::clone(consensus);
-    let clock = Arc::clone(&outside.clock);
-    Bootstrap::new(metadata, leads, config, clock, outside.blocking).run()
+    }
 }
 
 async fn load_tls(listen: &ListenConfig) -> anyhow::Result<Option<Arc<Tls>>> {
@@ -407,7 +398,8 @@ async fn load_tls(listen: &ListenConfig) -> anyhow::Result<Option<Arc<Tls>>> {
     })
 }
 
-/// The groups that this node is in: its region's and the global one.
+/// The groups that this node is in: its region's and the global one. Who votes
+/// in them first follows from `all` who found the cluster; nobody, when it exists.
 fn groups(all: &[PeerInfo], region: &RegionName) -> Vec<GroupConfig> {
     let own: Vec<u64> = all
         .iter()
@@ -420,15 +412,9 @@ fn groups(all: &[PeerInfo], region: &RegionName) -> Vec<GroupConfig> {
     ]
 }
 
-/// The first few of `nodes` vote, the others learn. An even number of voters
-/// tolerates no more failures than one less; two are kept for their two copies.
+/// The first few of `nodes` vote, the others learn.
 fn group(id: GroupId, nodes: &[u64]) -> GroupConfig {
-    let voters = match nodes.len().min(VOTERS_MAX) {
-        few @ 0..=2 => few,
-        even if even % 2 == 0 => even - 1,
-        odd => odd,
-    };
-    let (voters, learners) = nodes.split_at(voters);
+    let (voters, learners) = nodes.split_at(voters_of(nodes.len()));
     GroupConfig {
         id,
         voters: voters.to_vec(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use entrepot_consensus::Consensus;
 use entrepot_proto::peer::blobs_server::BlobsServer as BlobsService;
+use entrepot_proto::peer::members_server::MembersServer as MembersService;
 use entrepot_proto::peer::node_server::NodeServer as NodeService;
 use entrepot_proto::peer::replication_server::ReplicationServer as ReplicationService;
 use entrepot_proto::peer::uploads_server::UploadsServer as UploadsService;
@@ -16,6 +17,7 @@ use entrepot_proto::peers::{
 };
 use entrepot_replication::replica::ReplicaServer;
 use entrepot_replication::server::{BlobsServer, PingServer};
+use entrepot_service::MembersServer;
 use entrepot_service::peer::UploadsServer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::service::interceptor::InterceptedService;
@@ -36,6 +38,7 @@ pub(crate) struct PeerServices {
     pub(crate) ping: PingServer,
     pub(crate) blobs: BlobsServer,
     pub(crate) uploads: UploadsServer,
+    pub(crate) members: MembersServer,
     pub(crate) replica: ReplicaServer,
 }
 
@@ -71,6 +74,10 @@ pub(crate) async fn serve(
         ))
         .add_service(InterceptedService::new(
             NodeService::new(services.ping),
+            check.clone(),
+        ))
+        .add_service(InterceptedService::new(
+            MembersService::new(services.members),
             check.clone(),
         ))
         .add_service(InterceptedService::new(blobs, check.clone()))

@@ -45,6 +45,26 @@ impl Failures {
         }
     }
 
+    /// `task`, which may end, but not by an error or a panic.
+    pub(crate) fn needed<T>(
+        &self,
+        name: &'static str,
+        task: T,
+    ) -> impl Future<Output = ()> + Send + 'static
+    where
+        T: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let failures = self.clone();
+        async move {
+            let reason = match AssertUnwindSafe(task).catch_unwind().await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => format!("{error:#}"),
+                Err(panic) => panicked(panic.as_ref()),
+            };
+            failures.note(name, &reason);
+        }
+    }
+
     /// `task`, which may end, but not by a panic.
     pub(crate) fn finite<T>(
         &self,

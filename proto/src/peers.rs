@@ -6,10 +6,12 @@
 //! call. Every call carries the cluster's secret, and a node serves
 //! no peer that does not know it.
 
-use std::collections::BTreeMap;
+mod list;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use entrepot_oci::RegionName;
@@ -19,11 +21,14 @@ use http::uri::Authority;
 use hyper_util::rt::TokioIo;
 use subtle::ConstantTimeEq;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
+
+pub use self::list::{KnownPeer, PeerList, Standing};
 
 /// The largest gRPC message that a node sends or takes, bytes. Raft batches
 /// carry manifests of up to 4 MiB; blob pieces are far smaller.
@@ -74,14 +79,24 @@ pub struct ClusterSecret(MetadataValue<Ascii>);
 /// A channel to a peer: cheap to clone, lazily connected.
 pub type PeerChannel = InterceptedService<Channel, ClusterSecret>;
 
-/// The nodes of the cluster and the channels to them.
+/// The nodes of the cluster and the channels to them. The list changes while
+/// the node runs; who needs all of it to agree with itself takes one snapshot.
 #[derive(Debug)]
 pub struct Peers {
     own: PeerInfo,
-    all: Vec<PeerInfo>,
-    channels: BTreeMap<u64, PeerChannel>,
-    bulk: BTreeMap<u64, PeerChannel>,
     secret: ClusterSecret,
+    dial: Arc<dyn Dial>,
+    list: watch::Sender<Arc<PeerList>>,
+    /// To the nodes of the list and to nobody else.
+    channels: Mutex<BTreeMap<u64, Channels>>,
+}
+
+/// The channels to one node.
+#[derive(Debug)]
+struct Channels {
+    address: String,
+    short: PeerChannel,
+    bulk: PeerChannel,
 }
 
 /// Why a set of peers cannot be used.
@@ -192,75 +207,123 @@ impl Peers {
     /// The cluster as node `own` sees it; `all` includes `own`.
     pub fn new(
         own: u64,
-        mut all: Vec<PeerInfo>,
+        all: Vec<PeerInfo>,
         secret: ClusterSecret,
         dial: &Arc<dyn Dial>,
     ) -> Result<Self, PeersError> {
-        all.sort_by_key(|peer| peer.id);
-        if let Some(pair) = all.windows(2).find(|pair| pair[0].id == pair[1].id) {
-            return Err(PeersError::Twice(pair[0].id));
+        let mut ids = BTreeSet::new();
+        if let Some(peer) = all.iter().find(|peer| !ids.insert(peer.id)) {
+            return Err(PeersError::Twice(peer.id));
         }
         let info = all
             .iter()
             .find(|peer| peer.id == own)
             .cloned()
             .ok_or(PeersError::OwnMissing(own))?;
-        let connect = || {
-            let channel = |peer| channel(peer, secret.clone(), Arc::clone(dial));
-            all.iter()
-                .map(|peer| Ok((peer.id, channel(peer)?)))
-                .collect::<Result<_, PeersError>>()
-        };
-        let (channels, bulk) = (connect()?, connect()?);
-        Ok(Self {
+        let peers = Self {
             own: info,
-            all,
-            channels,
-            bulk,
             secret,
-        })
+            dial: Arc::clone(dial),
+            list: watch::Sender::default(),
+            channels: Mutex::default(),
+        };
+        let refused = peers.update(all.into_iter().map(KnownPeer::from).collect());
+        refused.into_iter().next().map_or(Ok(peers), Err)
     }
 
-    /// This node.
+    /// From now on the cluster consists of these nodes. Channels to those that
+    /// are not among them, or have moved, are dropped; calls under way on them
+    /// still end as they would. Nodes whose address cannot be one are left out,
+    /// and named by what is returned.
+    pub fn update(&self, mut all: Vec<KnownPeer>) -> Vec<PeersError> {
+        let mut refused = Vec::new();
+        let mut channels = self.channels();
+        let mut kept = BTreeMap::new();
+        all.retain(|peer| {
+            let info = &peer.info;
+            let same = channels.remove(&info.id);
+            let same = same.filter(|channels| channels.address == info.address);
+            match same.map_or_else(|| self.connect(info), Ok) {
+                Ok(channels) => {
+                    kept.entry(info.id).or_insert(channels);
+                    true
+                }
+                Err(error) => {
+                    refused.push(error);
+                    false
+                }
+            }
+        });
+        *channels = kept;
+        drop(channels);
+        let list = Arc::new(PeerList::new(all));
+        self.list.send_if_modified(|current| {
+            let differs = **current != *list;
+            *current = list;
+            differs
+        });
+        refused
+    }
+
+    /// Fires when the list has changed.
+    pub fn changes(&self) -> watch::Receiver<Arc<PeerList>> {
+        self.list.subscribe()
+    }
+
+    /// This node, as it was when it started.
     pub fn own(&self) -> &PeerInfo {
         &self.own
     }
 
-    /// Every node, this one too, in order of id.
-    pub fn all(&self) -> &[PeerInfo] {
-        &self.all
+    /// Every node, this one too unless it was removed.
+    pub fn all(&self) -> Arc<PeerList> {
+        Arc::clone(&self.list.borrow())
     }
 
-    pub fn get(&self, id: u64) -> Option<&PeerInfo> {
-        self.all.iter().find(|peer| peer.id == id)
+    pub fn get(&self, id: u64) -> Option<PeerInfo> {
+        self.list.borrow().get(id).cloned()
     }
 
-    /// The nodes of a region, this one too if it is one of them.
-    pub fn in_region<'a>(&'a self, region: &'a RegionName) -> impl Iterator<Item = &'a PeerInfo> {
-        self.all.iter().filter(move |peer| peer.region == *region)
+    /// The ids of the nodes of a region, this one too if it is one of them.
+    pub fn in_region(&self, region: &RegionName) -> Vec<u64> {
+        let list = self.list.borrow();
+        list.in_region(region).map(|peer| peer.info.id).collect()
     }
 
-    /// The names of all regions, in order, each once.
+    /// The names of all regions that have nodes, in order, each once.
     pub fn regions(&self) -> Vec<RegionName> {
-        let mut regions: Vec<_> = self.all.iter().map(|peer| peer.region.clone()).collect();
-        regions.sort();
-        regions.dedup();
-        regions
+        let list = self.list.borrow();
+        let regions: BTreeSet<_> = list.iter().map(|peer| &peer.region).collect();
+        regions.into_iter().cloned().collect()
     }
 
-    /// A channel to node `id`; none if it is not of this cluster.
+    /// A channel to node `id`; none if it is not of this cluster. Not to be
+    /// kept: the node may move.
     pub fn channel(&self, id: u64) -> Option<PeerChannel> {
-        self.channels.get(&id).cloned()
+        self.channels().get(&id).map(|to| to.short.clone())
     }
 
     /// The same for blob bytes: a connection of its own, so that those who are
     /// slow to take them hold up nothing but each other.
     pub fn bulk_channel(&self, id: u64) -> Option<PeerChannel> {
-        self.bulk.get(&id).cloned()
+        self.channels().get(&id).map(|to| to.bulk.clone())
     }
 
     pub fn secret(&self) -> &ClusterSecret {
         &self.secret
+    }
+
+    fn channels(&self) -> MutexGuard<'_, BTreeMap<u64, Channels>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connect(&self, peer: &PeerInfo) -> Result<Channels, PeersError> {
+        let connect = || channel(peer, self.secret.clone(), Arc::clone(&self.dial));
+        Ok(Channels {
+            address: peer.address.clone(),
+            short: connect()?,
+            bulk: connect()?,
+        })
     }
 }
 
@@ -360,5 +423,32 @@ mod tests {
         assert_eq!(good.own().id, 1);
         assert!(good.channel(2).is_some());
         assert!(good.channel(3).is_none());
+    }
+    #[tokio::test]
+    async fn the_list_changes_and_channels_go_with_it() {
+        let list = |all: &[(u64, &str)]| -> Vec<KnownPeer> {
+            let peers = all.iter().map(|(id, address)| peer(*id, address));
+            peers.map(KnownPeer::from).collect()
+        };
+        let peers = peers(1, vec![peer(1, "a:1"), peer(2, "b:1")]).unwrap();
+        let mut changes = peers.changes();
+        let before = peers.all();
+        assert!(peers.update(list(&[(2, "b:1"), (1, "a:1")])).is_empty());
+        assert!(!changes.has_changed().unwrap());
+
+        let refused = peers.update(list(&[(1, "a:1"), (3, "c:1"), (4, "nowhere")]));
+        assert!(matches!(refused[..], [PeersError::Address { node: 4, .. }]));
+        assert!(changes.has_changed().unwrap());
+        let ids: Vec<u64> = changes.borrow_and_update().iter().map(|it| it.id).collect();
+        assert_eq!(ids, [1, 3]);
+        assert!(peers.channel(2).is_none() && peers.bulk_channel(4).is_none());
+        assert!(peers.channel(3).is_some());
+        // Who has taken a snapshot keeps it.
+        assert_eq!(before.get(2).unwrap().address, "b:1");
+
+        peers.update(list(&[(3, "moved:1")]));
+        assert_eq!(peers.channels().get(&3).unwrap().address, "moved:1");
+        // A node that was removed still knows who it was.
+        assert_eq!((peers.own().id, peers.get(1)), (1, None));
     }
 }

@@ -7,7 +7,7 @@
 
 mod faults;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -43,6 +43,8 @@ const PORTS_PER_NODE: usize = 4;
 pub struct ClusterBuilder {
     regions: Vec<String>,
     nodes_per_region: usize,
+    /// Regions of nodes that are not of the cluster until they are started.
+    spares: Vec<String>,
     copies: usize,
     upload_expiry_s: u64,
     limits: Vec<(String, u64)>,
@@ -64,6 +66,14 @@ impl ClusterBuilder {
     #[must_use]
     pub fn nodes(mut self, nodes_per_region: usize) -> Self {
         self.nodes_per_region = nodes_per_region;
+        self
+    }
+
+    /// A node that joins the cluster when it is first started, after those that
+    /// form it and after the spares before it.
+    #[must_use]
+    pub fn spare(mut self, region: &str) -> Self {
+        self.spares.push(region.to_owned());
         self
     }
 
@@ -151,6 +161,8 @@ pub struct Cluster {
     links: Option<Links>,
     /// Unmounted before the folder goes.
     disks: BTreeMap<u64, Disk>,
+    /// Those that have not joined yet.
+    spares: BTreeSet<u64>,
     folder: Option<TempDir>,
     /// Who signed the nodes' certificate; none: they speak no TLS.
     authority: Option<Box<Authority>>,
@@ -163,6 +175,7 @@ impl Cluster {
         ClusterBuilder {
             regions: vec!["us-east-1".to_owned()],
             nodes_per_region: 3,
+            spares: Vec::new(),
             copies: 3,
             upload_expiry_s: 3600,
             limits: Vec::new(),
@@ -184,12 +197,14 @@ impl Cluster {
             .prefix("entrepot-test-")
             .tempdir()
             .context("make a folder for a cluster")?;
-        let count = builder.regions.len() * builder.nodes_per_region;
+        let founders = builder.regions.len() * builder.nodes_per_region;
+        let count = founders + builder.spares.len();
         let ports = Ports::take(count * PORTS_PER_NODE)?;
         let regions = builder
             .regions
             .iter()
-            .flat_map(|region| std::iter::repeat_n(region, builder.nodes_per_region));
+            .flat_map(|region| std::iter::repeat_n(region, builder.nodes_per_region))
+            .chain(&builder.spares);
         let configs: Vec<NodeConfig> = (1..)
             .zip(regions)
             .zip(ports.numbers().chunks_exact(PORTS_PER_NODE))
@@ -222,9 +237,13 @@ impl Cluster {
             nodes: &configs,
         };
         let mut nodes = Vec::with_capacity(count);
-        for config in &configs {
+        for (place, config) in configs.iter().enumerate() {
             let node = Node::new(config.clone(), program.clone(), folder.path());
-            node.write_config(&render(config, &shared))?;
+            let known = Shared {
+                nodes: &configs[..founders.max(place + 1)],
+                ..shared.clone()
+            };
+            node.write_config(&render(config, &known))?;
             nodes.push(node);
         }
         if let (Some(archive), Some(node)) = (&builder.archive, nodes.first()) {
@@ -238,6 +257,7 @@ impl Cluster {
             Links::open(&ports, seed)
         });
         Ok(Self {
+            spares: configs[founders..].iter().map(|it| it.id).collect(),
             nodes,
             links: links.transpose()?,
             disks: BTreeMap::new(),
@@ -248,15 +268,19 @@ impl Cluster {
         })
     }
 
-    /// Starts every node that is down and waits until all serve.
+    /// Starts every node that is down, but for spares, and waits until all
+    /// serve.
     pub async fn start_all(&mut self) -> Result<()> {
         for id in self.ids() {
             if !self.node(id)?.is_running() {
                 self.spawn(id)?;
             }
         }
+        let spares = &self.spares;
         for node in &mut self.nodes {
-            node.wait_ready(READY_DEADLINE).await?;
+            if !spares.contains(&node.id()) {
+                node.wait_ready(READY_DEADLINE).await?;
+            }
         }
         Ok(())
     }
@@ -264,6 +288,7 @@ impl Cluster {
     /// Starts some nodes at once and waits until they serve.
     pub async fn start(&mut self, ids: &[u64]) -> Result<()> {
         for id in ids {
+            self.spares.remove(id);
             self.spawn(*id)?;
         }
         for id in ids {
@@ -314,9 +339,10 @@ impl Cluster {
         found.with_context(|| format!("no node {id} in this cluster"))
     }
 
-    /// The ids of all nodes.
+    /// The ids of all nodes that have been started.
     pub fn ids(&self) -> Vec<u64> {
-        self.nodes.iter().map(Node::id).collect()
+        let ids = self.nodes.iter().map(Node::id);
+        ids.filter(|id| !self.spares.contains(id)).collect()
     }
 
     /// The ids of a region's nodes.

@@ -25,6 +25,7 @@ mod grpc;
 mod harness;
 mod kinds;
 mod large;
+mod members;
 mod outage;
 mod programs;
 mod reads;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use entrepot_proto::admin::admin_server::{Admin, AdminServer};
+use entrepot_proto::admin::cluster_server::ClusterServer;
 use entrepot_proto::admin::{
     ClusterStatusReply, ClusterStatusRequest, CreateRepositoryReply, CreateRepositoryRequest,
     DeleteRuleReply, DeleteRuleRequest, GetRegistrySettingsReply, GetRegistrySettingsRequest,
@@ -25,6 +26,8 @@ use tokio::task::JoinHandle;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
+
+use crate::fake_nodes::{FakeCluster, sample_nodes};
 
 pub(crate) const USER: &str = "root";
 pub(crate) const PASSWORD: &str = "correct horse";
@@ -48,6 +51,7 @@ pub(crate) struct State {
     pub(crate) tasks: Vec<ReplicationTask>,
     pub(crate) scrubs: Vec<NodeScrub>,
     pub(crate) repairs: Vec<NodeRepair>,
+    pub(crate) nodes: FakeCluster,
     /// How the next calls fail; a call whose turn is `None` succeeds.
     pub(crate) failures: VecDeque<Option<Status>>,
     /// Names every page as the next of itself.
@@ -83,9 +87,10 @@ impl Fake {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(state));
         let service = AdminServer::new(Service(Arc::clone(&state)));
+        let cluster = ClusterServer::new(Service(Arc::clone(&state)));
         let server = tokio::spawn(async move {
             let incoming = TcpIncoming::from(listener);
-            let server = server.add_service(service);
+            let server = server.add_service(service).add_service(cluster);
             server.serve_with_incoming(incoming).await.unwrap();
         });
         Self {
@@ -118,6 +123,7 @@ pub(crate) fn hours_ago_ms(hours: i64) -> i64 {
 pub(crate) fn sample() -> State {
     State {
         cluster: sample_cluster(),
+        nodes: sample_nodes(),
         registry: Some(registry(true)),
         repositories: vec![
             repository("base/alpine", 50 * 24),
@@ -305,11 +311,11 @@ pub(crate) fn rule(id: &str, prefixes: &[&str], to: &str) -> Rule {
 }
 
 #[derive(Debug)]
-struct Service(Arc<Mutex<State>>);
+pub(crate) struct Service(pub(crate) Arc<Mutex<State>>);
 
 impl Service {
     /// What every call begins with.
-    async fn enter<T>(&self, request: Request<T>) -> Result<T, Status> {
+    pub(crate) async fn enter<T>(&self, request: Request<T>) -> Result<T, Status> {
         let hangs = {
             let mut state = self.0.lock().unwrap();
             if let Some(deadline) = request.metadata().get("grpc-timeout") {
@@ -349,7 +355,7 @@ impl Service {
     }
 }
 
-type Answer<T> = Result<Response<T>, Status>;
+pub(crate) type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl Admin for Service {

@@ -21,6 +21,8 @@ async fn check_usage(name: &str, command: &str) {
 async fn help_of_the_program_and_its_groups() {
     check_help("help.txt", "").await;
     check_help("help-cluster.txt", "cluster").await;
+    check_help("help-node.txt", "node").await;
+    check_help("help-region.txt", "region").await;
     check_help("help-registry.txt", "registry").await;
     check_help("help-repository.txt", "repository").await;
     check_help("help-rule.txt", "rule").await;
@@ -33,6 +35,13 @@ async fn help_of_the_program_and_its_groups() {
 #[tokio::test]
 async fn help_of_each_command() {
     check_help("help-cluster-status.txt", "cluster status").await;
+    check_help("help-node-list.txt", "node list").await;
+    check_help("help-node-drain.txt", "node drain").await;
+    check_help("help-node-remove.txt", "node remove").await;
+    check_help("help-node-replace.txt", "node replace").await;
+    check_help("help-region-add.txt", "region add").await;
+    check_help("help-region-list.txt", "region list").await;
+    check_help("help-region-remove.txt", "region remove").await;
     check_help("help-registry-show.txt", "registry show").await;
     check_help("help-registry-set.txt", "registry set").await;
     check_help("help-repository-create.txt", "repository create").await;
@@ -76,6 +85,13 @@ async fn help_shows_the_json_that_the_command_prints() {
     let fake = Fake::start(sample()).await;
     for (command, arguments) in [
         ("cluster status", ""),
+        ("node list", ""),
+        ("node drain", " 1 --no-wait"),
+        ("node replace", " 3 --with 2 --force --yes"),
+        ("node remove", " 2 --force --yes"),
+        ("region add", " eu-west-1"),
+        ("region list", ""),
+        ("region remove", " eu-west-1 --yes"),
         ("registry show", ""),
         ("registry set", " --create-on-push off"),
         ("repository create", " team/new"),

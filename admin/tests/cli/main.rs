@@ -10,7 +10,9 @@
 mod commands;
 mod failures;
 mod fake;
+mod fake_nodes;
 mod golden;
 mod help;
+mod nodes;
 mod run;
 mod tls;

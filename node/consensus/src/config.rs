@@ -39,7 +39,8 @@ pub struct ConsensusConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupConfig {
     pub id: GroupId,
-    /// Nodes that elect the leader and commit; at least one.
+    /// Nodes that elect the leader and commit, when the group is new. None: it
+    /// exists, or others make it, and this node waits until it is added.
     pub voters: Vec<u64>,
     /// Nodes that have a copy and no vote.
     pub learners: Vec<u64>,
@@ -156,9 +157,6 @@ impl GroupConfig {
                 reason,
             })
         };
-        if self.voters.is_empty() {
-            return invalid("it has no voter".to_owned());
-        }
         let mut seen = BTreeSet::new();
         for node in self.voters.iter().chain(&self.learners) {
             if !seen.insert(*node) {
@@ -223,7 +221,7 @@ mod tests {
     fn members_are_checked() {
         let known = BTreeSet::from([1, 2, 3]);
         assert!(group(&[1, 2], &[3]).check(&known).is_ok());
-        assert!(group(&[], &[3]).check(&known).is_err());
+        assert!(group(&[], &[]).check(&known).is_ok());
         assert!(group(&[1, 2], &[2]).check(&known).is_err());
         assert!(group(&[1, 9], &[]).check(&known).is_err());
     }

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tonic::Status;
 
 use crate::applied::{AppliedStore, Opened};
-use crate::config::ConsensusConfig;
+use crate::config::{ConsensusConfig, GroupConfig};
 use crate::error::ConsensusError;
 use crate::files::{self, Files};
 use crate::group::{Group, GroupStatus, Shared};
@@ -87,16 +87,22 @@ impl Consensus {
         };
         let own = shared.peers.own().id;
         let mut by_name = BTreeMap::new();
-        for group in config.groups.iter().filter(|group| group.has_member(own)) {
+        let waits = |group: &GroupConfig| group.voters.is_empty();
+        let takes_part = |group: &&GroupConfig| waits(group) || group.has_member(own);
+        for group in config.groups.iter().filter(takes_part) {
             let started = Group::start(&config, group.clone(), &shared).await?;
             by_name.insert(group.id.to_string(), started);
         }
         let stop = watch::Sender::new(false);
         let mut keepers = JoinSet::new();
+        let records = by_name
+            .get(&GroupId::global().to_string())
+            .map(|group| Arc::clone(&group.state));
         for group in by_name.values() {
             let log_bytes_max = config.compaction.log_bytes_max;
             keepers.spawn(keeper::keep(
                 Arc::clone(group),
+                records.clone(),
                 log_bytes_max,
                 stop.subscribe(),
             ));
@@ -124,6 +130,19 @@ impl Consensus {
         MetadataServer::new(MetadataService(Arc::clone(&self.groups)))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Makes a group of these voters, which include this node; all of them may
+    /// do so. A group that exists stays as it is.
+    pub async fn found(
+        &self,
+        group: &GroupId,
+        voters: BTreeSet<u64>,
+    ) -> Result<(), ConsensusError> {
+        match self.groups.by_name.get(&group.to_string()) {
+            Some(found) => found.initialize(voters).await,
+            None => Ok(()),
+        }
     }
 
     pub fn status(&self) -> Vec<GroupStatus> {

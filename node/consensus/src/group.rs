@@ -58,6 +58,8 @@ pub(crate) struct Group {
     pub(crate) state: Arc<GroupState>,
     pub(crate) machine: StateMachine,
     pub(crate) lease: Lease,
+    /// How often the leader is heard of.
+    pub(crate) heartbeat: Duration,
     /// What the callers of this node ask the leader, whoever that is.
     pub(crate) reads: Rounds<ReadResult>,
     /// What this node, while it leads, asks its followers.
@@ -91,7 +93,8 @@ impl Group {
         let log = shared.log.group(&name);
         let lease = Lease::new(config.timing(&id).lease());
         if log.vote().is_some() {
-            lease.sit_out(&group).await;
+            let voters = known_voters(&state, &group)?;
+            lease.sit_out(&voters).await;
         }
         let raft = Raft::new(
             shared.peers.own().id,
@@ -113,11 +116,16 @@ impl Group {
             state,
             machine,
             lease,
+            heartbeat: Duration::from_millis(config.timing(&id).heartbeat_ms),
             reads: Rounds::new(),
             confirmations: Rounds::new(),
             stopping: AtomicBool::new(false),
         });
-        group.initialize().await?;
+        if group.config.has_voter(group.own()) {
+            group
+                .initialize(group.config.voters.iter().copied().collect())
+                .await?;
+        }
         Ok(group)
     }
 
@@ -125,11 +133,7 @@ impl Group {
     /// matter which of them is first, or whether one was before. (A voter that
     /// lost its disk looks fresh as well: it must come back under a new id, or
     /// it could vote twice in one term.)
-    async fn initialize(&self) -> Result<(), ConsensusError> {
-        if !self.config.has_voter(self.own()) {
-            return Ok(());
-        }
-        let voters: BTreeSet<u64> = self.config.voters.iter().copied().collect();
+    pub(crate) async fn initialize(&self, voters: BTreeSet<u64>) -> Result<(), ConsensusError> {
         match self.raft.initialize(voters).await {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(error) => Err(ConsensusError::raft(&self.config.id, &error)),
@@ -224,16 +228,23 @@ impl Group {
         let next = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
+            let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
             let followers = metrics.replication.iter().flatten();
             followers
-                .filter(|(node, _)| **node != self.own() && self.config.has_voter(**node))
+                .filter(|(node, _)| **node != self.own() && voters.contains(*node))
                 .max_by_key(|(_, matched)| **matched)
                 .map(|(node, _)| *node)
         };
-        let Some(next) = next.filter(|_| self.leads()) else {
+        if let Some(next) = next {
+            self.hand_over_to(next).await;
+        }
+    }
+
+    pub(crate) async fn hand_over_to(&self, next: u64) {
+        if !self.leads() {
             return;
-        };
-        self.lease.give_up();
+        }
+        self.lease.give_up(&self.raft);
         if self.raft.trigger().transfer_leader(next).await.is_err() {
             return;
         }
@@ -260,6 +271,15 @@ impl Group {
         self.reads.clear();
         self.confirmations.clear();
     }
+}
+
+/// Who voted when this node stopped, as far as its copy knows; else who is to.
+/// More are no harm: they only make this node wait.
+fn known_voters(state: &GroupState, config: &GroupConfig) -> Result<BTreeSet<u64>, ConsensusError> {
+    let position = state.position().map_err(ConsensusError::index)?;
+    let mut voters: BTreeSet<u64> = position.last_membership.voter_ids().collect();
+    voters.extend(&config.voters);
+    Ok(voters)
 }
 
 /// The copy of this node did not get there in time.

@@ -1,42 +1,159 @@
 //! What has to be done for a group again and again.
 //!
-//! The leader adds the learners that are missing. Every node cuts its log when
-//! the entries take too much space although they are not many.
+//! The leader brings the group's members to what the cluster's records say, one
+//! step at a time. Every node cuts its log when the entries take too much space
+//! although they are not many.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use entrepot_metadata::query::{self, Member};
+use entrepot_metadata::{GroupId, GroupKind, StorageError};
+use openraft::ChangeMembers;
 use openraft::impls::EmptyNode;
+use openraft::type_config::async_runtime::instant::Instant as _;
 use openraft::type_config::async_runtime::watch::WatchReceiver;
 use tokio::sync::watch;
 
+use crate::applied::GroupState;
 use crate::group::Group;
+use crate::plan::{self, Candidate, Situation, Step};
 
 const INTERVAL: Duration = Duration::from_secs(1);
+/// A step that takes longer is tried again: what it was about may have changed.
+const STEP_DEADLINE: Duration = Duration::from_secs(15);
+/// A follower that has not answered for as many heartbeats is not counted on.
+const HEARTBEATS_MISSED_MAX: u32 = 10;
+/// Entries that a follower may be behind when it is made a voter: it has them
+/// before anybody notices.
+const ENTRIES_BEHIND_MAX: u64 = 1_000;
+
+/// Where the cluster's records are: this node's copy of the global group.
+pub(crate) type Records = Option<Arc<GroupState>>;
 
 /// Looks after a group until `stop` says so.
-pub(crate) async fn keep(group: Arc<Group>, log_bytes_max: u64, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn keep(
+    group: Arc<Group>,
+    records: Records,
+    log_bytes_max: u64,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
         tokio::select! {
-            () = group.keep(log_bytes_max) => {}
+            () = group.keep(&records, log_bytes_max) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
 }
 
+/// The nodes that are to be in `group`; none before the cluster was formed.
+fn wanted(group: &GroupId, records: &GroupState) -> Result<BTreeMap<u64, Candidate>, StorageError> {
+    let is_of_it = |member: &Member| match &group.kind {
+        GroupKind::Global => true,
+        GroupKind::Region(region) => member.region == *region,
+    };
+    let members = query::members(records)?.into_iter().filter(is_of_it);
+    let candidates = members.map(|member| {
+        let candidate = Candidate {
+            region: member.region.to_string(),
+            may_vote: member.is_active(),
+        };
+        (member.node, candidate)
+    });
+    Ok(candidates.collect())
+}
+
 impl Group {
-    async fn keep(&self, log_bytes_max: u64) {
+    async fn keep(&self, records: &Records, log_bytes_max: u64) {
         self.incoming.tidy().await;
-        if self.leads() {
-            self.add_learners().await;
+        if self.leads() && !self.is_retired() {
+            self.keep_members(records).await;
         }
         if self.log.bytes() > log_bytes_max {
             self.cut_log().await;
         }
+    }
+
+    async fn keep_members(&self, records: &Records) {
+        let wanted = match records.as_ref().map(|records| wanted(self.id(), records)) {
+            Some(Ok(wanted)) => wanted,
+            Some(Err(error)) => {
+                tracing::warn!(group = %self.id(), %error, "the cluster's nodes cannot be read");
+                return;
+            }
+            None => BTreeMap::new(),
+        };
+        if wanted.is_empty() {
+            // Before the cluster was formed, the configuration says it.
+            self.add_learners().await;
+            return;
+        }
+        let now = self.situation();
+        if let Some(step) = plan::next(&now, &wanted) {
+            tracing::info!(group = %self.id(), ?step, "the group's members change");
+            match tokio::time::timeout(STEP_DEADLINE, self.take(step)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(reason)) => {
+                    tracing::warn!(group = %self.id(), reason, "the members could not be changed");
+                }
+                Err(_) => tracing::warn!(group = %self.id(), "a change of the members takes long"),
+            }
+        }
+    }
+
+    fn situation(&self) -> Situation {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let silent_max = self.heartbeat * HEARTBEATS_MISSED_MAX;
+        let heard = metrics.heartbeat.iter().flatten();
+        let alive = heard
+            .filter(|(_, at)| at.is_some_and(|at| at.into_inner().elapsed() < silent_max))
+            .map(|(node, _)| *node);
+        let enough = metrics.last_log_index.unwrap_or(0);
+        let enough = enough.saturating_sub(ENTRIES_BEHIND_MAX);
+        let matched = metrics.replication.iter().flatten();
+        let caught_up = matched
+            .filter(|(_, log)| log.as_ref().is_some_and(|log| log.index() >= enough))
+            .map(|(node, _)| *node);
+        Situation {
+            own: metrics.id,
+            voters: membership.get_joint_config().clone(),
+            learners: membership.learner_ids().collect(),
+            is_settled: metrics.membership_config == metrics.committed_membership_config,
+            alive: alive.collect(),
+            caught_up: caught_up.collect(),
+        }
+    }
+
+    async fn take(&self, step: Step) -> Result<(), String> {
+        match step {
+            Step::HandOver(node) => {
+                self.hand_over_to(node).await;
+                Ok(())
+            }
+            Step::AddLearner(node) => {
+                let added = self.raft.add_learner(node, EmptyNode::new(), false).await;
+                added.map(drop).map_err(|error| error.to_string())
+            }
+            Step::Finish => {
+                let nobody = ChangeMembers::AddVoterIds(BTreeSet::new());
+                self.change(nobody).await
+            }
+            Step::Vote(voters) => self.change(ChangeMembers::ReplaceAllVoters(voters)).await,
+            Step::Remove(nodes) => self.change(ChangeMembers::RemoveNodes(nodes)).await,
+        }
+    }
+
+    /// Whoever does not vote any more learns.
+    async fn change(&self, change: ChangeMembers<u64, EmptyNode>) -> Result<(), String> {
+        let changed = self.raft.change_membership(change, true).await;
+        changed.map(drop).map_err(|error| error.to_string())
     }
 
     async fn add_learners(&self) {

@@ -13,7 +13,7 @@
 //!   elect another leader at once. It stays out of the group for the length of
 //!   a lease first ([`Lease::sit_out`]).
 //! - **A transfer of the lead** elects the next leader without any waiting. A
-//!   leader that hands over does not use its lease any more.
+//!   leader that hands over does not use its lease any more in that term.
 //!
 //! What a write acknowledged was applied on the leader before. What was not
 //! acknowledged yet may be seen as well, on a follower that applied it before
@@ -22,14 +22,14 @@
 //! it let anybody apply ([`Reached`](crate::machine::Reached)), before it does,
 //! and a read under the lease waits until the copy that it looks at is there.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::ServerState;
 use openraft::type_config::async_runtime::instant::Instant as _;
 use openraft::type_config::async_runtime::watch::WatchReceiver;
 
-use crate::config::GroupConfig;
 use crate::types::Raft;
 
 /// The lease of one group on this node, while it leads.
@@ -37,8 +37,9 @@ use crate::types::Raft;
 pub(crate) struct Lease {
     /// Zero: there is none, every read asks a quorum.
     length: Duration,
-    /// Set for good once this node gives the lead away.
-    given_up: AtomicBool,
+    /// The term in which this node gave the lead away; in a later one it leads
+    /// because it was elected again. 0: it never did.
+    given_up: AtomicU64,
 }
 
 // === impl Lease ===
@@ -47,31 +48,37 @@ impl Lease {
     pub(crate) fn new(length: Duration) -> Self {
         Self {
             length,
-            given_up: AtomicBool::new(false),
+            given_up: AtomicU64::new(0),
         }
     }
 
     /// For a voter that may have promised something before it restarted.
-    pub(crate) async fn sit_out(&self, group: &GroupConfig) {
-        if group.voters.len() > 1 {
+    /// `voters` are the group's, as far as they are known.
+    pub(crate) async fn sit_out(&self, voters: &BTreeSet<u64>) {
+        let alone = voters.len() == 1;
+        if !alone {
             tokio::time::sleep(self.length).await;
         }
     }
 
     /// Before the lead is handed over.
-    pub(crate) fn give_up(&self) {
-        self.given_up.store(true, Ordering::SeqCst);
+    pub(crate) fn give_up(&self, raft: &Raft) {
+        let term = raft.metrics().borrow_watched().current_term;
+        self.given_up.fetch_max(term, Ordering::SeqCst);
     }
 
     /// Whether this node leads now and has applied all that leaders before it
     /// committed. `false` says nothing.
     pub(crate) fn holds(&self, raft: &Raft) -> bool {
-        if self.length.is_zero() || self.given_up.load(Ordering::SeqCst) {
+        if self.length.is_zero() {
             return false;
         }
         let metrics = raft.metrics();
         let metrics = metrics.borrow_watched();
         if metrics.state != ServerState::Leader || metrics.running_state.is_err() {
+            return false;
+        }
+        if metrics.current_term <= self.given_up.load(Ordering::SeqCst) {
             return false;
         }
         let own_term_applied = metrics.last_applied.is_some_and(|applied| {

@@ -11,6 +11,7 @@
 //! - [`files`]: what the first two do with a disk
 //! - `server`, `wire`, `incoming`: what peers say to each other
 //! - `group`, `propose`, `read`, `keeper`: one group at work
+//! - `plan`: who votes in it and who learns
 //! - `consensus`: all of them
 //!
 //! Time is tokio's, connections come from [`entrepot_proto::peers`].
@@ -31,6 +32,7 @@ mod lease;
 mod log_store;
 mod machine;
 mod network;
+mod plan;
 mod propose;
 mod raftlog;
 mod read;
@@ -49,4 +51,5 @@ pub use self::config::{Compaction, ConsensusConfig, GroupConfig, Timing};
 pub use self::consensus::{Consensus, IndexState};
 pub use self::error::ConsensusError;
 pub use self::group::GroupStatus;
+pub use self::plan::voters_of;
 pub use self::server::{MetadataService, RaftService};

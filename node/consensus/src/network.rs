@@ -52,9 +52,8 @@ pub(crate) struct Link {
     group: Arc<str>,
     own: u64,
     target: u64,
-    channel: Option<PeerChannel>,
-    /// For snapshots: nothing that is short waits behind them.
-    bulk: Option<PeerChannel>,
+    /// A node may move: its channel is looked up for each call.
+    peers: Arc<Peers>,
     reached: Reached,
 }
 
@@ -80,8 +79,7 @@ impl RaftNetworkFactory<TypeConfig> for Links {
             group: Arc::clone(&self.group),
             own: self.peers.own().id,
             target,
-            channel: self.peers.channel(target),
-            bulk: self.peers.bulk_channel(target),
+            peers: Arc::clone(&self.peers),
             reached: self.reached.clone(),
         }
     }
@@ -91,11 +89,11 @@ impl RaftNetworkFactory<TypeConfig> for Links {
 
 impl Link {
     fn client(&self) -> RpcResult<RaftClient<PeerChannel>> {
-        self.client_over(self.channel.as_ref())
+        self.client_over(self.peers.channel(self.target))
     }
 
-    fn client_over(&self, channel: Option<&PeerChannel>) -> RpcResult<RaftClient<PeerChannel>> {
-        let channel = channel.cloned().ok_or_else(|| {
+    fn client_over(&self, channel: Option<PeerChannel>) -> RpcResult<RaftClient<PeerChannel>> {
+        let channel = channel.ok_or_else(|| {
             let reason = format!("node {} is not of this cluster", self.target);
             RPCError::Unreachable(Unreachable::from_string(reason))
         })?;
@@ -304,7 +302,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
             Ok(received) => header.offset_bytes = received,
             Err(newer) => return Ok(SnapshotResponse::new(newer)),
         }
-        let mut client = self.client_over(self.bulk.as_ref())?;
+        let mut client = self.client_over(self.peers.bulk_channel(self.target))?;
         let call = client.install_snapshot(snapshot_messages(header, snapshot));
         let reply = tokio::select! {
             reply = self.reply(RPCTypes::InstallSnapshot, option.soft_ttl(), call) => reply?,

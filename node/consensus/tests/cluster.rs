@@ -9,6 +9,8 @@ mod cut;
 mod fixture;
 #[path = "cluster/harness.rs"]
 mod harness;
+#[path = "cluster/members.rs"]
+mod members;
 #[path = "cluster/snapshots.rs"]
 mod snapshots;
 

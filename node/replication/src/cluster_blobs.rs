@@ -8,7 +8,7 @@ use std::time::Duration;
 use entrepot_blobs::{BlobError, BlobStore};
 use entrepot_metadata::query::Blob;
 use entrepot_oci::{Digest, RegionName};
-use entrepot_proto::peers::Peers;
+use entrepot_proto::peers::{KnownPeer, Peers};
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
@@ -202,12 +202,38 @@ impl ClusterBlobs {
         &self.peers.own().region
     }
 
-    /// R: the copies to keep, or one on every node when there are fewer nodes.
-    pub(crate) fn copies(&self) -> usize {
-        self.limits
-            .copies
-            .min(self.peers.in_region(self.region()).count())
-            .max(1)
+    /// R: the copies to keep, or one on every node when fewer nodes take copies.
+    pub fn copies(&self) -> usize {
+        self.limits.copies.min(self.takers().len()).max(1)
+    }
+
+    /// The nodes of the region that take copies, with their weights; all, if
+    /// none of them does.
+    fn takers(&self) -> Vec<(u64, u64)> {
+        let list = self.peers.all();
+        let weighted = |peer: &KnownPeer| (peer.info.id, peer.standing.capacity_bytes);
+        let in_region = || list.in_region(self.region());
+        let takers: Vec<_> = in_region()
+            .filter(|peer| peer.standing.takes_copies)
+            .map(weighted)
+            .collect();
+        if takers.is_empty() {
+            return in_region().map(weighted).collect();
+        }
+        takers
+    }
+
+    /// Whether a node of the region joins or drains.
+    pub(crate) fn is_changing(&self) -> bool {
+        let list = self.peers.all();
+        let mut region = list.in_region(self.region());
+        region.any(|peer| !peer.standing.takes_copies)
+    }
+
+    /// Whether a new copy should go to `node`.
+    pub(crate) fn takes_new(&self, node: u64) -> bool {
+        let takes = self.takers().iter().any(|(taker, _)| *taker == node);
+        takes && self.health.is_alive(node) && !self.health.is_full(node)
     }
 
     /// The durable copies that an acknowledgement needs.
@@ -232,9 +258,15 @@ impl ClusterBlobs {
         }
     }
 
-    /// The region's nodes in the order of their rank for `key`.
+    /// The region's nodes in the order of their rank for `key`; those that take
+    /// no copies come last.
     pub(crate) fn ranked(&self, key: &[u8]) -> Vec<u64> {
-        placement::ranked(key, self.peers.in_region(self.region()).map(|peer| peer.id))
+        let mut ranked = placement::ranked_by_weight(key, &self.takers());
+        let rest = self.peers.in_region(self.region());
+        let rest = rest.into_iter().filter(|node| !ranked.contains(node));
+        let rest = placement::ranked(key, rest);
+        ranked.extend(rest);
+        ranked
     }
 
     /// The other nodes of the region in the order of their rank for `key`; those

@@ -3,21 +3,24 @@
 //!
 //! A hint only: correctness never rests on it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use entrepot_oci::RegionName;
 use entrepot_proto::peer::node_client::NodeClient;
 use entrepot_proto::peer::{PingReply, PingRequest};
-use entrepot_proto::peers::{PeerChannel, PeerInfo, Peers};
+use entrepot_proto::peers::{PeerInfo, Peers};
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tonic::{Code, Response, Status};
 use tracing::{info, warn};
 
 use crate::error::chain;
+use crate::space::Space;
 
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -37,7 +40,10 @@ enum Outcome {
 #[derive(Debug)]
 pub struct Health {
     peers: Arc<Peers>,
-    alive: BTreeMap<u64, AtomicBool>,
+    /// The nodes whose last ping failed.
+    silent: RwLock<BTreeSet<u64>>,
+    /// What the nodes said of their disks, this one's too.
+    spaces: RwLock<BTreeMap<u64, Space>>,
     changes: watch::Sender<u64>,
 }
 
@@ -46,34 +52,55 @@ pub struct Health {
 impl Health {
     /// All peers are taken to be alive until a ping has failed.
     pub fn new(peers: Arc<Peers>) -> Arc<Self> {
-        let alive = peers
-            .all()
-            .iter()
-            .map(|peer| (peer.id, AtomicBool::new(true)))
-            .collect();
         Arc::new(Self {
             peers,
-            alive,
+            silent: RwLock::default(),
+            spaces: RwLock::default(),
             changes: watch::Sender::new(0),
         })
     }
 
     /// Whether `node` answered its last ping. This node is always alive.
     pub fn is_alive(&self, node: u64) -> bool {
-        node == self.peers.own().id
-            || self
-                .alive
-                .get(&node)
-                .is_some_and(|alive| alive.load(Ordering::Relaxed))
+        if node == self.peers.own().id {
+            return true;
+        }
+        let silent = self.silent.read().unwrap_or_else(PoisonError::into_inner);
+        !silent.contains(&node) && self.peers.all().get(node).is_some()
     }
 
     /// The nodes of `region` that answer, in order of id.
     pub fn alive_in(&self, region: &RegionName) -> Vec<u64> {
-        self.peers
-            .in_region(region)
-            .map(|peer| peer.id)
-            .filter(|node| self.is_alive(*node))
-            .collect()
+        let mut nodes = self.peers.in_region(region);
+        nodes.retain(|node| self.is_alive(*node));
+        nodes
+    }
+
+    /// The ids of the nodes that are known.
+    pub(crate) fn nodes(&self) -> Vec<u64> {
+        self.peers.all().iter().map(|peer| peer.id).collect()
+    }
+
+    /// This node.
+    pub fn own(&self) -> u64 {
+        self.peers.own().id
+    }
+
+    /// What `node` said last of its disk.
+    pub fn space(&self, node: u64) -> Option<Space> {
+        let spaces = self.spaces.read().unwrap_or_else(PoisonError::into_inner);
+        spaces.get(&node).copied()
+    }
+
+    /// Notes what `node`, which may be this one, says of its disk.
+    pub fn set_space(&self, node: u64, space: Space) {
+        let mut spaces = self.spaces.write().unwrap_or_else(PoisonError::into_inner);
+        spaces.insert(node, space);
+    }
+
+    /// Whether `node` has said that it takes no new copies.
+    pub fn is_full(&self, node: u64) -> bool {
+        self.space(node).is_some_and(|space| space.is_full)
     }
 
     /// Counts the changes of any peer's health.
@@ -84,27 +111,56 @@ impl Health {
     /// Pings all peers until it is dropped. In one task, so that a ping that
     /// panics does not end alone: nobody would notice.
     pub async fn run(self: Arc<Self>) {
-        let own = self.peers.own().id;
-        let others = self.peers.all().iter().filter(|peer| peer.id != own);
-        let pings = others
-            .filter_map(|peer| Some((peer.clone(), self.peers.channel(peer.id)?)))
-            .map(|(peer, channel)| Arc::clone(&self).watch_peer(peer, channel));
-        futures::future::join_all(pings).await;
-        // A node alone has nobody to ping, which is no reason to end.
-        std::future::pending::<()>().await;
+        let mut changes = self.peers.changes();
+        let mut watched: BTreeMap<u64, PeerInfo> = BTreeMap::new();
+        let mut pings: FuturesUnordered<BoxFuture<'static, PeerInfo>> = FuturesUnordered::new();
+        loop {
+            let list = Arc::clone(&changes.borrow_and_update());
+            let own = self.peers.own().id;
+            for peer in list.iter().filter(|peer| peer.id != own) {
+                if watched.get(&peer.id) != Some(peer) {
+                    watched.insert(peer.id, peer.clone());
+                    let watching = Arc::clone(&self).watch_peer(peer.clone());
+                    pings.push(Box::pin(watching));
+                }
+            }
+            tokio::select! {
+                // The sender is in `self`: it is not gone.
+                Ok(()) = changes.changed() => {}
+                // A peer that left, or moved, is watched as it was no more.
+                Some(left) = pings.next() => {
+                    if watched.get(&left.id) == Some(&left) {
+                        watched.remove(&left.id);
+                    }
+                }
+            }
+        }
     }
 
-    async fn watch_peer(self: Arc<Self>, peer: PeerInfo, channel: PeerChannel) {
-        let mut client = NodeClient::new(channel);
+    /// Pings `peer` until it is another one than it was; returns it.
+    async fn watch_peer(self: Arc<Self>, peer: PeerInfo) -> PeerInfo {
         let mut ticks = tokio::time::interval(PING_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = Outcome::Answered;
         loop {
             ticks.tick().await;
-            let ping = tokio::time::timeout(PING_TIMEOUT, client.ping(PingRequest {}))
+            let is_listed = self.peers.all().get(peer.id) == Some(&peer);
+            let channel = self.peers.channel(peer.id).filter(|_| is_listed);
+            let Some(channel) = channel else {
+                self.set(peer.id, true);
+                return peer;
+            };
+            let mut client = NodeClient::new(channel);
+            let request = PingRequest::default();
+            let ping = tokio::time::timeout(PING_TIMEOUT, client.ping(request))
                 .await
                 .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer to a ping")));
-            let outcome = Outcome::of(ping.map(Response::into_inner), &peer);
+            let ping = ping.map(Response::into_inner);
+            let space = ping.as_ref().ok().map(Space::of);
+            let outcome = Outcome::of(ping, &peer);
+            if let Some(space) = space.filter(|_| outcome == Outcome::Answered) {
+                self.set_space(peer.id, space);
+            }
             if !outcome.is_like(&last) {
                 outcome.log(&peer);
             }
@@ -114,10 +170,14 @@ impl Health {
     }
 
     fn set(&self, node: u64, answers: bool) {
-        let Some(alive) = self.alive.get(&node) else {
-            return;
+        let mut silent = self.silent.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = if answers {
+            silent.remove(&node)
+        } else {
+            silent.insert(node)
         };
-        if alive.swap(answers, Ordering::Relaxed) != answers {
+        drop(silent);
+        if changed {
             self.changes.send_modify(|count| *count += 1);
         }
     }
@@ -182,6 +242,7 @@ mod tests {
         let reply = PingReply {
             node,
             region: region.to_owned(),
+            ..PingReply::default()
         };
         Outcome::of(Ok(reply), &peer())
     }

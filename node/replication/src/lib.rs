@@ -14,6 +14,7 @@ pub mod replica;
 pub mod scrub;
 pub mod server;
 pub mod ship;
+pub mod space;
 pub mod upkeep;
 pub mod upload;
 pub mod wire;

@@ -7,7 +7,7 @@
 //! destination never waits for another.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use entrepot_metadata::GroupId;
@@ -48,8 +48,8 @@ pub struct Outbox {
     pub(crate) group: GroupId,
     clock: Arc<dyn Clock>,
     backlog: Arc<Backlog>,
-    /// By destination: the other regions.
-    places: BTreeMap<RegionName, Arc<Semaphore>>,
+    /// By destination: the other regions that there are or were.
+    places: Mutex<BTreeMap<RegionName, Arc<Semaphore>>>,
 }
 
 /// How far this node has looked through the open tasks.
@@ -71,20 +71,13 @@ impl Outbox {
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
         let group = GroupId::region(blobs.region().clone());
-        let places = blobs
-            .peers()
-            .regions()
-            .into_iter()
-            .filter(|region| region != blobs.region())
-            .map(|region| (region, Arc::new(Semaphore::new(RUNNING_MAX))))
-            .collect();
         Arc::new(Self {
             blobs,
             metadata,
             group,
             clock,
             backlog: Arc::default(),
-            places,
+            places: Mutex::default(),
         })
     }
 
@@ -152,8 +145,9 @@ impl Outbox {
         let view = self.metadata.view(&self.group)?;
         let page = query::open_tasks(view.as_ref(), after, PAGE)?;
         let last = page.last().map(|task| task.sequence);
+        let regions = self.destinations();
         for task in page {
-            if self.places.contains_key(&task.key.destination) && self.is_mine(&task) {
+            if regions.contains(&task.key.destination) && self.is_mine(&task) {
                 self.backlog.offer(task);
             }
         }
@@ -167,22 +161,38 @@ impl Outbox {
     }
 
     /// The destinations for which a task could be started now.
-    fn open_places(&self) -> impl Iterator<Item = (&RegionName, &Arc<Semaphore>)> {
-        self.places.iter().filter(|(region, places)| {
-            places.available_permits() > 0 && !self.blobs.health().alive_in(region).is_empty()
-        })
+    fn open_places(&self) -> Vec<(RegionName, Arc<Semaphore>)> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.destinations();
+        open.retain(|region| !self.blobs.health().alive_in(region).is_empty());
+        open.into_iter()
+            .map(|region| {
+                let new = || Arc::new(Semaphore::new(RUNNING_MAX));
+                let places = Arc::clone(places.entry(region.clone()).or_insert_with(new));
+                (region, places)
+            })
+            .filter(|(_, places)| places.available_permits() > 0)
+            .collect()
+    }
+
+    /// The other regions.
+    fn destinations(&self) -> Vec<RegionName> {
+        let mut regions = self.blobs.peers().regions();
+        regions.retain(|region| region != self.blobs.region());
+        regions
     }
 
     fn next_due(&self) -> Option<Instant> {
         self.open_places()
-            .filter_map(|(region, _)| self.backlog.next_due(region))
+            .into_iter()
+            .filter_map(|(region, _)| self.backlog.next_due(&region))
             .min()
     }
 
     fn start_due(self: &Arc<Self>, running: &mut JoinSet<()>) {
         for (region, places) in self.open_places() {
-            while let Ok(place) = Arc::clone(places).try_acquire_owned()
-                && let Some(task) = self.backlog.begin(region)
+            while let Ok(place) = Arc::clone(&places).try_acquire_owned()
+                && let Some(task) = self.backlog.begin(&region)
             {
                 let outbox = Arc::clone(self);
                 running.spawn(async move {

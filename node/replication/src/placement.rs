@@ -12,6 +12,37 @@ pub fn ranked(key: &[u8], nodes: impl IntoIterator<Item = u64>) -> Vec<u64> {
     scored.into_iter().map(|(_, node)| node).collect()
 }
 
+/// The same for nodes that are to get as many keys as their weights say. Those
+/// of equal weights, or of which one is not known (0), are ranked as above.
+pub fn ranked_by_weight(key: &[u8], nodes: &[(u64, u64)]) -> Vec<u64> {
+    let (_, least) = nodes
+        .iter()
+        .min_by_key(|(_, weight)| weight)
+        .unwrap_or(&(0, 0));
+    if *least == 0 || nodes.iter().all(|(_, weight)| weight == least) {
+        return ranked(key, nodes.iter().map(|(node, _)| *node));
+    }
+    let mut scored: Vec<(f64, u64)> = nodes
+        .iter()
+        .map(|(node, weight)| (weighted(&score(key, *node), *weight), *node))
+        .collect();
+    scored.sort_by(|(a, one), (b, other)| b.total_cmp(a).then(other.cmp(one)));
+    scored.into_iter().map(|(_, node)| node).collect()
+}
+
+/// Of independent draws `u` between 0 and 1, `-w / ln(u)` is the largest as
+/// often as its `w` says (weighted rendezvous hashing).
+#[allow(clippy::cast_precision_loss, reason = "53 bits of a hash are enough")]
+fn weighted(score: &[u8; 32], weight: u64) -> f64 {
+    let (first, _) = score.split_at(8);
+    let bits = first
+        .iter()
+        .fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte))
+        >> 11;
+    let drawn = (bits as f64 + 0.5) / (1_u64 << 53) as f64;
+    -(weight as f64) / drawn.ln()
+}
+
 /// The first choice for `key`.
 pub fn first(key: &[u8], nodes: impl IntoIterator<Item = u64>) -> Option<u64> {
     nodes
@@ -68,6 +99,45 @@ mod tests {
         for won in wins {
             assert!((850..1150).contains(&won), "{wins:?}");
         }
+    }
+
+    #[test]
+    fn keys_spread_by_weight() {
+        let nodes = [(1, 100), (2, 100), (3, 200)];
+        let mut wins = [0_u32; 4];
+        for key in 0..8_000_u32 {
+            let winner = ranked_by_weight(&key.to_be_bytes(), &nodes)[0];
+            wins[usize::try_from(winner).unwrap()] += 1;
+        }
+        assert!((1_800..2_200).contains(&wins[1]), "{wins:?}");
+        assert!((1_800..2_200).contains(&wins[2]), "{wins:?}");
+        assert!((3_700..4_300).contains(&wins[3]), "{wins:?}");
+    }
+
+    #[test]
+    fn a_node_that_grows_only_wins_keys() {
+        for key in 0..500_u32 {
+            let key = key.to_be_bytes();
+            let before = ranked_by_weight(&key, &[(1, 100), (2, 200), (3, 300)]);
+            let after = ranked_by_weight(&key, &[(1, 150), (2, 200), (3, 300)]);
+            let others = |ranked: &[u64]| -> Vec<u64> {
+                ranked.iter().copied().filter(|node| *node != 1).collect()
+            };
+            let place = |ranked: &[u64]| ranked.iter().position(|node| *node == 1);
+            assert_eq!(others(&before), others(&after));
+            assert!(place(&after) <= place(&before));
+        }
+    }
+
+    #[test]
+    fn equal_and_unknown_weights_rank_as_none() {
+        for key in 0..200_u32 {
+            let key = key.to_be_bytes();
+            let plain = ranked(&key, [1, 2, 3]);
+            assert_eq!(ranked_by_weight(&key, &[(1, 7), (2, 7), (3, 7)]), plain);
+            assert_eq!(ranked_by_weight(&key, &[(1, 0), (2, 7), (3, 9)]), plain);
+        }
+        assert!(ranked_by_weight(b"k", &[]).is_empty());
     }
 
     #[test]

@@ -30,7 +30,8 @@ use crate::metrics::level;
 use crate::pace::Pace;
 use crate::ranges::Sums;
 
-/// Between two passes. A peer that comes back starts one earlier.
+/// Between two passes. A peer that comes back starts one earlier, and while a
+/// node drains somebody waits for the copies.
 const PASS_INTERVAL: Duration = Duration::from_mins(1);
 /// Between two passes at least, however often peers come and go.
 const PASS_INTERVAL_MIN: Duration = Duration::from_secs(2);
@@ -89,13 +90,18 @@ impl Repair {
     async fn rest(&self, rest: Duration) {
         let next = Instant::now() + rest;
         let mut health = self.blobs.health().changes();
+        let mut peers = self.blobs.peers().changes();
         tokio::time::sleep(PASS_INTERVAL_MIN).await;
+        if self.blobs.is_changing() {
+            return;
+        }
         loop {
             if self.note_lost() {
                 return;
             }
             tokio::select! {
                 () = tokio::time::sleep_until(next) => return,
+                Ok(()) = peers.changed() => return,
                 Ok(()) = health.changed() => {
                     self.note_lost();
                     return;
@@ -113,11 +119,7 @@ impl Repair {
     /// Whether it has changed who is lost.
     fn note_lost(&self) -> bool {
         let blobs = &self.blobs;
-        let nodes: Vec<u64> = blobs
-            .peers
-            .in_region(blobs.region())
-            .map(|peer| peer.id)
-            .collect();
+        let nodes = blobs.peers.in_region(blobs.region());
         let before = blobs.lost.all();
         let changed = blobs.lost.note(&nodes, |node| blobs.health.is_alive(node));
         if changed {

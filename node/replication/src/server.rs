@@ -7,18 +7,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use entrepot_blobs::{BlobError, BlobStore, Expected, Hashing, Staging};
+use entrepot_metadata::{GroupId, Metadata, MetadataError, query};
 use entrepot_proto::peer::blobs_server::Blobs;
 use entrepot_proto::peer::node_server::Node;
 use entrepot_proto::peer::write_request::Part;
 use entrepot_proto::peer::{
-    Piece, PingReply, PingRequest, RangesReply, RangesRequest, ReadRequest, StatReply, StatRequest,
-    TreeRequest, UpkeepReply, UpkeepRequest, WriteFinish, WriteReply, WriteRequest,
+    HeldReply, HeldRequest, Known, Piece, PingReply, PingRequest, RangesReply, RangesRequest,
+    ReadRequest, StatReply, StatRequest, TreeRequest, UpkeepReply, UpkeepRequest, WriteFinish,
+    WriteReply, WriteRequest,
 };
 use entrepot_proto::peers::PeerInfo;
 use futures::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 
+use crate::error::chain;
+use crate::health::Health;
 use crate::{ClusterBlobs, wire};
 
 /// A copy whose sender is silent for this long is dropped. Longer than any
@@ -37,25 +41,69 @@ pub struct BlobsServer {
 #[derive(Debug, Clone)]
 pub struct PingServer {
     own: PeerInfo,
+    health: Arc<Health>,
+    metadata: Arc<dyn Metadata>,
 }
 
 // === impl PingServer ===
 
 impl PingServer {
-    pub fn new(own: PeerInfo) -> Self {
-        Self { own }
+    pub fn new(own: PeerInfo, health: Arc<Health>, metadata: Arc<dyn Metadata>) -> Self {
+        Self {
+            own,
+            health,
+            metadata,
+        }
+    }
+
+    /// Whether the cluster was formed, and what is known of who asks.
+    fn known(&self, asker: &PingRequest) -> Result<(bool, Known), MetadataError> {
+        let view = self.metadata.view(&GroupId::global())?;
+        let is_formed = query::is_formed(view.as_ref())?;
+        let known = match query::member(view.as_ref(), asker.node)? {
+            None => Known::Unspecified,
+            Some(member) if member.is_removed() => Known::Removed,
+            Some(member) => match member.folder {
+                Some(folder) if folder[..] != asker.folder[..] => Known::OtherFolder,
+                _ => Known::Member,
+            },
+        };
+        Ok((is_formed, known))
     }
 }
 
 #[tonic::async_trait]
 impl Node for PingServer {
-    async fn ping(&self, _: Request<PingRequest>) -> Result<Response<PingReply>, Status> {
+    async fn ping(&self, request: Request<PingRequest>) -> Result<Response<PingReply>, Status> {
+        let request = request.into_inner();
+        let (is_formed, known) = match request.node {
+            // Nobody wants to know, once a second.
+            0 => (false, Known::Unspecified),
+            _ => self
+                .known(&request)
+                .map_err(|error| Status::unavailable(chain(&error)))?,
+        };
+        let founders = match request.node {
+            0 => Vec::new(),
+            _ if is_formed => Vec::new(),
+            _ => self.health.nodes(),
+        };
+        let space = self.health.space(self.own.id).unwrap_or_default();
         Ok(Response::new(PingReply {
             node: self.own.id,
             region: self.own.region.to_string(),
+            capacity_bytes: space.capacity_bytes,
+            free_bytes: space.free_bytes,
+            is_full: space.is_full,
+            is_formed,
+            asker: known.into(),
+            founders,
         }))
     }
 }
+
+/// Digests that one question may name.
+pub const HELD_DIGESTS_MAX: usize = 1_000;
 
 // === impl BlobsServer ===
 
@@ -124,6 +172,19 @@ impl Blobs for BlobsServer {
     ) -> Result<Response<UpkeepReply>, Status> {
         let start = request.get_ref().start_scrub;
         Ok(Response::new(self.blobs.upkeep(start)))
+    }
+
+    async fn held(&self, request: Request<HeldRequest>) -> Result<Response<HeldReply>, Status> {
+        let digests = request.into_inner().digests;
+        if digests.len() > HELD_DIGESTS_MAX {
+            return Err(Status::invalid_argument("too many digests in one question"));
+        }
+        let mut held = Vec::with_capacity(digests.len());
+        for digest in &digests {
+            let digest = wire::digest(digest)?;
+            held.push(self.store.stat(&digest).await.map_err(status)?.is_some());
+        }
+        Ok(Response::new(HeldReply { held }))
     }
 
     type ReadStream = Pin<Box<dyn Stream<Item = Result<Piece, Status>> + Send>>;

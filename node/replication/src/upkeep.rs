@@ -47,14 +47,14 @@ impl ClusterBlobs {
 
     /// That of every node of the region, in order of id.
     pub async fn upkeep_of_all(self: &Arc<Self>) -> Vec<NodeUpkeep> {
-        let nodes = self.peers.in_region(self.region()).map(|peer| peer.id);
+        let nodes = self.peers.in_region(self.region()).into_iter();
         join_all(nodes.map(|node| self.upkeep_of(node, false))).await
     }
 
     /// Begins a scrub on `node`, or on all of the region; empty if it has no such
     /// node.
     pub async fn start_scrub(self: &Arc<Self>, node: Option<u64>) -> Vec<NodeUpkeep> {
-        let nodes = self.peers.in_region(self.region()).map(|peer| peer.id);
+        let nodes = self.peers.in_region(self.region()).into_iter();
         let nodes = nodes.filter(|other| node.is_none_or(|node| node == *other));
         join_all(nodes.map(|node| self.upkeep_of(node, true))).await
     }

@@ -125,11 +125,13 @@ impl ClusterBlobs {
         key: &[u8],
     ) -> Result<Upload, ReplicationError> {
         let staging = self.store.stage(Hashing::Client(algorithm)).await?;
+        // A copy of this node counts, unless it is about to leave.
+        let own = usize::from(self.takes_new(self.own()));
         let copies = self
             .others(key)
             .into_iter()
-            .filter(|node| self.health.is_alive(*node))
-            .take(self.copies() - 1)
+            .filter(|node| self.takes_new(*node))
+            .take(self.copies() - own)
             .filter_map(|node| Some(PeerCopy::start(node, self.peers.bulk_channel(node)?)))
             .collect();
         Ok(Upload {

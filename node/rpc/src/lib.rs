@@ -8,6 +8,7 @@
 mod admin;
 mod body;
 mod caller;
+mod cluster;
 mod gather;
 mod registry;
 mod render;
@@ -19,11 +20,13 @@ use std::time::Duration;
 
 use axum::{Router, middleware};
 use entrepot_proto::admin::admin_server::AdminServer as AdminService;
+use entrepot_proto::admin::cluster_server::ClusterServer as ClusterService;
 use entrepot_proto::registry::registry_server::RegistryServer as RegistryService;
 use entrepot_service::Registry;
 use tonic::service::Routes;
 
 use crate::admin::AdminServer;
+use crate::cluster::ClusterServer;
 use crate::registry::RegistryServer;
 
 /// A message from a client: a manifest with its names, and some room.
@@ -35,7 +38,9 @@ pub fn router(registry: Arc<Registry>, body_timeout: Duration) -> Router {
     let admin = AdminService::new(AdminServer::new(Arc::clone(&registry)));
     let front_ends = RegistryService::new(RegistryServer::new(Arc::clone(&registry), body_timeout))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
+    let cluster = ClusterService::new(ClusterServer::new(Arc::clone(&registry)));
     Routes::new(admin)
+        .add_service(cluster)
         .add_service(front_ends)
         .prepare()
         .into_axum_router()

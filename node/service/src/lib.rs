@@ -11,11 +11,13 @@ mod authenticate;
 mod blobs;
 mod budget;
 mod commit;
+mod departure;
 mod error;
 mod feed;
 #[cfg(test)]
 mod hostile;
 mod manifests;
+mod members;
 mod metadata;
 mod referrers;
 mod registry;
@@ -32,15 +34,17 @@ pub use admin::{
 };
 pub use blobs::BlobInfo;
 pub use budget::{Gathering, UNCOUNTED_BYTES};
+pub use departure::{Departure, MembersServer};
 pub use entrepot_access::Principal;
 pub use entrepot_blobs::BlobStream;
 pub use entrepot_metadata::query::{
-    Change, RegistrySettings, RepositorySettings, Task, TaskKey, TaskState,
+    Change, Member, MemberState, RegistrySettings, RepositorySettings, Task, TaskKey, TaskState,
 };
 pub use entrepot_metadata::response::TagFound;
 pub use entrepot_replication::upkeep::NodeUpkeep;
 pub use error::ServiceError;
 pub use manifests::{ManifestContent, ManifestPush, PutManifest, TagCondition, TagPage};
+pub use members::{MemberInfo, RegionInfo};
 pub use referrers::ReferrerPage;
 pub use registry::{Registry, RegistryParts, Settings};
 pub use request_id::RequestId;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use entrepot_consensus::{
     Compaction, Consensus, ConsensusConfig, GroupConfig, GroupStatus, IndexState,
 };
-use entrepot_metadata::command::{CreateRepository, PutManifest};
+use entrepot_metadata::command::{CreateRepository, MemberSpec, PutManifest};
 use entrepot_metadata::{Command, GroupId, Metadata, MetadataError, query};
 use entrepot_proto::peer::{self, raft_client::RaftClient};
 use entrepot_proto::peers::{ClusterSecret, Dial, PeerInfo, Peers, TcpDial};
@@ -38,6 +38,9 @@ const POLL: Duration = Duration::from_millis(20);
 pub(crate) struct Shape {
     pub(crate) voters: u64,
     pub(crate) learners: u64,
+    /// Nodes that wait until they are added. With any, the group is the one that
+    /// holds the cluster's records.
+    pub(crate) waiting: u64,
     pub(crate) compaction: Compaction,
 }
 
@@ -67,6 +70,7 @@ impl Shape {
         Self {
             voters,
             learners: 0,
+            waiting: 0,
             compaction: Compaction::default(),
         }
     }
@@ -81,7 +85,8 @@ impl Cluster {
 
     /// With something in the data folder of node 1.
     pub(crate) fn start_with(shape: &Shape, prepare: impl FnOnce(&Path)) -> Self {
-        let count = shape.voters + shape.learners;
+        let told = shape.voters + shape.learners;
+        let count = told + shape.waiting;
         let listeners: Vec<_> = (0..count)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
             .collect();
@@ -94,9 +99,12 @@ impl Cluster {
         let mut cluster = Self {
             dir: tempfile::tempdir().unwrap(),
             group: GroupConfig {
-                id: GroupId::region("us-east-1".parse().unwrap()),
+                id: match shape.waiting {
+                    0 => GroupId::region("us-east-1".parse().unwrap()),
+                    _ => GroupId::global(),
+                },
                 voters: (1..=shape.voters).collect(),
-                learners: (shape.voters + 1..=count).collect(),
+                learners: (shape.voters + 1..=told).collect(),
             },
             peers: peers.collect(),
             compaction: shape.compaction,
@@ -108,7 +116,7 @@ impl Cluster {
         for (id, listener) in (1..=count).zip(listeners) {
             cluster.launch(id, listener, false);
         }
-        for id in 1..=count {
+        for id in 1..=told {
             let node = cluster.node(id);
             node.runtime
                 .block_on(node.consensus.ready(PATIENCE))
@@ -124,7 +132,12 @@ impl Cluster {
             .build()
             .unwrap();
         let secret = ClusterSecret::new(SECRET).unwrap();
-        let mut config = ConsensusConfig::new(self.data(id), vec![self.group.clone()]);
+        let mut group = self.group.clone();
+        if !group.voters.contains(&id) && !group.learners.contains(&id) {
+            group.voters.clear();
+            group.learners.clear();
+        }
+        let mut config = ConsensusConfig::new(self.data(id), vec![group]);
         config.compaction = self.compaction;
         config.rebuild_index = rebuild_index;
         let all = self.peers.clone();
@@ -316,6 +329,20 @@ impl Cluster {
         let node = self.node(id);
         node.runtime
             .block_on(node.consensus.linearize(&self.group.id))
+    }
+
+    /// Proposes at the node; it must not be refused.
+    pub(crate) fn propose(&self, id: u64, command: impl Into<Command>) {
+        let node = self.node(id);
+        let proposed = node.consensus.propose(&self.group.id, command.into());
+        let response = node.runtime.block_on(proposed).unwrap();
+        response.into_result().unwrap();
+    }
+
+    /// A node as the records have it.
+    pub(crate) fn member_spec(&self, id: u64) -> MemberSpec {
+        let peer = &self.peers[index(id)];
+        MemberSpec::new(id, &peer.region, &peer.address)
     }
 
     pub(crate) fn put_manifest(&self, id: u64, content: &Bytes) -> Result<(), MetadataError> {

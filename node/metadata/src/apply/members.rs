@@ -74,9 +74,6 @@ pub(super) fn add(
     let Some(spec) = command.member else {
         return Err(invalid("member", "is missing").into());
     };
-    if spec.node != 0 {
-        return Err(invalid("node", "ids are assigned").into());
-    }
     check_folder(&spec.folder)?;
     if let Some(known) = with_folder(overlay, &spec.folder)? {
         return match known.state {
@@ -88,6 +85,9 @@ pub(super) fn add(
         };
     }
     let node = cluster.next_node;
+    if spec.node != 0 && spec.node != node {
+        return Err(invalid("node", format_args!("ids are assigned, the next is {node}")).into());
+    }
     cluster.next_node = node
         .checked_add(1)
         .ok_or_else(|| invalid("node", "there are no more ids"))?;

@@ -9,8 +9,8 @@ use crate::query::MemberState;
 /// Where a node is and what it has.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct MemberSpec {
-    /// Id of the node; only where the cluster is formed, else 0: ids are
-    /// assigned.
+    /// Id of the node. Where it joins, ids are assigned: 0, or what the next
+    /// one has to be.
     #[prost(uint64, tag = "1")]
     pub node: u64,
     #[prost(string, tag = "2")]

@@ -4,10 +4,12 @@ use bytes::Bytes;
 use entrepot_oci::{Algorithm, Digest};
 
 use crate::command::{
-    Command, CreateAccount, CreateRepository, DeleteManifest, DeleteRule, DeleteTag, EndTask,
-    Envelope, LinkBlob, MountBlob, PutManifest, PutRegistrySettings, PutRepositorySettings,
-    PutRule, TagState, UnlinkBlob,
+    AddMember, AddRegion, Command, CreateAccount, CreateRepository, DeleteManifest, DeleteRule,
+    DeleteTag, EndTask, Envelope, FormCluster, LinkBlob, MemberSpec, MountBlob, PutManifest,
+    PutRegistrySettings, PutRepositorySettings, PutRule, RemoveMember, RemoveRegion,
+    SetMemberState, TagState, UnlinkBlob, UpdateMember,
 };
+use crate::query::MemberState;
 
 const ACCOUNT: &str = "123456789012";
 
@@ -110,6 +112,54 @@ fn commands() -> Vec<Command> {
         DeleteRule {
             account: ACCOUNT.to_owned(),
             id: "some".to_owned(),
+        }
+        .into(),
+    ]
+    .into_iter()
+    .chain(of_members())
+    .collect()
+}
+
+fn of_members() -> Vec<Command> {
+    let member = |node: u64| MemberSpec {
+        node,
+        region: "us-east-1".to_owned(),
+        peer_address: format!("node-{node}:6000"),
+        ..MemberSpec::default()
+    };
+    let newcomer = MemberSpec {
+        node: 0,
+        region: "eu-west-1".to_owned(),
+        ..member(3)
+    };
+    vec![
+        FormCluster {
+            members: vec![member(1), member(2)],
+            at_ms: 6,
+        }
+        .into(),
+        AddMember::new(newcomer.clone(), true, 7).into(),
+        AddMember::new(newcomer, true, 8).into(),
+        SetMemberState::new(3, MemberState::Active).into(),
+        UpdateMember {
+            capacity_bytes: Some(1 << 40),
+            ..UpdateMember::new(3)
+        }
+        .into(),
+        SetMemberState::new(2, MemberState::Draining).into(),
+        RemoveMember {
+            node: 2,
+            at_ms: 9,
+            force: false,
+        }
+        .into(),
+        AddRegion {
+            region: "ap-south-1".to_owned(),
+            at_ms: 10,
+        }
+        .into(),
+        RemoveRegion {
+            region: "ap-south-1".to_owned(),
         }
         .into(),
     ]

@@ -265,7 +265,11 @@ fn serve(node: &Node, listener: TcpListener) -> impl Future<Output = ()> + Send 
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let replica = ReplicaServer::new(Arc::clone(&node.blobs), Arc::clone(&node.metadata), clock());
     let replica = ReplicationService::new(replica).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let ping = NodeService::new(PingServer::new(node.peers.own().clone()));
+    let ping = NodeService::new(PingServer::new(
+        node.peers.own().clone(),
+        Arc::clone(&node.health),
+        Arc::clone(&node.metadata),
+    ));
     let server = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -461,7 +465,7 @@ impl Node {
     /// for a blob that they all hold.
     pub(crate) fn sources(&self, digest: &Digest) -> Vec<u64> {
         let region = &self.peers.own().region;
-        let all = self.peers.in_region(region).map(|peer| peer.id);
+        let all = self.peers.in_region(region);
         let mut ranked = placement::ranked(digest.to_string().as_bytes(), all);
         ranked.retain(|node| *node != self.id);
         ranked

@@ -13,7 +13,8 @@ use crate::slow::SlowStore;
 async fn ping(cluster: &Cluster, from: u64, to: u64) {
     let channel = cluster.node(from).peers.channel(to).unwrap();
     let mut client = NodeClient::new(channel);
-    let ping = tokio::time::timeout(Duration::from_secs(3), client.ping(PingRequest {})).await;
+    let ping =
+        tokio::time::timeout(Duration::from_secs(3), client.ping(PingRequest::default())).await;
     assert!(matches!(ping, Ok(Ok(_))), "{ping:?}");
 }
 

@@ -121,6 +121,10 @@ fn an_id_is_never_used_again() {
     machine.done(leave(third));
     assert_eq!(state(&machine, third), MemberState::Removed);
     assert_eq!(found(&machine, third).removed_at_ms, Some(9));
+    let mut again = join("us-east-1", 3);
+    again.member.as_mut().unwrap().node = third;
+    let refused = machine.refused(again).to_string();
+    assert!(refused.contains("the next is 4"), "{refused}");
     // Its address is free, its id is not.
     assert_eq!(added(&machine.done(join("us-east-1", 3))), 4);
     assert_eq!(query::members(&machine.state).unwrap().len(), 3);

@@ -1,0 +1,201 @@
+//! What operators do with the nodes and regions of the cluster.
+//!
+//! The records decide who is who; here it is decided whether a node may go. The
+//! invariants: a node that is removed without force has no vote and no last copy
+//! of anything; with or without, no group is left without a majority.
+
+use std::sync::Arc;
+
+use entrepot_access::Principal;
+use entrepot_metadata::command::{AddRegion, RemoveMember, RemoveRegion, SetMemberState};
+use entrepot_metadata::query::{self, Member, MemberState, Region};
+use entrepot_metadata::{Command, KeyValue};
+use entrepot_oci::RegionName;
+
+use crate::departure::Departure;
+use crate::metadata::refused;
+use crate::{Registry, ServiceError};
+
+/// A node of the cluster.
+#[derive(Debug, Clone)]
+pub struct MemberInfo {
+    pub member: Member,
+    /// As this node sees it.
+    pub alive: bool,
+    /// 0: not known.
+    pub free_bytes: u64,
+    pub is_full: bool,
+}
+
+/// A region and how many nodes it has.
+#[derive(Debug, Clone)]
+pub struct RegionInfo {
+    pub region: Region,
+    pub nodes: usize,
+}
+
+impl Registry {
+    /// The nodes of the cluster by their ids.
+    pub async fn members(&self, _: &Principal) -> Result<Vec<MemberInfo>, ServiceError> {
+        let members = query::members(self.cluster_records().await?.as_ref())?;
+        Ok(members.into_iter().map(|it| self.member_info(it)).collect())
+    }
+
+    /// Moves what a node holds to others, or takes that back. A node that
+    /// drains already goes on.
+    pub async fn drain(
+        &self,
+        _: &Principal,
+        node: u64,
+        cancel: bool,
+    ) -> Result<MemberInfo, ServiceError> {
+        let member = self.member(node).await?;
+        let command = if cancel {
+            let active = SetMemberState::new(node, MemberState::Active);
+            match member.state {
+                MemberState::Draining => active.only_from(MemberState::Draining),
+                MemberState::Active => active,
+                _ => return Err(ServiceError::Conflict(in_state(&member))),
+            }
+        } else {
+            self.others_can_take_over(&member).await?;
+            SetMemberState::new(node, MemberState::Draining)
+        };
+        self.propose_global(command).await?;
+        Ok(self.member_info(self.member(node).await?))
+    }
+
+    /// What would be missing without a node.
+    pub async fn departure(
+        &self,
+        _: &Principal,
+        node: u64,
+    ) -> Result<(MemberInfo, Departure), ServiceError> {
+        let member = self.member(node).await?;
+        let departure = self.departure_of(&member).await?;
+        Ok((self.member_info(member), departure))
+    }
+
+    /// A node leaves for ever; what is missing since.
+    pub async fn remove_member(
+        &self,
+        _: &Principal,
+        node: u64,
+        force: bool,
+    ) -> Result<Departure, ServiceError> {
+        let member = self.member(node).await?;
+        let departure = self.departure_of(&member).await?;
+        if let Some(group) = departure.needed_in.first() {
+            return Err(ServiceError::Conflict(format!(
+                "node {node} cannot be removed: group {group} would be left without a majority of \
+                 its voters that answers; start the others first"
+            )));
+        }
+        if !force {
+            allowed(&member, &departure)?;
+        }
+        let at_ms = self.clock.now_ms();
+        self.propose_global(RemoveMember { node, at_ms, force })
+            .await?;
+        Ok(departure)
+    }
+
+    /// The regions of the cluster by their names.
+    pub async fn regions(&self, _: &Principal) -> Result<Vec<RegionInfo>, ServiceError> {
+        let view = self.cluster_records().await?;
+        let members = query::members(view.as_ref())?;
+        let regions = query::regions(view.as_ref())?.into_iter();
+        let counted = regions.map(|region| RegionInfo {
+            nodes: members
+                .iter()
+                .filter(|member| member.region == region.name)
+                .count(),
+            region,
+        });
+        Ok(counted.collect())
+    }
+
+    /// Makes a region for nodes to come; one that exists is fine.
+    pub async fn add_region(&self, _: &Principal, name: &RegionName) -> Result<(), ServiceError> {
+        let command = AddRegion::new(name, self.clock.now_ms());
+        self.propose_global(command).await
+    }
+
+    /// Removes a region that has no nodes.
+    pub async fn remove_region(
+        &self,
+        _: &Principal,
+        name: &RegionName,
+    ) -> Result<(), ServiceError> {
+        self.propose_global(RemoveRegion::new(name)).await
+    }
+
+    pub(crate) async fn member(&self, node: u64) -> Result<Member, ServiceError> {
+        let view = self.cluster_records().await?;
+        query::member(view.as_ref(), node)?
+            .filter(|member| !member.is_removed())
+            .ok_or_else(|| ServiceError::NotFound(format!("there is no node {node}")))
+    }
+
+    /// That there is a node to which what `member` holds can move.
+    async fn others_can_take_over(&self, member: &Member) -> Result<(), ServiceError> {
+        let members = query::members(self.cluster_records().await?.as_ref())?;
+        let takes_over = |other: &Member| {
+            other.node != member.node && other.region == member.region && other.is_active()
+        };
+        if members.iter().any(takes_over) {
+            return Ok(());
+        }
+        Err(ServiceError::Conflict(format!(
+            "node {} is the last active node of region {}: nothing that it holds can move",
+            member.node, member.region
+        )))
+    }
+
+    fn member_info(&self, member: Member) -> MemberInfo {
+        let health = self.blobs.health();
+        let space = health.space(member.node).unwrap_or_default();
+        MemberInfo {
+            alive: health.is_alive(member.node),
+            free_bytes: space.free_bytes,
+            is_full: space.is_full,
+            member,
+        }
+    }
+
+    /// This node's copy of the global group, with all that was acknowledged.
+    async fn cluster_records(&self) -> Result<Arc<dyn KeyValue>, ServiceError> {
+        self.metadata.linearize(&self.global).await?;
+        Ok(self.metadata.view(&self.global)?)
+    }
+
+    async fn propose_global(&self, command: impl Into<Command>) -> Result<(), ServiceError> {
+        let response = self.metadata.propose(&self.global, command.into()).await?;
+        response.into_result().map(drop).map_err(refused)
+    }
+}
+
+/// That a node may go without harm.
+fn allowed(member: &Member, departure: &Departure) -> Result<(), ServiceError> {
+    let node = member.node;
+    let refuse = |reason: String| Err(ServiceError::Conflict(reason));
+    if departure.blobs_last > 0 {
+        return refuse(format!(
+            "node {node} has the last copy of {} of {} blobs: drain it, or lose them by force",
+            departure.blobs_last, departure.blobs
+        ));
+    }
+    if member.is_active() {
+        return refuse(format!("node {node} is active: drain it first"));
+    }
+    if let Some(group) = departure.votes_in.first() {
+        return refuse(format!(
+            "node {node} still votes in group {group}: wait for its drain"
+        ));
+    }
+    Ok(())
+}
+
+fn in_state(member: &Member) -> String {
+    format!("node {} is {}", member.node, member.state.name())
+}

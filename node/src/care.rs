@@ -1,0 +1,79 @@
+//! The blobs of a node, and what keeps their copies where they belong.
+
+use std::sync::Arc;
+
+use entrepot_blobs::{BlobStore, FileStore, Note};
+use entrepot_metadata::Metadata;
+use entrepot_proto::environment::Clock;
+use entrepot_proto::peers::Peers;
+use entrepot_replication::health::Health;
+use entrepot_replication::outbox::Outbox;
+use entrepot_replication::repair::Repair;
+use entrepot_replication::scrub::{Scrub, ScrubSettings};
+use entrepot_replication::{ClusterBlobs, CopyLimits};
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+
+/// What brings and keeps the copies of blobs where they belong.
+pub(crate) struct Care {
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) repair: Repair,
+    pub(crate) scrub: Scrub,
+}
+
+// === impl Care ===
+
+impl Care {
+    pub(crate) fn new(
+        config: &Config,
+        blobs: &Arc<ClusterBlobs>,
+        metadata: &Arc<dyn Metadata>,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let parts = || (Arc::clone(blobs), Arc::clone(metadata), Arc::clone(clock));
+        let (blobs, metadata, time) = parts();
+        let outbox = Outbox::new(blobs, metadata, time);
+        let (blobs, metadata, time) = parts();
+        let repair = Repair::new(blobs, metadata, time);
+        let (blobs, metadata, time) = parts();
+        let note = Note::new(&config.data.join("scrub"));
+        Self {
+            outbox,
+            repair,
+            scrub: Scrub::new(blobs, metadata, time, scrub_settings(config), Some(note)),
+        }
+    }
+}
+
+/// The blobs of this node, and through its peers those of the cluster.
+pub(crate) async fn open_blobs(
+    config: &Config,
+    peers: &Arc<Peers>,
+    health: &Arc<Health>,
+    metrics: &mut Metrics,
+) -> anyhow::Result<Arc<ClusterBlobs>> {
+    let files = FileStore::open(&config.data.join("blobs")).await?;
+    files.metrics().register(metrics.registry());
+    let store: Arc<dyn BlobStore> = Arc::new(files);
+    let (peers, health) = (Arc::clone(peers), Arc::clone(health));
+    let blobs = ClusterBlobs::with_limits(store, peers, health, copy_limits(config));
+    blobs.metrics().register(metrics.registry());
+    Ok(blobs)
+}
+
+fn copy_limits(config: &Config) -> CopyLimits {
+    CopyLimits {
+        copies: config.copies,
+        cache_bytes: config.care.cache_bytes,
+        repair_bytes_per_s: config.care.repair_bytes_per_s,
+        repair_after: config.care.repair_after,
+    }
+}
+
+fn scrub_settings(config: &Config) -> ScrubSettings {
+    ScrubSettings {
+        every: config.care.scrub_every,
+        bytes_per_s: config.care.scrub_bytes_per_s,
+    }
+}

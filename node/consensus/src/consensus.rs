@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use entrepot_metadata::{Command, GroupId, KeyValue, Metadata, MetadataError, Response};
+use entrepot_metadata::{Command, GroupId, KeyValue, Metadata, MetadataError, Response, query};
 use entrepot_proto::peer::metadata_server::MetadataServer;
 use entrepot_proto::peer::raft_server::RaftServer;
 use entrepot_proto::peers::{MESSAGE_BYTES_MAX, Peers};
@@ -242,9 +242,26 @@ async fn open(
     opening.await.map_err(ConsensusError::log)?
 }
 
+impl Consensus {
+    /// A command of a `level` that a node does not understand would stop that
+    /// node: it waits until all nodes have told that they do.
+    fn check_level(&self, group: &GroupId, level: u32) -> Result<(), MetadataError> {
+        if level == 0 || level <= query::level(self.view(&GroupId::global())?.as_ref())? {
+            return Ok(());
+        }
+        Err(MetadataError::Unavailable {
+            group: group.clone(),
+            reason: "a node of the cluster runs a version that does not know this yet: upgrade \
+                     all nodes first"
+                .to_owned(),
+        })
+    }
+}
+
 #[async_trait]
 impl Metadata for Consensus {
     async fn propose(&self, group: &GroupId, command: Command) -> Result<Response, MetadataError> {
+        self.check_level(group, command.level())?;
         self.groups.get(group)?.propose(command).await
     }
 

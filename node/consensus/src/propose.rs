@@ -120,6 +120,10 @@ impl Group {
 
     /// Proposes on this node, which only works while it leads.
     pub(crate) async fn write(&self, envelope: Bytes) -> Attempt {
+        // It would stop this node, once committed.
+        if !Envelope::is_understood(&envelope) {
+            return Attempt::Unsent("the leader runs an older version".to_owned());
+        }
         match self.raft.client_write(Proposal(envelope)).await {
             Ok(written) => Attempt::Answered(written.data.0),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {

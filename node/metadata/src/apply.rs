@@ -23,7 +23,7 @@ use std::str::FromStr;
 
 use prost::Message as _;
 
-use crate::command::{Command, Envelope};
+use crate::command::{Command, Envelope, LEVEL};
 use crate::limits::{DIGESTS_REPORTED_MAX, ENVELOPE_ID_BYTES};
 use crate::overlay::Overlay;
 use crate::response::{Digests, Outcome, Refused, Response};
@@ -39,7 +39,8 @@ use crate::store::{KeyValue, StorageError, Writes};
 /// refused, without a trace.
 ///
 /// # Errors
-/// Only when the store cannot be read or holds what was never written there.
+/// Only when the store cannot be read or holds what was never written there, or
+/// when the entry takes a newer version of the state machine.
 pub fn apply(
     view: &dyn KeyValue,
     index: u64,
@@ -49,6 +50,10 @@ pub fn apply(
         Ok(envelope) => envelope,
         Err(reason) => return Ok((Writes::default(), Response::new(index, reason.into()))),
     };
+    if envelope.level > LEVEL {
+        let level = envelope.level;
+        return Err(StorageError::Newer { index, level });
+    }
     if let Some(response) = envelopes::find(view, &envelope.id)? {
         return Ok((Writes::default(), response));
     }

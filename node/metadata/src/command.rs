@@ -26,6 +26,12 @@ pub use self::trust::{CreateJoinToken, Join, PutAuthority, RecordCertificate, Re
 use crate::limits::ENVELOPE_ID_BYTES;
 use crate::records::Origin;
 
+/// What this version's state machine understands. Whoever adds a command, or a
+/// member to one that changes what it does, raises this and has
+/// [`Command::level`] say so: a copy that applied it without understanding all of
+/// it would differ from the others for ever.
+pub const LEVEL: u32 = 1;
+
 /// One command and the id under which it is applied at most once.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Envelope {
@@ -42,6 +48,16 @@ pub struct Envelope {
     /// no entry with the id is at or before it.
     #[prost(uint64, optional, tag = "64")]
     pub known_index: Option<u64>,
+    /// What a state machine has to understand to apply it; 0: what all do.
+    #[prost(uint32, tag = "65")]
+    pub level: u32,
+}
+
+/// An envelope, as far as every version can read it.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Levelled {
+    #[prost(uint32, tag = "65")]
+    level: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
@@ -366,9 +382,17 @@ impl Envelope {
     pub fn new(id: [u8; ENVELOPE_ID_BYTES], command: Command) -> Self {
         Self {
             id: Bytes::copy_from_slice(&id),
+            level: command.level(),
             command: Some(command),
             known_index: None,
         }
+    }
+
+    /// Whether this version can apply `envelope`, as far as that can be told
+    /// without decoding all of it. What is no envelope at all, it can: the state
+    /// machine refuses it.
+    pub fn is_understood(envelope: &[u8]) -> bool {
+        Levelled::decode(envelope).map_or(true, |it| it.level <= LEVEL)
     }
 
     /// `index`: up to which the proposer's copy is applied.
@@ -389,6 +413,12 @@ impl Envelope {
 // === impl Command ===
 
 impl Command {
+    /// The [`LEVEL`] that brought it; 0: it was always there. It is proposed only
+    /// once every node of the cluster understands it.
+    pub fn level(&self) -> u32 {
+        0
+    }
+
     /// For logs and metrics.
     pub fn name(&self) -> &'static str {
         match self {

@@ -216,7 +216,13 @@ fn envelope() {
             Envelope::new([9; 16], link("app", 4).into()).id,
         )
         .check(|input| {
-            let (writes, response) = apply(&state, INDEX, input).unwrap();
+            let applied = apply(&state, INDEX, input);
+            if let Err(StorageError::Newer { .. }) = applied {
+                // The leader would not have taken it.
+                assert!(!Envelope::is_understood(input));
+                return Verdict::taken(false);
+            }
+            let (writes, response) = applied.unwrap();
             let encoded = response.to_bytes();
             assert!(
                 encoded.len() <= RESPONSE_BYTES_MAX,

@@ -30,7 +30,7 @@ pub mod seam;
 pub mod store;
 
 pub use apply::apply;
-pub use command::{Command, Envelope};
+pub use command::{Command, Envelope, LEVEL};
 pub use group::{GroupId, GroupKind};
 pub use response::{Outcome, Refused, Response};
 pub use seam::{LocalMetadata, Metadata, MetadataError};

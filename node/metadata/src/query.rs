@@ -20,7 +20,9 @@ pub use images::{
     manifest_entry, manifests, referrers, tag, tags, tags_of,
 };
 pub(crate) use images::{manifest_of, tag_of};
-pub use members::{Member, Region, all_members, is_formed, member, members, region, regions};
+pub use members::{
+    Member, Region, all_members, is_formed, level, member, members, region, regions,
+};
 pub(crate) use members::{cluster, member_of};
 pub(crate) use registry::rule_of;
 pub use registry::{

@@ -12,6 +12,8 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+use crate::command::LEVEL;
+
 /// Ordered reads of one group's state.
 pub trait KeyValue: Send + Sync + fmt::Debug {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError>;
@@ -43,6 +45,11 @@ pub enum StorageError {
         key: String,
         reason: String,
     },
+    #[error(
+        "entry {index} of the log is of level {level}, and this version of entrepot-node \
+         understands {LEVEL}: start the version that the other nodes run"
+    )]
+    Newer { index: u64, level: u32 },
 }
 
 /// What one applied entry changes: every key at most once, in order.

@@ -9,7 +9,7 @@ use anyhow::bail;
 use bytes::Bytes;
 use entrepot_metadata::command::{FormCluster, MemberSpec, SetMemberState, UpdateMember};
 use entrepot_metadata::query::{self, Member, MemberState};
-use entrepot_metadata::{Command, GroupId, Metadata};
+use entrepot_metadata::{Command, GroupId, LEVEL, Metadata};
 use entrepot_proto::environment::Clock;
 use entrepot_proto::peer::node_client::NodeClient;
 use entrepot_proto::peer::{Known, PingRequest};
@@ -145,6 +145,7 @@ impl Report {
         if member.folder.is_none() {
             update.folder = Some(Bytes::copy_from_slice(&self.folder));
         }
+        update.level = (member.level != LEVEL).then_some(LEVEL);
         let capacity = self.disk.measure().map(|(capacity, _)| capacity);
         update.capacity_bytes = capacity.filter(|now| {
             #[allow(clippy::cast_precision_loss, reason = "a rough comparison")]

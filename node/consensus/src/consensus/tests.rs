@@ -1,5 +1,7 @@
 //! How the groups of a node fail and stop.
 
+use entrepot_metadata::command::{AddRegion, FormCluster, MemberSpec, UpdateMember};
+use entrepot_metadata::{Envelope, LEVEL};
 use entrepot_proto::peer::raft_server::Raft as _;
 use entrepot_proto::peer::{TransferLeaderRequest, Vote};
 use entrepot_proto::peers::{ClusterSecret, Dial, PeerInfo, TcpDial};
@@ -7,6 +9,7 @@ use tonic::{Code, Request};
 
 use super::*;
 use crate::config::GroupConfig;
+use crate::propose::Attempt;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -42,6 +45,39 @@ async fn a_group_that_panics_is_a_failure() {
     let failure = tokio::time::timeout(PATIENCE, consensus.failed()).await;
     let said = failure.unwrap().to_string();
     assert!(said.contains("global/0 panicked"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_not_every_node_understands_is_not_proposed() {
+    let dir = tempfile::tempdir().unwrap();
+    let consensus = alone(dir.path()).await;
+    let global = GroupId::global();
+    assert!(consensus.check_level(&global, 0).is_ok());
+    let refused = consensus.check_level(&global, 1).unwrap_err();
+    assert!(refused.to_string().contains("upgrade all nodes first"));
+
+    let form = FormCluster {
+        members: vec![MemberSpec::new(1, &"us-east-1".parse().unwrap(), "h:6000")],
+        at_ms: 1,
+    };
+    let level = UpdateMember {
+        level: Some(LEVEL),
+        ..UpdateMember::new(1)
+    };
+    for command in [form.into(), level.into()] {
+        let response = consensus.propose(&global, command).await.unwrap();
+        assert_eq!(response.refused(), None);
+    }
+    assert!(consensus.check_level(&global, LEVEL).is_ok());
+    assert!(consensus.check_level(&global, LEVEL + 1).is_err());
+
+    // Nor is it written by a leader that would have to stop for it.
+    let mut newer = Envelope::new([1; 16], AddRegion::new(&"eu".parse().unwrap(), 1).into());
+    newer.level = LEVEL + 1;
+    let group = consensus.groups.get(&global).unwrap();
+    let attempt = group.write(newer.to_bytes()).await;
+    assert!(matches!(attempt, Attempt::Unsent(_)), "{attempt:?}");
+    consensus.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -149,6 +149,9 @@ pub(super) fn update(overlay: &mut Overlay<'_>, command: UpdateMember) -> Result
     if let Some(capacity) = command.capacity_bytes {
         after.capacity_bytes = capacity;
     }
+    if let Some(level) = command.level {
+        after.level = level;
+    }
     if let Some(folder) = command.folder.filter(|folder| *folder != before.folder) {
         if !before.folder.is_empty() {
             return Err(Refused::FolderDiffers(member.node).into());
@@ -253,6 +256,7 @@ impl Newcomer {
             index: self.index,
             removed_at_ms: None,
             folder: spec.folder,
+            level: 0,
         };
         check_addresses(overlay, self.node, &record)?;
         let in_region = |it: &&Member| it.region == region && !it.is_removed();

@@ -80,6 +80,9 @@ pub struct UpdateMember {
     /// votes is another node's.
     #[prost(bytes = "bytes", optional, tag = "5")]
     pub folder: Option<Bytes>,
+    /// What its state machine understands.
+    #[prost(uint32, optional, tag = "6")]
+    pub level: Option<u32>,
 }
 
 /// A node leaves for ever. Its id is not used again.

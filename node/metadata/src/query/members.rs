@@ -25,6 +25,8 @@ pub struct Member {
     pub removed_at_ms: Option<i64>,
     /// Id of its data folder, where it is known.
     pub folder: Option<[u8; FOLDER_ID_BYTES]>,
+    /// What its state machine understands; 0: not known.
+    pub level: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +62,13 @@ pub fn members(view: &dyn KeyValue) -> Result<Vec<Member>, StorageError> {
     let mut members = all_members(view)?;
     members.retain(|member| !member.is_removed());
     Ok(members)
+}
+
+/// What the state machine of every node understands, as far as the nodes have
+/// told; a command of a higher level is not proposed. 0 without a cluster.
+pub fn level(view: &dyn KeyValue) -> Result<u32, StorageError> {
+    let levels = members(view)?.into_iter().map(|member| member.level);
+    Ok(levels.min().unwrap_or(0))
 }
 
 pub fn region(view: &dyn KeyValue, name: &RegionName) -> Result<Option<Region>, StorageError> {
@@ -104,6 +113,7 @@ pub(crate) fn member_of(key: &[u8], value: Bytes) -> Result<Member, StorageError
         joined_at_ms: record.joined_at_ms,
         removed_at_ms: record.removed_at_ms,
         folder,
+        level: record.level,
     })
 }
 

@@ -39,6 +39,9 @@ pub struct MemberRecord {
     /// Id of its data folder; empty: not known.
     #[prost(bytes = "bytes", tag = "9")]
     pub folder: Bytes,
+    /// What its state machine understands; 0: not known.
+    #[prost(uint32, tag = "10")]
+    pub level: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]

@@ -5,11 +5,11 @@ use prost::Message as _;
 
 use super::{Machine, account, app, image, link};
 use crate::apply::apply;
-use crate::command::{CreateRepository, DeleteTag, Envelope};
+use crate::command::{CreateRepository, DeleteTag, Envelope, LEVEL};
 use crate::invariants;
 use crate::limits::ENVELOPES_KEPT;
 use crate::response::{Outcome, Refused, RepositoryPut, Response};
-use crate::store::MemoryState;
+use crate::store::{MemoryState, StorageError};
 
 fn create(id: u8) -> Bytes {
     let command = CreateRepository::new(&account(), &app(), i64::from(id));
@@ -92,6 +92,7 @@ fn what_is_no_envelope_is_refused_and_leaves_no_trace() {
         id: Bytes::new(),
         command: None,
         known_index: None,
+        level: 0,
     };
     for envelope in [&b"\xff\xff\xff"[..], b"", &no_id.encode_to_vec()] {
         let (writes, response) = apply(&state, 1, envelope).unwrap();
@@ -107,11 +108,26 @@ fn an_unknown_command_is_refused() {
         id: Bytes::from_static(&[1; 16]),
         command: None,
         known_index: None,
+        level: 0,
     }
     .encode_to_vec();
     envelope.extend([0xc2, 0x3e, 0x00]);
     let response = step(&mut MemoryState::new(), 1, &envelope);
     assert!(matches!(response.refused(), Some(Refused::Invalid(_))));
+}
+
+#[test]
+fn an_entry_of_a_newer_version_stops_the_copy_and_changes_nothing() {
+    let mut envelope = Envelope::new([1; 16], link("app", 1).into());
+    envelope.level = LEVEL + 1;
+    assert!(!Envelope::is_understood(&envelope.to_bytes()));
+    let error = apply(&MemoryState::new(), 7, &envelope.to_bytes()).unwrap_err();
+    let newer = LEVEL + 1;
+    assert!(matches!(error, StorageError::Newer { index: 7, level } if level == newer));
+
+    envelope.level = LEVEL;
+    assert!(Envelope::is_understood(&envelope.to_bytes()));
+    assert!(apply(&MemoryState::new(), 7, &envelope.to_bytes()).is_ok());
 }
 
 #[test]

@@ -132,6 +132,26 @@ fn an_id_is_never_used_again() {
 }
 
 #[test]
+fn the_cluster_understands_what_all_of_its_nodes_do() {
+    let mut machine = machine();
+    let level = |machine: &Machine| query::level(&machine.state).unwrap();
+    let tells = |node, level| UpdateMember {
+        level: Some(level),
+        ..UpdateMember::new(node)
+    };
+    assert_eq!(level(&machine), 0);
+    machine.done(tells(1, 3));
+    assert_eq!(level(&machine), 0);
+    machine.done(tells(2, 2));
+    assert_eq!(level(&machine), 2);
+    let third = added(&machine.done(join("us-east-1", 3)));
+    assert_eq!(level(&machine), 0);
+    // It never told, and does not matter any more.
+    machine.done(leave(third));
+    assert_eq!(level(&machine), 2);
+}
+
+#[test]
 fn two_nodes_have_two_addresses() {
     let mut machine = machine();
     let used = |address: &str, node| {

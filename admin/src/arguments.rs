@@ -14,7 +14,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use entrepot_oci::{RegionName, RepositoryName};
 
-pub(crate) use self::nodes::{Drain, Node, Region, Remove, Replace};
+pub(crate) use self::nodes::{Drain, Node, Region, Remove, Replace, Revoke, Token};
 use crate::endpoint::{EndpointParser, EndpointUrl};
 
 const HELP_COLUMNS_MAX: usize = 100;

@@ -4,11 +4,13 @@
 //! whole or an error, never the first page alone.
 
 mod nodes;
+mod trust;
 
 use std::time::Duration;
 
 use entrepot_proto::admin::admin_client::AdminClient;
 use entrepot_proto::admin::cluster_client::ClusterClient;
+use entrepot_proto::admin::trust_client::TrustClient;
 use entrepot_proto::admin::{
     ClusterStatusReply, ClusterStatusRequest, CreateRepositoryRequest, DeleteRuleRequest,
     GetRegistrySettingsRequest, GetRepositoryRequest, Image, ListImagesRequest,
@@ -25,7 +27,7 @@ use crate::arguments::Connection;
 use crate::credentials::Credentials;
 use crate::endpoint::EndpointUrl;
 use crate::failure::{self, Effect, Failure};
-use crate::trust;
+use crate::trust as authorities;
 
 /// A node on the same planet accepts within this.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,6 +45,7 @@ const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub(crate) struct Client {
     admin: AdminClient<Channel>,
     cluster: ClusterClient<Channel>,
+    trust: TrustClient<Channel>,
     endpoint: EndpointUrl,
     credentials: Credentials,
     timeout: Duration,
@@ -65,7 +68,7 @@ impl Client {
         };
         let limit = CONNECT_TIMEOUT.min(options.timeout);
         let mut endpoint = Endpoint::from(options.endpoint.uri());
-        if let Some(tls) = trust::tls(options)? {
+        if let Some(tls) = authorities::tls(options)? {
             endpoint = endpoint
                 .tls_config(tls)
                 .map_err(|error| unreachable(failure::reason(&error)))?;
@@ -80,6 +83,7 @@ impl Client {
         };
         Ok(Self {
             cluster: ClusterClient::new(channel.clone()),
+            trust: TrustClient::new(channel.clone()),
             admin: AdminClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX),
             endpoint: options.endpoint.clone(),
             credentials,

@@ -33,6 +33,7 @@ pub(crate) enum Effect {
     StartsScrub,
     ChangesNodes,
     ChangesRegions,
+    MakesToken,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -168,7 +169,8 @@ pub(crate) enum Failure {
 fn again(effect: Effect) -> String {
     let again = "try again, or ask another node by --endpoint";
     let shown_by = match effect {
-        Effect::Reads => return again.to_owned(),
+        // A token that nobody has seen lets nobody in.
+        Effect::Reads | Effect::MakesToken => return again.to_owned(),
         Effect::ChangesRegistry => "entrepot registry show",
         Effect::ChangesRepository => "entrepot repository show",
         Effect::ChangesRepositories => "entrepot repository list",

@@ -14,6 +14,7 @@ mod replication;
 mod repository;
 mod rule;
 mod scrub;
+mod trust;
 
 use serde::Serialize;
 
@@ -28,6 +29,7 @@ pub(crate) use replication::TasksReport;
 pub(crate) use repository::{CreatedRepository, RepositoriesReport, RepositoryReport};
 pub(crate) use rule::{DeletedRule, PutRuleReport, RulesReport};
 pub(crate) use scrub::{ScrubReport, StartedScrub};
+pub(crate) use trust::{RevokedNode, TokenReport};
 
 /// An answer.
 pub(crate) trait Report: Serialize {

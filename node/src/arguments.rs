@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use entrepot_oci::RegionName;
 
@@ -15,7 +16,11 @@ Examples:
   entrepot-node dev                        a two-region cluster on this machine
   entrepot-node dev --data ./cluster       the same, kept between runs
   entrepot-node dev --demo                 push, replicate and pull an image, then exit
-  entrepot-node run --config node.toml     one node of a real cluster
+  entrepot-node init --config node.toml --region us-east-1
+                                           make a cluster; this is its first node
+  entrepot-node join --config node.toml --token ...
+                                           make this machine another node of it
+  entrepot-node run --config node.toml     run the node
 
 deploy/node.toml explains every configuration key.")]
 pub(crate) struct Arguments {
@@ -53,6 +58,10 @@ pub(crate) enum LogFormat {
 pub(crate) enum Command {
     /// Run one node of a cluster
     Run(RunArguments),
+    /// Make a cluster: its certificate authority, and its first node
+    Init(InitArguments),
+    /// Make this machine a node of a cluster, by a token from `entrepot node token`
+    Join(JoinArguments),
     /// Run a whole cluster on this machine, to try it or to develop against
     Dev(DevArguments),
 }
@@ -83,6 +92,69 @@ pub(crate) struct RunArguments {
     /// Set the index aside and rebuild it from the Raft log and snapshots
     #[arg(long)]
     pub(crate) rebuild_index: bool,
+}
+
+/// Where a node is to be.
+#[derive(Debug, Args)]
+pub(crate) struct PlaceArguments {
+    /// The configuration file (TOML)
+    #[arg(long, env = "ENTREPOT_CONFIG", value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// The folder for everything that the node stores [overrides `data`]
+    #[arg(long, env = "ENTREPOT_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Writes the cluster's certificate authority and this node's certificate into the data folder, and
+ends. Then `entrepot-node run` starts the node, and `entrepot node token` lets others in. A folder
+that is a node's already is refused and left as it is.
+
+The folder `trust` of the data folder holds the cluster's key: whoever can read it can pass for any
+node of the cluster. It is readable for its owner alone.
+
+Example:
+  entrepot-node init --config /etc/entrepot/node.toml --region us-east-1")]
+pub(crate) struct InitArguments {
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+    /// The region of the first node
+    #[arg(long, value_name = "NAME")]
+    pub(crate) region: RegionName,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Asks the nodes that the token names for a certificate, writes it into the data folder, and ends.
+Then `entrepot-node run` starts the node, which becomes part of the cluster by itself. The token
+tells this machine by which certificate it knows the cluster, and tells the cluster that this
+machine was let in: it is good for one node, and for an hour unless it was made for longer. If the
+answer was lost, the same command may be repeated.
+
+The first node of a region makes the region.
+
+Examples:
+  entrepot node token                      on a machine that reaches the cluster
+  entrepot-node join --config /etc/entrepot/node.toml --region eu-west-1 --token entrepot_join_...")]
+pub(crate) struct JoinArguments {
+    #[command(flatten)]
+    pub(crate) place: PlaceArguments,
+    /// The token
+    #[arg(
+        long,
+        env = "ENTREPOT_JOIN_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        required_unless_present = "token_file"
+    )]
+    token: Option<String>,
+    /// Read the token from this file
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
+    /// The region of this node [default: the one that the token is for]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) region: Option<RegionName>,
 }
 
 #[derive(Debug, Args)]
@@ -122,7 +194,21 @@ impl Command {
     pub(crate) fn default_log(&self) -> &'static str {
         match self {
             Self::Run(_) => "info,openraft=off",
-            Self::Dev(_) => "error,openraft=off",
+            Self::Dev(_) | Self::Init(_) | Self::Join(_) => "error,openraft=off",
+        }
+    }
+}
+
+// === impl JoinArguments ===
+
+impl JoinArguments {
+    /// The token, from wherever it is given.
+    pub(crate) fn token(&self) -> anyhow::Result<String> {
+        match (&self.token, &self.token_file) {
+            (Some(token), _) => Ok(token.clone()),
+            (None, Some(file)) => std::fs::read_to_string(file)
+                .with_context(|| format!("--token-file: cannot read {}", file.display())),
+            (None, None) => bail!("--token: give the token"),
         }
     }
 }

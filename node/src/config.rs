@@ -2,12 +2,14 @@
 //! has been parsed is valid.
 
 mod listen;
+mod place;
 mod storage;
 
 use std::collections::BTreeSet;
 use std::env::VarError;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -19,9 +21,12 @@ use entrepot_proto::peers::{ClusterSecret, PeerInfo};
 use serde::Deserialize;
 
 pub use self::listen::{ClientLimits, ListenConfig, TlsConfig};
+pub(crate) use self::place::Basics;
+use self::place::{AdvertiseConfig, TrustFile};
 pub use self::storage::CareConfig;
 use self::storage::StorageFile;
 use crate::arguments::RunArguments;
+use crate::trust::TrustFolder;
 
 /// Copies of each blob that a region keeps unless the file says otherwise.
 const COPIES_DEFAULT: usize = 3;
@@ -31,6 +36,7 @@ const ACCOUNT_DEFAULT: &str = "000000000001";
 const ROOT_USER_DEFAULT: &str = "root";
 const USER_BYTES_MAX: usize = 64;
 const PASSWORD_CHARS_MIN: usize = 8;
+const SECRET_CONTEXT: &str = "entrepot 2026 secret of calls between nodes";
 
 /// Everything a node has to know to start.
 #[derive(Debug, Clone)]
@@ -45,8 +51,12 @@ pub struct Config {
     pub upload_expiry: Duration,
     /// How copies are looked after.
     pub care: CareConfig,
-    /// Every node of the cluster, this one too.
+    /// Every node of the cluster that this one is told of, itself too.
     pub peers: Vec<PeerInfo>,
+    /// What it is known by; none: by the cluster's secret alone.
+    pub trust: Option<Arc<TrustFolder>>,
+    /// Of the certificates that this node issues.
+    pub certificate_life: Duration,
     pub rebuild_index: bool,
 }
 
@@ -63,15 +73,20 @@ pub struct RootConfig {
 #[serde(deny_unknown_fields)]
 #[allow(clippy::struct_field_names, reason = "the keys of the file")]
 struct File {
-    node: u64,
-    region: RegionName,
+    node: Option<u64>,
+    region: Option<RegionName>,
     data: PathBuf,
-    cluster_secret_file: PathBuf,
+    cluster_secret_file: Option<PathBuf>,
     listen: ListenConfig,
+    #[serde(default)]
+    advertise: AdvertiseConfig,
+    #[serde(default)]
+    trust: TrustFile,
     #[serde(default)]
     root: RootFile,
     #[serde(default)]
     storage: StorageFile,
+    #[serde(default)]
     peers: Vec<PeerFile>,
 }
 
@@ -99,20 +114,24 @@ impl Config {
         let path = &arguments.config;
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the configuration {}", path.display()))?;
-        let mut config = Self::parse(&text)
-            .with_context(|| format!("the configuration {} is not valid", path.display()))?;
+        let invalid = || format!("the configuration {} is not valid", path.display());
+        let mut file: File = toml::from_str(&text).with_context(invalid)?;
         if let Some(data) = &arguments.data {
-            config.data.clone_from(data);
+            file.data.clone_from(data);
         }
-        config.listen.override_by(arguments)?;
+        file.listen.override_by(arguments)?;
+        let mut config = Self::build(file).with_context(invalid)?;
         config.rebuild_index = arguments.rebuild_index;
         config.root.override_from_environment()?;
         Ok(config)
     }
 
+    #[cfg(test)]
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
-        let file: File = toml::from_str(text)?;
-        ensure!(file.node > 0, "node: ids start at 1");
+        Self::build(toml::from_str(text)?)
+    }
+
+    fn build(file: File) -> anyhow::Result<Self> {
         let copies = file.storage.copies.unwrap_or(COPIES_DEFAULT);
         ensure!(
             (1..=COPIES_MAX).contains(&copies),
@@ -123,28 +142,113 @@ impl Config {
             .upload_expiry_s
             .unwrap_or(UPLOAD_EXPIRY_DEFAULT_S);
         ensure!(expiry > 0, "storage.upload_expiry_s: must be at least 1");
-        let secret = read_secret(&file.cluster_secret_file, "cluster_secret_file")?;
-        let secret = ClusterSecret::new(&secret).with_context(|| {
-            format!("cluster_secret_file {}", file.cluster_secret_file.display())
-        })?;
         file.listen.check()?;
-        check_peers(&file)?;
+        let certificate_life = file.trust.certificate_life()?;
+        let cluster = Cluster::of(&file)?;
         Ok(Self {
-            node: file.node,
-            region: file.region,
+            node: cluster.node,
+            region: cluster.region,
             data: file.data,
-            secret,
+            secret: cluster.secret,
             listen: file.listen,
             root: RootConfig::new(file.root)?,
             copies,
             upload_expiry: Duration::from_secs(expiry),
             care: file.storage.care()?,
-            peers: file
-                .peers
-                .into_iter()
-                .map(PeerFile::parse)
-                .collect::<Result<_, _>>()?,
+            peers: cluster.peers,
+            trust: cluster.trust,
+            certificate_life,
             rebuild_index: false,
+        })
+    }
+
+    /// Nodes whose addresses are set here, whatever the cluster's records say.
+    /// Those that a node was told when it joined may have moved since.
+    pub(crate) fn told(&self) -> Vec<PeerInfo> {
+        let has_joined = self.trust.as_ref().is_some_and(|it| it.peers.is_some());
+        let told = self.peers.iter();
+        let told = told.filter(|peer| !has_joined || peer.id == self.node);
+        told.cloned().collect()
+    }
+}
+
+/// Which node this is, and of which cluster.
+struct Cluster {
+    node: u64,
+    region: RegionName,
+    secret: ClusterSecret,
+    peers: Vec<PeerInfo>,
+    trust: Option<Arc<TrustFolder>>,
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    fn of(file: &File) -> anyhow::Result<Self> {
+        if file.node.is_some() || file.cluster_secret_file.is_some() || !file.peers.is_empty() {
+            Self::listed(file)
+        } else {
+            Self::joined(file)
+        }
+    }
+
+    /// The configuration lists the nodes, which share a secret.
+    fn listed(file: &File) -> anyhow::Result<Self> {
+        let missing = |key| format!("{key}: is missing; it goes with `peers`");
+        let node = file.node.with_context(|| missing("node"))?;
+        let region = file.region.clone().with_context(|| missing("region"))?;
+        let path = file.cluster_secret_file.as_ref();
+        let path = path.with_context(|| missing("cluster_secret_file"))?;
+        ensure!(node > 0, "node: ids start at 1");
+        let secret = read_secret(path, "cluster_secret_file")?;
+        let secret = ClusterSecret::new(&secret)
+            .with_context(|| format!("cluster_secret_file {}", path.display()))?;
+        check_peers(&file.peers, node, &region)?;
+        let peers = file.peers.iter().map(PeerFile::parse);
+        Ok(Self {
+            node,
+            region,
+            secret,
+            peers: peers.collect::<Result<_, _>>()?,
+            trust: None,
+        })
+    }
+
+    /// The data folder says which node it is: `init` or `join` has made it one.
+    fn joined(file: &File) -> anyhow::Result<Self> {
+        let data = file.data.display();
+        let Some(folder) = TrustFolder::read(&file.data)? else {
+            bail!(
+                "the data folder {data} is of no cluster yet: make one by `entrepot-node init`, \
+                 or join one by `entrepot-node join`"
+            );
+        };
+        let node = folder.says.name.node;
+        let region = folder.region.clone();
+        if let Some(told) = &file.region {
+            ensure!(
+                *told == region,
+                "region: the data folder {data} is that of a node of region {region}, which \
+                 cannot change"
+            );
+        }
+        let secret = folder.cluster_key.derive(SECRET_CONTEXT);
+        let secret = ClusterSecret::new(&blake3::Hash::from_bytes(secret).to_hex())?;
+        let own = PeerInfo {
+            id: node,
+            region: region.clone(),
+            address: file.advertise.peer_address(&file.listen)?,
+        };
+        own.check().context("advertise.peer")?;
+        // Others that joined since are known from the records.
+        let others = folder.peers.iter().flatten().cloned();
+        let peers = std::iter::once(own).chain(others).collect();
+        Ok(Self {
+            node,
+            region,
+            secret,
+            peers,
+            trust: Some(Arc::new(folder)),
         })
     }
 }
@@ -152,21 +256,21 @@ impl Config {
 // === impl PeerFile ===
 
 impl PeerFile {
-    fn parse(self) -> anyhow::Result<PeerInfo> {
+    fn parse(&self) -> anyhow::Result<PeerInfo> {
         let peer = PeerInfo {
             id: self.node,
-            region: self.region,
-            address: self.address,
+            region: self.region.clone(),
+            address: self.address.clone(),
         };
         peer.check().context("peers")?;
         Ok(peer)
     }
 }
 
-fn check_peers(file: &File) -> anyhow::Result<()> {
+fn check_peers(peers: &[PeerFile], node: u64, region: &RegionName) -> anyhow::Result<()> {
     let mut ids = BTreeSet::new();
     let mut addresses = BTreeSet::new();
-    for peer in &file.peers {
+    for peer in peers {
         ensure!(peer.node > 0, "peers: node ids start at 1");
         ensure!(
             ids.insert(peer.node),
@@ -179,18 +283,13 @@ fn check_peers(file: &File) -> anyhow::Result<()> {
             peer.address
         );
     }
-    let Some(own) = file.peers.iter().find(|peer| peer.node == file.node) else {
-        bail!(
-            "peers: must list every node of the cluster, node {} too",
-            file.node
-        );
+    let Some(own) = peers.iter().find(|peer| peer.node == node) else {
+        bail!("peers: must list every node of the cluster, node {node} too");
     };
     ensure!(
-        own.region == file.region,
-        "peers: node {} is listed in region {} but `region` says {}",
-        file.node,
-        own.region,
-        file.region
+        own.region == *region,
+        "peers: node {node} is listed in region {} but `region` says {region}",
+        own.region
     );
     Ok(())
 }

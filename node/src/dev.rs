@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use entrepot_access::trust::CERTIFICATE_LIFE;
 use entrepot_oci::RegionName;
+use entrepot_proto::environment::{Clock as _, SystemClock};
 use entrepot_proto::peers::PeerInfo;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -25,6 +27,7 @@ use crate::identity::Identity;
 use crate::listen::Listeners;
 use crate::node::{Node, Outside};
 use crate::stop::{self, Stop};
+use crate::trust;
 
 const PEER_PORTS_FROM: u16 = 1_000;
 const OPS_PORTS_FROM: u16 = 2_000;
@@ -72,10 +75,11 @@ pub(crate) async fn run(arguments: &DevArguments) -> anyhow::Result<()> {
     check_shape(arguments)?;
     kept::check_shape(data, arguments)?;
     files::create_folder(data)?;
-    let (cluster, configs) = plan(arguments, data)?;
+    let (cluster, mut configs) = plan(arguments, data)?;
     for config in &configs {
         Identity::of(config).check(&config.data)?;
     }
+    trust::issue_all(&mut configs, SystemClock.now_ms())?;
 
     // Every port before any node: a port in use must not leave half a cluster.
     let mut bound = Vec::new();
@@ -222,6 +226,8 @@ fn plan(arguments: &DevArguments, data: &Path) -> anyhow::Result<(Cluster, Vec<C
             upload_expiry: UPLOAD_EXPIRY,
             care: CareConfig::default(),
             peers: peers.clone(),
+            trust: None,
+            certificate_life: CERTIFICATE_LIFE,
             rebuild_index: false,
         })
         .collect();

@@ -74,15 +74,27 @@ impl Entry {
     /// The node was removed, or has lost how it voted.
     pub(crate) fn of(config: &Config, outside: &Outside) -> anyhow::Result<Self> {
         let file = MembersFile::new(&config.data);
-        let known = known_at_start(config.node, &config.peers, &file)?;
+        let is_known = file.read()?.is_some();
+        let told = if is_known {
+            config.told()
+        } else {
+            config.peers.clone()
+        };
+        let known = known_at_start(config.node, &told, &file)?;
         let infos = known.iter().map(|peer| peer.info.clone()).collect();
         let secret = config.secret.clone();
         let peers = Arc::new(Peers::new(config.node, infos, secret, &outside.dial)?);
         let has_log = config.data.join("consensus/log").try_exists()?;
-        if file.read()?.is_none() {
+        if !is_known {
+            // Who joined by a token founds nothing, whatever it hears.
+            let has_joined = config.trust.as_ref().is_some_and(|it| it.peers.is_some());
             return Ok(Self {
                 peers,
-                founders: config.peers.clone(),
+                founders: if has_joined {
+                    Vec::new()
+                } else {
+                    config.peers.clone()
+                },
                 is_new: true,
             });
         }

@@ -71,7 +71,8 @@ impl Identity {
             node: config.node,
             region: config.region.to_string(),
             cluster,
-            folder: None,
+            // Who has the folder has its key, so the key says which it is.
+            folder: config.trust.as_ref().map(|trust| hex(trust.id())),
             nodes: Vec::new(),
         }
     }
@@ -96,10 +97,15 @@ impl Identity {
         if kept.is_none() && data.join("consensus").try_exists()? {
             info!(node = self.node, data = %data.display(), "the data folder is taken for this node's");
         }
-        let mut folder = [0; FOLDER_ID_BYTES];
-        getrandom::fill(&mut folder).context("no random id for the data folder")?;
+        let folder = if let Some(folder) = &self.folder {
+            u128::from_str_radix(folder, 16)?.to_be_bytes()
+        } else {
+            let mut folder = [0; FOLDER_ID_BYTES];
+            getrandom::fill(&mut folder).context("no random id for the data folder")?;
+            folder
+        };
         let identity = Self {
-            folder: Some(format!("{:032x}", u128::from_be_bytes(folder))),
+            folder: Some(hex(folder)),
             region: self.region.clone(),
             cluster: self.cluster.clone(),
             nodes: Vec::new(),
@@ -134,8 +140,8 @@ impl Identity {
         ensure!(
             self.cluster == configured.cluster,
             "the data folder {data} belongs to a cluster whose secret has the fingerprint {}, and \
-             the configured secret has {}: configure the secret that it was made with, or another \
-             data folder",
+             the secret of this configuration, or of the certificates in its folder `trust`, has \
+             {}: give it what it was made with, or another data folder",
             self.cluster,
             configured.cluster
         );
@@ -155,6 +161,10 @@ impl Identity {
         );
         Ok(())
     }
+}
+
+fn hex(folder: [u8; FOLDER_ID_BYTES]) -> String {
+    format!("{:032x}", u128::from_be_bytes(folder))
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod peer_port;
 mod stop;
 mod tasks;
 mod tls;
+mod trust;
 mod view;
 
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ use crate::arguments::{Arguments, Command};
 pub use crate::config::{CareConfig, ClientLimits, Config, ListenConfig, RootConfig, TlsConfig};
 pub use crate::listen::{Listen, Listeners};
 pub use crate::node::{Node, Outside};
+pub use crate::trust::TrustFolder;
 
 /// The program `entrepot-node`.
 pub fn main() -> ExitCode {
@@ -61,6 +63,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Run(run) => runtime.block_on(node::run(&run)),
         Command::Dev(dev) => runtime.block_on(dev::run(&dev)),
+        Command::Init(init) => trust::init(&init),
+        Command::Join(join) => runtime.block_on(trust::join(&join)),
     }
 }
 

@@ -72,8 +72,8 @@ impl Members {
         folder: [u8; 16],
         config: &Config,
     ) -> Self {
-        let peers_told = config.peers.iter();
-        let addresses = peers_told.map(|info| (info.id, info.address.clone()));
+        let peers_told = config.told().into_iter();
+        let addresses = peers_told.map(|info| (info.id, info.address));
         Self {
             consensus: Arc::clone(consensus),
             peers: Arc::clone(peers),

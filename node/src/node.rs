@@ -15,6 +15,7 @@ use entrepot_replication::health::Health;
 use entrepot_replication::replica::ReplicaServer;
 use entrepot_replication::server::{BlobsServer, PingServer};
 use entrepot_service::peer::UploadsServer;
+use entrepot_service::trust::Trust;
 use entrepot_service::{MembersServer, Registry, RegistryParts, Settings};
 use futures::FutureExt as _;
 use tokio::task::JoinSet;
@@ -31,10 +32,11 @@ use crate::listen::{self, Listen, Listeners};
 use crate::members::{Members, Report};
 use crate::metrics::{Metrics, MetricsText};
 use crate::ops_port::Readiness;
-use crate::peer_port::PeerServices;
+use crate::peer_port::{Guard, PeerServices};
 use crate::stop::{self, Stop, Stopper};
 use crate::tasks::Failures;
 use crate::tls::Tls;
+use crate::trust::Trusted;
 use crate::view::ConsensusView;
 use crate::{client_port, files, ops_port, peer_port};
 
@@ -78,7 +80,9 @@ struct Workers {
     members: Members,
     report: Report,
     disk: Disk,
+    clock: Arc<dyn Clock>,
     blocking: Blocking,
+    trusted: Option<(Trusted, Arc<Trust>)>,
 }
 
 /// What clients and watchers are served with.
@@ -151,6 +155,12 @@ impl Workers {
             let follow = tls.follow().map(Ok);
             work.spawn(failures.vital("reload of certificates", follow));
         }
+        if let Some((trusted, trust)) = self.trusted {
+            let watch = trusted.gate().watch().map(Ok);
+            work.spawn(failures.vital("watch over connections", watch));
+            let upkeep = trusted.upkeep(&trust, &self.clock).run().map(Ok);
+            work.spawn(failures.vital("renewal of the node's certificate", upkeep));
+        }
         work
     }
 }
@@ -174,10 +184,11 @@ impl Listeners {
 
 impl Node {
     /// Starts everything; the node serves once its groups have leaders.
-    pub async fn start(config: Config, outside: Outside) -> anyhow::Result<Self> {
+    pub async fn start(config: Config, mut outside: Outside) -> anyhow::Result<Self> {
         let tls = load_tls(&config.listen).await?;
         files::create_folder(&config.data)?;
         let claimed = Identity::of(&config).claim(&config.data)?;
+        let trusted = Trusted::of(&config, &mut outside)?;
         let Entry {
             peers,
             founders,
@@ -190,6 +201,7 @@ impl Node {
         let consensus = start_consensus(&config, &first, &peers).await?;
         let metadata: Arc<dyn Metadata> = Arc::<Consensus>::clone(&consensus);
         let disk = Disk::new(config.data.clone());
+        let trust = Trusted::serve(trusted.as_ref(), &config, &metadata, &outside.clock);
         let registry = Registry::new(RegistryParts {
             metadata: Arc::clone(&metadata),
             blobs: Arc::clone(&blobs),
@@ -201,6 +213,7 @@ impl Node {
                 upload_expiry: config.upload_expiry,
             },
             blocking: outside.blocking,
+            trust: trust.clone(),
         });
         let readiness = Readiness::new(
             Arc::clone(&metadata),
@@ -224,7 +237,9 @@ impl Node {
                 clock: Arc::clone(&outside.clock),
             },
             disk,
+            clock: Arc::clone(&outside.clock),
             blocking: outside.blocking,
+            trusted: trusted.clone().zip(trust.clone()),
         };
         let mut work = workers.spawn(&failures);
         if is_new {
@@ -243,9 +258,10 @@ impl Node {
             members: MembersServer::new(Arc::clone(&registry)),
             replica: ReplicaServer::new(blobs, metadata, outside.clock),
         };
+        let guard = Guard::of(trusted.as_ref().zip(trust), config.secret);
         let Listeners { client, peer, ops } = outside.listeners;
         let peer = Port::open(|stop| {
-            let served = peer_port::serve(peer, services, config.secret, stop);
+            let served = peer_port::serve(peer, services, guard, stop);
             JoinSet::from_iter([failures.vital("peer port", served)])
         });
         let front = Front {

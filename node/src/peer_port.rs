@@ -1,4 +1,5 @@
-//! The peer port: everything that nodes say to each other, behind the check of
+//! The peer port: everything that nodes say to each other, over mutual TLS and
+//! behind the check of certificates; without certificates, behind the check of
 //! the cluster's secret.
 
 use std::pin::Pin;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use entrepot_consensus::Consensus;
 use entrepot_proto::peer::blobs_server::BlobsServer as BlobsService;
+use entrepot_proto::peer::join_server::JoinServer as JoinService;
 use entrepot_proto::peer::members_server::MembersServer as MembersService;
 use entrepot_proto::peer::node_server::NodeServer as NodeService;
 use entrepot_proto::peer::replication_server::ReplicationServer as ReplicationService;
@@ -19,17 +21,24 @@ use entrepot_replication::replica::ReplicaServer;
 use entrepot_replication::server::{BlobsServer, PingServer};
 use entrepot_service::MembersServer;
 use entrepot_service::peer::UploadsServer;
+use entrepot_service::trust::{JOIN_BYTES_MAX, JoinServer, Trust};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
+use tonic::{Request, Status};
 
 use crate::listen::{self, Listen};
 use crate::stop::Stop;
+use crate::trust::{PeerCertificate, PeerTls, Trusted};
 
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAMS_MAX: u32 = 4_096;
+/// TLS handshakes under way at the same time.
+const HANDSHAKES_MAX: usize = 1_024;
 
 /// What this node does for its peers.
 #[derive(Debug)]
@@ -42,17 +51,29 @@ pub(crate) struct PeerServices {
     pub(crate) replica: ReplicaServer,
 }
 
+/// By what a peer is known.
+#[derive(Debug, Clone)]
+pub(crate) enum Guard {
+    Secret(ClusterSecret),
+    Certificate { tls: Arc<PeerTls>, join: JoinServer },
+}
+
 /// A peer's connection.
-struct PeerIo(Box<dyn Io>);
+struct PeerIo {
+    connection: Box<dyn Io>,
+    certificate: PeerCertificate,
+}
 
 /// Serves peers until `stop`, unless it fails before.
 pub(crate) async fn serve(
     listener: Box<dyn Listen>,
     services: PeerServices,
-    secret: ClusterSecret,
+    guard: Guard,
     stop: Stop,
 ) -> anyhow::Result<()> {
-    let check = move |request| secret.check(request);
+    let incoming = incoming(listener, &guard);
+    let join = guard.join();
+    let check = move |request| guard.check(request);
     let blobs = BlobsService::new(services.blobs).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let uploads =
         UploadsService::new(services.uploads).max_decoding_message_size(MESSAGE_BYTES_MAX);
@@ -83,26 +104,94 @@ pub(crate) async fn serve(
         .add_service(InterceptedService::new(blobs, check.clone()))
         .add_service(InterceptedService::new(uploads, check.clone()))
         .add_service(InterceptedService::new(replica, check))
-        .serve_with_incoming_shutdown(incoming(listener), async move { stop.wait().await })
+        .add_optional_service(join.map(|join| {
+            let service = JoinService::new(join.clone()).max_decoding_message_size(JOIN_BYTES_MAX);
+            InterceptedService::new(service, move |request| join.check(request))
+        }))
+        .serve_with_incoming_shutdown(incoming, async move { stop.wait().await })
         .await?;
     Ok(())
 }
 
+/// Connections as they come, each once its handshake is done.
 fn incoming(
     listener: Box<dyn Listen>,
-) -> impl futures::Stream<Item = Result<PeerIo, std::io::Error>> {
-    futures::stream::unfold(listener, |listener| async move {
+    guard: &Guard,
+) -> BoxStream<'static, Result<PeerIo, std::io::Error>> {
+    let accepted = futures::stream::unfold(listener, |listener| async move {
         let connection = listen::accept(listener.as_ref()).await;
-        Some((Ok(PeerIo(connection)), listener))
-    })
+        Some((connection, listener))
+    });
+    let Guard::Certificate { tls, .. } = guard else {
+        return accepted.map(|it| Ok(PeerIo::plain(it))).boxed();
+    };
+    let tls = Arc::clone(tls);
+    let shaken = accepted.map(move |connection| {
+        let tls = Arc::clone(&tls);
+        async move {
+            let guarded = tls.accept(connection).await;
+            let guarded = guarded.inspect_err(|error| {
+                tls.gate()
+                    .log(&format_args!("its TLS handshake failed: {error}"));
+            });
+            guarded.ok().map(|guarded| {
+                Ok(PeerIo {
+                    certificate: guarded.certificate(),
+                    connection: Box::new(guarded),
+                })
+            })
+        }
+    });
+    let shaken = shaken.buffer_unordered(HANDSHAKES_MAX);
+    shaken.filter_map(std::future::ready).boxed()
+}
+
+// === impl Guard ===
+
+impl Guard {
+    pub(crate) fn of(trusted: Option<(&Trusted, Arc<Trust>)>, secret: ClusterSecret) -> Self {
+        match trusted {
+            Some((trusted, trust)) => Self::Certificate {
+                tls: trusted.tls(),
+                join: JoinServer::new(trust),
+            },
+            None => Self::Secret(secret),
+        }
+    }
+
+    #[allow(clippy::result_large_err, reason = "the signature of an interceptor")]
+    fn check(&self, request: Request<()>) -> Result<Request<()>, Status> {
+        match self {
+            Self::Secret(secret) => secret.check(request),
+            Self::Certificate { tls, .. } => tls.gate().admit(request),
+        }
+    }
+
+    fn join(&self) -> Option<JoinServer> {
+        match self {
+            Self::Secret(_) => None,
+            Self::Certificate { join, .. } => Some(join.clone()),
+        }
+    }
 }
 
 // === impl PeerIo ===
 
-impl Connected for PeerIo {
-    type ConnectInfo = ();
+impl PeerIo {
+    fn plain(connection: Box<dyn Io>) -> Self {
+        Self {
+            connection,
+            certificate: PeerCertificate(None),
+        }
+    }
+}
 
-    fn connect_info(&self) -> Self::ConnectInfo {}
+impl Connected for PeerIo {
+    type ConnectInfo = PeerCertificate;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.certificate
+    }
 }
 
 impl AsyncRead for PeerIo {
@@ -111,7 +200,7 @@ impl AsyncRead for PeerIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.connection).poll_read(cx, buf)
     }
 }
 
@@ -121,7 +210,7 @@ impl AsyncWrite for PeerIo {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.connection).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -129,18 +218,18 @@ impl AsyncWrite for PeerIo {
         cx: &mut Context<'_>,
         bufs: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.connection).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.connection.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.connection).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.connection).poll_shutdown(cx)
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod environment;
 pub mod peers;
+mod secrets;
 
 /// Node to node, on the peer port.
 #[allow(

@@ -57,6 +57,19 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 pub trait Dial: Send + Sync + fmt::Debug + 'static {
     /// Connects to `address` (`host:port`).
     fn dial(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn Io>>>;
+
+    /// The same, to node `node`: who can tell makes sure that it is that one.
+    fn dial_node(&self, node: u64, address: String) -> BoxFuture<'static, io::Result<Box<dyn Io>>> {
+        let _ = node;
+        self.dial(address)
+    }
+}
+
+/// Which node makes a call: a peer service finds it among the request's
+/// extensions, where the port can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    pub node: u64,
 }
 
 /// Connections over TCP.
@@ -341,9 +354,10 @@ fn channel(
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true);
+    let node = peer.id;
     let connector = tower::service_fn(move |uri: Uri| {
         let address = uri.authority().map(ToString::to_string).unwrap_or_default();
-        let dialled = dial.dial(address);
+        let dialled = dial.dial_node(node, address);
         async move { dialled.await.map(TokioIo::new) }
     });
     let channel = endpoint.connect_with_connector_lazy(connector);

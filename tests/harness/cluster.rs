@@ -53,6 +53,8 @@ pub struct ClusterBuilder {
     disk_bytes: Option<u64>,
     program: Option<PathBuf>,
     archive: Option<PathBuf>,
+    certificates: bool,
+    certificate_life_s: Option<u64>,
 }
 
 impl ClusterBuilder {
@@ -133,6 +135,21 @@ impl ClusterBuilder {
         self
     }
 
+    /// The nodes have certificates: the first makes the cluster, the others join
+    /// by a token each.
+    #[must_use]
+    pub fn certificates(mut self) -> Self {
+        self.certificates = true;
+        self
+    }
+
+    /// The same, with certificates that are valid for so long.
+    #[must_use]
+    pub fn certificate_life_s(mut self, seconds: u64) -> Self {
+        self.certificate_life_s = Some(seconds);
+        self.certificates()
+    }
+
     /// Starts every node and waits until all serve.
     pub async fn start(self) -> Result<Cluster> {
         let mut tries = 1;
@@ -166,6 +183,8 @@ pub struct Cluster {
     folder: Option<TempDir>,
     /// Who signed the nodes' certificate; none: they speak no TLS.
     authority: Option<Box<Authority>>,
+    /// Those that still have to make the cluster, or to join it, by a token.
+    outside: BTreeSet<u64>,
     passed: bool,
     _ports: Ports,
 }
@@ -184,6 +203,8 @@ impl Cluster {
             disk_bytes: None,
             program: None,
             archive: None,
+            certificates: false,
+            certificate_life_s: None,
         }
     }
 
@@ -234,6 +255,8 @@ impl Cluster {
             upload_expiry_s: builder.upload_expiry_s,
             limits: &builder.limits,
             tls: builder.tls,
+            certificates: builder.certificates,
+            certificate_life_s: builder.certificate_life_s,
             nodes: &configs,
         };
         let mut nodes = Vec::with_capacity(count);
@@ -263,6 +286,11 @@ impl Cluster {
             disks: BTreeMap::new(),
             folder: Some(folder),
             authority,
+            outside: configs
+                .iter()
+                .filter(|_| builder.certificates)
+                .map(|it| it.id)
+                .collect(),
             passed: false,
             _ports: ports,
         })
@@ -272,6 +300,7 @@ impl Cluster {
     /// serve.
     pub async fn start_all(&mut self) -> Result<()> {
         for id in self.ids() {
+            self.let_in(id).await?;
             if !self.node(id)?.is_running() {
                 self.spawn(id)?;
             }
@@ -289,6 +318,7 @@ impl Cluster {
     pub async fn start(&mut self, ids: &[u64]) -> Result<()> {
         for id in ids {
             self.spares.remove(id);
+            self.let_in(*id).await?;
             self.spawn(*id)?;
         }
         for id in ids {
@@ -304,6 +334,34 @@ impl Cluster {
             links.note_process(id, pid);
         }
         Ok(())
+    }
+
+    /// Makes a node one of the cluster, if it has to be made one: the first
+    /// makes the cluster, and serves before another can join.
+    async fn let_in(&mut self, id: u64) -> Result<()> {
+        let is_in = self.node(id)?.data().join("trust/node.crt").exists();
+        if !self.outside.remove(&id) || is_in {
+            return Ok(());
+        }
+        let region = self.node(id)?.region().to_owned();
+        if id == 1 {
+            let init = ["init", "--region", &region];
+            self.node(1)?.command(&init).await?.success()?;
+            self.spawn(1)?;
+            return self.node_mut(1)?.wait_ready(READY_DEADLINE).await;
+        }
+        let token = self.token(&["--region", &region]).await?;
+        let join = ["join", "--token", &token];
+        self.node(id)?.command(&join).await?.success()?;
+        Ok(())
+    }
+
+    /// A token that node 1 makes.
+    pub async fn token(&self, arguments: &[&str]) -> Result<String> {
+        let made = [&["node", "token"], arguments].concat();
+        let made = self.admin(1)?.json(&made).await?;
+        let token = made["token"].as_str().map(str::to_owned);
+        token.with_context(|| format!("no token: {made}"))
     }
 
     /// SIGTERM to all of them at once; each must exit with 0.

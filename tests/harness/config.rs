@@ -28,18 +28,28 @@ pub(crate) struct Shared<'a> {
     pub(crate) limits: &'a [(String, u64)],
     /// Whether there are `tls.crt` and `tls.key` in the folder.
     pub(crate) tls: bool,
+    /// The nodes have certificates and join by tokens, and are not listed.
+    pub(crate) certificates: bool,
+    /// Of those; none: as long as they are by default.
+    pub(crate) certificate_life_s: Option<u64>,
     pub(crate) nodes: &'a [NodeConfig],
 }
 
 /// The TOML for `node`.
 pub(crate) fn render(node: &NodeConfig, shared: &Shared<'_>) -> String {
     let folder = shared.folder.display();
-    let mut text = format!(
-        r#"node = {id}
-region = "{region}"
-data = "{folder}/node-{id}"
-cluster_secret_file = "{folder}/cluster-secret"
-
+    let mut text = format!("data = \"{folder}/node-{}\"\n", node.id);
+    // Writing to a String cannot fail.
+    if !shared.certificates {
+        let _ = write!(
+            text,
+            "node = {}\nregion = \"{}\"\ncluster_secret_file = \"{folder}/cluster-secret\"\n",
+            node.id, node.region
+        );
+    }
+    let _ = write!(
+        text,
+        r#"
 [listen]
 client = "127.0.0.1:{client}"
 peer = "127.0.0.1:{peer}"
@@ -54,8 +64,6 @@ password_file = "{folder}/root-password"
 copies = {copies}
 upload_expiry_s = {expiry}
 "#,
-        id = node.id,
-        region = node.region,
         client = node.client_port,
         peer = node.peer_port,
         ops = node.ops_port,
@@ -63,7 +71,9 @@ upload_expiry_s = {expiry}
         copies = shared.copies,
         expiry = shared.upload_expiry_s,
     );
-    // Writing to a String cannot fail.
+    if let Some(life) = shared.certificate_life_s {
+        let _ = writeln!(text, "\n[trust]\ncertificate_life_s = {life}");
+    }
     if shared.tls {
         let _ = write!(
             text,
@@ -77,7 +87,12 @@ upload_expiry_s = {expiry}
     for (key, value) in shared.limits {
         let _ = writeln!(text, "{key} = {value}");
     }
-    for peer in shared.nodes {
+    let listed: &[NodeConfig] = if shared.certificates {
+        &[]
+    } else {
+        shared.nodes
+    };
+    for peer in listed {
         let _ = write!(
             text,
             "\n[[peers]]\nnode = {}\nregion = \"{}\"\naddress = \"127.0.0.1:{}\"\n",

@@ -10,10 +10,11 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::config::NodeConfig;
 use crate::http::Registry;
-use crate::process::{Usage, open_sockets, pause, resume, terminate, usage};
+use crate::process::{Finished, Usage, open_sockets, pause, resume, run, terminate, usage};
 use crate::wait::wait_until;
 
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
+const COMMAND_DEADLINE: Duration = Duration::from_mins(1);
 const TAIL_LINES: usize = 30;
 const TAIL_LINE_CHARS_MAX: usize = 300;
 
@@ -134,6 +135,21 @@ impl Node {
         let pid = child.id();
         self.child = Some(child);
         Ok(pid)
+    }
+
+    /// Runs the program to its end, as `entrepot-node <arguments> --config ...`.
+    pub async fn command(&self, arguments: &[&str]) -> Result<Finished> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(&self.config_path);
+        run(command, COMMAND_DEADLINE).await
+    }
+
+    /// The peer port.
+    pub fn peer_address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.config.peer_port))
     }
 
     /// Waits until `/readyz` answers 200.

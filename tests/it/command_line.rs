@@ -87,6 +87,11 @@ async fn node_refuses_wrong_flags_and_configurations() -> Result<()> {
         step(what, refused(&["run", "--config", &path], named)).await?;
     }
 
+    step(
+        "a data folder of no cluster",
+        no_cluster(folder.path(), &good),
+    )
+    .await?;
     step("a data folder of another cluster", async {
         let data = folder.path().join("data");
         fs::create_dir(&data)?;
@@ -109,6 +114,22 @@ async fn node_refuses_wrong_flags_and_configurations() -> Result<()> {
         refused(&["run", "--config", &path], "secret").await
     })
     .await
+}
+
+/// Neither is a folder that was never made a node's, nor can a listed one be.
+async fn no_cluster(folder: &Path, good: &str) -> Result<()> {
+    let path = folder.join("unlisted.toml");
+    let listed = ["node = ", "region = ", "cluster_secret_file = "];
+    let unlisted = good.split("[[peers]]").next().unwrap_or_default().lines();
+    let unlisted = unlisted.filter(|line| !listed.iter().any(|key| line.starts_with(key)));
+    fs::write(&path, unlisted.collect::<Vec<_>>().join("\n"))?;
+    let path = path.display().to_string();
+    refused(&["run", "--config", &path], "entrepot-node init").await?;
+    let join = ["join", "--config", &path, "--token", "hunter2"];
+    refused(&join, "not a join token").await?;
+    fs::write(&path, good)?;
+    let init = ["init", "--config", &path, "--region", "us-east-1"];
+    refused(&init, "peers").await
 }
 
 /// The node must say `named` in a few lines and start nothing.

@@ -34,6 +34,7 @@ mod rolling;
 mod settings;
 mod soak;
 mod support;
+mod trust;
 mod upgrade;
 mod uploads;
 mod writing;

@@ -7,6 +7,8 @@ use entrepot_oci::RegionName;
 
 /// A drain of a large node takes days.
 const WAIT_MAX: Duration = Duration::from_hours(24 * 30);
+/// The node refuses longer ones.
+const TTL_MAX: Duration = Duration::from_hours(24 * 7);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Node {
@@ -77,6 +79,61 @@ Example:
 JSON:
   {\"removed\": 3, \"blobs_lost\": 0, \"blobs_short\": 120}")]
     Replace(Replace),
+
+    /// Make a token by which one machine may join the cluster, once
+    #[command(after_help = "\
+The token is shown once and kept nowhere. Whoever has it can join one machine until it expires, so \
+give it to that machine alone: `entrepot-node join --token ...` there. It also tells the machine \
+which cluster is the right one.
+
+The first node of a region makes the region.
+
+Examples:
+  entrepot node token --region eu-west-1
+  entrepot node token --ttl 10m
+
+JSON (\"region\" is null for any):
+  {\"token\": \"entrepot_join_AQ...\", \"region\": \"eu-west-1\", \"expires_at_ms\": 1767225600000}")]
+    Token(Token),
+
+    /// Shut a node out of the cluster: its certificates are good no more
+    #[command(after_help = "\
+For a machine that was stolen, or that somebody else has got into. The other nodes end its \
+connections within seconds and take no new ones. It cannot be taken back; the machine can join \
+again as a new node, with an empty data folder. Its votes and copies are counted as before, until \
+it is removed: `entrepot node remove --force`, or `entrepot node replace`.
+
+A node knows the cluster's key. Whoever has read the folder `trust` of its data folder still has \
+that.
+
+Example:
+  entrepot node revoke 3 --yes
+
+JSON (how many certificates of it were good):
+  {\"revoked\": 3, \"certificates\": 1}")]
+    Revoke(Revoke),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Token {
+    /// Only a node of this region may join by it [default: of any]
+    #[arg(long, value_name = "REGION")]
+    pub(crate) region: Option<RegionName>,
+
+    /// How long it is good for, at most 7d
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = ttl)]
+    pub(crate) ttl: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// The node's number, as `entrepot node list` shows it
+    #[arg(value_name = "NODE")]
+    pub(crate) node: u64,
+
+    /// Confirm that the node shall be shut out
+    #[arg(long, required = true)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -185,4 +242,12 @@ fn wait(text: &str) -> Result<Duration, String> {
         return Err("must be at most 30d".to_owned());
     }
     Ok(wait)
+}
+
+fn ttl(text: &str) -> Result<Duration, String> {
+    let ttl = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if ttl < Duration::from_secs(1) || ttl > TTL_MAX {
+        return Err("must be at least 1s and at most 7d".to_owned());
+    }
+    Ok(ttl)
 }

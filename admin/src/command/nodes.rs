@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use entrepot_proto::admin;
 
 use super::print;
-use crate::arguments::{Drain, Node, Region, Remove, Replace};
+use crate::arguments::{Drain, Node, Region, Remove, Replace, Revoke, Token};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::report::{
-    AddedRegion, DrainReport, NodesReport, RegionsReport, RemovedNode, RemovedRegion,
+    AddedRegion, DrainReport, NodesReport, RegionsReport, RemovedNode, RemovedRegion, RevokedNode,
+    TokenReport,
 };
 
 /// Between two looks at a drain, and as many times what a look takes: it asks
@@ -24,6 +25,20 @@ pub(super) async fn node(client: &Client, command: Node, json: bool) -> Result<(
         Node::Drain(options) => drain(client, options, json).await,
         Node::Remove(Remove { node, force, .. }) => remove(client, node, force, json).await,
         Node::Replace(options) => replace(client, options, json).await,
+        Node::Token(Token { region, ttl }) => {
+            let named = region.as_ref().map_or("", |region| region.as_str());
+            let made = client.create_join_token(named, ttl).await?;
+            let region = region.map(|region| region.to_string());
+            print(&TokenReport::new(made, region), json)
+        }
+        Node::Revoke(Revoke { node, .. }) => {
+            let certificates = client.revoke_node(node).await?;
+            let report = RevokedNode {
+                revoked: node,
+                certificates,
+            };
+            print(&report, json)
+        }
     }
 }
 

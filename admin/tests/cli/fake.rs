@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use entrepot_proto::admin::admin_server::{Admin, AdminServer};
 use entrepot_proto::admin::cluster_server::ClusterServer;
+use entrepot_proto::admin::trust_server::TrustServer;
 use entrepot_proto::admin::{
     ClusterStatusReply, ClusterStatusRequest, CreateRepositoryReply, CreateRepositoryRequest,
     DeleteRuleReply, DeleteRuleRequest, GetRegistrySettingsReply, GetRegistrySettingsRequest,
@@ -88,9 +89,11 @@ impl Fake {
         let state = Arc::new(Mutex::new(state));
         let service = AdminServer::new(Service(Arc::clone(&state)));
         let cluster = ClusterServer::new(Service(Arc::clone(&state)));
+        let trust = TrustServer::new(Service(Arc::clone(&state)));
         let server = tokio::spawn(async move {
             let incoming = TcpIncoming::from(listener);
-            let server = server.add_service(service).add_service(cluster);
+            let server = server.add_service(service);
+            let server = server.add_service(cluster).add_service(trust);
             server.serve_with_incoming(incoming).await.unwrap();
         });
         Self {

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 use crate::fake::{Answer, Service};
 
 /// What the fake knows of its cluster.
+#[allow(clippy::struct_field_names, reason = "they are nodes")]
 #[derive(Debug, Default)]
 pub(crate) struct FakeCluster {
     pub(crate) nodes: Vec<Node>,

@@ -39,6 +39,8 @@ async fn help_of_each_command() {
     check_help("help-node-drain.txt", "node drain").await;
     check_help("help-node-remove.txt", "node remove").await;
     check_help("help-node-replace.txt", "node replace").await;
+    check_help("help-node-token.txt", "node token").await;
+    check_help("help-node-revoke.txt", "node revoke").await;
     check_help("help-region-add.txt", "region add").await;
     check_help("help-region-list.txt", "region list").await;
     check_help("help-region-remove.txt", "region remove").await;
@@ -89,6 +91,8 @@ async fn help_shows_the_json_that_the_command_prints() {
         ("node drain", " 1 --no-wait"),
         ("node replace", " 3 --with 2 --force --yes"),
         ("node remove", " 2 --force --yes"),
+        ("node token", " --region eu-west-1"),
+        ("node revoke", " 1 --yes"),
         ("region add", " eu-west-1"),
         ("region list", ""),
         ("region remove", " eu-west-1 --yes"),

@@ -11,6 +11,7 @@ mod commands;
 mod failures;
 mod fake;
 mod fake_nodes;
+mod fake_trust;
 mod golden;
 mod help;
 mod nodes;

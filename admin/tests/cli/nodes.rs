@@ -129,3 +129,37 @@ async fn a_region_with_nodes_stays() {
     let removed = json_of(&fake, "region remove eu-west-1 --yes").await;
     assert_eq!(removed, json!({"removed": "eu-west-1"}));
 }
+
+#[tokio::test]
+async fn a_token_is_printed_alone_and_is_of_the_region_and_time_asked_for() {
+    let fake = Fake::start(sample()).await;
+    let said = |command: &'static str| entrepot(command).asking(&fake).answer();
+    assert_eq!(said("node token").await, "entrepot_join__3600\n");
+    let asked = "node token --region eu-west-1 --ttl 10m";
+    assert_eq!(said(asked).await, "entrepot_join_eu-west-1_600\n");
+    let json = json_of(&fake, "node token --region eu-west-1").await;
+    assert_eq!(json["region"], "eu-west-1");
+    assert_eq!(json["expires_at_ms"], crate::fake_trust::EXPIRES_AT_MS);
+    let long = entrepot("node token --ttl 8d")
+        .asking(&fake)
+        .outcome()
+        .await;
+    assert_eq!(long.code, 2);
+    assert!(long.stderr.contains("at most 7d"), "{}", long.stderr);
+}
+
+#[tokio::test]
+async fn a_node_is_revoked_only_when_that_is_confirmed() {
+    let fake = Fake::start(sample()).await;
+    let unsure = entrepot("node revoke 3").asking(&fake).outcome().await;
+    assert_eq!(unsure.code, 2);
+    assert!(unsure.stderr.contains("--yes"), "{}", unsure.stderr);
+    let revoked = json_of(&fake, "node revoke 3 --yes").await;
+    assert_eq!(revoked, json!({"revoked": 3, "certificates": 1}));
+    let unknown = entrepot("node revoke 9 --yes")
+        .asking(&fake)
+        .outcome()
+        .await;
+    assert_eq!(unknown.code, 1);
+    assert!(unknown.stderr.contains("no node 9"), "{}", unknown.stderr);
+}

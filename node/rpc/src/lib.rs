@@ -14,6 +14,7 @@ mod registry;
 mod render;
 mod request;
 mod status;
+mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use axum::{Router, middleware};
 use entrepot_proto::admin::admin_server::AdminServer as AdminService;
 use entrepot_proto::admin::cluster_server::ClusterServer as ClusterService;
+use entrepot_proto::admin::trust_server::TrustServer as TrustService;
 use entrepot_proto::registry::registry_server::RegistryServer as RegistryService;
 use entrepot_service::Registry;
 use tonic::service::Routes;
@@ -28,6 +30,7 @@ use tonic::service::Routes;
 use crate::admin::AdminServer;
 use crate::cluster::ClusterServer;
 use crate::registry::RegistryServer;
+use crate::trust::TrustServer;
 
 /// A message from a client: a manifest with its names, and some room.
 const REQUEST_BYTES_MAX: usize = 5 * 1024 * 1024;
@@ -36,11 +39,13 @@ const REQUEST_BYTES_MAX: usize = 5 * 1024 * 1024;
 /// `body_timeout`, while it is waited for, is given up.
 pub fn router(registry: Arc<Registry>, body_timeout: Duration) -> Router {
     let admin = AdminService::new(AdminServer::new(Arc::clone(&registry)));
+    let trust = TrustService::new(TrustServer::new(Arc::clone(&registry)));
     let front_ends = RegistryService::new(RegistryServer::new(Arc::clone(&registry), body_timeout))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
     let cluster = ClusterService::new(ClusterServer::new(Arc::clone(&registry)));
     Routes::new(admin)
         .add_service(cluster)
+        .add_service(trust)
         .add_service(front_ends)
         .prepare()
         .into_axum_router()

@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod peer;
+pub mod trust;
 
 mod admin;
 mod authenticate;

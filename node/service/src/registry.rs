@@ -17,6 +17,7 @@ use crate::cluster::ClusterView;
 use crate::feed::Feed;
 use crate::session::SessionNames;
 use crate::sessions::Sessions;
+use crate::trust::Trust;
 
 /// Password hashes computed at the same time; each takes 19 MiB and tens of
 /// milliseconds.
@@ -51,6 +52,8 @@ pub struct Registry {
     pub(crate) budgets: Budgets,
     /// Those who watch a repository at this node.
     pub(crate) feed: Arc<Feed>,
+    /// None: the nodes have no certificates.
+    pub(crate) trust: Option<Arc<Trust>>,
 }
 
 /// What a registry is built from.
@@ -64,6 +67,8 @@ pub struct RegistryParts {
     pub verifier: Verifier,
     pub settings: Settings,
     pub blocking: Blocking,
+    /// None: the nodes have no certificates.
+    pub trust: Option<Arc<Trust>>,
 }
 
 /// What an operator may set.
@@ -94,6 +99,7 @@ impl Registry {
             sessions: Sessions::default(),
             budgets: Budgets::default(),
             feed: Arc::default(),
+            trust: parts.trust,
         })
     }
 

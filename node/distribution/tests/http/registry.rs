@@ -51,6 +51,7 @@ pub(crate) async fn registry_over(store: MemoryStore) -> Arc<Registry> {
             upload_expiry: Duration::from_mins(1),
         },
         blocking: Blocking::Threads,
+        trust: None,
     })
 }
 

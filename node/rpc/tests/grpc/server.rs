@@ -141,6 +141,7 @@ async fn registry() -> Arc<Registry> {
             upload_expiry: Duration::from_mins(1),
         },
         blocking: Blocking::Threads,
+        trust: None,
     })
 }
 

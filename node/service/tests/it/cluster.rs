@@ -232,6 +232,7 @@ impl Plan {
                 upload_expiry: self.upload_expiry,
             },
             blocking: Blocking::Threads,
+            trust: None,
         });
         Node {
             id,

@@ -28,5 +28,6 @@ mod settings;
 mod surplus;
 mod traffic;
 mod transfers;
+mod trust;
 mod uploads;
 mod watch;

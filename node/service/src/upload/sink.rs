@@ -1,0 +1,130 @@
+//! A request's body on its way into an upload: kept in memory while it may be
+//! small enough for the metadata, staged from there on.
+//!
+//! It takes no byte beyond what was declared or allowed.
+
+use bytes::Bytes;
+use entrepot_metadata::limits::INLINE_BYTES_MAX;
+use entrepot_oci::Digest;
+use entrepot_replication::ReplicationError;
+use futures::StreamExt;
+use tracing::debug;
+
+use super::BodyStream;
+use crate::sessions::{Session, Work};
+use crate::{Registry, ServiceError};
+
+/// The largest blob, bytes: ECR's limit for a layer.
+const BLOB_BYTES_MAX: u64 = 52_000 * 1024 * 1024;
+
+/// Why a body was not taken to its end.
+pub(super) enum Stop {
+    /// What was received before stays received.
+    Body(ServiceError),
+    /// The staged bytes can no longer be trusted.
+    Staging(ReplicationError),
+}
+
+/// Where the bytes of a session go.
+pub(super) struct Sink<'a> {
+    pub(super) registry: &'a Registry,
+    pub(super) session: &'a Session,
+    /// The digest that finishes the upload with these bytes.
+    pub(super) expected: Option<&'a Digest>,
+    pub(super) work: &'a mut Work,
+}
+
+// === impl Sink ===
+
+impl Sink<'_> {
+    /// Adds a body to an upload of `size` bytes: how many it brought, and how
+    /// many there are now.
+    pub(super) async fn take_body(
+        mut self,
+        size: u64,
+        body: BodyStream,
+        declared: Option<u64>,
+    ) -> (Result<u64, Stop>, u64) {
+        let mut received = self.take(size, body, declared).await;
+        let upload = match self.work {
+            Work::Small(content) => return (received, content.len() as u64),
+            Work::Receiving(upload) => upload,
+            Work::Settling(_) | Work::Ended => return (received, size),
+        };
+        if !matches!(received, Err(Stop::Staging(_)))
+            && let Err(error) = upload.flush().await
+        {
+            received = Err(Stop::Staging(error));
+        }
+        (received, upload.size())
+    }
+
+    async fn take(
+        &mut self,
+        size: u64,
+        mut body: BodyStream,
+        declared: Option<u64>,
+    ) -> Result<u64, Stop> {
+        let invalid = |text: &str| Stop::Body(ServiceError::UploadInvalid(text.to_owned()));
+        let expiry = self.registry.settings.upload_expiry;
+        let session = self.session;
+        let cancelled = session.cancelled();
+        tokio::pin!(cancelled);
+        let mut kept = 0;
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = cancelled.as_mut() => return Err(Stop::Body(ServiceError::UploadUnknown)),
+                next = tokio::time::timeout(expiry, body.next()) => next,
+            };
+            let chunk = match next {
+                Ok(None) => return Ok(kept),
+                Ok(Some(Ok(chunk))) => chunk,
+                Ok(Some(Err(error))) if error.kind() == std::io::ErrorKind::TimedOut => {
+                    return Err(Stop::Body(ServiceError::UploadStalled));
+                }
+                Ok(Some(Err(error))) => {
+                    debug!(%error, "a client went away while it sent a body");
+                    return Err(invalid("the request body ended early"));
+                }
+                Err(_) => return Err(Stop::Body(ServiceError::UploadStalled)),
+            };
+            let received = kept + chunk.len() as u64;
+            if let Some(declared) = declared.filter(|declared| received > *declared) {
+                return Err(Stop::Body(ServiceError::SizeInvalid { declared, received }));
+            }
+            check_size(size + received).map_err(Stop::Body)?;
+            self.append(chunk).await?;
+            kept = received;
+        }
+    }
+
+    async fn append(&mut self, chunk: Bytes) -> Result<(), Stop> {
+        if let Work::Small(content) = self.work {
+            if content.len() + chunk.len() <= INLINE_BYTES_MAX {
+                content.extend_from_slice(&chunk);
+                return Ok(());
+            }
+            let begun = self.registry.begin(self.session, self.expected).await;
+            let mut upload = begun.map_err(Stop::Body)?;
+            let first = std::mem::take(content).freeze();
+            upload.append(first).await.map_err(Stop::Staging)?;
+            *self.work = Work::Receiving(Box::new(upload));
+        }
+        match self.work {
+            Work::Receiving(upload) => upload.append(chunk).await.map_err(Stop::Staging),
+            Work::Small(_) | Work::Settling(_) | Work::Ended => {
+                Err(Stop::Body(ServiceError::UploadUnknown))
+            }
+        }
+    }
+}
+
+pub(super) fn check_size(bytes: u64) -> Result<(), ServiceError> {
+    if bytes > BLOB_BYTES_MAX {
+        return Err(ServiceError::BlobTooLarge {
+            max: BLOB_BYTES_MAX,
+        });
+    }
+    Ok(())
+}

@@ -4,16 +4,15 @@
 //!
 //! The engine needs root: it is started through `sudo -n` by anybody else.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use tempfile::TempDir;
 
+use crate::daemon::Daemon;
 use crate::process::{Finished, as_root, run};
-use crate::wait::wait_until;
 
 const START_DEADLINE: Duration = Duration::from_mins(1);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
@@ -25,13 +24,11 @@ const ENGINE_PATHS: [&str; 3] = [
 ];
 /// overlay2 does not work on top of every file system.
 const STORAGE_DRIVERS: [&str; 2] = ["overlay2", "vfs"];
-const LOG_TAIL_BYTES: usize = 4_000;
 
 /// A running engine.
 #[derive(Debug)]
 pub struct Engine {
-    child: Option<Child>,
-    folder: TempDir,
+    daemon: Daemon,
 }
 
 impl Engine {
@@ -53,17 +50,13 @@ impl Engine {
     }
 
     async fn start_with(program: &str, driver: &str) -> Result<Self> {
-        // A socket's path may have 107 bytes at most: keep it short.
-        let folder = tempfile::Builder::new()
-            .prefix("ed-")
-            .tempdir()
-            .context("make a folder for an engine")?;
-        fs::create_dir(folder.path().join("config")).context("make a client's folder")?;
+        let mut daemon = Daemon::new("the Docker engine", "ed-", ["data", "exec"])?;
+        fs::create_dir(daemon.path("config")).context("make a client's folder")?;
         // Not the machine's own configuration.
-        fs::write(folder.path().join("daemon.json"), "{}").context("write a configuration")?;
-        let at = |name: &str| folder.path().join(name).display().to_string();
-        let log = File::create(at("log")).context("make a log file")?;
-        let child = as_root(program)
+        fs::write(daemon.path("daemon.json"), "{}").context("write a configuration")?;
+        let at = |name: &str| daemon.path(name).display().to_string();
+        let mut command = as_root(program);
+        command
             .args(["--data-root", &at("data"), "--exec-root", &at("exec")])
             .args([
                 "--pidfile",
@@ -79,64 +72,33 @@ impl Engine {
                 "--insecure-registry",
                 "127.0.0.0/8",
             ])
-            .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().context("share a log file")?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("start {program}"))?;
-        let mut engine = Self {
-            child: Some(child),
-            folder,
-        };
+            .args(["--iptables=false", "--ip6tables=false", "--bridge=none"]);
+        daemon.spawn(command)?;
+        let mut engine = Self { daemon };
         engine.wait_ready().await?;
         Ok(engine)
     }
 
     async fn wait_ready(&mut self) -> Result<()> {
-        let mut child = self.child.take().context("the engine is not running")?;
-        let mut ended = None;
-        let ready = wait_until(
-            "the Docker engine to be ready",
-            START_DEADLINE,
-            async || {
-                ended = child.try_wait().context("look after the engine")?;
-                if ended.is_some() {
-                    return Ok(Some(()));
-                }
-                self.try_run(&["version", "--format", "{{.Server.Version}}"])
-                    .await?
-                    .success()?;
-                Ok(Some(()))
-            },
-        )
-        .await;
-        if let Some(status) = ended {
-            bail!(
-                "the engine ended at its start ({status}):\n{}",
-                self.log_tail()
-            );
-        }
-        self.child = Some(child);
-        ready.with_context(|| self.log_tail())
+        let (config, sock) = (self.daemon.path("config"), self.daemon.path("sock"));
+        let answers = async || {
+            let version = ["version", "--format", "{{.Server.Version}}"];
+            client(&config, &sock, &version).await?.success()?;
+            Ok(())
+        };
+        self.daemon.wait_ready(START_DEADLINE, answers).await
     }
 
     /// Runs the client against this engine; a non-zero exit is no error here.
     pub async fn try_run(&self, arguments: &[&str]) -> Result<Finished> {
-        let mut command = Command::new("docker");
-        command
-            .env("DOCKER_CONFIG", self.path("config"))
-            .env_remove("DOCKER_CONTEXT")
-            .arg("--host")
-            .arg(format!("unix://{}", self.path("sock").display()))
-            .args(arguments);
-        run(command, COMMAND_DEADLINE).await
+        let (config, sock) = (self.daemon.path("config"), self.daemon.path("sock"));
+        client(&config, &sock, arguments).await
     }
 
     /// Runs the client and returns what it prints.
     pub async fn run(&self, arguments: &[&str]) -> Result<String> {
         let finished = self.try_run(arguments).await?;
-        let finished = finished.success().with_context(|| self.log_tail())?;
+        let finished = finished.success().with_context(|| self.daemon.log_tail())?;
         Ok(finished.stdout.trim().to_owned())
     }
 
@@ -156,64 +118,18 @@ impl Engine {
     }
 
     /// SIGTERM; the engine stops its own containerd.
-    pub async fn stop(mut self) -> Result<()> {
-        let Some(mut child) = self.child.take() else {
-            return Ok(());
-        };
-        self.signal("TERM")?;
-        let status = wait_until("the Docker engine to stop", STOP_DEADLINE, async || {
-            child.try_wait().context("look after the engine")
-        })
-        .await;
-        if status.is_err() {
-            self.child = Some(child);
-        }
-        status.with_context(|| self.log_tail())?;
-        Ok(())
-    }
-
-    /// Signals the engine by the id in its own pid file: under sudo, the child
-    /// is another process.
-    fn signal(&self, name: &str) -> Result<()> {
-        let pid = fs::read_to_string(self.path("pid")).context("read the engine's pid file")?;
-        let status = as_root("kill")
-            .args([&format!("-{name}"), pid.trim()])
-            .status()
-            .context("run kill")?;
-        if !status.success() {
-            bail!("kill -{name} {}: {status}", pid.trim());
-        }
-        Ok(())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn log_tail(&self) -> String {
-        let log = fs::read(self.path("log")).unwrap_or_default();
-        let tail = &log[log.len().saturating_sub(LOG_TAIL_BYTES)..];
-        format!(
-            "--- end of the engine's log\n{}",
-            String::from_utf8_lossy(tail)
-        )
+    pub async fn stop(self) -> Result<()> {
+        self.daemon.stop(STOP_DEADLINE).await
     }
 }
 
-impl Drop for Engine {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let asked = self.signal("TERM");
-            if asked.is_err() {
-                let _ = child.kill();
-            }
-            let _ = child.wait();
-        }
-        // The engine's folders belong to root.
-        let _ = as_root("rm")
-            .arg("-rf")
-            .arg(self.path("data"))
-            .arg(self.path("exec"))
-            .status();
-    }
+async fn client(config: &Path, sock: &Path, arguments: &[&str]) -> Result<Finished> {
+    let mut command = Command::new("docker");
+    command
+        .env("DOCKER_CONFIG", config)
+        .env_remove("DOCKER_CONTEXT")
+        .arg("--host")
+        .arg(format!("unix://{}", sock.display()))
+        .args(arguments);
+    run(command, COMMAND_DEADLINE).await
 }

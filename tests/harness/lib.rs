@@ -13,6 +13,7 @@ mod authority;
 mod cluster;
 mod config;
 mod containerd;
+mod daemon;
 mod disk;
 mod docker;
 mod front_end;

@@ -14,7 +14,9 @@ mod tls;
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use entrepot_harness::{Blob, Cluster, Image, Random, Registry, media};
+use entrepot_harness::{Blob, Cluster, Image, Random, Registry, media, wait_until};
+
+use self::raw::ANSWERED;
 
 /// More than any of these tests may make a node hold. Debug builds of one node
 /// alone take some 60 MiB.
@@ -60,4 +62,14 @@ fn grew_little(cluster: &Cluster, before: u64) -> Result<()> {
         "the node held {now} bytes, {before} before"
     );
     Ok(())
+}
+
+/// Waits until node 1 has no staging file left.
+async fn no_staging(cluster: &Cluster) -> Result<()> {
+    wait_until("staging files to be removed", ANSWERED, async || {
+        let left = cluster.node(1)?.staging_files()?;
+        ensure!(left.is_empty(), "{left:?}");
+        Ok(Some(()))
+    })
+    .await
 }

@@ -1,10 +1,10 @@
 //! Bodies that are not what was said of them.
 
 use anyhow::{Result, ensure};
-use entrepot_harness::{Blob, Cluster, Image, Random, Registry, media, wait_until};
+use entrepot_harness::{Blob, Cluster, Image, Random, Registry, media};
 
-use super::raw::{ANSWERED, Raw};
-use super::{grew_little, head, serves};
+use super::raw::Raw;
+use super::{grew_little, head, no_staging, serves};
 use crate::support::step;
 
 const HUNDRED_GB: u64 = 100_000_000_000;
@@ -62,15 +62,6 @@ async fn a_body_said_to_be_huge_costs_nothing() -> Result<()> {
     .await?;
     grew_little(&cluster, before)?;
     cluster.finish().await
-}
-
-async fn no_staging(cluster: &Cluster) -> Result<()> {
-    wait_until("staging files to be removed", ANSWERED, async || {
-        let left = cluster.node(1)?.staging_files()?;
-        ensure!(left.is_empty(), "{left:?}");
-        Ok(Some(()))
-    })
-    .await
 }
 
 #[tokio::test]

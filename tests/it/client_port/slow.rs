@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::raw::{ANSWERED, Raw};
-use super::{grew_little, head, pushed_blob, serves};
+use super::{grew_little, head, no_staging, pushed_blob, serves};
 use crate::support::step;
 
 const DRIBBLERS: usize = 400;
@@ -107,7 +107,7 @@ async fn a_body_that_stops_coming_is_answered_408_and_leaves_nothing() -> Result
     step("a blob in one request", async {
         let target = format!("/v2/edge/slow/blobs/uploads/?digest={}", blob.digest);
         stopped("POST", &target, "BLOB_UPLOAD_INVALID").await?;
-        staging_is_gone(&cluster).await
+        no_staging(&cluster).await
     })
     .await?;
     step("a manifest", async {
@@ -128,7 +128,7 @@ async fn a_body_that_stops_coming_is_answered_408_and_leaves_nothing() -> Result
                 Ok(removed.then_some(()))
             })
             .await?;
-            staging_is_gone(&cluster).await?;
+            no_staging(&cluster).await?;
             let state = registry.get(&upload.path).send().await?;
             state.expect_error(404, "BLOB_UPLOAD_UNKNOWN")?;
             Ok(())
@@ -141,15 +141,6 @@ async fn a_body_that_stops_coming_is_answered_408_and_leaves_nothing() -> Result
     )
     .await?;
     cluster.finish().await
-}
-
-async fn staging_is_gone(cluster: &Cluster) -> Result<()> {
-    wait_until("staging files to be removed", ANSWERED, async || {
-        let left = cluster.node(1)?.staging_files()?;
-        ensure!(left.is_empty(), "{left:?}");
-        Ok(Some(()))
-    })
-    .await
 }
 
 #[tokio::test]

@@ -381,37 +381,3 @@ async fn what_is_staged_can_be_read_back(fixture: Fixture) {
         };
     }
 }
-
-/// What it costs to prove what is read, and what it costs when that was done
-/// lately: `cargo test -p entrepot-blobs --test it cost -- --ignored --nocapture`
-#[tokio::test]
-#[ignore = "measures; says nothing about right or wrong"]
-async fn the_cost_of_proving() {
-    const SIZE: usize = 512 * READ_BYTES;
-    let disk = Disk::new().await;
-    let content = content(13, SIZE);
-    let digest = disk.put(&content).await;
-    for what in [
-        "from the disk",
-        "in memory, not proven",
-        "in memory, proven",
-    ] {
-        if what == "in memory, not proven" {
-            // What was proven is forgotten with the file's ledger.
-            let touched = fs::File::options().append(true).open(disk.path(&digest));
-            let now = std::time::SystemTime::now();
-            touched.expect("file").set_modified(now).expect("touched");
-        }
-        let started = std::time::Instant::now();
-        let (_, mut stream) = disk.store.open(&digest, None).await.expect("open");
-        let mut bytes = 0;
-        while let Some(piece) = stream.next().await {
-            bytes += piece.expect("readable").len();
-        }
-        assert_eq!(bytes, SIZE);
-        #[allow(clippy::cast_precision_loss, reason = "some GiB")]
-        let gib = SIZE as f64 / f64::from(1 << 30);
-        let seconds = started.elapsed().as_secs_f64() / gib;
-        eprintln!("{what}: {seconds:.3} s for a GiB");
-    }
-}

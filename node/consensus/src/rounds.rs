@@ -73,7 +73,8 @@ mod tests {
 
     use super::*;
 
-    /// Answers with the number of the round, 10 ms after it began.
+    /// Answers with the number of the round, 10 ms after it began: of the paused
+    /// clock, so that a round takes time and no test waits for it.
     fn ask(counter: &Arc<AtomicU64>) -> impl Future<Output = u64> + Send + 'static {
         let counter = Arc::clone(counter);
         async move {

@@ -34,6 +34,8 @@ struct Group {
 struct Progress {
     applied: u64,
     available: Availability,
+    /// Calls that failed because the group was down.
+    refused: u64,
     waiting: Vec<Waker>,
 }
 
@@ -70,6 +72,14 @@ impl LocalMetadata {
                 Availability::Down
             };
         }
+    }
+
+    /// How many calls have failed because the group was down; 0 for an unknown
+    /// group.
+    pub fn refused(&self, group: &GroupId) -> u64 {
+        self.groups
+            .get(group)
+            .map_or(0, |group| group.progress().refused)
     }
 
     /// A copy of a group's state; `None` for an unknown group.
@@ -139,14 +149,15 @@ impl Group {
 }
 
 impl Progress {
-    fn check(&self, group: &GroupId) -> Result<(), MetadataError> {
-        match self.available {
-            Availability::Up => Ok(()),
-            Availability::Down => Err(MetadataError::Unavailable {
-                group: group.clone(),
-                reason: "switched off by a test".to_owned(),
-            }),
+    fn check(&mut self, group: &GroupId) -> Result<(), MetadataError> {
+        if self.available == Availability::Up {
+            return Ok(());
         }
+        self.refused += 1;
+        Err(MetadataError::Unavailable {
+            group: group.clone(),
+            reason: "switched off by a test".to_owned(),
+        })
     }
 }
 

@@ -1,3 +1,6 @@
+//! Each refusal of the service with its gRPC code and details, and each broken
+//! request with its own.
+
 use entrepot_oci::{Algorithm, Digest};
 use entrepot_service::{ServiceError, TagFound};
 use tonic::{Code, Status};

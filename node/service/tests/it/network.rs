@@ -36,6 +36,8 @@ struct State {
     /// By pair, the smaller id first.
     links: HashMap<(u64, u64), Link>,
     waiting: Vec<Waker>,
+    /// Connections that were refused because their link is cut.
+    refused: u64,
 }
 
 /// The network as one node reaches it.
@@ -85,6 +87,11 @@ impl Network {
         }
     }
 
+    /// How many connections were refused because their link was cut.
+    pub(crate) fn refused(&self) -> u64 {
+        self.state.lock().unwrap().refused
+    }
+
     fn link(&self, pair: (u64, u64)) -> Link {
         let state = self.state.lock().unwrap();
         state.links.get(&pair).copied().unwrap_or_default()
@@ -121,6 +128,7 @@ impl Dial for NodeDial {
             let to = network.state.lock().unwrap().addresses[&address];
             let pair = pair(from, to);
             if network.link(pair) == Link::Cut {
+                network.state.lock().unwrap().refused += 1;
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
             let stream = TcpStream::connect(&address).await?;

@@ -11,6 +11,9 @@ use crate::cluster::{Cluster, EAST, Node, Plan, SOUTH, WEST, app, group, root, t
 use crate::content::{DEADLINE, MIB, content, eventually, image, index, sha256, variant};
 use crate::network::Link;
 
+/// Of a task, before what it waits for comes back.
+const FAILURES: u64 = 3;
+
 /// Two regions, all pushes to the first copied to the second, nobody at work
 /// yet.
 async fn two_regions(east: u64, west: u64) -> Cluster {
@@ -205,8 +208,10 @@ async fn what_waited_for_a_region_that_was_down_arrives() {
             let digest = cluster.node(1).push_image(&name, &blobs(seed * 10)).await;
             pushed.push((name, digest));
         }
-        // Long enough for each to have failed a few times.
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        eventually("each has failed a few times", async || {
+            cluster.network.refused() >= 4 * FAILURES
+        })
+        .await;
         assert_eq!(waiting(&cluster, EAST).await, 4);
         for node in [4, 5] {
             cluster.network.set(node, Link::Up);
@@ -453,7 +458,10 @@ async fn the_destinations_metadata_may_be_away_for_a_while() {
     cluster.metadata.set_available(&west, false);
     cluster.start_outbox();
     let digest = cluster.node(1).push_image("v1", &blobs(1)).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    eventually("it has failed a few times", async || {
+        cluster.metadata.refused(&west) >= FAILURES
+    })
+    .await;
     assert_eq!(waiting(&cluster, EAST).await, 1);
     cluster.metadata.set_available(&west, true);
     complete(&cluster, EAST).await;

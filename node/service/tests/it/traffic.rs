@@ -1,5 +1,6 @@
 //! Blob bytes that nobody takes must not hold up what nodes say to each other.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use entrepot_proto::peer::PingRequest;
@@ -9,6 +10,9 @@ use futures::StreamExt;
 use crate::cluster::{Cluster, EAST, Plan, app, root};
 use crate::content::{MIB, content, eventually};
 use crate::slow::SlowStore;
+
+/// While nothing else is under way.
+const PINGS: usize = 100;
 
 async fn ping(cluster: &Cluster, from: u64, to: u64) {
     let channel = cluster.node(from).peers.channel(to).unwrap();
@@ -54,11 +58,15 @@ async fn a_holder_whose_disk_hangs_holds_up_nobody() {
     let cluster = Plan::new(&[(EAST, 3)]).store(2, hanging).start().await;
     let content = content(2, 10 * MIB);
     let pushes = futures::future::join_all((0..8).map(|_| cluster.node(1).push(&content)));
-    let pings = async {
-        for _ in 0..200 {
-            ping(&cluster, 1, 2).await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
+    let mut pushes = pin!(pushes);
+    loop {
+        tokio::select! {
+            _ = &mut pushes => break,
+            () = ping(&cluster, 1, 2) => {}
         }
-    };
-    futures::join!(pushes, pings);
+    }
+    // What the pushes still have to bring there waits for the disk.
+    for _ in 0..PINGS {
+        ping(&cluster, 1, 2).await;
+    }
 }

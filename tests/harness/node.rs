@@ -10,10 +10,13 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::config::NodeConfig;
 use crate::http::Registry;
-use crate::process::{Finished, Usage, open_sockets, pause, resume, run, terminate, usage};
+use crate::process::{
+    Finished, Usage, open_sockets, pause, resume, run, terminate, thread_states, usage,
+};
 use crate::wait::wait_until;
 
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
+const FROZEN_DEADLINE: Duration = Duration::from_secs(10);
 const COMMAND_DEADLINE: Duration = Duration::from_mins(1);
 const TAIL_LINES: usize = 30;
 const TAIL_LINE_CHARS_MAX: usize = 300;
@@ -200,6 +203,20 @@ impl Node {
     /// SIGSTOP: it answers nothing, and nobody is told.
     pub fn pause(&self) -> Result<()> {
         pause(self.child.as_ref().context("the node is not running")?.id())
+    }
+
+    /// As [`Self::pause`], and waits until no thread of it runs. One may be in a
+    /// system call still; what that returns, it does not come to see.
+    pub(crate) async fn freeze(&self) -> Result<()> {
+        self.pause()?;
+        let process = self.child.as_ref().context("the node is not running")?.id();
+        wait_until("a node to stand still", FROZEN_DEADLINE, async || {
+            let states = thread_states(process)?;
+            let is_still = |state: &char| matches!(state, 'T' | 'D');
+            ensure!(states.iter().all(is_still), "threads are {states:?}");
+            Ok(Some(()))
+        })
+        .await
     }
 
     /// SIGCONT.

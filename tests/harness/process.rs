@@ -149,6 +149,20 @@ pub(crate) fn resume(pid: u32) -> Result<()> {
     signal(pid, Signal::CONT)
 }
 
+/// What the kernel says of each thread: `T` is stopped, `D` waits for a disk.
+pub(crate) fn thread_states(pid: u32) -> Result<Vec<char>> {
+    let mut states = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).context("look at its threads")? {
+        let stat = fs::read_to_string(thread?.path().join("stat")).context("look at a thread")?;
+        // After the name, which may hold anything.
+        let state = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.chars().next());
+        states.push(state.context("a thread without a state")?);
+    }
+    Ok(states)
+}
+
 fn signal(pid: u32, signal: Signal) -> Result<()> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let pid = pid.context("a process id of 0")?;

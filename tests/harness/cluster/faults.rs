@@ -19,7 +19,14 @@ impl Cluster {
 
     /// Cuts the power of some nodes' disks at once, ends the nodes, and gives
     /// them their disks back with what was on them.
+    ///
+    /// The nodes stand still before: a machine without power does nothing either,
+    /// while a process that outlived its disk could still acknowledge. A sync that
+    /// waits while ext4 is shut down may well be told that all is written.
     pub async fn cut_power(&mut self, ids: &[u64]) -> Result<()> {
+        for id in ids {
+            self.node(*id)?.freeze().await?;
+        }
         let chosen = self.disks.iter().filter(|(id, _)| ids.contains(id));
         let chosen: Vec<&Disk> = chosen.map(|(_, disk)| disk).collect();
         disk::cut_power(&chosen).await?;

@@ -3,9 +3,9 @@
 //!
 //! A data folder that has never run could be a new cluster's, a new node's, or
 //! a node's that has lost its disk. The peers know which, so such a node takes
-//! part in nothing before it has asked them. The invariant: a node that forgot
-//! how it voted does not vote under its old number, if any peer that answers can
-//! tell; and while too few answer, it waits.
+//! part in no group ([`Consensus::admit`]) before it has asked them. The
+//! invariant: a node that forgot how it voted does not vote under its old
+//! number, if any peer that answers can tell; and while too few answer, it waits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,6 +142,7 @@ impl Arrival {
         let node = self.peers.own().id;
         let said = self.found_out().await?;
         if !said.is_formed {
+            self.consensus.admit();
             for group in &self.groups {
                 if group.voters.contains(&node) {
                     let voters = group.voters.iter().copied().collect();
@@ -153,6 +154,7 @@ impl Arrival {
         if !said.known.contains(&Known::Member) {
             self.join().await?;
         }
+        self.consensus.admit();
         Ok(())
     }
 
@@ -207,7 +209,10 @@ impl Arrival {
     async fn propose(&self, envelope: &Bytes) -> Option<Response> {
         let list = self.peers.all();
         for peer in list.iter().filter(|peer| peer.id != self.peers.own().id) {
-            let mut client = MetadataClient::new(self.peers.channel(peer.id)?);
+            let Some(channel) = self.peers.channel(peer.id) else {
+                continue;
+            };
+            let mut client = MetadataClient::new(channel);
             let request = ProposeRequest {
                 group: GroupId::global().to_string(),
                 envelope: envelope.clone(),

@@ -1,13 +1,15 @@
 //! Nodes come and go: a region grows from three to five, one node is drained
 //! and removed, and all are restarted in turn, while clients push and pull.
 
+mod lost;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use entrepot_harness::{Admin, Cluster, Image, Registry, wait_until};
+use entrepot_harness::{Admin, Blob, Cluster, Image, Registry, wait_until};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
@@ -179,6 +181,11 @@ fn images(seed: u64, count: u64) -> Vec<Image> {
     (0..count)
         .map(|nth| Image::random(seed + nth, 2, LAYER_BYTES))
         .collect()
+}
+
+/// Those that are not so small that the metadata keeps them.
+fn layers(images: &[Image]) -> impl Iterator<Item = &Blob> + Clone {
+    images.iter().flat_map(|image| image.blobs.iter().skip(1))
 }
 
 async fn push(cluster: &Cluster, repository: &str, images: &[Image]) -> Result<()> {

@@ -130,6 +130,15 @@ impl Consensus {
         MetadataServer::new(MetadataService(Arc::clone(&self.groups)))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    /// Lets this node take part in the groups in which it has no vote yet: it is
+    /// new, and not one that has lost its votes. Until then it answers nobody
+    /// who leads or wants to lead them.
+    pub fn admit(&self) {
+        for group in self.groups.all() {
+            group.admit();
+        }
+    }
+
     }
 
     /// Makes a group of these voters, which include this node; all of them may
@@ -301,13 +310,19 @@ impl Groups {
         group.ok_or_else(|| Status::not_found("this node has no such group"))
     }
 
-    /// The group that a message is about, if this is the node it is meant for.
+    /// The group that a message is about, if this is the node it is meant for
+    /// and takes part in it.
     pub(crate) fn addressed(&self, name: &str, target: u64) -> Result<&Arc<Group>, Status> {
         if target != self.own {
             let reason = format!("this is node {}, not {target}", self.own);
             return Err(Status::failed_precondition(reason));
         }
-        self.named(name)
+        let group = self.named(name)?;
+        if !group.is_admitted() {
+            let reason = format!("node {} does not take part in group {name} yet", self.own);
+            return Err(Status::unavailable(reason));
+        }
+        Ok(group)
     }
 }
 

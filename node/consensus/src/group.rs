@@ -60,6 +60,9 @@ pub(crate) struct Group {
     pub(crate) lease: Lease,
     /// How often the leader is heard of.
     pub(crate) heartbeat: Duration,
+    /// Whether Raft's messages are answered. A node without a vote may be new,
+    /// or may have lost the disk with its votes: that has to be found out first.
+    admitted: AtomicBool,
     /// What the callers of this node ask the leader, whoever that is.
     pub(crate) reads: Rounds<ReadResult>,
     /// What this node, while it leads, asks its followers.
@@ -92,7 +95,8 @@ impl Group {
         let (state, snapshots, machine) = open(config, &id, &shared.applied).await?;
         let log = shared.log.group(&name);
         let lease = Lease::new(config.timing(&id).lease());
-        if log.vote().is_some() {
+        let has_voted = log.vote().is_some();
+        if has_voted {
             let voters = known_voters(&state, &group)?;
             lease.sit_out(&voters).await;
         }
@@ -109,6 +113,7 @@ impl Group {
         let incoming = Incoming::new(log.files(), &snapshots);
         let group = Arc::new(Self {
             incoming,
+            admitted: AtomicBool::new(has_voted || !group.voters.is_empty()),
             config: group,
             peers: Arc::clone(&shared.peers),
             raft,
@@ -257,6 +262,15 @@ impl Group {
     /// From now on nobody hands the lead to this node, which is about to stop.
     pub(crate) fn retire(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on this node takes part.
+    pub(crate) fn admit(&self) {
+        self.admitted.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.admitted.load(Ordering::SeqCst)
     }
 
     pub(crate) fn is_retired(&self) -> bool {

@@ -115,6 +115,7 @@ impl Cluster {
         prepare(&cluster.data(1));
         for (id, listener) in (1..=count).zip(listeners) {
             cluster.launch(id, listener, false);
+            cluster.admit(id);
         }
         for id in 1..=told {
             let node = cluster.node(id);
@@ -198,6 +199,21 @@ impl Cluster {
     pub(crate) fn restart(&mut self, id: u64) {
         let listener = self.listen(id);
         self.launch(id, listener, false);
+    }
+
+    /// With an empty disk, as a node starts that does not know yet whether it
+    /// is a new one.
+    pub(crate) fn restart_empty(&mut self, id: u64) {
+        fs::remove_dir_all(self.data(id)).unwrap();
+        let group = self.group.clone();
+        self.group.voters.clear();
+        self.group.learners.clear();
+        self.restart(id);
+        self.group = group;
+    }
+
+    pub(crate) fn admit(&self, id: u64) {
+        self.node(id).consensus.admit();
     }
 
     pub(crate) fn restart_rebuilding(&mut self, id: u64) {

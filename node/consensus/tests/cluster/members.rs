@@ -3,6 +3,8 @@
 use entrepot_metadata::command::{AddMember, FormCluster, RemoveMember, SetMemberState};
 use entrepot_metadata::query::MemberState;
 
+use tonic::Code;
+
 use crate::EAGER;
 use crate::harness::{Cluster, Shape};
 
@@ -111,4 +113,20 @@ fn a_change_that_its_leader_did_not_end_is_finished_by_the_next() {
         cluster.linearize(id).unwrap();
         assert!(cluster.has(id, "after"), "node {id}");
     }
+}
+
+#[test]
+fn a_node_without_votes_takes_part_in_nothing_before_it_is_admitted() {
+    let mut cluster = Cluster::start(&Shape::voters(3));
+    cluster.create(1, "before").unwrap();
+    let forgetful = cluster.follower();
+    cluster.kill(forgetful);
+    cluster.restart_empty(forgetful);
+    let answer = |id| cluster.append_nothing(id, "region/us-east-1/0", id);
+    assert_eq!(answer(forgetful), Code::Unavailable);
+    // One that has its votes is let in at once.
+    let other = if forgetful == 1 { 2 } else { 1 };
+    assert_eq!(answer(other), Code::InvalidArgument);
+    cluster.create(other, "meanwhile").unwrap();
+    assert_eq!(cluster.status(forgetful).term, 0);
 }

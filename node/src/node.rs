@@ -195,6 +195,7 @@ impl Node {
             is_new,
         } = Entry::of(&config, &outside)?;
         let first = groups(&founders, &config.region);
+        let founding = founders.iter().map(|peer| peer.id).collect();
         let mut metrics = Metrics::new();
         let health = Health::new(Arc::clone(&peers));
         let blobs = open_blobs(&config, &peers, &health, &mut metrics).await?;
@@ -254,7 +255,7 @@ impl Node {
 
         let services = PeerServices {
             consensus: Arc::clone(&consensus),
-            ping: PingServer::new(peers.own().clone(), health, Arc::clone(&metadata)),
+            ping: PingServer::new(peers.own().clone(), health, Arc::clone(&metadata), founding),
             blobs: BlobsServer::new(Arc::clone(&blobs)),
             uploads: UploadsServer::new(Arc::clone(&registry)),
             members: MembersServer::new(Arc::clone(&registry)),

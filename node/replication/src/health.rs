@@ -76,11 +76,6 @@ impl Health {
         nodes
     }
 
-    /// The ids of the nodes that are known.
-    pub(crate) fn nodes(&self) -> Vec<u64> {
-        self.peers.all().iter().map(|peer| peer.id).collect()
-    }
-
     /// This node.
     pub fn own(&self) -> u64 {
         self.peers.own().id

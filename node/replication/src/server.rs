@@ -43,16 +43,27 @@ pub struct PingServer {
     own: PeerInfo,
     health: Arc<Health>,
     metadata: Arc<dyn Metadata>,
+    founders: Vec<u64>,
 }
 
 // === impl PingServer ===
 
 impl PingServer {
-    pub fn new(own: PeerInfo, health: Arc<Health>, metadata: Arc<dyn Metadata>) -> Self {
+    /// `founders`: whom this node would found a cluster with; none, if it has
+    /// been in one. Its copy of the records may be empty all the same, while it
+    /// is built anew.
+    pub fn new(
+        own: PeerInfo,
+        health: Arc<Health>,
+        metadata: Arc<dyn Metadata>,
+        mut founders: Vec<u64>,
+    ) -> Self {
+        founders.sort_unstable();
         Self {
             own,
             health,
             metadata,
+            founders,
         }
     }
 
@@ -86,7 +97,7 @@ impl Node for PingServer {
         let founders = match request.node {
             0 => Vec::new(),
             _ if is_formed => Vec::new(),
-            _ => self.health.nodes(),
+            _ => self.founders.clone(),
         };
         let space = self.health.space(self.own.id).unwrap_or_default();
         Ok(Response::new(PingReply {

@@ -270,6 +270,7 @@ fn serve(node: &Node, listener: TcpListener) -> impl Future<Output = ()> + Send 
         node.peers.own().clone(),
         Arc::clone(&node.health),
         Arc::clone(&node.metadata),
+        Vec::new(),
     ));
     let server = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use entrepot_consensus::Consensus;
+use entrepot_consensus::{Consensus, voters_of};
 use entrepot_metadata::query::{self, Member};
 use entrepot_metadata::{GroupId, Metadata};
 use entrepot_proto::peers::{KnownPeer, PeerInfo, Peers, Standing};
@@ -95,7 +95,7 @@ impl Members {
             match self.read() {
                 Ok(members) if !members.is_empty() && last.as_ref() != Some(&members) => {
                     self.take(&members)?;
-                    self.found_region().await?;
+                    self.found_region(&members).await?;
                     last = Some(members);
                 }
                 Ok(_) => {}
@@ -125,15 +125,14 @@ impl Members {
 
     /// The first node of a region makes its group. That it is the first one
     /// stands in the records, once and for ever.
-    async fn found_region(&self) -> anyhow::Result<()> {
+    async fn found_region(&self, members: &[Member]) -> anyhow::Result<()> {
         let own = self.peers.own();
         let view = self.consensus.view(&GroupId::global())?;
         let region = query::region(view.as_ref(), &own.region)?;
         if region.and_then(|region| region.founder) == Some(own.id) {
             let group = GroupId::region(own.region.clone());
-            self.consensus
-                .found(&group, BTreeSet::from([own.id]))
-                .await?;
+            let voters = founders_with(own.id, members);
+            self.consensus.found(&group, voters).await?;
         }
         Ok(())
     }
@@ -182,6 +181,19 @@ impl Members {
             },
         }
     }
+}
+
+/// The first voters of the group of a region that `founder` makes: the nodes of
+/// the region that came by the same command. Those that form a cluster make its
+/// groups together, and one that is late must not make another one by itself.
+fn founders_with(founder: u64, members: &[Member]) -> BTreeSet<u64> {
+    let Some(first) = members.iter().find(|member| member.node == founder) else {
+        return BTreeSet::new();
+    };
+    let together = |member: &&Member| member.region == first.region && member.index == first.index;
+    let ids: BTreeSet<u64> = members.iter().filter(together).map(|it| it.node).collect();
+    let voters = voters_of(ids.len());
+    ids.into_iter().take(voters).collect()
 }
 
 #[cfg(test)]

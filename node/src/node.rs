@@ -420,11 +420,10 @@ async fn load_tls(listen: &ListenConfig) -> anyhow::Result<Option<Arc<Tls>>> {
 /// The groups that this node is in: its region's and the global one. Who votes
 /// in them first follows from `all` who found the cluster; nobody, when it exists.
 fn groups(all: &[PeerInfo], region: &RegionName) -> Vec<GroupConfig> {
-    let own: Vec<u64> = all
-        .iter()
-        .filter(|peer| peer.region == *region)
-        .map(|peer| peer.id)
-        .collect();
+    let in_region = all.iter().filter(|peer| peer.region == *region);
+    let mut own: Vec<u64> = in_region.map(|peer| peer.id).collect();
+    // Each node may list them in another order.
+    own.sort_unstable();
     vec![
         group(GroupId::global(), &spread(all)),
         group(GroupId::region(region.clone()), &own),

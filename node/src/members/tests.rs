@@ -1,4 +1,6 @@
-//! The list of the last start.
+//! The list of the last start, and who makes the group of a region.
+
+use entrepot_metadata::query::MemberState;
 
 use super::*;
 
@@ -63,4 +65,33 @@ fn a_list_that_is_damaged_is_not_taken() {
         let refused = format!("{:#}", file.read().unwrap_err());
         assert!(refused.contains(says), "{refused}");
     }
+}
+
+fn member(node: u64, region: &str, index: u64) -> Member {
+    Member {
+        node,
+        region: region.parse().unwrap(),
+        peer_address: format!("{node}:1"),
+        client_address: None,
+        state: MemberState::Active,
+        capacity_bytes: 0,
+        joined_at_ms: 0,
+        index,
+        removed_at_ms: None,
+        folder: None,
+        level: 0,
+    }
+}
+
+#[test]
+fn who_forms_the_cluster_late_makes_the_same_group_as_the_others() {
+    let mut members: Vec<Member> = (1..=4).map(|node| member(node, "a", 1)).collect();
+    members.push(member(5, "b", 1));
+    // They came later, the first of a region alone.
+    members.extend([member(6, "a", 7), member(7, "c", 8), member(8, "c", 9)]);
+    let founders = |node| Vec::from_iter(founders_with(node, &members));
+    assert_eq!(founders(1), [1, 2, 3]);
+    assert_eq!(founders(5), [5]);
+    assert_eq!(founders(7), [7]);
+    assert!(founders(9).is_empty());
 }

@@ -22,6 +22,8 @@ pub struct Member {
     /// Bytes; 0: not known.
     pub capacity_bytes: u64,
     pub joined_at_ms: i64,
+    /// Log index of the command that added it.
+    pub index: u64,
     pub removed_at_ms: Option<i64>,
     /// Id of its data folder, where it is known.
     pub folder: Option<[u8; FOLDER_ID_BYTES]>,
@@ -111,6 +113,7 @@ pub(crate) fn member_of(key: &[u8], value: Bytes) -> Result<Member, StorageError
         state,
         capacity_bytes: record.capacity_bytes,
         joined_at_ms: record.joined_at_ms,
+        index: record.index,
         removed_at_ms: record.removed_at_ms,
         folder,
         level: record.level,

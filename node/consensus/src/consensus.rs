@@ -95,9 +95,7 @@ impl Consensus {
         }
         let stop = watch::Sender::new(false);
         let mut keepers = JoinSet::new();
-        let records = by_name
-            .get(&GroupId::global().to_string())
-            .map(|group| Arc::clone(&group.state));
+        let records = by_name.get(&GroupId::global().to_string()).cloned();
         for group in by_name.values() {
             let log_bytes_max = config.compaction.log_bytes_max;
             keepers.spawn(keeper::keep(
@@ -130,6 +128,8 @@ impl Consensus {
         MetadataServer::new(MetadataService(Arc::clone(&self.groups)))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
     /// Lets this node take part in the groups in which it has no vote yet: it is
     /// new, and not one that has lost its votes. Until then it answers nobody
     /// who leads or wants to lead them.
@@ -137,8 +137,6 @@ impl Consensus {
         for group in self.groups.all() {
             group.admit();
         }
-    }
-
     }
 
     /// Makes a group of these voters, which include this node; all of them may

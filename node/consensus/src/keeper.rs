@@ -29,8 +29,8 @@ const HEARTBEATS_MISSED_MAX: u32 = 10;
 /// before anybody notices.
 const ENTRIES_BEHIND_MAX: u64 = 1_000;
 
-/// Where the cluster's records are: this node's copy of the global group.
-pub(crate) type Records = Option<Arc<GroupState>>;
+/// Where the cluster's records are: the global group.
+pub(crate) type Records = Option<Arc<Group>>;
 
 /// Looks after a group until `stop` says so.
 pub(crate) async fn keep(
@@ -80,28 +80,43 @@ impl Group {
     }
 
     async fn keep_members(&self, records: &Records) {
-        let wanted = match records.as_ref().map(|records| wanted(self.id(), records)) {
-            Some(Ok(wanted)) => wanted,
-            Some(Err(error)) => {
-                tracing::warn!(group = %self.id(), %error, "the cluster's nodes cannot be read");
-                return;
-            }
-            None => BTreeMap::new(),
-        };
-        if wanted.is_empty() {
-            // Before the cluster was formed, the configuration says it.
+        let Some(records) = records.as_ref() else {
             self.add_learners().await;
             return;
+        };
+        let mut step = self.next_step(records).await;
+        if step.as_ref().is_some_and(|step| *step != Step::Finish) {
+            // This node's copy of the records may be one of long ago, or on its
+            // way: what that says is no reason to take votes from anybody.
+            if let Err(error) = records.linearize().await {
+                tracing::info!(group = %self.id(), %error, "the group's members stay for now");
+                return;
+            }
+            step = self.next_step(records).await;
         }
-        let now = self.situation();
-        if let Some(step) = plan::next(&now, &wanted) {
-            tracing::info!(group = %self.id(), ?step, "the group's members change");
-            match tokio::time::timeout(STEP_DEADLINE, self.take(step)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(reason)) => {
-                    tracing::warn!(group = %self.id(), reason, "the members could not be changed");
-                }
-                Err(_) => tracing::warn!(group = %self.id(), "a change of the members takes long"),
+        let Some(step) = step else { return };
+        tracing::info!(group = %self.id(), ?step, "the group's members change");
+        match tokio::time::timeout(STEP_DEADLINE, self.take(step)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => {
+                tracing::warn!(group = %self.id(), reason, "the members could not be changed");
+            }
+            Err(_) => tracing::warn!(group = %self.id(), "a change of the members takes long"),
+        }
+    }
+
+    /// By this node's copy of the records.
+    async fn next_step(&self, records: &Group) -> Option<Step> {
+        match wanted(self.id(), &records.state) {
+            Ok(wanted) if wanted.is_empty() => {
+                // Before the cluster was formed, the configuration says it.
+                self.add_learners().await;
+                None
+            }
+            Ok(wanted) => plan::next(&self.situation(), &wanted),
+            Err(error) => {
+                tracing::warn!(group = %self.id(), %error, "the cluster's nodes cannot be read");
+                None
             }
         }
     }

@@ -241,6 +241,13 @@ impl ClusterBlobs {
         placement::majority(self.copies())
     }
 
+    /// How many of `nodes` take copies, and so do not leave soon.
+    pub(crate) fn staying(&self, nodes: &[u64]) -> usize {
+        let takers = self.takers();
+        let stays = |node: &&u64| takers.iter().any(|(taker, _)| taker == *node);
+        nodes.iter().filter(stays).count()
+    }
+
     /// The nodes that are to hold `digest`, first choice first. Those that are
     /// lost are none: the next in rank take their place.
     pub(crate) fn placement(&self, digest: &Digest) -> Vec<u64> {

@@ -125,7 +125,7 @@ impl ClusterBlobs {
         key: &[u8],
     ) -> Result<Upload, ReplicationError> {
         let staging = self.store.stage(Hashing::Client(algorithm)).await?;
-        // A copy of this node counts, unless it is about to leave.
+        // A copy of this node is one of them, unless it is full or about to leave.
         let own = usize::from(self.takes_new(self.own()));
         let copies = self
             .others(key)
@@ -189,8 +189,8 @@ impl Upload {
     /// The holder that has held this upload up the most, if it can be spared.
     fn expendable(&self) -> Option<u64> {
         let live = self.copies.iter().filter(|copy| copy.is_live());
-        // This node's own copy is one more.
-        let spare = live.clone().count() >= self.blobs.copies_needed();
+        let own = self.blobs.staying(&[self.blobs.own()]);
+        let spare = live.clone().count() + own > self.blobs.copies_needed();
         let slowest = live.max_by_key(|copy| copy.held_up)?;
         spare.then_some(slowest.node)
     }
@@ -238,7 +238,7 @@ impl Upload {
         let mut holders = vec![blobs.own()];
         let mut hanging = Vec::new();
         let needed = blobs.copies_needed();
-        while holders.len() < needed {
+        while blobs.staying(&holders) < needed {
             match finishing.join_next().await {
                 Some(Ok((node, Ok(_)))) => holders.push(node),
                 Some(Ok((node, Err(status)))) => {
@@ -276,7 +276,7 @@ impl Settling {
     /// Makes sure of the copies that an acknowledgement needs. May be called
     /// again, after an error or not: copies that are there are not sent again.
     pub async fn finish(&mut self) -> Result<Stored, ReplicationError> {
-        if self.holders.len() < self.blobs.copies_needed() {
+        if self.blobs.staying(&self.holders) < self.blobs.copies_needed() {
             // Not waited for again at once, but the next time.
             let hanging = std::mem::take(&mut self.hanging);
             self.blobs
@@ -414,7 +414,9 @@ impl ClusterBlobs {
     }
 
     /// Sends a blob of this node's to other nodes until enough copies are
-    /// durable. Those that are `hanging` are not waited for again.
+    /// durable on nodes that stay. Where too few of those answer, one that is
+    /// about to leave stands in, but never for all of them: it may be gone the
+    /// next moment. Those that are `hanging` are not waited for again.
     async fn copy_to_more(
         &self,
         blob: &Committed,
@@ -423,10 +425,13 @@ impl ClusterBlobs {
     ) -> Result<(), ReplicationError> {
         let needed = self.copies_needed();
         for node in self.others(blob.digest.to_string().as_bytes()) {
-            if holders.len() >= needed {
+            if self.staying(holders) >= needed {
                 break;
             }
             if holders.contains(&node) || hanging.contains(&node) {
+                continue;
+            }
+            if holders.len() >= needed && self.staying(&[node]) == 0 {
                 continue;
             }
             match self.copy_to(node, blob).await {
@@ -436,11 +441,9 @@ impl ClusterBlobs {
                 }
             }
         }
-        if holders.len() < needed {
-            return Err(ReplicationError::TooFewCopies {
-                durable: holders.len(),
-                needed,
-            });
+        let durable = self.staying(holders);
+        if holders.len() < needed || durable == 0 {
+            return Err(ReplicationError::TooFewCopies { durable, needed });
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ mod repair;
 mod replica;
 mod scrub;
 mod settings;
+mod standing;
 mod surplus;
 mod traffic;
 mod transfers;

@@ -1,0 +1,58 @@
+//! Nodes that are about to leave: what a push may rely on.
+
+use bytes::Bytes;
+use entrepot_proto::peers::{KnownPeer, Standing};
+use entrepot_service::{BlobInfo, ServiceError};
+
+use crate::cluster::{Cluster, EAST, Plan, app, root};
+use crate::content::{MIB, body, content, is_unavailable, sha256};
+use crate::network::Link;
+
+/// All nodes hear that `leaving` is about to leave.
+fn drain(cluster: &Cluster, leaving: u64) {
+    for node in cluster.nodes() {
+        let list = node.peers.all();
+        let known = list.known().iter().map(|peer| KnownPeer {
+            standing: Standing {
+                takes_copies: peer.info.id != leaving,
+                ..peer.standing
+            },
+            ..peer.clone()
+        });
+        assert!(node.peers.update(known.collect()).is_empty());
+    }
+}
+
+async fn push_to(cluster: &Cluster, id: u64, content: &Bytes) -> Result<BlobInfo, ServiceError> {
+    let (digest, length) = (sha256(content), Some(content.len() as u64));
+    let registry = &cluster.node(id).registry;
+    registry
+        .push_blob(&root(), &app(), digest, length, body(content))
+        .await
+}
+
+#[tokio::test]
+async fn a_push_does_not_rely_on_a_node_that_is_about_to_leave() {
+    let cluster = Plan::new(&[(EAST, 2)]).start().await;
+    drain(&cluster, 2);
+    let content = content(1, 3 * MIB);
+    // Its own copy would be the only one, and it may be gone the next moment.
+    cluster.network.set(1, Link::Cut);
+    let refused = push_to(&cluster, 2, &content).await;
+    assert!(is_unavailable(&refused), "{refused:?}");
+    cluster.network.set(1, Link::Up);
+    let digest = push_to(&cluster, 2, &content).await.unwrap().digest;
+    assert!(cluster.node(1).holds(&digest).await);
+}
+
+#[tokio::test]
+async fn one_that_is_about_to_leave_stands_in_where_too_few_answer() {
+    let cluster = Plan::new(&[(EAST, 4)]).start().await;
+    drain(&cluster, 4);
+    for id in [2, 3] {
+        cluster.network.set(id, Link::Cut);
+    }
+    let content = content(2, MIB);
+    let digest = push_to(&cluster, 1, &content).await.unwrap().digest;
+    assert_eq!(cluster.holders(&digest).await, [1, 4]);
+}

@@ -194,6 +194,11 @@ impl ClusterBlobs {
         });
     }
 
+    /// Whether this node's disk takes no new copies.
+    pub(crate) fn is_full(&self) -> bool {
+        self.health.is_full(self.own())
+    }
+
     pub(crate) fn own(&self) -> u64 {
         self.peers.own().id
     }
@@ -236,16 +241,16 @@ impl ClusterBlobs {
         takes && self.health.is_alive(node) && !self.health.is_full(node)
     }
 
-    /// The durable copies that an acknowledgement needs.
-    pub(crate) fn copies_needed(&self) -> usize {
-        placement::majority(self.copies())
-    }
-
     /// How many of `nodes` take copies, and so do not leave soon.
     pub(crate) fn staying(&self, nodes: &[u64]) -> usize {
         let takers = self.takers();
         let stays = |node: &&u64| takers.iter().any(|(taker, _)| taker == *node);
         nodes.iter().filter(stays).count()
+    }
+
+    /// The durable copies that an acknowledgement needs.
+    pub(crate) fn copies_needed(&self) -> usize {
+        placement::majority(self.copies())
     }
 
     /// The nodes that are to hold `digest`, first choice first. Those that are

@@ -1,8 +1,8 @@
 //! Reading a blob: this node's copy, else a peer's, passed on while it arrives.
 //!
 //! Whoever wants a blob, or a part of one that is not large, latches on to its
-//! transfer, which leaves a copy here. A part of a large one comes from peers
-//! alone and leaves none. All bytes are verified before the reader gets them. A
+//! transfer, which leaves a copy here. A part of a large one, and anything while
+//! this node's disk is full, comes from peers alone and leaves none. All bytes are verified before the reader gets them. A
 //! peer that fails in mid-stream is replaced by the next without the reader
 //! noticing, and so is this node's own copy.
 //!
@@ -115,6 +115,7 @@ impl ClusterBlobs {
         }
         let whole = range == (0..blob.size);
         if (whole || blob.size <= WHOLE_FOR_PART_BYTES_MAX)
+            && !self.is_full()
             && let Some(latched) = self.latch(&blob, None).await?
         {
             if !whole {

@@ -139,7 +139,15 @@ impl Repair {
         let (blobs, bytes) = (survey.missing_blobs, survey.missing_bytes);
         self.blobs.repair.looked(blobs, bytes);
         self.show_missing();
-        let missing = std::mem::take(&mut survey.missing);
+        let mut missing = std::mem::take(&mut survey.missing);
+        if blobs > 0 && self.blobs.is_full() {
+            // What is left is for the metadata: without it the node would end.
+            warn!(
+                blobs,
+                "missing copies are not fetched while this node's disk is full"
+            );
+            missing.clear();
+        }
         let fetched = self.fetch_all(missing).await;
         for digest in &fetched {
             survey.held.add(digest);

@@ -1,7 +1,9 @@
-//! Nodes that are about to leave: what a push may rely on.
+//! Nodes that are about to leave, and nodes whose disks are full: what a push
+//! may rely on, and what repair and readers leave alone.
 
 use bytes::Bytes;
 use entrepot_proto::peers::{KnownPeer, Standing};
+use entrepot_replication::space::Space;
 use entrepot_service::{BlobInfo, ServiceError};
 
 use crate::cluster::{Cluster, EAST, Plan, app, root};
@@ -20,6 +22,16 @@ fn drain(cluster: &Cluster, leaving: u64) {
             ..peer.clone()
         });
         assert!(node.peers.update(known.collect()).is_empty());
+    }
+}
+
+fn fill(cluster: &Cluster, id: u64, is_full: bool) {
+    for node in cluster.nodes() {
+        let space = Space {
+            is_full,
+            ..Space::default()
+        };
+        node.health.set_space(id, space);
     }
 }
 
@@ -55,4 +67,21 @@ async fn one_that_is_about_to_leave_stands_in_where_too_few_answer() {
     let content = content(2, MIB);
     let digest = push_to(&cluster, 1, &content).await.unwrap().digest;
     assert_eq!(cluster.holders(&digest).await, [1, 4]);
+}
+
+#[tokio::test]
+async fn a_full_node_serves_what_it_lacks_and_keeps_none_of_it() {
+    let cluster = Plan::new(&[(EAST, 3)]).start().await;
+    fill(&cluster, 3, true);
+    let content = content(3, 2 * MIB);
+    let digest = cluster.node(1).push(&content).await;
+    assert_eq!(cluster.holders(&digest).await, [1, 2]);
+    let repair = cluster.node(3).repair();
+    assert_eq!(repair.pass().await.unwrap(), 0);
+    assert_eq!(cluster.node(3).pull(&digest).await.unwrap(), content);
+    assert_eq!(cluster.holders(&digest).await, [1, 2]);
+
+    fill(&cluster, 3, false);
+    assert_eq!(repair.pass().await.unwrap(), 1);
+    assert!(cluster.node(3).holds(&digest).await);
 }

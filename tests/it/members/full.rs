@@ -1,0 +1,111 @@
+//! A node whose disk is full: it says so, and gets nothing more.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use entrepot_harness::{Cluster, wait_until};
+
+use super::{SETTLED, images, verify, wait_states};
+use crate::support::{US, step};
+
+/// Of each node's disk.
+const DISK_BYTES: u64 = 128 * 1024 * 1024;
+/// What is left when it is full: less than 2 %, and enough for the metadata.
+const LEFT_BYTES: u64 = 2 * 1024 * 1024;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_takes_no_new_copies() -> Result<()> {
+    let mut cluster = Cluster::builder()
+        .regions([US])
+        .nodes(3)
+        .disks(DISK_BYTES)
+        .start()
+        .await?;
+    let admin = cluster.admin(1)?;
+    wait_states(&admin, &[(1, "active"), (2, "active"), (3, "active")]).await?;
+    let filler = cluster.node(3)?.data().join("filler");
+    fill(&filler)?;
+    step("it says so", async {
+        wait_until("node 3 to be full", SETTLED, async || {
+            let nodes = admin.list(&["node", "list"], "nodes").await?;
+            let full = |id: u64| nodes.iter().any(|it| it["id"] == id && it["full"] == true);
+            ensure!(full(3) && !full(1) && !full(2), "{nodes:?}");
+            Ok(Some(()))
+        })
+        .await?;
+        let shown = admin.run(&["node", "list"]).await?;
+        ensure!(shown.contains("active, full"), "{shown}");
+        Ok(())
+    })
+    .await?;
+    let new = images(1, 4);
+    step("new blobs go to the others, and it serves them", async {
+        for (nth, image) in new.iter().enumerate() {
+            let node = cluster.registry(1 + u64::from(nth % 2 == 1))?;
+            node.push_image("new", &format!("n{nth}"), image).await?;
+        }
+        verify(&cluster, "new", &new, &[1, 2, 3]).await
+    })
+    .await?;
+    step("repair does not fill it either", async {
+        // A peer that comes back begins a look at all copies at once.
+        cluster.stop(&[2]).await?;
+        cluster.start(&[2]).await?;
+        wait_until("a look by node 3", SETTLED, async || {
+            let status = admin.json(&["repair", "status"]).await?;
+            let nodes = status["nodes"].as_array().context("no nodes")?;
+            let node = nodes.iter().find(|node| node["node"] == 3);
+            let node = node.context("node 3 is not listed")?;
+            ensure!(node["missing_blobs"].as_u64() > Some(0), "{node}");
+            Ok(Some(()))
+        })
+        .await?;
+        ensure!(copies(&cluster, &new)? == 0, "it took copies");
+        Ok(())
+    })
+    .await?;
+    step("with room again it gets what it lacks", async {
+        std::fs::remove_file(&filler)?;
+        cluster.stop(&[2]).await?;
+        cluster.start(&[2]).await?;
+        wait_until("the copies", SETTLED, async || {
+            let held = copies(&cluster, &new)?;
+            let all: usize = super::layers(&new).count();
+            ensure!(held == all, "{held} of {all}");
+            Ok(Some(()))
+        })
+        .await
+    })
+    .await?;
+    cluster.finish().await
+}
+
+/// How many of the layers node 3 has.
+fn copies(cluster: &Cluster, images: &[entrepot_harness::Image]) -> Result<usize> {
+    let mut held = 0;
+    for layer in super::layers(images) {
+        let file = cluster.node(3)?.blob_file(&layer.digest)?;
+        held += usize::from(file.exists());
+    }
+    Ok(held)
+}
+
+fn fill(filler: &Path) -> Result<()> {
+    let folder = filler.parent().context("it is in no folder")?;
+    let df = Command::new("df")
+        .args(["-B1", "--output=avail"])
+        .arg(folder)
+        .output()
+        .context("run df")?;
+    let text = String::from_utf8_lossy(&df.stdout).into_owned();
+    let free: u64 = text.lines().last().context("df")?.trim().parse()?;
+    let size = free.saturating_sub(LEFT_BYTES).to_string();
+    let made = Command::new("fallocate")
+        .args(["-l", &size])
+        .arg(filler)
+        .status()
+        .context("run fallocate")?;
+    ensure!(made.success(), "fallocate: {made}");
+    Ok(())
+}

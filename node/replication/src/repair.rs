@@ -37,6 +37,8 @@ const PASS_INTERVAL: Duration = Duration::from_mins(1);
 const PASS_INTERVAL_MIN: Duration = Duration::from_secs(2);
 /// A pass over very many copies takes its time: there is so much more without.
 const REST_FACTOR: u32 = 30;
+/// The same while a node joins or drains, which may be for long.
+const REST_FACTOR_CHANGING: u32 = 3;
 /// After the start, so that a node that comes back serves first.
 const FIRST_PASS_DELAY: Duration = Duration::from_secs(2);
 /// Between two looks at who is lost.
@@ -81,20 +83,22 @@ impl Repair {
                 Ok(fetched) => info!(fetched, "missing copies were fetched"),
                 Err(error) => warn!(error = chain(&error), "repair was interrupted"),
             }
-            let rest = PASS_INTERVAL.max(start.elapsed() * REST_FACTOR);
-            self.rest(rest).await;
+            self.rest(start.elapsed()).await;
         }
     }
 
-    /// Waits for the next pass, and sees to what cannot wait for it.
-    async fn rest(&self, rest: Duration) {
+    /// Waits for the next pass after one that took so long, and sees to what
+    /// cannot wait for it.
+    async fn rest(&self, took: Duration) {
+        let rest = if self.blobs.is_changing() {
+            took * REST_FACTOR_CHANGING
+        } else {
+            PASS_INTERVAL.max(took * REST_FACTOR)
+        };
         let next = Instant::now() + rest;
         let mut health = self.blobs.health().changes();
         let mut peers = self.blobs.peers().changes();
         tokio::time::sleep(PASS_INTERVAL_MIN).await;
-        if self.blobs.is_changing() {
-            return;
-        }
         loop {
             if self.note_lost() {
                 return;

@@ -224,14 +224,14 @@ impl Failure {
             Code::PermissionDenied => Self::Denied { user, text },
             Code::NotFound => Self::NotFound { text },
             Code::Unimplemented => Self::NotOffered { endpoint, text },
-            Code::Unavailable | Code::DeadlineExceeded | Code::Aborted | Code::Cancelled => {
-                Self::Unavailable {
-                    endpoint,
-                    text,
-                    effect,
-                }
-            }
-            Code::InvalidArgument
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Self::Unavailable {
+                endpoint,
+                text,
+                effect,
+            },
+            // Aborted: as things are, the node will not.
+            Code::Aborted
+            | Code::InvalidArgument
             | Code::FailedPrecondition
             | Code::OutOfRange
             | Code::AlreadyExists

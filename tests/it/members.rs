@@ -1,6 +1,7 @@
 //! Nodes come and go: a region grows from three to five, one node is drained
 //! and removed, and all are restarted in turn, while clients push and pull.
 
+mod forced;
 mod full;
 mod lost;
 

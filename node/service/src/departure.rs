@@ -38,7 +38,8 @@ pub struct Departure {
     pub blobs: u64,
     /// Of those, the ones with fewer copies on other nodes than there should be.
     pub blobs_short: u64,
-    /// Of those, the ones that no other node has.
+    /// Of those, the ones that no other node has: all of which it has a copy, or
+    /// may have one while it does not say.
     pub blobs_last: u64,
     /// Nodes that did not say what they hold.
     pub silent: BTreeSet<u64>,
@@ -76,17 +77,25 @@ impl Registry {
                 Err(status) => status.message().clone_into(&mut reason),
             }
         }
-        if self.peers.in_region(&member.region) == [member.node] {
-            // Nobody is left who could know; what it held is with it.
-            let mut departure = Departure::default();
-            self.count_votes(member.node, &GroupId::global(), &mut departure);
-            departure.silent.insert(member.node);
-            return Ok(departure);
-        }
         Err(ServiceError::unavailable(format!(
             "what node {} holds cannot be found out: {reason}",
             member.node
         )))
+    }
+
+    /// The same of a node whose region is gone: nobody is left who could know.
+    /// None, if somebody may be.
+    pub(crate) fn departure_of_gone(&self, member: &Member) -> Option<Departure> {
+        let health = self.blobs.health();
+        if !health.alive_in(&member.region).is_empty() {
+            return None;
+        }
+        let mut departure = Departure {
+            silent: self.peers.in_region(&member.region).into_iter().collect(),
+            ..Departure::default()
+        };
+        self.count_votes(member.node, &GroupId::global(), &mut departure);
+        Some(departure)
     }
 
     /// Of a node of this node's region.
@@ -121,14 +130,9 @@ impl Registry {
         }
     }
 
-    /// Whether the other voters that answer are no majority: to remove it, they
-    /// have to decide so.
     fn is_needed(&self, node: u64, group: &GroupInfo) -> bool {
         let health = self.blobs.health();
-        let others = group.voters.iter().filter(|voter| **voter != node);
-        let alive = others.filter(|voter| health.is_alive(**voter)).count();
-        let own_counts = usize::from(health.is_alive(node));
-        alive == 0 || alive + own_counts <= group.voters.len() / 2
+        is_needed(node, &group.voters, |voter| health.is_alive(voter))
     }
 
     async fn count_copies(
@@ -163,9 +167,8 @@ impl Registry {
                 }
                 let has = has.unwrap_or(false);
                 if *holder == node {
-                    here = held
-                        .as_ref()
-                        .map_or_else(|| blob.holders.contains(&node), |_| has);
+                    // The record does not tell: it names who had it first.
+                    here = held.is_none() || has;
                 } else if has {
                     elsewhere += 1;
                     staying_copies += usize::from(staying(*holder));
@@ -234,6 +237,14 @@ impl Members for MembersServer {
     }
 }
 
+/// Whether the voters that answer could not decide that `node` goes, or the
+/// others nothing after that.
+fn is_needed(node: u64, voters: &[u64], is_alive: impl Fn(u64) -> bool) -> bool {
+    let alive = voters.iter().filter(|voter| is_alive(**voter)).count();
+    let others = alive - usize::from(voters.contains(&node) && is_alive(node));
+    alive <= voters.len() / 2 || others <= voters.len().saturating_sub(1) / 2
+}
+
 fn without(mut groups: Vec<String>, group: &str) -> Vec<String> {
     groups.retain(|found| found != group);
     groups
@@ -250,6 +261,32 @@ impl From<DepartureReply> for Departure {
             blobs_short: reply.blobs_short,
             blobs_last: reply.blobs_last,
             silent: reply.silent.into_iter().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_voter_is_needed_where_the_others_are_no_majority() {
+        let cases: [(u64, &[u64], &[u64], bool); 9] = [
+            // node, voters, those that answer
+            (1, &[1], &[1], true),
+            (2, &[1, 2], &[1, 2], false),
+            (2, &[1, 2], &[1], true),
+            (3, &[1, 2, 3], &[1, 2, 3], false),
+            (3, &[1, 2, 3], &[1, 2], false),
+            // The group would be of 1 and 2, and 2 does not answer.
+            (3, &[1, 2, 3], &[1, 3], true),
+            (3, &[1, 2, 3], &[1], true),
+            (5, &[1, 2, 3, 4, 5], &[1, 2, 3], false),
+            (3, &[1, 2, 3, 4, 5], &[1, 2, 3], true),
+        ];
+        for (node, voters, alive, needed) in cases {
+            let found = is_needed(node, voters, |voter| alive.contains(&voter));
+            assert_eq!(found, needed, "{node} of {voters:?}, {alive:?} answer");
         }
     }
 }

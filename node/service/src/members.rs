@@ -5,16 +5,23 @@
 //! of anything; with or without, no group is left without a majority.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use entrepot_access::Principal;
 use entrepot_metadata::command::{AddRegion, RemoveMember, RemoveRegion, SetMemberState};
 use entrepot_metadata::query::{self, Member, MemberState, Region};
-use entrepot_metadata::{Command, KeyValue};
+use entrepot_metadata::{Command, GroupId, KeyValue};
 use entrepot_oci::RegionName;
+use tokio::time::Instant;
 
 use crate::departure::Departure;
 use crate::metadata::refused;
 use crate::{Registry, ServiceError};
+
+/// For a node that is removed by force to give its votes away: a few changes of
+/// its groups, one a second.
+const VOTES_MOVE_MAX: Duration = Duration::from_secs(20);
+const VOTES_LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A node of the cluster.
 #[derive(Debug, Clone)]
@@ -84,20 +91,62 @@ impl Registry {
         force: bool,
     ) -> Result<Departure, ServiceError> {
         let member = self.member(node).await?;
-        let departure = self.departure_of(&member).await?;
+        let mut departure = match self.departure_of(&member).await {
+            Err(error) if force => self.departure_of_gone(&member).ok_or(error)?,
+            found => found?,
+        };
+        let members = query::members(self.cluster_records().await?.as_ref())?;
+        let mut others = members.iter().filter(|other| other.node != node);
+        if force && !others.any(|other| other.region == member.region) {
+            // The group of a region ends with the region's last node.
+            let group = GroupId::region(member.region.clone()).to_string();
+            departure.votes_in.retain(|found| *found != group);
+            departure.needed_in.retain(|found| *found != group);
+        }
         if let Some(group) = departure.needed_in.first() {
             return Err(ServiceError::Conflict(format!(
                 "node {node} cannot be removed: group {group} would be left without a majority of \
                  its voters that answers; start the others first"
             )));
         }
-        if !force {
+        if force {
+            self.move_votes(&member, departure.votes_in.clone()).await?;
+        } else {
             allowed(&member, &departure)?;
         }
         let at_ms = self.clock.now_ms();
         self.propose_global(RemoveMember { node, at_ms, force })
             .await?;
         Ok(departure)
+    }
+
+    /// A node that runs gives its votes away before it goes, even by force: it
+    /// ends once it is removed, and what it still had to agree to would wait for
+    /// ever.
+    async fn move_votes(
+        &self,
+        member: &Member,
+        mut votes: Vec<String>,
+    ) -> Result<(), ServiceError> {
+        let node = member.node;
+        if votes.is_empty() || !self.blobs.health().is_alive(node) {
+            return Ok(());
+        }
+        self.propose_global(SetMemberState::new(node, MemberState::Draining))
+            .await?;
+        let deadline = Instant::now() + VOTES_MOVE_MAX;
+        while let Some(group) = votes.first() {
+            if Instant::now() >= deadline {
+                return Err(ServiceError::Conflict(format!(
+                    "node {node} answers and still votes in group {group}: it is draining now; \
+                     try again once others vote in its place, or stop it first"
+                )));
+            }
+            tokio::time::sleep(VOTES_LOOK_INTERVAL).await;
+            let left = self.departure_of(member).await?.votes_in;
+            votes.retain(|group| left.contains(group));
+        }
+        Ok(())
     }
 
     /// The regions of the cluster by their names.

@@ -9,12 +9,12 @@ use anyhow::bail;
 use bytes::Bytes;
 use entrepot_metadata::command::{FormCluster, MemberSpec, SetMemberState, UpdateMember};
 use entrepot_metadata::query::{self, Member, MemberState};
-use entrepot_metadata::{Command, GroupId, LEVEL, Metadata};
+use entrepot_metadata::{Command, GroupId, LEVEL, Metadata, Refused};
 use entrepot_proto::environment::Clock;
 use entrepot_proto::peer::node_client::NodeClient;
 use entrepot_proto::peer::{Known, PingRequest};
 use entrepot_proto::peers::{PeerInfo, Peers};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::disk::Disk;
 
@@ -51,6 +51,7 @@ impl Report {
     /// it by its groups, which it has left.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let mut round = 0_usize;
+        let mut refused = String::new();
         loop {
             if round.is_multiple_of(ROUNDS_BETWEEN_QUESTIONS) {
                 self.is_still_of_it(round / ROUNDS_BETWEEN_QUESTIONS)
@@ -58,8 +59,17 @@ impl Report {
             }
             round = round.wrapping_add(1);
             if let Err(error) = self.attempt().await {
-                // Nothing that anybody waits for, and it is tried again.
-                debug!(error = format!("{error:#}"), "the cluster was not told");
+                let reason = format!("{error:#}");
+                if error.is::<Refused>() && reason != refused {
+                    warn!(
+                        reason,
+                        "the cluster does not take what this node says of itself"
+                    );
+                    refused = reason;
+                } else {
+                    // Nothing that anybody waits for, and it is tried again.
+                    debug!(reason, "the cluster was not told");
+                }
             }
             tokio::time::sleep(INTERVAL).await;
         }
@@ -162,7 +172,7 @@ impl Report {
             .await?;
         match response.into_result() {
             Ok(_) => Ok(()),
-            Err(refused) => bail!("{refused}"),
+            Err(refused) => Err(refused.into()),
         }
     }
 }

@@ -247,9 +247,9 @@ impl Node {
             let clock = Arc::clone(&outside.clock);
             let arrival = Arrival::new(&consensus, &peers, clock, claimed.folder, first);
             work.spawn(failures.needed("arrival in the cluster", arrival.run()));
-        }
         } else {
             consensus.admit();
+        }
         let account = make_account(&config, &consensus, &outside);
         work.spawn(failures.finite("making of the account", account));
 

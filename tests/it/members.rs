@@ -3,7 +3,9 @@
 
 mod forced;
 mod full;
+mod leaders;
 mod lost;
+mod refused;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

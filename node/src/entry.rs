@@ -273,16 +273,25 @@ impl Said {
     }
 
     fn check(&self, node: u64) -> anyhow::Result<()> {
-        ensure!(
-            !self.known.contains(&Known::OtherFolder),
-            "the cluster has a node {node} with another data folder: if that is lost, configure \
-             this node with a new number, and remove node {node} once it has joined"
-        );
-        ensure!(
-            !self.known.contains(&Known::Removed),
-            "node {node} was removed from the cluster, and its number is not used again: \
-             configure this node with a new one"
-        );
-        Ok(())
+        self.known.iter().try_for_each(|known| check(node, *known))
+    }
+}
+
+/// Whether `node`, of which the cluster knows this, may take part.
+///
+/// # Errors
+/// One line that says why it may not, and what to do.
+pub(crate) fn check(node: u64, known: Known) -> anyhow::Result<()> {
+    match known {
+        Known::Member | Known::Unspecified => Ok(()),
+        Known::OtherFolder => bail!(
+            "the cluster has a node {node} with another data folder, and what it voted is not in \
+             this one: let it join under a new number, with an empty data folder, and remove node \
+             {node} once it has joined"
+        ),
+        Known::Removed => bail!(
+            "node {node} was removed from its cluster, and its number is not used again: let it \
+             join under a new one, with an empty data folder"
+        ),
     }
 }

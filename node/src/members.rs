@@ -12,14 +12,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
 use entrepot_consensus::{Consensus, voters_of};
 use entrepot_metadata::query::{self, Member};
 use entrepot_metadata::{GroupId, Metadata};
+use entrepot_proto::peer::Known;
 use entrepot_proto::peers::{KnownPeer, PeerInfo, Peers, Standing};
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::entry::check;
 
 pub(crate) use self::file::MembersFile;
 pub(crate) use self::report::Report;
@@ -53,7 +54,7 @@ pub(crate) fn known_at_start(
         return Ok(configured.iter().cloned().map(KnownPeer::from).collect());
     };
     if !known.iter().any(|peer| peer.info.id == own) {
-        bail!("node {own} was removed from its cluster: it can only join again, as a new node");
+        check(own, Known::Removed)?;
     }
     for peer in &mut known {
         if let Some(info) = configured.iter().find(|info| info.id == peer.info.id) {
@@ -156,13 +157,10 @@ impl Members {
         };
         self.file.write(&known)?;
         if member.is_removed() {
-            bail!("node {own} was removed from its cluster: it can only join again, as a new node");
+            check(own, Known::Removed)?;
         }
         if member.folder.is_some_and(|folder| folder != self.folder) {
-            bail!(
-                "the cluster knows node {own} with another data folder: what it voted is not in \
-                 this one, so let it join as a new node, and remove node {own}"
-            );
+            check(own, Known::OtherFolder)?;
         }
         Ok(())
     }

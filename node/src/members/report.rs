@@ -5,18 +5,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
 use bytes::Bytes;
 use entrepot_metadata::command::{FormCluster, MemberSpec, SetMemberState, UpdateMember};
 use entrepot_metadata::query::{self, Member, MemberState};
 use entrepot_metadata::{Command, GroupId, LEVEL, Metadata, Refused};
 use entrepot_proto::environment::Clock;
+use entrepot_proto::peer::PingRequest;
 use entrepot_proto::peer::node_client::NodeClient;
-use entrepot_proto::peer::{Known, PingRequest};
 use entrepot_proto::peers::{PeerInfo, Peers};
 use tracing::{debug, info, warn};
 
 use crate::disk::Disk;
+use crate::entry::check;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// A peer is asked after as many rounds whether this node is still of the
@@ -96,11 +96,7 @@ impl Report {
         let Ok(Ok(reply)) = tokio::time::timeout(ASK_TIMEOUT, client.ping(request)).await else {
             return Ok(());
         };
-        match reply.get_ref().asker() {
-            Known::Removed => bail!("node {own} was removed from its cluster"),
-            Known::OtherFolder => bail!("the cluster knows node {own} with another data folder"),
-            Known::Member | Known::Unspecified => Ok(()),
-        }
+        check(own, reply.get_ref().asker())
     }
 
     async fn attempt(&self) -> anyhow::Result<()> {

@@ -37,6 +37,7 @@ async fn who_comes_with_what_is_in_use_is_refused() -> Result<()> {
     })
     .await?;
     step("a number that another node has", async {
+        fs::remove_dir_all(cluster.node(3)?.data())?;
         let changed = config.replace(&listed(3, &third), "");
         let changed = changed.replacen("node = 3", "node = 2", 1);
         ensure!(changed.contains("node-3"), "the folder is still its own");

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use entrepot_proto::peers::Io;
-use entrepot_service::{Registry, RequestId};
+use entrepot_service::{Registry, RequestId, Source};
 use http::header::{CONTENT_TYPE, HOST};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -51,23 +51,29 @@ pub(crate) async fn serve(
     let connections_max = limits
         .connections_max
         .unwrap_or_else(open_files::connections_max);
-    listen::serve(listener, connections_max, stop.clone(), move |connection| {
-        let (tls, serving) = (tls.clone(), serving.clone());
-        let (front_ends, stop) = (front_ends.clone(), stop.clone());
-        async move {
-            let connection = match tls {
-                None => Some(connection),
-                Some(tls) => tokio::select! {
-                    connection = secured(&tls, connection) => connection,
-                    () = stop.wait() => None,
-                },
-            };
-            if let Some(connection) = connection {
-                let answer = move |request| front_ends.clone().answer(request);
-                serving.serve(connection, answer).await;
+    listen::serve(
+        listener,
+        connections_max,
+        stop.clone(),
+        move |connection, from| {
+            let (tls, serving) = (tls.clone(), serving.clone());
+            let (front_ends, stop) = (front_ends.clone(), stop.clone());
+            let source = from.map(Source::address).unwrap_or_default();
+            async move {
+                let connection = match tls {
+                    None => Some(connection),
+                    Some(tls) => tokio::select! {
+                        connection = secured(&tls, connection) => connection,
+                        () = stop.wait() => None,
+                    },
+                };
+                if let Some(connection) = connection {
+                    let answer = move |request| front_ends.clone().answer(request, source);
+                    serving.serve(connection, answer).await;
+                }
             }
-        }
-    })
+        },
+    )
     .await;
 }
 
@@ -90,7 +96,8 @@ impl FrontEnds {
         }
     }
 
-    async fn answer(self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(self, mut request: Request<Incoming>, source: Source) -> Response<Body> {
+        request.extensions_mut().insert(source);
         if !names_its_host(&request) {
             return host_invalid(&request);
         }

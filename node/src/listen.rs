@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +26,11 @@ const FULL_LOG_INTERVAL: Duration = Duration::from_mins(1);
 #[async_trait]
 pub trait Listen: Send + Sync + std::fmt::Debug {
     async fn accept(&self) -> io::Result<Box<dyn Io>>;
+
+    /// The same, and who is at the other end, where that can be told.
+    async fn accept_from(&self) -> io::Result<(Box<dyn Io>, Option<IpAddr>)> {
+        Ok((self.accept().await?, None))
+    }
 }
 
 /// The listeners of one node.
@@ -39,10 +44,14 @@ pub struct Listeners {
 #[async_trait]
 impl Listen for TcpListener {
     async fn accept(&self) -> io::Result<Box<dyn Io>> {
-        let (stream, _) = TcpListener::accept(self).await?;
+        Ok(self.accept_from().await?.0)
+    }
+
+    async fn accept_from(&self) -> io::Result<(Box<dyn Io>, Option<IpAddr>)> {
+        let (stream, address) = TcpListener::accept(self).await?;
         // Fails for a client that has gone away, which shows soon enough.
         let _ = stream.set_nodelay(true);
-        Ok(Box::new(stream))
+        Ok((Box::new(stream), Some(address.ip())))
     }
 }
 
@@ -55,9 +64,9 @@ pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<Box<dyn Listen>>
 }
 
 /// The next connection, however often it takes.
-pub(crate) async fn accept(listener: &dyn Listen) -> Box<dyn Io> {
+pub(crate) async fn accept(listener: &dyn Listen) -> (Box<dyn Io>, Option<IpAddr>) {
     loop {
-        match listener.accept().await {
+        match listener.accept_from().await {
             Ok(connection) => return connection,
             Err(error) => {
                 warn!(%error, "a connection cannot be accepted");
@@ -75,7 +84,7 @@ pub(crate) async fn serve<F, S>(
     stop: Stop,
     serve: F,
 ) where
-    F: Fn(Box<dyn Io>) -> S,
+    F: Fn(Box<dyn Io>, Option<IpAddr>) -> S,
     S: Future<Output = ()> + Send + 'static,
 {
     let places = Places::new(connections_max);
@@ -86,11 +95,11 @@ pub(crate) async fn serve<F, S>(
             let place = places.take().await;
             (place, accept(listener.as_ref()).await)
         };
-        let (place, connection) = tokio::select! {
+        let (place, (connection, from)) = tokio::select! {
             accepted = accepted => accepted,
             () = stop.wait() => break,
         };
-        let served = serve(connection);
+        let served = serve(connection, from);
         connections.spawn(async move {
             served.await;
             drop(place);

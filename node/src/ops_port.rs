@@ -68,7 +68,7 @@ pub(crate) async fn serve(
         .with_state(readiness)
         .merge(metrics::router(metrics));
     let serving = Serving::new(&ClientLimits::default(), stop.clone());
-    listen::serve(listener, CONNECTIONS_MAX, stop, move |connection| {
+    listen::serve(listener, CONNECTIONS_MAX, stop, move |connection, _| {
         let router = router.clone();
         serving.clone().serve(connection, move |request| {
             let answer = router.clone().oneshot(request.map(Body::new));

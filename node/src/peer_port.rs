@@ -119,7 +119,7 @@ fn incoming(
     guard: &Guard,
 ) -> BoxStream<'static, Result<PeerIo, std::io::Error>> {
     let accepted = futures::stream::unfold(listener, |listener| async move {
-        let connection = listen::accept(listener.as_ref()).await;
+        let (connection, _) = listen::accept(listener.as_ref()).await;
         Some((connection, listener))
     });
     let Guard::Certificate { tls, .. } = guard else {

@@ -96,6 +96,43 @@ async fn every_request_needs_the_right_credentials() -> Result<()> {
     cluster.finish().await
 }
 
+#[tokio::test]
+async fn whoever_guesses_passwords_is_slowed_down() -> Result<()> {
+    const GUESSES: usize = 100;
+    let cluster = Cluster::builder().nodes(1).start().await?;
+    let root = cluster.registry(1)?;
+    root.get("/v2/").send().await?.expect(200)?;
+    let mut guesses = tokio::task::JoinSet::new();
+    for nth in 0..GUESSES {
+        let guess = format!("guess {nth}");
+        let stranger = root.with_credentials(Some((cluster.user(), &guess)));
+        guesses.spawn(async move { stranger.get("/v2/").send().await });
+    }
+    // Who was let in before is let in at any time.
+    step("root is let in", async {
+        root.get("/v2/").send().await?.expect(200)?;
+        Ok(())
+    })
+    .await?;
+    let mut slowed = 0;
+    while let Some(reply) = guesses.join_next().await {
+        let reply = reply??;
+        if reply.status == 429 {
+            slowed += 1;
+            let reply = reply.expect_error(429, "TOOMANYREQUESTS")?;
+            reply.expect_header("retry-after", "1")?;
+        } else {
+            reply.expect_error(401, "UNAUTHORIZED")?;
+        }
+    }
+    ensure!(
+        slowed > GUESSES / 2,
+        "{slowed} of {GUESSES} were slowed down"
+    );
+    root.get("/v2/").send().await?.expect(200)?;
+    cluster.finish().await
+}
+
 async fn refused(stranger: &Registry) -> Result<()> {
     for (method, path) in REQUESTS {
         let reply = stranger.request(method.parse()?, path).send().await?;

@@ -6,9 +6,10 @@
 //! for exactly one (user, password, stored hash) that argon2 has confirmed, so a
 //! changed password is a miss at once and nothing has to be invalidated.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use subtle::{Choice, ConstantTimeEq as _};
 
@@ -19,6 +20,11 @@ use crate::{AccessError, BasicCredentials, generate_password};
 /// The most confirmed credentials that are remembered; beyond, the oldest goes.
 /// Only right credentials get in, so a guesser cannot push anyone out.
 pub const VERIFIED_MAX: usize = 4096;
+
+/// For how long, and how many at most, wrong credentials are remembered: clients
+/// that are set up wrong repeat theirs again and again.
+const WRONG_FOR: Duration = Duration::from_secs(10);
+const WRONG_MAX: usize = 4096;
 
 /// What an account's record says: the user, and the PHC string of the password.
 #[derive(Clone, Copy)]
@@ -35,11 +41,19 @@ pub struct Verifier {
     /// Checked where there is no account, so that this takes as long.
     dummy_hash: String,
     verified: RwLock<Verified>,
+    wrong: RwLock<Wrong>,
 }
 
 #[derive(Default)]
 struct Verified {
     known: HashSet<blake3::Hash>,
+    /// The same, oldest first.
+    order: VecDeque<blake3::Hash>,
+}
+
+#[derive(Default)]
+struct Wrong {
+    known: HashMap<blake3::Hash, Instant>,
     /// The same, oldest first.
     order: VecDeque<blake3::Hash>,
 }
@@ -66,6 +80,7 @@ impl Verifier {
             cache_key: random()?,
             dummy_hash: hash_password(&generate_password()?)?,
             verified: RwLock::default(),
+            wrong: RwLock::default(),
         })
     }
 
@@ -92,7 +107,7 @@ impl Verifier {
     ///
     /// Costs some 20 ms of CPU and 19 MiB of memory whatever the answer: call it
     /// from `spawn_blocking` (or the like), and bound how many run at once.
-    /// Refusals are not remembered.
+    /// Refusals are not remembered: see [`Verifier::remember_wrong`].
     ///
     /// # Errors
     /// [`AccessError::StoredHash`] if the account's record is unusable, and
@@ -120,6 +135,35 @@ impl Verifier {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(self.key(credentials, account));
         Ok(true)
+    }
+
+    /// Notes that [`Verifier::verify`] has refused these credentials for this
+    /// record. Another record of the account, as after a change of its password,
+    /// knows nothing of it.
+    pub fn remember_wrong(
+        &self,
+        credentials: &BasicCredentials,
+        account: &AccountCredentials<'_>,
+        now: Instant,
+    ) {
+        self.wrong
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(self.key(credentials, account), now);
+    }
+
+    /// Whether these very credentials were refused a moment ago for this very
+    /// record.
+    pub fn is_known_wrong(
+        &self,
+        credentials: &BasicCredentials,
+        account: &AccountCredentials<'_>,
+        now: Instant,
+    ) -> bool {
+        let key = self.key(credentials, account);
+        let wrong = self.wrong.read().unwrap_or_else(PoisonError::into_inner);
+        let since = wrong.known.get(&key).copied();
+        since.is_some_and(|since| now.saturating_duration_since(since) < WRONG_FOR)
     }
 
     fn key(
@@ -157,6 +201,21 @@ impl Verified {
         }
         self.order.push_back(key);
         if self.order.len() > VERIFIED_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}
+
+// === impl Wrong ===
+
+impl Wrong {
+    fn insert(&mut self, key: blake3::Hash, now: Instant) {
+        if self.known.insert(key, now).is_none() {
+            self.order.push_back(key);
+        }
+        if self.order.len() > WRONG_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             self.known.remove(&oldest);

@@ -204,6 +204,8 @@ impl From<ServiceError> for Refusal {
         match error {
             E::Unauthorized => Self::new(S::UNAUTHORIZED, "UNAUTHORIZED", message)
                 .with_header(header::WWW_AUTHENTICATE, "Basic realm=\"entrepot\""),
+            E::LoginsTooMany => Self::new(S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", message)
+                .with_header(header::RETRY_AFTER, "1"),
             E::Denied(_) => Self::new(S::FORBIDDEN, "DENIED", message),
             E::NameUnknown(name) | E::CreationOff(name) => {
                 Self::new(S::NOT_FOUND, "NAME_UNKNOWN", message)

@@ -99,7 +99,8 @@ async fn answer(State(front): State<Front>, request: Request) -> Response {
 async fn respond(front: &Front, parts: &Parts, body: RequestBody) -> Result<Response, Failure> {
     let registry = &front.registry;
     let operation = Operation::parse(parts, body.length())?;
-    let who = &registry.authenticate(credentials(parts)).await?;
+    let source = parts.extensions.get().copied().unwrap_or_default();
+    let who = &registry.authenticate(credentials(parts), source).await?;
     Caller { registry, who }.perform(operation, body).await
 }
 

@@ -29,7 +29,9 @@ pub(crate) async fn required(
     // Of the highest level: whatever is logged has the id.
     let span = error_span!("call", %id, path = request.uri().path());
     let answer = async move {
-        let mut response = match registry.authenticate(credentials(request.headers())).await {
+        let source = request.extensions().get().copied().unwrap_or_default();
+        let header = credentials(request.headers());
+        let mut response = match registry.authenticate(header, source).await {
             Ok(who) => {
                 request.extensions_mut().insert(who);
                 next.run(request).await

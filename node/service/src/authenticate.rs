@@ -2,19 +2,22 @@
 //! served without credentials.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use entrepot_access::{AccessError, AccountCredentials, Principal, parse_basic};
 use entrepot_metadata::query;
+use tokio::time::Instant;
 
+use crate::logins::Source;
 use crate::{Registry, ServiceError};
 
-/// For a place to check a password in.
-const WAIT_MAX: Duration = Duration::from_secs(10);
-
 impl Registry {
-    /// Checks the value of an `Authorization` header.
-    pub async fn authenticate(&self, header: Option<&str>) -> Result<Principal, ServiceError> {
+    /// Checks the value of an `Authorization` header. Credentials that were right
+    /// before are never kept waiting.
+    pub async fn authenticate(
+        &self,
+        header: Option<&str>,
+        source: Source,
+    ) -> Result<Principal, ServiceError> {
         let credentials = header
             .and_then(|header| parse_basic(header).ok())
             .ok_or(ServiceError::Unauthorized)?;
@@ -32,26 +35,39 @@ impl Registry {
             user: &account.root_user,
             password_hash: &account.password_hash,
         };
-        if self.verifier.check_cached(&credentials, &known) {
-            return Ok(principal);
+        let decided = || {
+            if self.verifier.check_cached(&credentials, &known) {
+                return Some(Ok(principal.clone()));
+            }
+            let now = Instant::now().into_std();
+            let wrong = self.verifier.is_known_wrong(&credentials, &known, now);
+            wrong.then_some(Err(ServiceError::Unauthorized))
+        };
+        if let Some(answer) = decided() {
+            return answer;
         }
         // Slow by design: few at a time, and not on the threads that serve.
-        let places = Arc::clone(&self.verifications);
-        let place = tokio::time::timeout(WAIT_MAX, places.acquire_owned())
-            .await
-            .map_err(|_| {
-                ServiceError::unavailable("this node has too many logins to check; try again")
-            })?
-            .map_err(|error| ServiceError::internal(&error))?;
+        let login = match self.logins.turn(source, &decided).await? {
+            Ok(login) => login,
+            Err(answer) => return answer,
+        };
         let verifier = Arc::clone(&self.verifier);
         let verifying = self.blocking.run(move || {
-            // Kept for as long as it runs, even when the caller goes away.
-            let _place = place;
             let known = AccountCredentials {
                 user: &account.root_user,
                 password_hash: &account.password_hash,
             };
-            verifier.verify(&credentials, Some(&known))
+            let right = verifier.verify(&credentials, Some(&known));
+            if matches!(right, Ok(false)) {
+                let now = Instant::now().into_std();
+                verifier.remember_wrong(&credentials, &known, now);
+            }
+            if !matches!(right, Ok(true)) {
+                login.wrong();
+            }
+            // The turn lasts until here, even when the caller goes away.
+            drop(login);
+            right
         });
         let right = verifying
             .await

@@ -15,6 +15,9 @@ use tracing::{error, warn};
 pub enum ServiceError {
     #[error("authentication required")]
     Unauthorized,
+    /// From where this request came.
+    #[error("too many wrong passwords, or too many logins at a time; try again in a moment")]
+    LoginsTooMany,
     #[error("{0}")]
     Denied(String),
     #[error("repository {0} does not exist")]

@@ -17,6 +17,7 @@ mod error;
 mod feed;
 #[cfg(test)]
 mod hostile;
+mod logins;
 mod manifests;
 mod members;
 mod metadata;
@@ -44,6 +45,7 @@ pub use entrepot_metadata::query::{
 pub use entrepot_metadata::response::TagFound;
 pub use entrepot_replication::upkeep::NodeUpkeep;
 pub use error::ServiceError;
+pub use logins::Source;
 pub use manifests::{ManifestContent, ManifestPush, PutManifest, TagCondition, TagPage};
 pub use members::{MemberInfo, RegionInfo};
 pub use referrers::ReferrerPage;

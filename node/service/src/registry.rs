@@ -10,18 +10,14 @@ use entrepot_oci::RegionName;
 use entrepot_proto::environment::{Blocking, Clock};
 use entrepot_proto::peers::Peers;
 use entrepot_replication::ClusterBlobs;
-use tokio::sync::Semaphore;
 
 use crate::budget::Budgets;
 use crate::cluster::ClusterView;
 use crate::feed::Feed;
+use crate::logins::Logins;
 use crate::session::SessionNames;
 use crate::sessions::Sessions;
 use crate::trust::Trust;
-
-/// Password hashes computed at the same time; each takes 19 MiB and tens of
-/// milliseconds.
-const VERIFICATIONS_MAX: usize = 2;
 
 /// A node's registry: every use case is a method of it.
 #[derive(Debug)]
@@ -42,7 +38,7 @@ pub struct Registry {
     pub(crate) settings: Settings,
     /// Checks passwords, remembers the ones that were right.
     pub(crate) verifier: Arc<Verifier>,
-    pub(crate) verifications: Arc<Semaphore>,
+    pub(crate) logins: Logins,
     pub(crate) names: SessionNames,
     /// The uploads that this node owns.
     pub(crate) sessions: Sessions,
@@ -94,7 +90,7 @@ impl Registry {
             global: GroupId::global(),
             settings: parts.settings,
             verifier: Arc::new(parts.verifier),
-            verifications: Arc::new(Semaphore::new(VERIFICATIONS_MAX)),
+            logins: Logins::default(),
             blocking: parts.blocking,
             sessions: Sessions::default(),
             budgets: Budgets::default(),

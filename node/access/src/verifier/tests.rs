@@ -2,8 +2,9 @@
 //! a refusal.
 
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
-use super::{AccountCredentials, VERIFIED_MAX, Verified, Verifier};
+use super::{AccountCredentials, VERIFIED_MAX, Verified, Verifier, WRONG_FOR, WRONG_MAX, Wrong};
 use crate::{AccessError, BasicCredentials, Secret, hash_password};
 
 // Hashing is slow; the tests share what they can.
@@ -143,4 +144,34 @@ fn cache_stays_within_its_bound_and_drops_the_oldest() {
 fn debug_shows_no_hash() {
     let debug = format!("{:?} {:?}", Verifier::new().unwrap(), account());
     assert!(!debug.contains("argon2"), "{debug}");
+}
+
+#[test]
+fn what_was_wrong_is_known_for_a_moment_and_for_that_record() {
+    let verifier = Verifier::new().unwrap();
+    let (wrong, now) = (credentials("AWS", "wrong"), Instant::now());
+    assert!(!verifier.is_known_wrong(&wrong, &account(), now));
+    verifier.remember_wrong(&wrong, &account(), now);
+    let just_in_time = WRONG_FOR.checked_sub(Duration::from_millis(1)).unwrap();
+    assert!(verifier.is_known_wrong(&wrong, &account(), now + just_in_time));
+    assert!(!verifier.is_known_wrong(&wrong, &account(), now + WRONG_FOR));
+    assert!(!verifier.is_known_wrong(&credentials("AWS", "right"), &account(), now));
+    let changed = AccountCredentials {
+        password_hash: "another",
+        ..account()
+    };
+    assert!(!verifier.is_known_wrong(&wrong, &changed, now));
+}
+
+#[test]
+fn the_oldest_wrong_credentials_are_forgotten() {
+    let mut wrong = Wrong::default();
+    let key = |nth: usize| blake3::hash(&nth.to_le_bytes());
+    for nth in 0..WRONG_MAX + 10 {
+        wrong.insert(key(nth), Instant::now());
+        wrong.insert(key(nth), Instant::now());
+    }
+    assert_eq!(wrong.known.len(), WRONG_MAX);
+    assert_eq!(wrong.order.len(), WRONG_MAX);
+    assert!(!wrong.known.contains_key(&key(9)) && wrong.known.contains_key(&key(10)));
 }

@@ -19,6 +19,7 @@ fn text() -> String {
 fn every() -> Vec<(ServiceError, u16, &'static str)> {
     vec![
         (ServiceError::Unauthorized, 401, "UNAUTHORIZED"),
+        (ServiceError::LoginsTooMany, 429, "TOOMANYREQUESTS"),
         (ServiceError::Denied(text()), 403, "DENIED"),
         (
             ServiceError::NameUnknown("app".parse().unwrap()),
@@ -168,6 +169,10 @@ fn refusals_carry_the_headers_a_client_needs() {
     assert_eq!(
         header(ServiceError::Unauthorized.into()),
         pair("www-authenticate", "Basic realm=\"entrepot\"")
+    );
+    assert_eq!(
+        header(ServiceError::LoginsTooMany.into()),
+        pair("retry-after", "1")
     );
     assert_eq!(
         header(ServiceError::RangeInvalid { size: 7 }.into()),

@@ -39,6 +39,7 @@ fn every_error_of_the_service_has_its_status_and_code() {
     use ServiceError as E;
     let cases = [
         (E::Unauthorized, C::Unauthenticated, "UNAUTHORIZED"),
+        (E::LoginsTooMany, C::ResourceExhausted, "TOOMANYREQUESTS"),
         (E::Denied(text()), C::PermissionDenied, "DENIED"),
         (
             E::NameUnknown("app".parse().unwrap()),

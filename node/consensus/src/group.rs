@@ -191,8 +191,15 @@ impl Group {
         // It knows nothing of what has changed since the group started, which
         // is no news.
         let _ = metrics.changed().now_or_never();
+        let changed = async {
+            if metrics.changed().await.is_err() {
+                // Nothing changes in a group that has stopped, and who asks
+                // again and again shall not do so without a pause.
+                std::future::pending::<()>().await;
+            }
+        };
         // Either way the caller looks again.
-        let _ = tokio::time::timeout(at_most, metrics.changed()).await;
+        let _ = tokio::time::timeout(at_most, changed).await;
     }
 
     /// Waits until this node's copy has applied `index`.

@@ -90,6 +90,20 @@ async fn a_stop_is_no_failure() {
     assert!(failed.is_err(), "{failed:?}");
 }
 
+/// Else a proposal that is waiting when its node stops keeps a core busy until
+/// its time is up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_group_that_has_stopped_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let consensus = alone(dir.path()).await;
+    consensus.shutdown().await.unwrap();
+    let group = consensus.groups.get(&GroupId::global()).unwrap();
+    let pause = Duration::from_millis(200);
+    let began = std::time::Instant::now();
+    group.changed(pause).await;
+    assert!(began.elapsed() >= pause);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_that_is_to_stop_does_not_take_the_lead() {
     let dir = tempfile::tempdir().unwrap();

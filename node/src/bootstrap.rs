@@ -33,6 +33,8 @@ pub(crate) struct Bootstrap {
     /// Whether this node leads the global group, as far as it knows.
     leads: Box<dyn Fn() -> bool + Send + Sync>,
     root: RootConfig,
+    /// Of the password, where it was made elsewhere.
+    hash: Option<String>,
     file: PathBuf,
     clock: Arc<dyn Clock>,
     blocking: Blocking,
@@ -52,10 +54,17 @@ impl Bootstrap {
             metadata,
             leads: Box::new(leads),
             root: config.root.clone(),
+            hash: None,
             file: config.data.join(CREDENTIALS_FILE),
             clock,
             blocking,
         }
+    }
+
+    /// Takes this for the hash of the configured password. For simulations: a
+    /// real one costs more than everything else that happens in them.
+    pub(crate) fn with_hash(self, hash: Option<String>) -> Self {
+        Self { hash, ..self }
     }
 
     /// Returns once this node's copy knows the cluster's account.
@@ -93,14 +102,10 @@ impl Bootstrap {
         if let Some(account) = self.account()? {
             return Ok(Some(account));
         }
-        let password = match &self.root.password {
-            Some(password) => password.clone(),
-            None => self.generated()?,
+        let hash = match &self.hash {
+            Some(hash) => hash.clone(),
+            None => self.hashed().await?,
         };
-        let hash = self
-            .blocking
-            .run(move || hash_password(&password))
-            .await??;
         let RootConfig { account, user, .. } = &self.root;
         let command = CreateAccount::new(account, user, &hash, self.clock.now_ms());
         let response = self.metadata.propose(&global, command.into()).await?;
@@ -112,6 +117,15 @@ impl Bootstrap {
             Err(refused) => bail!("the account was refused: {refused}"),
         }
         self.account()
+    }
+
+    async fn hashed(&self) -> anyhow::Result<String> {
+        let password = match &self.root.password {
+            Some(password) => password.clone(),
+            None => self.generated()?,
+        };
+        let hashing = self.blocking.run(move || hash_password(&password));
+        Ok(hashing.await??)
     }
 
     fn account(&self) -> anyhow::Result<Option<Account>> {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use entrepot_blobs::{BlobStore, FileStore, Note};
 use entrepot_metadata::Metadata;
 use entrepot_proto::environment::Clock;
 use entrepot_proto::peers::Peers;
@@ -14,6 +13,7 @@ use entrepot_replication::{ClusterBlobs, CopyLimits};
 
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::storage::Storage;
 
 /// What brings and keeps the copies of blobs where they belong.
 pub(crate) struct Care {
@@ -27,6 +27,7 @@ pub(crate) struct Care {
 impl Care {
     pub(crate) fn new(
         config: &Config,
+        storage: &Storage,
         blobs: &Arc<ClusterBlobs>,
         metadata: &Arc<dyn Metadata>,
         clock: &Arc<dyn Clock>,
@@ -37,11 +38,11 @@ impl Care {
         let (blobs, metadata, time) = parts();
         let repair = Repair::new(blobs, metadata, time);
         let (blobs, metadata, time) = parts();
-        let note = Note::new(&config.data.join("scrub"));
+        let note = storage.note(config);
         Self {
             outbox,
             repair,
-            scrub: Scrub::new(blobs, metadata, time, scrub_settings(config), Some(note)),
+            scrub: Scrub::new(blobs, metadata, time, scrub_settings(config), note),
         }
     }
 }
@@ -49,13 +50,12 @@ impl Care {
 /// The blobs of this node, and through its peers those of the cluster.
 pub(crate) async fn open_blobs(
     config: &Config,
+    storage: &Storage,
     peers: &Arc<Peers>,
     health: &Arc<Health>,
     metrics: &mut Metrics,
 ) -> anyhow::Result<Arc<ClusterBlobs>> {
-    let files = FileStore::open(&config.data.join("blobs")).await?;
-    files.metrics().register(metrics.registry());
-    let store: Arc<dyn BlobStore> = Arc::new(files);
+    let store = storage.blobs(config, metrics).await?;
     let (peers, health) = (Arc::clone(peers), Arc::clone(health));
     let blobs = ClusterBlobs::with_limits(store, peers, health, copy_limits(config));
     blobs.metrics().register(metrics.registry());

@@ -84,7 +84,7 @@ impl Entry {
         let infos = known.iter().map(|peer| peer.info.clone()).collect();
         let secret = config.secret.clone();
         let peers = Arc::new(Peers::new(config.node, infos, secret, &outside.dial)?);
-        let has_log = config.data.join("consensus/log").try_exists()?;
+        let has_log = outside.storage.has_log(config)?;
         if !is_known {
             // Who joined by a token founds nothing, whatever it hears.
             let has_joined = config.trust.as_ref().is_some_and(|it| it.peers.is_some());

@@ -24,6 +24,7 @@ mod open_files;
 mod ops_port;
 mod peer_port;
 mod stop;
+mod storage;
 mod tasks;
 mod tls;
 mod trust;
@@ -39,6 +40,7 @@ use crate::arguments::{Arguments, Command};
 pub use crate::config::{CareConfig, ClientLimits, Config, ListenConfig, RootConfig, TlsConfig};
 pub use crate::listen::{Listen, Listeners};
 pub use crate::node::{Node, Outside};
+pub use crate::storage::{MemoryStorage, Storage};
 pub use crate::trust::TrustFolder;
 
 /// The program `entrepot-node`.

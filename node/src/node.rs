@@ -34,6 +34,7 @@ use crate::metrics::{Metrics, MetricsText};
 use crate::ops_port::Readiness;
 use crate::peer_port::{Guard, PeerServices};
 use crate::stop::{self, Stop, Stopper};
+use crate::storage::Storage;
 use crate::tasks::Failures;
 use crate::tls::Tls;
 use crate::trust::Trusted;
@@ -53,6 +54,7 @@ pub struct Outside {
     pub dial: Arc<dyn Dial>,
     pub listeners: Listeners,
     pub blocking: Blocking,
+    pub storage: Storage,
 }
 
 /// A running node.
@@ -131,6 +133,7 @@ impl Outside {
             dial: Arc::new(TcpDial),
             listeners,
             blocking: Blocking::Threads,
+            storage: Storage::Disk,
         }
     }
 }
@@ -198,10 +201,11 @@ impl Node {
         let founding = founders.iter().map(|peer| peer.id).collect();
         let mut metrics = Metrics::new();
         let health = Health::new(Arc::clone(&peers));
-        let blobs = open_blobs(&config, &peers, &health, &mut metrics).await?;
-        let consensus = start_consensus(&config, &first, &peers).await?;
+        let storage = &outside.storage;
+        let blobs = open_blobs(&config, storage, &peers, &health, &mut metrics).await?;
+        let consensus = start_consensus(&config, storage, &first, &peers).await?;
         let metadata: Arc<dyn Metadata> = Arc::<Consensus>::clone(&consensus);
-        let disk = Disk::new(config.data.clone());
+        let disk = storage.disk(&config);
         let trust = Trusted::serve(trusted.as_ref(), &config, &metadata, &outside.clock);
         let registry = Registry::new(RegistryParts {
             metadata: Arc::clone(&metadata),
@@ -225,7 +229,7 @@ impl Node {
         let workers = Workers {
             health: Arc::clone(&health),
             registry: Arc::clone(&registry),
-            care: Care::new(&config, &blobs, &metadata, &outside.clock),
+            care: Care::new(&config, storage, &blobs, &metadata, &outside.clock),
             tls: tls.clone(),
             members: Members::new(&consensus, &peers, claimed.folder, &config),
             report: Report {
@@ -301,6 +305,11 @@ impl Node {
         Ok(())
     }
 
+    /// Its groups: what it applied may be looked at from outside.
+    pub fn consensus(&self) -> &Arc<Consensus> {
+        &self.consensus
+    }
+
     /// Waits until this node cannot go on, and returns why.
     pub async fn failed(&self) -> anyhow::Error {
         tokio::select! {
@@ -374,6 +383,7 @@ impl Port {
 /// The groups wait until they are made, or until this node is added to them.
 async fn start_consensus(
     config: &Config,
+    storage: &Storage,
     groups: &[GroupConfig],
     peers: &Arc<Peers>,
 ) -> anyhow::Result<Arc<Consensus>> {
@@ -388,6 +398,7 @@ async fn start_consensus(
         rebuild_index: config.rebuild_index,
         ..ConsensusConfig::new(data, groups)
     };
+    let consensus = storage.consensus(consensus);
     Ok(Consensus::start(consensus, Arc::clone(peers)).await?)
 }
 
@@ -398,7 +409,8 @@ fn make_account(
 ) -> impl Future<Output = ()> + Send + 'static {
     let metadata: Arc<dyn Metadata> = Arc::<Consensus>::clone(consensus);
     let (leads, clock) = (leads(config, consensus), Arc::clone(&outside.clock));
-    Bootstrap::new(metadata, leads, config, clock, outside.blocking).run()
+    let bootstrap = Bootstrap::new(metadata, leads, config, clock, outside.blocking);
+    bootstrap.with_hash(outside.storage.root_hash()).run()
 }
 
 /// Whether this node leads the global group, as far as it knows.

@@ -53,6 +53,7 @@ fn bootstrap(metadata: Arc<dyn Metadata>, file: PathBuf) -> Bootstrap {
             user: "root".to_owned(),
             password: None,
         },
+        hash: None,
         file,
         clock: Arc::new(SystemClock),
         blocking: Blocking::Threads,

@@ -27,13 +27,17 @@ async fn a_full_disk_takes_no_new_copies() -> Result<()> {
     let filler = cluster.node(3)?.data().join("filler");
     fill(&filler)?;
     step("it says so", async {
-        wait_until("node 3 to be full", SETTLED, async || {
-            let nodes = admin.list(&["node", "list"], "nodes").await?;
-            let full = |id: u64| nodes.iter().any(|it| it["id"] == id && it["full"] == true);
-            ensure!(full(3) && !full(1) && !full(2), "{nodes:?}");
-            Ok(Some(()))
-        })
-        .await?;
+        // Each node hears it by itself.
+        for asked in [1, 2] {
+            let admin = cluster.admin(asked)?;
+            wait_until("node 3 to be full", SETTLED, async || {
+                let nodes = admin.list(&["node", "list"], "nodes").await?;
+                let full = |id: u64| nodes.iter().any(|it| it["id"] == id && it["full"] == true);
+                ensure!(full(3) && !full(1) && !full(2), "{nodes:?}");
+                Ok(Some(()))
+            })
+            .await?;
+        }
         let shown = admin.run(&["node", "list"]).await?;
         ensure!(shown.contains("active, full"), "{shown}");
         Ok(())

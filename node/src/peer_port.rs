@@ -73,6 +73,8 @@ pub(crate) async fn serve(
 ) -> anyhow::Result<()> {
     let incoming = incoming(listener, &guard);
     let join = guard.join();
+    let for_ping = guard.clone();
+    let check_ping = move |request| for_ping.check_ping(request);
     let check = move |request| guard.check(request);
     let blobs = BlobsService::new(services.blobs).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let uploads =
@@ -95,7 +97,7 @@ pub(crate) async fn serve(
         ))
         .add_service(InterceptedService::new(
             NodeService::new(services.ping),
-            check.clone(),
+            check_ping,
         ))
         .add_service(InterceptedService::new(
             MembersService::new(services.members),
@@ -164,6 +166,14 @@ impl Guard {
         match self {
             Self::Secret(secret) => secret.check(request),
             Self::Certificate { tls, .. } => tls.gate().admit(request),
+        }
+    }
+
+    #[allow(clippy::result_large_err, reason = "the signature of an interceptor")]
+    fn check_ping(&self, request: Request<()>) -> Result<Request<()>, Status> {
+        match self {
+            Self::Secret(secret) => secret.check(request),
+            Self::Certificate { tls, .. } => tls.gate().admit_ping(request),
         }
     }
 

@@ -4,7 +4,7 @@
 //! The invariants: nothing but a join is served to whoever shows no certificate
 //! of the cluster; a certificate that the records refuse is refused at the
 //! handshake, with every request, and within seconds on connections that are
-//! open.
+//! open. Only a node that was removed is let in so far that it hears so.
 
 mod enroll;
 mod folder;

@@ -21,9 +21,9 @@ use tracing::warn;
 
 /// How often open connections are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A connection without a certificate is for one question.
+/// A connection of somebody who is no node is for one question.
 const STRANGER_LIFE: Duration = Duration::from_secs(30);
-/// Connections without a certificate at the same time.
+/// Such connections at the same time.
 const STRANGERS_MAX: usize = 64;
 /// Says so again that peers are refused.
 const REFUSALS_LOGGED_EVERY: Duration = Duration::from_secs(10);
@@ -53,6 +53,8 @@ pub(crate) struct Gate {
 #[derive(Debug)]
 pub(crate) struct Open {
     certificate: Option<NodeCertificate>,
+    /// It is for a join, or for a node to hear that it was removed.
+    is_stranger: bool,
     since: Instant,
     cut: CancellationToken,
 }
@@ -86,6 +88,22 @@ impl Gate {
 
     /// Whether the records have nothing against a certificate of the cluster.
     pub(crate) fn check(&self, certificate: &NodeCertificate) -> Result<(), Refusal> {
+        match self.standing(certificate)? {
+            Standing::NoMember => Err(Refusal(format!(
+                "node {} is no node of this cluster",
+                certificate.name.node
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same of a caller; but one that was removed is let in to hear so.
+    pub(crate) fn check_caller(&self, certificate: &NodeCertificate) -> Result<(), Refusal> {
+        self.standing(certificate).map(drop)
+    }
+
+    /// Nothing is said of a certificate that was revoked, but why.
+    fn standing(&self, certificate: &NodeCertificate) -> Result<Standing, Refusal> {
         let node = certificate.name.node;
         if certificate.not_after_ms < self.clock.now_ms() {
             return Err(Refusal(format!(
@@ -93,7 +111,7 @@ impl Gate {
             )));
         }
         let Some(records) = self.records.get() else {
-            return Ok(());
+            return Ok(Standing::Newer);
         };
         let serial = certificate.serial.as_bytes().try_into().unwrap_or([0; 16]);
         let standing = records
@@ -105,35 +123,36 @@ impl Gate {
             })
             .map_err(|error| Refusal(format!("the cluster's records cannot be read: {error}")))?;
         match standing {
-            Standing::Member | Standing::Newer => Ok(()),
-            Standing::NoMember => Err(Refusal(format!("node {node} is no node of this cluster"))),
             Standing::Revoked => Err(Refusal(format!(
                 "the certificate of node {node} was revoked"
             ))),
+            other => Ok(other),
         }
     }
 
     /// Notes an open connection.
     ///
     /// # Errors
-    /// When there are too many already that have shown no certificate.
+    /// When there are too many already of those who are no nodes.
     pub(crate) fn opened(
         &self,
         certificate: Option<NodeCertificate>,
     ) -> Result<Arc<Open>, Refusal> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|known| known.strong_count() > 0);
+        let is_stranger = certificate.is_none_or(|shown| self.check(&shown).is_err());
         let stranger = |known: &Weak<Open>| {
             let known = known.upgrade();
-            known.is_some_and(|known| known.certificate.is_none())
+            known.is_some_and(|known| known.is_stranger)
         };
-        if certificate.is_none() && open.iter().filter(|it| stranger(it)).count() >= STRANGERS_MAX {
+        if is_stranger && open.iter().filter(|it| stranger(it)).count() >= STRANGERS_MAX {
             return Err(Refusal(
-                "too many connections without a certificate".to_owned(),
+                "too many connections of those who are no nodes".to_owned(),
             ));
         }
         let opened = Arc::new(Open {
             certificate,
+            is_stranger,
             since: Instant::now(),
             cut: CancellationToken::new(),
         });
@@ -154,16 +173,16 @@ impl Gate {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for connection in open.iter().filter_map(Weak::upgrade) {
             let refusal = match &connection.certificate {
-                Some(certificate) => self.check(certificate).err(),
-                None if connection.since.elapsed() > STRANGER_LIFE => {
+                Some(certificate) if !connection.is_stranger => self.check(certificate).err(),
+                _ if connection.since.elapsed() > STRANGER_LIFE => {
                     Some(Refusal("a stranger had its time".to_owned()))
                 }
-                None => None,
+                _ => None,
             };
             if let Some(refusal) = refusal
                 && !connection.cut.is_cancelled()
             {
-                if connection.certificate.is_some() {
+                if !connection.is_stranger {
                     self.log(&refusal);
                 }
                 connection.cut.cancel();
@@ -171,16 +190,31 @@ impl Gate {
         }
     }
 
-    /// What every service but the join puts before itself.
+    /// What every service but the join and the ping puts before itself.
     #[allow(clippy::result_large_err, reason = "the signature of an interceptor")]
-    pub(crate) fn admit(&self, mut request: Request<()>) -> Result<Request<()>, Status> {
+    pub(crate) fn admit(&self, request: Request<()>) -> Result<Request<()>, Status> {
+        self.admit_if(request, Self::check)
+    }
+
+    /// A ping tells a node that was removed just that.
+    #[allow(clippy::result_large_err, reason = "the signature of an interceptor")]
+    pub(crate) fn admit_ping(&self, request: Request<()>) -> Result<Request<()>, Status> {
+        self.admit_if(request, Self::check_caller)
+    }
+
+    #[allow(clippy::result_large_err, reason = "the signature of an interceptor")]
+    fn admit_if(
+        &self,
+        mut request: Request<()>,
+        check: fn(&Self, &NodeCertificate) -> Result<(), Refusal>,
+    ) -> Result<Request<()>, Status> {
         let shown = request.extensions().get::<PeerCertificate>();
         let Some(certificate) = shown.and_then(|shown| shown.0) else {
             return Err(Status::unauthenticated(
                 "this port serves the nodes of its cluster, and there was no certificate of one",
             ));
         };
-        if let Err(refusal) = self.check(&certificate) {
+        if let Err(refusal) = check(self, &certificate) {
             self.log(&refusal);
             return Err(Status::unauthenticated(refusal.to_string()));
         }

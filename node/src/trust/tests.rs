@@ -267,7 +267,7 @@ async fn a_revoked_node_loses_the_connections_that_it_has_and_gets_no_new_ones()
 }
 
 #[tokio::test]
-async fn a_node_that_was_removed_is_refused() {
+async fn a_node_that_was_removed_hears_so_and_nothing_else() {
     let cluster = Cluster::formed().await;
     let remove = RemoveMember {
         node: 1,
@@ -275,9 +275,15 @@ async fn a_node_that_was_removed_is_refused() {
         force: true,
     };
     cluster.propose(remove).await;
-    // The caller hears of it with the first answer.
-    let (_, far) = meet(&cluster.nodes[0], &cluster.nodes[1], 2).await;
-    assert!(far.is_err());
+    let (_near, far) = meet(&cluster.nodes[0], &cluster.nodes[1], 2).await;
+    let shown = far.unwrap().certificate();
+    let gate = cluster.nodes[1].gate();
+    gate.admit_ping(request(shown)).unwrap();
+    let refused = gate.admit(request(shown)).unwrap_err();
+    assert!(refused.message().contains("node 1 is no node"), "{refused}");
+    // Nobody else takes it for a node.
+    let (near, _) = meet(&cluster.nodes[1], &cluster.nodes[0], 1).await;
+    assert!(near.is_err());
 }
 
 #[tokio::test]

@@ -31,7 +31,11 @@ impl Verifier {
             self.0.log(&error);
             refused(error)
         })?;
-        self.0.check(&found).map_err(|refusal| {
+        let checked = match usage {
+            Usage::Client => self.0.check_caller(&found),
+            Usage::Server => self.0.check(&found),
+        };
+        checked.map_err(|refusal| {
             self.0.log(&refusal);
             refused(refusal)
         })?;

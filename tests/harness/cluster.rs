@@ -6,6 +6,7 @@
 //! folder is kept and named.
 
 mod faults;
+mod joining;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -128,26 +129,27 @@ impl ClusterBuilder {
         self
     }
 
-    /// A `.tar.gz` of the data folder that node 1 finds.
+    /// A `.tar.gz` of the data folder that node 1, which is listed, finds.
     #[must_use]
     pub fn data(mut self, archive: PathBuf) -> Self {
         self.archive = Some(archive);
-        self
+        self.listed()
     }
 
-    /// The nodes have certificates: the first makes the cluster, the others join
-    /// by a token each.
+    /// The nodes are listed in their configuration, and have no certificates.
+    /// Otherwise the first makes the cluster, and the others join by a token
+    /// each.
     #[must_use]
-    pub fn certificates(mut self) -> Self {
-        self.certificates = true;
+    pub fn listed(mut self) -> Self {
+        self.certificates = false;
         self
     }
 
-    /// The same, with certificates that are valid for so long.
+    /// The nodes' certificates are valid for so long.
     #[must_use]
     pub fn certificate_life_s(mut self, seconds: u64) -> Self {
         self.certificate_life_s = Some(seconds);
-        self.certificates()
+        self
     }
 
     /// Starts every node and waits until all serve.
@@ -158,7 +160,7 @@ impl ClusterBuilder {
             if let Some(bytes) = self.disk_bytes {
                 cluster.add_disks(bytes).await?;
             }
-            match cluster.start_all().await {
+            match cluster.start_first().await {
                 Ok(()) => return Ok(cluster),
                 Err(_) if tries < START_TRIES && cluster.lost_a_port() => {
                     // Not a failure of the test: leave no trace of it.
@@ -203,7 +205,7 @@ impl Cluster {
             disk_bytes: None,
             program: None,
             archive: None,
-            certificates: false,
+            certificates: true,
             certificate_life_s: None,
         }
     }
@@ -334,34 +336,6 @@ impl Cluster {
             links.note_process(id, pid);
         }
         Ok(())
-    }
-
-    /// Makes a node one of the cluster, if it has to be made one: the first
-    /// makes the cluster, and serves before another can join.
-    async fn let_in(&mut self, id: u64) -> Result<()> {
-        let is_in = self.node(id)?.data().join("trust/node.crt").exists();
-        if !self.outside.remove(&id) || is_in {
-            return Ok(());
-        }
-        let region = self.node(id)?.region().to_owned();
-        if id == 1 {
-            let init = ["init", "--region", &region];
-            self.node(1)?.command(&init).await?.success()?;
-            self.spawn(1)?;
-            return self.node_mut(1)?.wait_ready(READY_DEADLINE).await;
-        }
-        let token = self.token(&["--region", &region]).await?;
-        let join = ["join", "--token", &token];
-        self.node(id)?.command(&join).await?.success()?;
-        Ok(())
-    }
-
-    /// A token that node 1 makes.
-    pub async fn token(&self, arguments: &[&str]) -> Result<String> {
-        let made = [&["node", "token"], arguments].concat();
-        let made = self.admin(1)?.json(&made).await?;
-        let token = made["token"].as_str().map(str::to_owned);
-        token.with_context(|| format!("no token: {made}"))
     }
 
     /// SIGTERM to all of them at once; each must exit with 0.

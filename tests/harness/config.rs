@@ -71,6 +71,13 @@ upload_expiry_s = {expiry}
         copies = shared.copies,
         expiry = shared.upload_expiry_s,
     );
+    if shared.certificates {
+        let _ = write!(
+            text,
+            "\n[advertise]\npeer = \"127.0.0.1:{}\"\n",
+            node.told_port
+        );
+    }
     if let Some(life) = shared.certificate_life_s {
         let _ = writeln!(text, "\n[trust]\ncertificate_life_s = {life}");
     }

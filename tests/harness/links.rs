@@ -15,11 +15,12 @@ mod tests;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -62,6 +63,8 @@ struct Shared {
     links: BTreeMap<(u64, u64), watch::Sender<Link>>,
     /// The process of each node.
     processes: Mutex<BTreeMap<u64, u32>>,
+    /// Those who are no nodes; until then, no link holds them up.
+    refuses_strangers: AtomicBool,
     random: Mutex<Random>,
 }
 
@@ -86,6 +89,7 @@ impl Links {
         let shared = Arc::new(Shared {
             links,
             processes: Mutex::default(),
+            refuses_strangers: AtomicBool::new(false),
             random: Mutex::new(Random::new(seed)),
         });
         let mut listeners = JoinSet::new();
@@ -101,6 +105,11 @@ impl Links {
             shared,
             _listeners: listeners,
         })
+    }
+
+    /// All nodes have joined: nobody else has to reach one.
+    pub(crate) fn refuse_strangers(&self) {
+        self.shared.refuses_strangers.store(true, Ordering::SeqCst);
     }
 
     /// Node `id` is this process from now on.
@@ -157,7 +166,13 @@ async fn pass_on(
     ports: (u16, u16),
     real: SocketAddr,
 ) -> std::io::Result<()> {
-    let from = shared.caller(ports).await?;
+    let Some(from) = shared.caller(ports).await else {
+        if shared.refuses_strangers.load(Ordering::SeqCst) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        let (mut stream, mut node) = (stream, TcpStream::connect(real).await?);
+        return copy_bidirectional(&mut stream, &mut node).await.map(drop);
+    };
     let there = shared.flow(from, to)?;
     let back = shared.flow(to, from)?;
     there.until_open().await;
@@ -179,16 +194,16 @@ async fn pass_on(
 
 impl Shared {
     /// The node whose process holds the other end of a connection.
-    async fn caller(&self, (caller, listener): (u16, u16)) -> std::io::Result<u64> {
+    async fn caller(&self, (caller, listener): (u16, u16)) -> Option<u64> {
         for _ in 0..OWNER_TRIES {
             let processes = self.processes.lock();
             let processes = processes.unwrap_or_else(PoisonError::into_inner).clone();
             if let Some(id) = owner::owner_of(caller, listener, &processes) {
-                return Ok(id);
+                return Some(id);
             }
             tokio::time::sleep(OWNER_PAUSE).await;
         }
-        Err(ErrorKind::NotFound.into())
+        None
     }
 
     fn flow(self: &Arc<Self>, from: u64, to: u64) -> std::io::Result<Flow> {

@@ -32,7 +32,6 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_join_by_tokens_and_strangers_are_refused() -> Result<()> {
     let mut cluster = Cluster::builder()
-        .certificates()
         .regions([US])
         .nodes(3)
         .spare(EU)
@@ -75,7 +74,7 @@ async fn nodes_join_by_tokens_and_strangers_are_refused() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revoked_node_is_cut_off_and_the_others_go_on() -> Result<()> {
-    let mut cluster = Cluster::builder().certificates().nodes(3).start().await?;
+    let mut cluster = Cluster::builder().nodes(3).start().await?;
     wait_voters(&cluster, US_GROUP, &[1, 2, 3]).await?;
     push_and_pull(&cluster, "before", &[3, 1]).await?;
     let admin = cluster.admin(1)?;
@@ -239,7 +238,7 @@ async fn strangers(cluster: &Cluster) -> Result<()> {
     let ended = spoken_to(address, config).await;
     ensure!(ended.is_err(), "a foreign certificate was taken: {ended:?}");
 
-    let other = Cluster::builder().certificates().nodes(1).start().await?;
+    let other = Cluster::builder().nodes(1).start().await?;
     let trust = other.node(1)?.data().join("trust");
     let chain = vec![CertificateDer::from_pem_slice(&read(
         &trust.join("node.crt"),

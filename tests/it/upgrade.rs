@@ -153,7 +153,8 @@ async fn a_region_is_upgraded_node_by_node_under_load() -> Result<()> {
     println!("rolled {kind}");
     let builder = Cluster::builder();
     let builder = match previous {
-        Some(previous) => builder.program(previous),
+        // It knows no certificates.
+        Some(previous) => builder.program(previous).listed(),
         None => builder,
     };
     let mut cluster = builder.start().await?;

@@ -98,9 +98,15 @@ async fn a_link_that_breaks_ends_its_connections() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_stranger_is_not_connected() -> Result<()> {
+async fn a_stranger_is_connected_until_strangers_are_refused() -> Result<()> {
     let (links, mut stream, _ports) = connect().await?;
     links.note_process(CALLER, 1);
+    links.set_all(Link::Cut);
+    stream.write_all(b"ping").await?;
+    ensure!(answer(&mut stream).await? == b"ping");
+    let (links, mut stream, _ports) = connect().await?;
+    links.note_process(CALLER, 1);
+    links.refuse_strangers();
     stream.write_all(b"ping").await?;
     let mut byte = [0];
     let read = tokio::time::timeout(SOON, stream.read(&mut byte)).await?;

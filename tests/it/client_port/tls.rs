@@ -299,7 +299,8 @@ async fn what_is_no_handshake_is_cut_off_and_keeps_nobody_out() -> Result<()> {
 
 #[tokio::test]
 async fn a_node_does_not_start_with_a_certificate_that_cannot_be_used() -> Result<()> {
-    let cluster = Cluster::builder().nodes(1).tls().start().await?;
+    let mut cluster = Cluster::builder().nodes(1).tls().start().await?;
+    cluster.stop(&[1]).await?;
     let new = cluster.authority()?.issue()?;
     let broken = cluster.scratch("broken")?;
     let (pem, key) = (broken.join("tls.crt"), broken.join("tls.key"));
@@ -315,7 +316,6 @@ async fn a_node_does_not_start_with_a_certificate_that_cannot_be_used() -> Resul
         let mut command = Command::new(binary("ENTREPOT_NODE", "entrepot-node")?);
         command.arg("run").arg("--config");
         command.arg(cluster.node(1)?.config_path());
-        command.arg("--data").arg(broken.join("data"));
         for listen in ["--listen-client", "--listen-peer", "--listen-ops"] {
             command.args([listen, "127.0.0.1:0"]);
         }

@@ -10,7 +10,6 @@ use crate::support::{US, US_GROUP, step};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_join_that_is_killed_is_finished_by_the_same_command() -> Result<()> {
     let mut cluster = Cluster::builder()
-        .certificates()
         .regions([US])
         .nodes(1)
         .spare(US)
@@ -45,7 +44,6 @@ async fn a_join_that_is_killed_is_finished_by_the_same_command() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_machines_with_one_token_one_gets_in() -> Result<()> {
     let cluster = Cluster::builder()
-        .certificates()
         .regions([US])
         .nodes(1)
         .spare(US)
@@ -69,9 +67,8 @@ async fn of_two_machines_with_one_token_one_gets_in() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_of_another_cluster_is_refused() -> Result<()> {
-    let mut cluster = Cluster::builder().certificates().nodes(1).start().await?;
+    let mut cluster = Cluster::builder().nodes(1).start().await?;
     let other = Cluster::builder()
-        .certificates()
         .regions([US])
         .nodes(1)
         .spare(US)

@@ -96,7 +96,7 @@ impl Members {
             match self.read() {
                 Ok(members) if !members.is_empty() && last.as_ref() != Some(&members) => {
                     self.take(&members)?;
-                    self.found_region(&members).await?;
+                    self.found_region().await?;
                     last = Some(members);
                 }
                 Ok(_) => {}
@@ -126,13 +126,14 @@ impl Members {
 
     /// The first node of a region makes its group. That it is the first one
     /// stands in the records, once and for ever.
-    async fn found_region(&self, members: &[Member]) -> anyhow::Result<()> {
+    async fn found_region(&self) -> anyhow::Result<()> {
         let own = self.peers.own();
         let view = self.consensus.view(&GroupId::global())?;
         let region = query::region(view.as_ref(), &own.region)?;
         if region.and_then(|region| region.founder) == Some(own.id) {
             let group = GroupId::region(own.region.clone());
-            let voters = founders_with(own.id, members);
+            // Read now: older records may not have this node yet.
+            let voters = founders_with(own.id, &self.read()?);
             self.consensus.found(&group, voters).await?;
         }
         Ok(())

@@ -53,9 +53,7 @@ async fn a_full_disk_takes_no_new_copies() -> Result<()> {
     })
     .await?;
     step("repair does not fill it either", async {
-        // A peer that comes back begins a look at all copies at once.
-        cluster.stop(&[2]).await?;
-        cluster.start(&[2]).await?;
+        restart_before(&mut cluster, 3).await?;
         wait_until("a look by node 3", SETTLED, async || {
             let status = admin.json(&["repair", "status"]).await?;
             let nodes = status["nodes"].as_array().context("no nodes")?;
@@ -71,8 +69,7 @@ async fn a_full_disk_takes_no_new_copies() -> Result<()> {
     .await?;
     step("with room again it gets what it lacks", async {
         std::fs::remove_file(&filler)?;
-        cluster.stop(&[2]).await?;
-        cluster.start(&[2]).await?;
+        restart_before(&mut cluster, 3).await?;
         wait_until("the copies", SETTLED, async || {
             let held = copies(&cluster, &new)?;
             let all: usize = super::layers(&new).count();
@@ -83,6 +80,21 @@ async fn a_full_disk_takes_no_new_copies() -> Result<()> {
     })
     .await?;
     cluster.finish().await
+}
+
+/// Restarts node 2, and not before `witness` has seen that it was away: a peer
+/// that comes back begins a look at all copies at once.
+async fn restart_before(cluster: &mut Cluster, witness: u64) -> Result<()> {
+    cluster.stop(&[2]).await?;
+    let admin = cluster.admin(witness)?;
+    wait_until("node 2 to be missed", SETTLED, async || {
+        let nodes = admin.list(&["node", "list"], "nodes").await?;
+        let missed = nodes.iter().any(|it| it["id"] == 2 && it["alive"] == false);
+        ensure!(missed, "{nodes:?}");
+        Ok(Some(()))
+    })
+    .await?;
+    cluster.start(&[2]).await
 }
 
 /// How many of the layers node 3 has.

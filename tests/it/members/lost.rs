@@ -1,5 +1,6 @@
 //! A node whose whole disk is lost: it is not taken back as itself, and a new
-//! one takes its place.
+//! one takes its place. It is listed in its configuration: one that joined by a
+//! token has lost its certificate too, and with it everything it could claim.
 
 use std::fs;
 
@@ -19,6 +20,7 @@ async fn a_node_that_lost_its_disk_comes_back_under_a_new_number() -> Result<()>
         .regions([US])
         .nodes(3)
         .spare(US)
+        .listed()
         .start()
         .await?;
     let admin = cluster.admin(1)?;

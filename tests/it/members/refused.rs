@@ -1,4 +1,6 @@
-//! Nodes that the cluster does not take, each with one clear line.
+//! Nodes that the cluster does not take, each with one clear line. They are
+//! listed in their configuration, where anything can be claimed: what a token
+//! lets in is tried in `trust`.
 
 use std::fs;
 
@@ -15,6 +17,7 @@ async fn who_comes_with_what_is_in_use_is_refused() -> Result<()> {
         .nodes(2)
         .spare(US)
         .spare(US)
+        .listed()
         .start()
         .await?;
     let admin = cluster.admin(1)?;

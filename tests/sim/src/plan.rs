@@ -86,7 +86,8 @@ impl Plan {
             seed,
             regions,
             near: (Duration::from_millis(1), draw.ms(2..15)),
-            far: draw.ms(30..120),
+            // There and back it is within what the timing between regions allows.
+            far: draw.ms(30..100),
             tick: Duration::from_millis(2),
             clients: draw.within(2..5),
             operations: draw.within(5..12),

@@ -242,8 +242,7 @@ impl Trust {
         if query::member(view.as_ref(), self.own)?.is_none() {
             return Ok(false);
         }
-        let bytes = serial.as_bytes().try_into().unwrap_or([0; 16]);
-        if !query::is_recorded(view.as_ref(), self.own, &bytes)? {
+        if !query::is_recorded(view.as_ref(), self.own, serial.as_bytes())? {
             self.record(serial, not_after_ms).await?;
         }
         Ok(true)

@@ -113,12 +113,12 @@ impl Gate {
         let Some(records) = self.records.get() else {
             return Ok(Standing::Newer);
         };
-        let serial = certificate.serial.as_bytes().try_into().unwrap_or([0; 16]);
+        let serial = certificate.serial.as_bytes();
         let standing = records
             .view(&GroupId::global())
             .map_err(|error| error.to_string())
             .and_then(|view| {
-                let found = query::standing(view.as_ref(), node, &serial);
+                let found = query::standing(view.as_ref(), node, serial);
                 found.map_err(|error| error.to_string())
             })
             .map_err(|error| Refusal(format!("the cluster's records cannot be read: {error}")))?;

@@ -105,7 +105,7 @@ impl Serial {
         }
     }
 
-    pub fn as_bytes(&self) -> &[u8] {
+    pub fn as_bytes(&self) -> &[u8; SERIAL_BYTES] {
         &self.0
     }
 }

@@ -226,6 +226,20 @@ impl Consensus {
         let closed = closing.await.map_err(ConsensusError::index)?;
         closed.map_err(ConsensusError::index)
     }
+
+    /// A command of a `level` that a node does not understand would stop that
+    /// node: it waits until all nodes have told that they do.
+    fn check_level(&self, group: &GroupId, level: u32) -> Result<(), MetadataError> {
+        if level == 0 || level <= query::level(self.view(&GroupId::global())?.as_ref())? {
+            return Ok(());
+        }
+        Err(MetadataError::Unavailable {
+            group: group.clone(),
+            reason: "a node of the cluster runs a version that does not know this yet: upgrade \
+                     all nodes first"
+                .to_owned(),
+        })
+    }
 }
 
 async fn open(
@@ -247,22 +261,6 @@ async fn open(
         Ok((Arc::new(log), Arc::new(applied), opened))
     });
     opening.await.map_err(ConsensusError::log)?
-}
-
-impl Consensus {
-    /// A command of a `level` that a node does not understand would stop that
-    /// node: it waits until all nodes have told that they do.
-    fn check_level(&self, group: &GroupId, level: u32) -> Result<(), MetadataError> {
-        if level == 0 || level <= query::level(self.view(&GroupId::global())?.as_ref())? {
-            return Ok(());
-        }
-        Err(MetadataError::Unavailable {
-            group: group.clone(),
-            reason: "a node of the cluster runs a version that does not know this yet: upgrade \
-                     all nodes first"
-                .to_owned(),
-        })
-    }
 }
 
 #[async_trait]

@@ -19,6 +19,6 @@ mod verifier;
 pub use basic::{AUTHORIZATION_BYTES_MAX, BasicCredentials, parse_basic};
 pub use error::AccessError;
 pub use password::{PASSWORD_BYTES_MAX, hash_password};
-pub use principal::Principal;
+pub use principal::{AssumedRole, Identity, Principal, User};
 pub use secret::{Secret, generate_password, generate_secret};
 pub use verifier::{AccountCredentials, VERIFIED_MAX, Verifier};

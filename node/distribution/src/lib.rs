@@ -28,7 +28,7 @@ use tracing::{Instrument, debug, error_span, warn};
 use crate::body::RequestBody;
 use crate::error::{Failure, Refusal};
 use crate::operation::Operation;
-use crate::perform::Caller;
+use crate::perform::Performer;
 
 mod body;
 mod condition;
@@ -101,7 +101,7 @@ async fn respond(front: &Front, parts: &Parts, body: RequestBody) -> Result<Resp
     let operation = Operation::parse(parts, body.length())?;
     let source = parts.extensions.get().copied().unwrap_or_default();
     let who = &registry.authenticate(credentials(parts), source).await?;
-    Caller { registry, who }.perform(operation, body).await
+    Performer { registry, who }.perform(operation, body).await
 }
 
 /// Those of two lines are none: a proxy in front may have looked at the other.

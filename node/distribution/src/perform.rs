@@ -13,7 +13,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use axum::response::Response;
 use entrepot_oci::{Digest, MANIFEST_BYTES_MAX, Reference, RepositoryName};
-use entrepot_service::{ManifestPush, Principal, Registry, ServiceError, UploadChunk};
+use entrepot_service::{Caller, ManifestPush, Registry, ServiceError, UploadChunk};
 
 use crate::body::RequestBody;
 use crate::condition::Conditions;
@@ -27,14 +27,14 @@ use crate::render;
 
 /// On whose behalf, and where.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Caller<'a> {
+pub(crate) struct Performer<'a> {
     pub(crate) registry: &'a Arc<Registry>,
-    pub(crate) who: &'a Principal,
+    pub(crate) who: &'a Caller,
 }
 
-// === impl Caller ===
+// === impl Performer ===
 
-impl Caller<'_> {
+impl Performer<'_> {
     /// Carries `operation` out. Operations that take no content leave `body`
     /// unread.
     pub(crate) async fn perform(

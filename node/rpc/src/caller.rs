@@ -8,7 +8,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
-use entrepot_service::{Principal, Registry, RequestId, ServiceError};
+use entrepot_service::{Caller, Registry, RequestId, ServiceError};
 use tonic::Status;
 use tracing::{Instrument, debug, error_span};
 
@@ -60,8 +60,8 @@ fn credentials(headers: &HeaderMap) -> Option<&str> {
 
 /// Who calls, as [`required`] has noted it.
 #[allow(clippy::result_large_err, reason = "tonic's error type")]
-pub(crate) fn of<T>(request: &tonic::Request<T>) -> Result<Principal, Status> {
-    let noted = request.extensions().get::<Principal>();
+pub(crate) fn of<T>(request: &tonic::Request<T>) -> Result<Caller, Status> {
+    let noted = request.extensions().get::<Caller>();
     noted
         .cloned()
         .ok_or_else(|| status(&ServiceError::Unauthorized))

@@ -1,7 +1,6 @@
 //! What operators ask: the registry's settings, repositories, images, rules and
 //! how replication stands.
 
-use entrepot_access::Principal;
 use entrepot_metadata::KeyValue;
 use entrepot_metadata::command::{
     CreateRepository, DeleteRule, PutRegistrySettings, PutRepositorySettings, PutRule,
@@ -11,7 +10,7 @@ use entrepot_metadata::response::Outcome;
 use entrepot_oci::{AccountId, Digest, RegionName, RepositoryName, Tag};
 
 use crate::metadata::refused;
-use crate::{Registry, ServiceError};
+use crate::{Caller, Registry, ServiceError};
 
 /// Items in a page when the caller does not say, and at most.
 const PAGE_DEFAULT: usize = 100;
@@ -86,14 +85,14 @@ pub struct TaskPage {
 
 impl Registry {
     /// The caller's registry in this region.
-    pub async fn registry_info(&self, who: &Principal) -> Result<RegistryInfo, ServiceError> {
+    pub async fn registry_info(&self, who: &Caller) -> Result<RegistryInfo, ServiceError> {
         self.registry_in(self.current().await?.as_ref(), who)
     }
 
     /// Changes some of the registry's settings; all of them as they are then.
     pub async fn put_registry_settings(
         &self,
-        who: &Principal,
+        who: &Caller,
         change: RegistryChange,
     ) -> Result<RegistryInfo, ServiceError> {
         let command = PutRegistrySettings {
@@ -106,11 +105,7 @@ impl Registry {
         self.registry_in(self.local()?.as_ref(), who)
     }
 
-    fn registry_in(
-        &self,
-        view: &dyn KeyValue,
-        who: &Principal,
-    ) -> Result<RegistryInfo, ServiceError> {
+    fn registry_in(&self, view: &dyn KeyValue, who: &Caller) -> Result<RegistryInfo, ServiceError> {
         Ok(RegistryInfo {
             account: who.account.clone(),
             region: self.region().clone(),
@@ -122,7 +117,7 @@ impl Registry {
     /// none.
     pub async fn create_repository(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
     ) -> Result<bool, ServiceError> {
         let command = CreateRepository::new(&who.account, repository, self.clock.now_ms());
@@ -134,7 +129,7 @@ impl Registry {
     /// One of the caller's repositories in this region.
     pub async fn repository_info(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
     ) -> Result<RepositoryInfo, ServiceError> {
         repository_in(self.current().await?.as_ref(), who, repository)
@@ -143,7 +138,7 @@ impl Registry {
     /// Changes some of a repository's settings; the repository as it is then.
     pub async fn put_repository_settings(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         change: RepositoryChange,
     ) -> Result<RepositoryInfo, ServiceError> {
@@ -160,7 +155,7 @@ impl Registry {
     /// A page of the caller's repositories in this region.
     pub async fn list_repositories(
         &self,
-        who: &Principal,
+        who: &Caller,
         after: Option<&str>,
         limit: Option<usize>,
     ) -> Result<RepositoryPage, ServiceError> {
@@ -176,7 +171,7 @@ impl Registry {
     /// A page of a repository's manifests, in order of digest.
     pub async fn list_images(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         after: Option<&Digest>,
         limit: Option<usize>,
@@ -211,7 +206,7 @@ impl Registry {
     }
 
     /// Makes or replaces a rule; whether it replaced one.
-    pub async fn put_rule(&self, who: &Principal, rule: &RuleInfo) -> Result<bool, ServiceError> {
+    pub async fn put_rule(&self, who: &Caller, rule: &RuleInfo) -> Result<bool, ServiceError> {
         let regions = self.peers.regions();
         if rule.destination == *self.region() {
             return Err(ServiceError::Invalid(
@@ -239,7 +234,7 @@ impl Registry {
     }
 
     /// The caller's rules in this region.
-    pub async fn list_rules(&self, who: &Principal) -> Result<Vec<RuleInfo>, ServiceError> {
+    pub async fn list_rules(&self, who: &Caller) -> Result<Vec<RuleInfo>, ServiceError> {
         let view = self.current().await?;
         let rules = query::rules(view.as_ref(), &who.account)?;
         Ok(rules
@@ -252,7 +247,7 @@ impl Registry {
             .collect())
     }
 
-    pub async fn delete_rule(&self, who: &Principal, id: &str) -> Result<(), ServiceError> {
+    pub async fn delete_rule(&self, who: &Caller, id: &str) -> Result<(), ServiceError> {
         let command = DeleteRule::new(&who.account, id);
         let response = self.propose(command.into()).await?;
         response.into_result().map(drop).map_err(refused)
@@ -262,7 +257,7 @@ impl Registry {
     /// repository or all. `after`: what the page before gave as `next`.
     pub async fn replication_status(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: Option<&RepositoryName>,
         after: Option<&str>,
         limit: Option<usize>,
@@ -295,7 +290,7 @@ impl Registry {
 
 fn repository_in(
     view: &dyn KeyValue,
-    who: &Principal,
+    who: &Caller,
     repository: &RepositoryName,
 ) -> Result<RepositoryInfo, ServiceError> {
     query::repository(view, &who.account, repository)?

@@ -8,7 +8,7 @@ use entrepot_metadata::query;
 use tokio::time::Instant;
 
 use crate::logins::Source;
-use crate::{Registry, ServiceError};
+use crate::{Caller, Registry, ServiceError};
 
 impl Registry {
     /// Checks the value of an `Authorization` header. Credentials that were right
@@ -17,7 +17,7 @@ impl Registry {
         &self,
         header: Option<&str>,
         source: Source,
-    ) -> Result<Principal, ServiceError> {
+    ) -> Result<Caller, ServiceError> {
         let credentials = header
             .and_then(|header| parse_basic(header).ok())
             .ok_or(ServiceError::Unauthorized)?;
@@ -27,17 +27,14 @@ impl Registry {
                 "this node has not learnt the cluster's account yet; try again",
             ));
         };
-        let principal = Principal {
-            account: account.id.clone(),
-            user: account.root_user.clone(),
-        };
+        let caller = Caller::of(Principal::root(account.id.clone()));
         let known = AccountCredentials {
             user: &account.root_user,
             password_hash: &account.password_hash,
         };
         let decided = || {
             if self.verifier.check_cached(&credentials, &known) {
-                return Some(Ok(principal.clone()));
+                return Some(Ok(caller.clone()));
             }
             let now = Instant::now().into_std();
             let wrong = self.verifier.is_known_wrong(&credentials, &known, now);
@@ -73,7 +70,7 @@ impl Registry {
             .await
             .map_err(|error| ServiceError::internal(&error))?;
         match right {
-            Ok(true) => Ok(principal),
+            Ok(true) => Ok(caller),
             Ok(false) | Err(AccessError::PasswordTooLong { .. }) => Err(ServiceError::Unauthorized),
             Err(error) => Err(ServiceError::internal(&error)),
         }

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use entrepot_access::Principal;
 use entrepot_blobs::BlobStream;
 use entrepot_metadata::command::{LinkBlob, MountBlob, UnlinkBlob};
 use entrepot_metadata::query::{self, Blob};
@@ -11,7 +10,7 @@ use entrepot_oci::{AccountId, Digest, RepositoryName};
 use entrepot_replication::upload::Stored;
 
 use crate::metadata::refused;
-use crate::{Registry, ServiceError};
+use crate::{Caller, Registry, ServiceError};
 
 /// A blob of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +24,7 @@ impl Registry {
     /// The blob, if the repository has it.
     pub async fn stat_blob(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<BlobInfo, ServiceError> {
@@ -39,7 +38,7 @@ impl Registry {
     /// The blob's bytes (`range`: those only), from wherever they are.
     pub async fn open_blob(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         digest: &Digest,
         range: Option<Range<u64>>,
@@ -59,7 +58,7 @@ impl Registry {
     /// [`ServiceError::BeyondEnd`] when `offset` lies behind the blob's end.
     pub async fn open_blob_from(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         digest: &Digest,
         offset: u64,
@@ -80,7 +79,7 @@ impl Registry {
     /// follow (OCI distribution 1.1, "Mounting a blob from another repository").
     pub async fn mount_blob(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         from: Option<&RepositoryName>,
         digest: &Digest,
@@ -107,7 +106,7 @@ impl Registry {
     /// Takes a blob out of a repository.
     pub async fn delete_blob(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), ServiceError> {
@@ -139,7 +138,7 @@ impl Registry {
     /// within an account is every one.
     async fn any_with_blob(
         &self,
-        who: &Principal,
+        who: &Caller,
         digest: &Digest,
     ) -> Result<Option<RepositoryName>, ServiceError> {
         self.find(|view| Ok(query::links(view, &who.account, digest, 1)?.pop()))
@@ -148,7 +147,7 @@ impl Registry {
 
     async fn known_blob(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<Blob, ServiceError> {

@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use entrepot_access::Principal;
 use entrepot_metadata::GroupId;
 use entrepot_oci::{AccountId, RegionName};
 
-use crate::Registry;
+use crate::{Caller, Registry};
 
 /// One Raft group as this node sees it.
 #[derive(Debug, Clone)]
@@ -47,7 +46,7 @@ pub struct ClusterInfo {
 
 impl Registry {
     /// What this node knows of its cluster.
-    pub fn cluster(&self, who: &Principal) -> ClusterInfo {
+    pub fn cluster(&self, who: &Caller) -> ClusterInfo {
         let own = self.peers.own();
         let health = self.blobs.health();
         let nodes = self

@@ -11,6 +11,7 @@ mod admin;
 mod authenticate;
 mod blobs;
 mod budget;
+mod caller;
 mod commit;
 mod departure;
 mod error;
@@ -36,8 +37,9 @@ pub use admin::{
 };
 pub use blobs::BlobInfo;
 pub use budget::{Gathering, UNCOUNTED_BYTES};
+pub use caller::Caller;
 pub use departure::{Departure, MembersServer};
-pub use entrepot_access::Principal;
+pub use entrepot_access::{AssumedRole, Identity, Principal, User};
 pub use entrepot_blobs::BlobStream;
 pub use entrepot_metadata::query::{
     Change, Member, MemberState, RegistrySettings, RepositorySettings, Task, TaskKey, TaskState,

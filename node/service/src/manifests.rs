@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use entrepot_access::Principal;
 use entrepot_metadata::command::{self, DeleteManifest, DeleteTag};
 use entrepot_metadata::limits::IMAGE_MANIFESTS_MAX;
 use entrepot_metadata::query::{self, StoredManifest};
@@ -15,7 +14,7 @@ use entrepot_oci::{
 use entrepot_proto::environment::Blocking;
 
 use crate::metadata::refused;
-use crate::{Registry, ServiceError};
+use crate::{Caller, Registry, ServiceError};
 
 /// The most tags in one page.
 const TAGS_PAGE_MAX: usize = 10_000;
@@ -155,7 +154,7 @@ impl Registry {
     /// to it.
     pub async fn put_manifest(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         push: ManifestPush,
     ) -> Result<PutManifest, ServiceError> {
@@ -201,7 +200,7 @@ impl Registry {
     /// where the command is applied: what a digest names never changes.
     async fn check_size(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         manifest: &Manifest,
     ) -> Result<(), ServiceError> {
@@ -231,7 +230,7 @@ impl Registry {
     /// the command's to judge.
     fn check_found(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         (digest, declared): (&Digest, Option<&MediaType>),
         manifest: &Manifest,
@@ -276,7 +275,7 @@ impl Registry {
     /// The manifest of a digest, or the one that a tag points to now.
     pub async fn get_manifest(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<ManifestContent, ServiceError> {
@@ -306,7 +305,7 @@ impl Registry {
     /// is as `condition` says.
     pub async fn delete_manifest(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         reference: &Reference,
         condition: TagCondition,
@@ -330,7 +329,7 @@ impl Registry {
     /// At most `limit` tags behind `after`, in order.
     pub async fn list_tags(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         after: Option<&str>,
         limit: usize,

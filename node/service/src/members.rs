@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use entrepot_access::Principal;
 use entrepot_metadata::command::{AddRegion, RemoveMember, RemoveRegion, SetMemberState};
 use entrepot_metadata::query::{self, Member, MemberState, Region};
 use entrepot_metadata::{Command, GroupId, KeyValue};
@@ -16,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::departure::Departure;
 use crate::metadata::refused;
-use crate::{Registry, ServiceError};
+use crate::{Caller, Registry, ServiceError};
 
 /// For a node that is removed by force to give its votes away: a few changes of
 /// its groups, one a second.
@@ -43,7 +42,7 @@ pub struct RegionInfo {
 
 impl Registry {
     /// The nodes of the cluster by their ids.
-    pub async fn members(&self, _: &Principal) -> Result<Vec<MemberInfo>, ServiceError> {
+    pub async fn members(&self, _: &Caller) -> Result<Vec<MemberInfo>, ServiceError> {
         let members = query::members(self.cluster_records().await?.as_ref())?;
         Ok(members.into_iter().map(|it| self.member_info(it)).collect())
     }
@@ -52,7 +51,7 @@ impl Registry {
     /// drains already goes on.
     pub async fn drain(
         &self,
-        _: &Principal,
+        _: &Caller,
         node: u64,
         cancel: bool,
     ) -> Result<MemberInfo, ServiceError> {
@@ -75,7 +74,7 @@ impl Registry {
     /// What would be missing without a node.
     pub async fn departure(
         &self,
-        _: &Principal,
+        _: &Caller,
         node: u64,
     ) -> Result<(MemberInfo, Departure), ServiceError> {
         let member = self.member(node).await?;
@@ -86,7 +85,7 @@ impl Registry {
     /// A node leaves for ever; what is missing since.
     pub async fn remove_member(
         &self,
-        _: &Principal,
+        _: &Caller,
         node: u64,
         force: bool,
     ) -> Result<Departure, ServiceError> {
@@ -150,7 +149,7 @@ impl Registry {
     }
 
     /// The regions of the cluster by their names.
-    pub async fn regions(&self, _: &Principal) -> Result<Vec<RegionInfo>, ServiceError> {
+    pub async fn regions(&self, _: &Caller) -> Result<Vec<RegionInfo>, ServiceError> {
         let view = self.cluster_records().await?;
         let members = query::members(view.as_ref())?;
         let regions = query::regions(view.as_ref())?.into_iter();
@@ -165,17 +164,13 @@ impl Registry {
     }
 
     /// Makes a region for nodes to come; one that exists is fine.
-    pub async fn add_region(&self, _: &Principal, name: &RegionName) -> Result<(), ServiceError> {
+    pub async fn add_region(&self, _: &Caller, name: &RegionName) -> Result<(), ServiceError> {
         let command = AddRegion::new(name, self.clock.now_ms());
         self.propose_global(command).await
     }
 
     /// Removes a region that has no nodes.
-    pub async fn remove_region(
-        &self,
-        _: &Principal,
-        name: &RegionName,
-    ) -> Result<(), ServiceError> {
+    pub async fn remove_region(&self, _: &Caller, name: &RegionName) -> Result<(), ServiceError> {
         self.propose_global(RemoveRegion::new(name)).await
     }
 

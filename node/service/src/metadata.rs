@@ -5,14 +5,13 @@
 
 use std::sync::Arc;
 
-use entrepot_access::Principal;
 use entrepot_metadata::command::Command;
 use entrepot_metadata::query;
 use entrepot_metadata::response::{Refused, Response};
 use entrepot_metadata::{KeyValue, StorageError};
 use entrepot_oci::{AccountId, Digest, RepositoryName};
 
-use crate::{Registry, ServiceError};
+use crate::{Caller, Registry, ServiceError};
 
 impl Registry {
     /// This node's copy of the region's metadata, as it is.
@@ -45,7 +44,7 @@ impl Registry {
     /// That `repository` exists.
     pub(crate) async fn existing(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
     ) -> Result<(), ServiceError> {
         self.find(|view| query::repository(view, &who.account, repository))

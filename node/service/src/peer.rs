@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use entrepot_access::Principal;
-use entrepot_oci::{Digest, RepositoryName};
+use entrepot_oci::{AccountId, Digest, RepositoryName};
 use entrepot_proto::peer::upload_reply::Result as Reply;
 use entrepot_proto::peer::upload_write::Part;
 use entrepot_proto::peer::uploads_client::UploadsClient;
@@ -22,7 +21,7 @@ use tracing::warn;
 use crate::session::SessionId;
 use crate::sessions::Session;
 use crate::upload::{BodyStream, UploadChunk};
-use crate::{Registry, ServiceError};
+use crate::{Caller, Registry, ServiceError};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Relayed requests that carry a body are as slow as their client.
@@ -142,7 +141,7 @@ impl Registry {
     }
 }
 
-pub(crate) fn upload_ref(who: &Principal, repository: &RepositoryName, session: &str) -> UploadRef {
+pub(crate) fn upload_ref(who: &Caller, repository: &RepositoryName, session: &str) -> UploadRef {
     UploadRef {
         account: who.account.to_string(),
         repository: repository.to_string(),
@@ -225,19 +224,16 @@ impl UploadsServer {
         upload: Option<&UploadRef>,
     ) -> Result<Result<Arc<Session>, ServiceError>, Status> {
         let upload = upload.ok_or_else(|| Status::invalid_argument("no upload is named"))?;
-        let who = Principal {
-            account: wire::name(&upload.account)?,
-            user: String::new(),
-        };
+        let account: AccountId = wire::name(&upload.account)?;
         let repository: RepositoryName = wire::name(&upload.repository)?;
         let own = self.registry.peers.own().id;
         Ok(self
             .registry
             .names
-            .parse(&upload.session, &who.account, &repository)
+            .parse(&upload.session, &account, &repository)
             .filter(|id| id.owner == own)
             .ok_or(ServiceError::UploadUnknown)
-            .and_then(|id| self.registry.sessions.get(&id, &who, &repository)))
+            .and_then(|id| self.registry.sessions.get(&id, &account, &repository)))
     }
 }
 

@@ -6,12 +6,11 @@
 //! tag. The invariant: following `next` shows every referrer that was there all
 //! the time exactly once, whatever comes and goes meanwhile.
 
-use entrepot_access::Principal;
 use entrepot_metadata::query::{self, ManifestEntry};
 use entrepot_metadata::{KeyValue, StorageError};
 use entrepot_oci::{Descriptor, Digest, MANIFEST_BYTES_MAX, Manifest, RepositoryName};
 
-use crate::{Registry, ServiceError};
+use crate::{Caller, Registry, ServiceError};
 
 /// The most referrers in one page.
 const PAGE_MAX: usize = 1_000;
@@ -40,7 +39,7 @@ impl Registry {
     /// referrers (OCI distribution, "Listing Referrers": never a 404).
     pub async fn list_referrers(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         subject: &Digest,
         types: &[String],
@@ -67,7 +66,7 @@ impl Registry {
 #[derive(Clone, Copy)]
 struct List<'a> {
     view: &'a dyn KeyValue,
-    who: &'a Principal,
+    who: &'a Caller,
     repository: &'a RepositoryName,
     subject: &'a Digest,
 }

@@ -17,9 +17,9 @@ use entrepot_replication::upload::Upload;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::ServiceError;
 use crate::commit::Settling;
 use crate::session::SessionId;
+use crate::{Caller, ServiceError};
 
 /// Uploads that one node owns at the same time. One that has brought only what
 /// the metadata itself may keep takes a few KiB.
@@ -111,13 +111,13 @@ impl Sessions {
     /// A session that others find by its name.
     pub(crate) fn open(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         algorithm: Option<Algorithm>,
     ) -> Result<Arc<Session>, ServiceError> {
         let session = Session::new(who, repository, algorithm)?;
         let mut open = self.lock();
-        let own = |session: &Session| session.who == *who;
+        let own = |session: &Session| session.who == who.principal;
         let is_small = |session: &Session| session.place.get().is_none();
         // Counted only where it can matter: most nodes are never near it.
         let is_full = open.len() >= SESSIONS_MAX;
@@ -135,7 +135,7 @@ impl Sessions {
 
     /// A session for one request, which nobody else can find.
     pub(crate) fn unnamed(
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         algorithm: Algorithm,
     ) -> Result<Arc<Session>, ServiceError> {
@@ -170,13 +170,13 @@ impl Sessions {
     pub(crate) fn get(
         &self,
         id: &SessionId,
-        who: &Principal,
+        account: &AccountId,
         repository: &RepositoryName,
     ) -> Result<Arc<Session>, ServiceError> {
         let open = self.lock();
         let session = open
             .get(&id.random)
-            .filter(|it| it.account == who.account && it.repository == *repository)
+            .filter(|it| it.account == *account && it.repository == *repository)
             .ok_or(ServiceError::UploadUnknown)?;
         // Before the lock goes: it is not idle any more.
         session.touch();
@@ -267,14 +267,14 @@ fn locked(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
 
 impl Session {
     fn new(
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         algorithm: Option<Algorithm>,
     ) -> Result<Arc<Self>, ServiceError> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|error| ServiceError::internal(&error))?;
         Ok(Arc::new(Self {
-            who: who.clone(),
+            who: who.principal.clone(),
             account: who.account.clone(),
             repository: repository.clone(),
             algorithm,

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use entrepot_access::Principal;
 use entrepot_access::trust::{
     ADDRESSES_MAX, Authority, ClusterKey, JoinToken, Root, Serial, SigningRequest, TokenSecret,
     TrustError,
@@ -32,7 +31,7 @@ use tracing::{info, warn};
 
 pub use self::join::{JOIN_BYTES_MAX, JoinServer};
 use crate::metadata::refused;
-use crate::{Registry, ServiceError};
+use crate::{Caller, Registry, ServiceError};
 
 /// How long a token is good for when nobody says.
 pub const TOKEN_TTL_DEFAULT: Duration = Duration::from_hours(1);
@@ -328,7 +327,7 @@ impl Registry {
     /// As [`Trust::create_token`], for an operator.
     pub async fn create_join_token(
         &self,
-        _who: &Principal,
+        _who: &Caller,
         region: Option<RegionName>,
         ttl: Option<Duration>,
     ) -> Result<TokenInfo, ServiceError> {
@@ -337,7 +336,7 @@ impl Registry {
     }
 
     /// As [`Trust::revoke`], for an operator.
-    pub async fn revoke_node(&self, _who: &Principal, node: u64) -> Result<u32, ServiceError> {
+    pub async fn revoke_node(&self, _who: &Caller, node: u64) -> Result<u32, ServiceError> {
         self.trust()?.revoke(node).await
     }
 

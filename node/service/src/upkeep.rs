@@ -1,20 +1,19 @@
 //! What operators ask about the care for copies: scrub and repair.
 
-use entrepot_access::Principal;
 use entrepot_replication::upkeep::NodeUpkeep;
 
-use crate::{Registry, ServiceError};
+use crate::{Caller, Registry, ServiceError};
 
 impl Registry {
     /// How scrub and repair stand on every node of this region.
-    pub async fn upkeep(&self, _who: &Principal) -> Vec<NodeUpkeep> {
+    pub async fn upkeep(&self, _who: &Caller) -> Vec<NodeUpkeep> {
         self.blobs.upkeep_of_all().await
     }
 
     /// Begins a scrub on `node`, or on every node of this region.
     pub async fn start_scrub(
         &self,
-        _who: &Principal,
+        _who: &Caller,
         node: Option<u64>,
     ) -> Result<Vec<NodeUpkeep>, ServiceError> {
         let nodes = self.blobs.start_scrub(node).await;

@@ -14,7 +14,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use entrepot_access::Principal;
 use entrepot_oci::{Algorithm, Digest, RepositoryName};
 use futures::Stream;
 use tokio::task::JoinHandle;
@@ -23,7 +22,7 @@ use tracing::Instrument;
 use crate::peer::upload_ref;
 use crate::session::SessionId;
 use crate::sessions::{Session, Sessions};
-use crate::{BlobInfo, Registry, ServiceError};
+use crate::{BlobInfo, Caller, Registry, ServiceError};
 
 /// The body of a request. An error means that the client went away or broke its
 /// framing.
@@ -64,7 +63,7 @@ impl Registry {
     /// Opens a session on this node.
     pub async fn open_upload(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         algorithm: Option<Algorithm>,
     ) -> Result<UploadState, ServiceError> {
@@ -76,14 +75,14 @@ impl Registry {
     /// Adds a request's bytes to a session.
     pub async fn append_upload(
         self: &Arc<Self>,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         session: &str,
         chunk: UploadChunk,
     ) -> Result<UploadState, ServiceError> {
         let id = self.session_id(who, repository, session)?;
         let size = if id.owner == self.peers.own().id {
-            let owned = self.sessions.get(&id, who, repository)?;
+            let owned = self.sessions.get(&id, &who.account, repository)?;
             self.append_owned(owned, chunk).await?
         } else {
             let upload = upload_ref(who, repository, session);
@@ -99,7 +98,7 @@ impl Registry {
     /// it to the repository.
     pub async fn finish_upload(
         self: &Arc<Self>,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         session: &str,
         chunk: UploadChunk,
@@ -107,7 +106,7 @@ impl Registry {
     ) -> Result<BlobInfo, ServiceError> {
         let id = self.session_id(who, repository, session)?;
         if id.owner == self.peers.own().id {
-            let owned = self.sessions.get(&id, who, repository)?;
+            let owned = self.sessions.get(&id, &who.account, repository)?;
             self.finish_owned(owned, chunk, digest).await
         } else {
             let upload = upload_ref(who, repository, session);
@@ -119,7 +118,7 @@ impl Registry {
     /// A whole blob in one request.
     pub async fn push_blob(
         self: &Arc<Self>,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         digest: Digest,
         length: Option<u64>,
@@ -143,13 +142,13 @@ impl Registry {
     /// Bytes received so far.
     pub async fn upload_state(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         session: &str,
     ) -> Result<UploadState, ServiceError> {
         let id = self.session_id(who, repository, session)?;
         let size = if id.owner == self.peers.own().id {
-            self.sessions.get(&id, who, repository)?.size()
+            self.sessions.get(&id, &who.account, repository)?.size()
         } else {
             let upload = upload_ref(who, repository, session);
             self.relay_status(&id, upload).await?
@@ -163,13 +162,13 @@ impl Registry {
     /// Ends a session and removes its bytes.
     pub async fn cancel_upload(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         session: &str,
     ) -> Result<(), ServiceError> {
         let id = self.session_id(who, repository, session)?;
         if id.owner == self.peers.own().id {
-            let owned = self.sessions.get(&id, who, repository)?;
+            let owned = self.sessions.get(&id, &who.account, repository)?;
             self.cancel_owned(&owned).await
         } else {
             let upload = upload_ref(who, repository, session);
@@ -179,7 +178,7 @@ impl Registry {
 
     fn session_id(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         session: &str,
     ) -> Result<SessionId, ServiceError> {

@@ -8,14 +8,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use entrepot_access::Principal;
 use entrepot_metadata::limits::ENVELOPES_KEPT;
 use entrepot_metadata::query::{self, Change, RepositoryChanges};
 use entrepot_oci::RepositoryName;
 use tokio::time::{Instant, timeout_at};
 
 use crate::feed::{End, Entry, Home, Subscription, stopping};
-use crate::{Registry, ServiceError};
+use crate::{Caller, Registry, ServiceError};
 
 /// After so long without a change, a watcher is told how far the log has got.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
@@ -73,7 +72,7 @@ impl Registry {
     /// forgotten, or has not happened yet.
     pub async fn watch_repository(
         self: &Arc<Self>,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         after: Option<u64>,
         log: Option<&str>,

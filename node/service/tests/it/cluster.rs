@@ -30,7 +30,7 @@ use entrepot_replication::{ClusterBlobs, CopyLimits};
 use entrepot_service::cluster::{ClusterView, GroupInfo};
 use entrepot_service::peer::UploadsServer;
 use entrepot_service::{
-    ManifestPush, Principal, Registry, RegistryParts, RuleInfo, Settings, Task,
+    Caller, ManifestPush, Principal, Registry, RegistryParts, RuleInfo, Settings, Task,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -91,11 +91,8 @@ impl ClusterView for NoGroups {
 
 // === names ===
 
-pub(crate) fn root() -> Principal {
-    Principal {
-        account: "123456789012".parse().unwrap(),
-        user: "root".to_owned(),
-    }
+pub(crate) fn root() -> Caller {
+    Caller::of(Principal::root("123456789012".parse().unwrap()))
 }
 
 pub(crate) fn app() -> RepositoryName {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use entrepot_service::{Principal, ServiceError};
+use entrepot_service::{Caller, Identity, Principal, ServiceError, User};
 
 use crate::cluster::{Cluster, EAST, Plan, app, root};
 use crate::content::{KIB, body, chunk, content, empty, is_unavailable, sha256};
@@ -16,14 +16,19 @@ async fn one_node() -> Cluster {
     Plan::new(&[(EAST, 1)]).start().await
 }
 
-fn other() -> Principal {
-    Principal {
-        user: "other".to_owned(),
-        ..root()
-    }
+fn other() -> Caller {
+    let user = User {
+        path: "/".to_owned(),
+        name: "other".to_owned(),
+        id: "AIDA1".to_owned(),
+    };
+    Caller::of(Principal {
+        account: root().account,
+        identity: Identity::User(user),
+    })
 }
 
-async fn open(cluster: &Cluster, who: &Principal) -> Result<String, ServiceError> {
+async fn open(cluster: &Cluster, who: &Caller) -> Result<String, ServiceError> {
     let registry = &cluster.node(1).registry;
     let opened = registry.open_upload(who, &app(), None).await;
     opened.map(|state| state.session)
@@ -32,7 +37,7 @@ async fn open(cluster: &Cluster, who: &Principal) -> Result<String, ServiceError
 /// The size of the upload after `bytes` more.
 async fn append(
     cluster: &Cluster,
-    who: &Principal,
+    who: &Caller,
     session: &str,
     bytes: usize,
 ) -> Result<u64, ServiceError> {

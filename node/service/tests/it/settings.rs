@@ -3,7 +3,7 @@
 use std::slice::from_ref;
 
 use entrepot_oci::{AccountId, RepositoryName};
-use entrepot_service::{ManifestPush, Principal, RegistryChange, RepositoryChange, ServiceError};
+use entrepot_service::{Caller, ManifestPush, RegistryChange, RepositoryChange, ServiceError};
 
 use crate::cluster::{Cluster, EAST, Node, Plan, WEST, app, region, root, tag};
 use crate::content::{body, chunk, content, image, index, is_unavailable, sha256, variant};
@@ -18,7 +18,7 @@ async fn set_creation(node: &Node, on: bool) {
     assert_eq!(changed.unwrap().settings.create_on_push, on);
 }
 
-async fn creation(node: &Node, who: &Principal) -> bool {
+async fn creation(node: &Node, who: &Caller) -> bool {
     let info = node.registry.registry_info(who).await.unwrap();
     info.settings.create_on_push
 }
@@ -34,7 +34,7 @@ fn other() -> RepositoryName {
 #[tokio::test]
 async fn settings_are_those_of_one_registry_in_one_region() {
     let cluster = Plan::new(&[(EAST, 2), (WEST, 1)]).start().await;
-    let stranger = Principal {
+    let stranger = Caller {
         account: "210987654321".parse::<AccountId>().unwrap(),
         ..root()
     };

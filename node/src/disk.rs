@@ -10,6 +10,8 @@ use entrepot_replication::space::Space;
 use tracing::{info, warn};
 
 const INTERVAL: Duration = Duration::from_secs(2);
+/// No more than this part of a disk is reserved.
+const RESERVE_PART: u64 = 20;
 
 /// The disk of one folder.
 #[derive(Debug, Clone)]
@@ -17,13 +19,31 @@ pub(crate) struct Disk {
     folder: PathBuf,
     /// What it is said to have, without asking.
     said: Option<(u64, u64)>,
+    /// What blobs must not take.
+    reserve_bytes: u64,
 }
 
 // === impl Disk ===
 
 impl Disk {
-    pub(crate) fn new(folder: PathBuf) -> Self {
-        Self { folder, said: None }
+    /// `reserve_bytes` are not for blobs; of a small disk, a part of it.
+    pub(crate) fn new(folder: PathBuf, reserve_bytes: u64) -> Self {
+        let disk = Self {
+            folder,
+            said: None,
+            reserve_bytes,
+        };
+        let capacity = disk.measure().map(|(capacity, _)| capacity);
+        let most = capacity.map_or(u64::MAX, |capacity| capacity / RESERVE_PART);
+        Self {
+            reserve_bytes: reserve_bytes.min(most),
+            ..disk
+        }
+    }
+
+    /// What blobs must not take, so that there is room for the metadata.
+    pub(crate) fn reserve_bytes(&self) -> u64 {
+        self.reserve_bytes
     }
 
     /// A simulated one, which has that many bytes and that many left.
@@ -31,6 +51,7 @@ impl Disk {
         Self {
             folder: PathBuf::new(),
             said: Some(said),
+            reserve_bytes: 0,
         }
     }
 
@@ -55,7 +76,7 @@ impl Disk {
             let disk = self.clone();
             let measured = blocking.run(move || disk.measure()).await;
             let now = match measured.ok().flatten() {
-                Some((capacity, free)) => space.then(capacity, free),
+                Some((capacity, free)) => space.then(capacity, free, self.reserve_bytes),
                 None => Space {
                     is_full: true,
                     ..space

@@ -56,7 +56,9 @@ impl Storage {
     ) -> anyhow::Result<Arc<dyn BlobStore>> {
         match self {
             Self::Disk => {
-                let files = FileStore::open(&config.data.join("blobs")).await?;
+                let reserve = self.disk(config).reserve_bytes();
+                let folder = config.data.join("blobs");
+                let files = FileStore::open_reserving(&folder, reserve).await?;
                 files.metrics().register(metrics.registry());
                 Ok(Arc::new(files))
             }
@@ -87,7 +89,7 @@ impl Storage {
 
     pub(crate) fn disk(&self, config: &Config) -> Disk {
         match self {
-            Self::Disk => Disk::new(config.data.clone()),
+            Self::Disk => Disk::new(config.data.clone(), config.care.reserve_bytes),
             Self::Memory(_) => Disk::of_size(SIMULATED_DISK_BYTES),
         }
     }

@@ -14,6 +14,7 @@ mod listing;
 mod mapping;
 mod note;
 mod reading;
+mod room;
 mod scrubbing;
 mod source;
 mod staged;
@@ -89,9 +90,23 @@ impl FileStore {
 
     /// Like [`FileStore::open`], with a hook for injected faults.
     pub async fn open_with(directory: &Path, faults: Faults) -> Result<Self, BlobError> {
+        Self::open_all(directory, 0, faults).await
+    }
+
+    /// Like [`FileStore::open`], but blobs never take the last `reserve_bytes` of
+    /// the disk: one that would is refused with [`BlobError::Full`].
+    pub async fn open_reserving(directory: &Path, reserve_bytes: u64) -> Result<Self, BlobError> {
+        Self::open_all(directory, reserve_bytes, Faults::default()).await
+    }
+
+    async fn open_all(
+        directory: &Path,
+        reserve_bytes: u64,
+        faults: Faults,
+    ) -> Result<Self, BlobError> {
         let directory = directory.to_owned();
         run(move || {
-            let (layout, lock) = Layout::open(&directory)?;
+            let (layout, lock) = Layout::open(&directory, reserve_bytes)?;
             let syncs = layout::ALGORITHMS.len() * SHARDS;
             Ok(Self {
                 shared: Arc::new(Shared {
@@ -117,7 +132,8 @@ impl BlobStore for FileStore {
     async fn stage(&self, hashing: Hashing) -> Result<Box<dyn Staging>, BlobError> {
         let path = self.shared.care.layout.staging();
         let name = random_name().map_err(BlobError::io("name a staging file in", &path))?;
-        let file = StagedFile::new(path.join(name), self.shared.faults.clone());
+        let room = self.shared.care.layout.room().clone();
+        let file = StagedFile::new(path.join(name), room, self.shared.faults.clone());
         Ok(Box::new(FileStaging::new(
             Arc::clone(&self.shared),
             file,
@@ -216,7 +232,7 @@ impl BlobStore for FileStore {
 
     async fn room_bytes(&self) -> Result<Option<u64>, BlobError> {
         let shared = Arc::clone(&self.shared);
-        run(move || shared.care.layout.room_bytes()).await
+        run(move || shared.care.layout.room().bytes()).await
     }
 }
 

@@ -17,6 +17,9 @@ const REPAIR_AFTER_MAX_S: u64 = 30 * DAY_S;
 const CACHE_MIB_DEFAULT: u64 = 10 * 1024;
 /// A PiB.
 const CACHE_MIB_MAX: u64 = 1 << 30;
+const RESERVE_MIB_DEFAULT: u64 = 1024;
+/// A TiB.
+const RESERVE_MIB_MAX: u64 = 1 << 20;
 
 /// How a node looks after its copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub struct CareConfig {
     pub repair_after: Duration,
     pub repair_bytes_per_s: u64,
     pub cache_bytes: u64,
+    /// What blobs must leave free for the metadata.
+    pub reserve_bytes: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -38,6 +43,7 @@ pub(super) struct StorageFile {
     repair_after_s: Option<u64>,
     repair_mib_per_s: Option<u64>,
     cache_mib: Option<u64>,
+    reserve_mib: Option<u64>,
 }
 
 // === impl CareConfig ===
@@ -50,6 +56,7 @@ impl Default for CareConfig {
             repair_after: Duration::from_secs(REPAIR_AFTER_DEFAULT_S),
             repair_bytes_per_s: REPAIR_MIB_PER_S_DEFAULT * MIB,
             cache_bytes: CACHE_MIB_DEFAULT * MIB,
+            reserve_bytes: RESERVE_MIB_DEFAULT * MIB,
         }
     }
 }
@@ -87,12 +94,18 @@ impl StorageFile {
             cache <= CACHE_MIB_MAX,
             "storage.cache_mib: must be at most {CACHE_MIB_MAX}"
         );
+        let reserve = self.reserve_mib.unwrap_or(RESERVE_MIB_DEFAULT);
+        ensure!(
+            reserve <= RESERVE_MIB_MAX,
+            "storage.reserve_mib: must be at most {RESERVE_MIB_MAX}"
+        );
         Ok(CareConfig {
             scrub_every: Duration::from_secs(days * DAY_S),
             scrub_bytes_per_s: scrub * MIB,
             repair_after: Duration::from_secs(after),
             repair_bytes_per_s: repair * MIB,
             cache_bytes: cache * MIB,
+            reserve_bytes: reserve * MIB,
         })
     }
 }
@@ -133,6 +146,7 @@ mod tests {
             "repair_mib_per_s = 10001",
             "repair_after_s = 0",
             "cache_mib = 1073741825",
+            "reserve_mib = 1048577",
         ] {
             let error = care(text).unwrap_err().to_string();
             assert!(error.contains(text.split(' ').next().unwrap()), "{error}");

@@ -21,7 +21,7 @@ use std::{
 
 use entrepot_oci::{Algorithm, Digest};
 
-use super::durable;
+use super::{durable, room::Room};
 use crate::BlobError;
 
 /// In the order of their digests.
@@ -34,15 +34,17 @@ const FORMAT_VERSION: u32 = 1;
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     directory: PathBuf,
+    room: Room,
 }
 
 impl Layout {
     /// Makes what is missing, refuses what is not ours, locks the store for this
     /// process and deletes what uploads have left behind. The lock lasts as long
     /// as the returned file.
-    pub(super) fn open(directory: &Path) -> Result<(Self, File), BlobError> {
+    pub(super) fn open(directory: &Path, reserve_bytes: u64) -> Result<(Self, File), BlobError> {
         let layout = Self {
             directory: directory.to_owned(),
+            room: Room::new(directory, reserve_bytes),
         };
         durable::create_directories(directory)
             .map_err(BlobError::io("make directory", directory))?;
@@ -85,15 +87,8 @@ impl Layout {
         self.directory.join("staging")
     }
 
-    /// Bytes that the file system still gives to a process without privileges,
-    /// whoever this one is: the rest keeps the machine alive.
-    pub(super) fn room_bytes(&self) -> Result<Option<u64>, BlobError> {
-        let room = rustix::fs::statvfs(&self.directory)
-            .map_err(io::Error::from)
-            .map_err(BlobError::io("measure the room in", &self.directory))?;
-        // A file system of no size at all is one that does not count.
-        let counted = room.f_blocks > 0;
-        Ok(counted.then(|| room.f_bavail.saturating_mul(room.f_frsize)))
+    pub(super) fn room(&self) -> &Room {
+        &self.room
     }
 
     fn format(&self) -> PathBuf {
@@ -189,12 +184,13 @@ mod tests {
 
     use entrepot_oci::{Algorithm, Digest};
 
-    use super::{ALGORITHMS, Layout, digest_of};
+    use super::{ALGORITHMS, Layout, Room, digest_of};
 
     #[test]
     fn a_blob_lies_in_the_shard_of_its_first_byte() {
         let layout = Layout {
             directory: Path::new("/store").to_owned(),
+            room: Room::new(Path::new("/store"), 0),
         };
         assert_eq!(
             layout.blob(&Digest::of(Algorithm::Sha256, b"")),

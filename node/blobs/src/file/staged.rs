@@ -21,7 +21,9 @@ use tokio::task::spawn_blocking;
 
 use super::{
     direct::{self, Batch},
-    durable, source,
+    durable,
+    room::Room,
+    source,
 };
 use crate::{BlobError, Faults, Operation, READ_BYTES, StagedBytes};
 
@@ -36,6 +38,7 @@ pub(super) struct StagedFile {
     direct: Option<Batch>,
     /// Written into the page cache since the last sync was begun.
     unsynced_bytes: u64,
+    room: Room,
     faults: Faults,
 }
 
@@ -85,13 +88,14 @@ impl StagedBytes for Opened {
 
 impl StagedFile {
     /// Nothing else may have the name `path`.
-    pub(super) fn new(path: PathBuf, faults: Faults) -> Self {
+    pub(super) fn new(path: PathBuf, room: Room, faults: Faults) -> Self {
         Self {
             path,
             file: None,
             direct: None,
             opened: Opened::default(),
             unsynced_bytes: 0,
+            room,
             faults,
         }
     }
@@ -113,6 +117,9 @@ impl StagedFile {
 
     /// Appends. Not synced.
     pub(super) fn write(&mut self, pieces: &[Bytes]) -> Result<(), BlobError> {
+        self.room
+            .check(pieces.iter().map(|piece| piece.len() as u64).sum())
+            .map_err(BlobError::io("measure the room for", &self.path))?;
         let failure = self.faults.check(Operation::Write);
         if self.file.is_none() {
             self.make(Batch::fits(pieces))?;

@@ -241,6 +241,40 @@ async fn commits_stats_deletes_and_lists_may_meet() {
     fixture.nothing_staged().await;
 }
 
+/// What the metadata needs stays free, and what is there can be read.
+#[tokio::test]
+async fn blobs_do_not_take_the_reserve() {
+    let directory = TempDir::new().expect("temporary directory");
+    let open = async |reserve_bytes| {
+        let store = FileStore::open_reserving(directory.path(), reserve_bytes).await;
+        store.expect("store")
+    };
+    let room = async |store: &FileStore| store.room_bytes().await.expect("room").expect("counted");
+    let store = open(0).await;
+    let kept = content(1, 10_000);
+    let digest = put(&store, &kept).await;
+    let all = room(&store).await;
+    drop(store);
+    let store = open(all / 2).await;
+    assert!(room(&store).await < all);
+    drop(store);
+
+    let store = open(u64::MAX).await;
+    assert_eq!(room(&store).await, 0);
+    for length in [1, READ_BYTES, 3 * READ_BYTES] {
+        let content = content(length as u64, length);
+        let mut staging = store.stage(CLIENT).await.expect("staging");
+        let appended = staging.append(vec![Bytes::from(content.clone())]).await;
+        let committed = match appended {
+            Ok(()) => staging.commit(Expected::Digest(sha256(&content))).await,
+            Err(error) => Err(error),
+        };
+        assert!(matches!(committed, Err(BlobError::Full)), "{committed:?}");
+    }
+    assert_eq!(crate::fixture::staging_files(directory.path()), 0);
+    assert_eq!(read(&store, &digest).await.expect("blob"), kept);
+}
+
 /// A disk that is really full, where this test may mount one.
 #[tokio::test]
 async fn a_full_file_system_is_reported_and_stays_usable() {

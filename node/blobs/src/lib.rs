@@ -15,6 +15,7 @@ mod gather;
 mod hash;
 mod memory;
 mod metrics;
+mod passing;
 mod store;
 mod tree;
 
@@ -23,6 +24,7 @@ pub use faults::{Fault, Faults, Operation};
 pub use file::{FileStore, Note};
 pub use memory::MemoryStore;
 pub use metrics::StoreMetrics;
+pub use passing::Passing;
 pub use store::{
     BlobStat, BlobStore, BlobStream, Committed, Expected, Hashing, LIST_LIMIT_MAX, READ_BYTES,
     StagedBytes, Staging, UNWRITTEN_BYTES_MAX, Verified,

@@ -70,6 +70,15 @@ impl ReplicationError {
         }
     }
 
+    /// Whether it failed for a disk without room, here or at a peer.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::Full => true,
+            Self::Peer { status, .. } => status.code() == Code::ResourceExhausted,
+            _ => false,
+        }
+    }
+
     /// Whether the same attempt may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {

@@ -3,46 +3,36 @@
 //! This node hashes with the client's algorithm; the copies are proven by their
 //! BLAKE3 root. An upload is stored once a majority of the copies are durable.
 //! A holder that fails or stalls is dropped from the upload, and so is a slow
-//! one that the majority does not need; repair gives it its copy later.
+//! one that the majority does not need; repair gives it its copy later. While
+//! this node's disk is full, the bytes only pass by on their way to enough others.
+
+mod copy;
+mod here;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use entrepot_blobs::{BlobError, Committed, Expected, Hashing, Staging};
+use entrepot_blobs::{Committed, Hashing, Passing};
 use entrepot_metadata::command::LinkBlob;
 use entrepot_metadata::query::Blob;
 use entrepot_oci::{AccountId, Algorithm, Digest, RepositoryName};
-use entrepot_proto::peer::blobs_client::BlobsClient;
-use entrepot_proto::peer::{WriteFinish, WriteHeader, WriteRequest, write_request::Part};
-use entrepot_proto::peers::{MESSAGE_BYTES_MAX, PIECE_BYTES, PeerChannel};
+use entrepot_proto::peer::{WriteFinish, WriteRequest, write_request::Part};
+use entrepot_proto::peers::PIECE_BYTES;
 use futures::StreamExt;
-use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status};
+use tonic::Status;
 use tracing::warn;
 
+use self::copy::{Finishing, PIECES_WAITING_MAX, PeerCopy, finish_all, gather};
+use self::here::Here;
 use crate::ClusterBlobs;
 use crate::error::{ReplicationError, chain};
 use crate::wire::{self, Pieces};
-
-/// Pieces that may wait for one holder: 4 MiB.
-const PIECES_WAITING_MAX: usize = 16;
-/// A holder that takes no piece for this long is dropped from the upload. So is
-/// one that has held it up for this long in all, if enough others are left.
-const STALL_MAX: Duration = Duration::from_secs(5);
-/// A holder may take this long for a piece without holding an upload up: 5 MiB/s.
-const PIECE_TIME: Duration = Duration::from_millis(50);
-/// For a holder to verify and sync a finished copy.
-const FINISH_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// An upload in progress.
 #[derive(Debug)]
 pub struct Upload {
     blobs: Arc<ClusterBlobs>,
-    staging: Box<dyn Staging>,
+    here: Here,
     pieces: Pieces,
     copies: Vec<PeerCopy>,
 }
@@ -62,25 +52,17 @@ pub struct Stored {
     pub content: Option<Bytes>,
 }
 
-/// An upload whose content is right and durable here, while it may lack copies.
+/// An upload whose content is right and durable, while it may lack copies if it
+/// is here.
 #[derive(Debug)]
 pub struct Settling {
     blobs: Arc<ClusterBlobs>,
     committed: Committed,
+    /// Whether there is a copy here, to make others from.
+    is_kept: bool,
     holders: Vec<u64>,
     /// The copies that were waited for in vain.
     hanging: Vec<u64>,
-}
-
-/// One copy on its way to another node.
-#[derive(Debug)]
-struct PeerCopy {
-    node: u64,
-    /// None once the copy has failed.
-    parts: Option<mpsc::Sender<WriteRequest>>,
-    call: JoinHandle<Result<u64, Status>>,
-    /// How long the upload has waited for it, beyond the time that it may take.
-    held_up: Duration,
 }
 
 // === impl Stored ===
@@ -124,22 +106,38 @@ impl ClusterBlobs {
         algorithm: Algorithm,
         key: &[u8],
     ) -> Result<Upload, ReplicationError> {
-        let staging = self.store.stage(Hashing::Client(algorithm)).await?;
-        // A copy of this node is one of them, unless it is full or about to leave.
-        let own = usize::from(self.takes_new(self.own()));
+        let here = if self.only_passes(key) {
+            Here::Passing(Passing::new(algorithm))
+        } else {
+            Here::Staged(self.store.stage(Hashing::Client(algorithm)).await?)
+        };
         let copies = self
-            .others(key)
+            .chosen(key)
             .into_iter()
-            .filter(|node| self.takes_new(*node))
-            .take(self.copies() - own)
             .filter_map(|node| Some(PeerCopy::start(node, self.peers.bulk_channel(node)?)))
             .collect();
         Ok(Upload {
             blobs: Arc::clone(self),
-            staging,
+            here,
             pieces: Pieces::default(),
             copies,
         })
+    }
+
+    /// Whether an upload that began now would leave no copy on this node: its
+    /// disk is full, while enough others have room.
+    pub fn only_passes(&self, key: &[u8]) -> bool {
+        self.is_full() && self.chosen(key).len() >= self.copies_needed()
+    }
+
+    /// The other nodes that get a copy of a new upload at once. A copy of this
+    /// node is one of R, unless it is full or about to leave.
+    fn chosen(&self, key: &[u8]) -> Vec<u64> {
+        let own = usize::from(self.takes_new(self.own()));
+        let mut nodes = self.others(key);
+        nodes.retain(|node| self.takes_new(*node));
+        nodes.truncate(self.copies() - own);
+        nodes
     }
 }
 
@@ -148,14 +146,19 @@ impl ClusterBlobs {
 impl Upload {
     /// Bytes taken so far.
     pub fn size(&self) -> u64 {
-        self.staging.size()
+        self.here.size()
+    }
+
+    /// Whether its bytes are staged on this node.
+    pub fn is_kept(&self) -> bool {
+        self.here.is_kept()
     }
 
     /// Takes the next bytes.
     pub async fn append(&mut self, chunk: Bytes) -> Result<(), ReplicationError> {
         if self.copies.is_empty() {
             // The staging gathers by itself; pieces are for the wire.
-            return Ok(self.staging.append(vec![chunk]).await?);
+            return Ok(self.here.append(chunk).await?);
         }
         for piece in self.pieces.push(chunk) {
             self.send(piece).await?;
@@ -182,14 +185,27 @@ impl Upload {
             copy.send(part.clone(), expendable)
         });
         let copies = futures::future::join_all(copies);
-        let (appended, _) = futures::future::join(self.staging.append(vec![piece]), copies).await;
-        Ok(appended?)
+        let (appended, _) = futures::future::join(self.here.append(piece), copies).await;
+        appended?;
+        self.check_copies()
+    }
+
+    /// What is not kept here is lost with the copies on their way: nobody shall
+    /// go on sending it in vain.
+    fn check_copies(&self) -> Result<(), ReplicationError> {
+        let live = self.copies.iter().filter(|copy| copy.is_live()).count();
+        let needed = self.blobs.copies_needed();
+        if !self.is_kept() && live < needed {
+            let durable = 0;
+            return Err(ReplicationError::TooFewCopies { durable, needed });
+        }
+        Ok(())
     }
 
     /// The holder that has held this upload up the most, if it can be spared.
     fn expendable(&self) -> Option<u64> {
         let live = self.copies.iter().filter(|copy| copy.is_live());
-        let own = self.blobs.staying(&[self.blobs.own()]);
+        let own = usize::from(self.is_kept()) * self.blobs.staying(&[self.blobs.own()]);
         let spare = live.clone().count() + own > self.blobs.copies_needed();
         let slowest = live.max_by_key(|copy| copy.held_up)?;
         spare.then_some(slowest.node)
@@ -208,24 +224,25 @@ impl Upload {
         self.flush().await?;
         let Self {
             blobs,
-            staging,
+            here,
             copies,
             ..
         } = self;
-        let hashed = staging
+        let is_kept = here.is_kept();
+        let hashed = here
             .digest()
             .filter(|digest| digest.algorithm() == expected.algorithm());
         // Before any copy is asked to finish: no node may name wrong content.
         if hashed.as_ref().is_some_and(|digest| *digest != expected) {
-            staging.discard().await;
+            here.discard().await;
             return Err(ReplicationError::Mismatch { expected });
         }
         let finish = WriteFinish {
             digest: expected.to_string(),
-            size: staging.size(),
-            root: Bytes::copy_from_slice(&staging.root()),
+            size: here.size(),
+            root: Bytes::copy_from_slice(&here.root()),
         };
-        let local = commit_local(staging, expected);
+        let local = here.commit(expected);
         let (committed, mut finishing) = if hashed.is_some() {
             // All at the same time. If this node fails, the others are given up.
             let finishing = finish_all(copies, &finish);
@@ -235,34 +252,24 @@ impl Upload {
             (local.await?, finish_all(copies, &finish))
         };
 
-        let mut holders = vec![blobs.own()];
-        let mut hanging = Vec::new();
-        let needed = blobs.copies_needed();
-        while blobs.staying(&holders) < needed {
-            match finishing.join_next().await {
-                Some(Ok((node, Ok(_)))) => holders.push(node),
-                Some(Ok((node, Err(status)))) => {
-                    warn!(node, digest = %expected, %status, "a copy failed");
-                    if status.code() == Code::DeadlineExceeded {
-                        hanging.push(node);
-                    }
-                }
-                Some(Err(error)) => warn!(digest = %expected, %error, "a copy failed"),
-                None => break,
-            }
-        }
+        let mut holders: Vec<u64> = is_kept.then(|| blobs.own()).into_iter().collect();
+        let failed = gather(&blobs, &mut finishing, &mut holders, &expected).await;
         blobs.leave_to_finish(finishing, committed.size);
+        if !is_kept {
+            blobs.check_durable(&holders, failed.full)?;
+        }
         Ok(Settling {
             blobs,
             committed,
+            is_kept,
             holders,
-            hanging,
+            hanging: failed.hanging,
         })
     }
 
     /// Leaves nothing behind, here or elsewhere.
     pub async fn discard(self) {
-        self.staging.discard().await;
+        self.here.discard().await;
     }
 }
 
@@ -276,7 +283,7 @@ impl Settling {
     /// Makes sure of the copies that an acknowledgement needs. May be called
     /// again, after an error or not: copies that are there are not sent again.
     pub async fn finish(&mut self) -> Result<Stored, ReplicationError> {
-        if self.blobs.staying(&self.holders) < self.blobs.copies_needed() {
+        if self.is_kept && self.blobs.staying(&self.holders) < self.blobs.copies_needed() {
             // Not waited for again at once, but the next time.
             let hanging = std::mem::take(&mut self.hanging);
             self.blobs
@@ -290,105 +297,6 @@ impl Settling {
             holders: self.holders.clone(),
             content: None,
         })
-    }
-}
-
-async fn commit_local(
-    staging: Box<dyn Staging>,
-    expected: Digest,
-) -> Result<Committed, ReplicationError> {
-    match staging.commit(Expected::Digest(expected)).await {
-        Err(BlobError::DigestMismatch { .. }) => Err(ReplicationError::Mismatch { expected }),
-        other => Ok(other?),
-    }
-}
-
-/// Copies that are being finished; dropped, they are given up.
-type Finishing = JoinSet<(u64, Result<u64, Status>)>;
-
-fn finish_all(copies: Vec<PeerCopy>, finish: &WriteFinish) -> Finishing {
-    let mut finishing = Finishing::new();
-    for copy in copies {
-        let finish = finish.clone();
-        finishing.spawn(async move { (copy.node, copy.finish(finish).await) });
-    }
-    finishing
-}
-
-// === impl PeerCopy ===
-
-impl PeerCopy {
-    fn start(node: u64, channel: PeerChannel) -> Self {
-        let (parts, receiver) = mpsc::channel(PIECES_WAITING_MAX);
-        // The channel is empty: this cannot fail.
-        let _ = parts.try_send(WriteRequest {
-            part: Some(Part::Header(WriteHeader {})),
-        });
-        let call = tokio::spawn(async move {
-            let mut client = BlobsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-            let reply = client.write(ReceiverStream::new(receiver)).await?;
-            Ok(reply.into_inner().size)
-        });
-        Self {
-            node,
-            parts: Some(parts),
-            call,
-            held_up: Duration::ZERO,
-        }
-    }
-
-    fn is_live(&self) -> bool {
-        self.parts.is_some()
-    }
-
-    /// `expendable`: the upload has enough other copies to go on without this
-    /// one.
-    async fn send(&mut self, part: WriteRequest, expendable: bool) {
-        let Some(parts) = &self.parts else { return };
-        let patience = if expendable {
-            STALL_MAX.saturating_sub(self.held_up)
-        } else {
-            STALL_MAX
-        };
-        let start = Instant::now();
-        match tokio::time::timeout(patience, parts.send(part)).await {
-            Ok(Ok(())) => {
-                self.held_up = (self.held_up + start.elapsed()).saturating_sub(PIECE_TIME);
-                return;
-            }
-            Ok(Err(_)) => warn!(node = self.node, "a copy failed while it was sent"),
-            Err(_) => warn!(node = self.node, "a copy fell behind and was dropped"),
-        }
-        self.parts = None;
-        self.call.abort();
-    }
-
-    async fn finish(mut self, finish: WriteFinish) -> Result<u64, Status> {
-        let finish = WriteRequest {
-            part: Some(Part::Finish(finish)),
-        };
-        self.send(finish, false).await;
-        // A stream that ends without its finish leaves nothing at the holder.
-        if self.parts.take().is_none() {
-            return Err(Status::unavailable(
-                "the copy was dropped while it was sent",
-            ));
-        }
-        match tokio::time::timeout(FINISH_TIMEOUT, &mut self.call).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Status::unavailable("the copy was cancelled")),
-            Err(_) => Err(Status::deadline_exceeded(
-                "the copy was not finished in time",
-            )),
-        }
-    }
-}
-
-impl Drop for PeerCopy {
-    fn drop(&mut self) {
-        // What is given up must not linger at its holder. A call that has ended
-        // does not mind.
-        self.call.abort();
     }
 }
 
@@ -424,6 +332,7 @@ impl ClusterBlobs {
         hanging: &[u64],
     ) -> Result<(), ReplicationError> {
         let needed = self.copies_needed();
+        let mut full = false;
         for node in self.others(blob.digest.to_string().as_bytes()) {
             if self.staying(holders) >= needed {
                 break;
@@ -438,14 +347,25 @@ impl ClusterBlobs {
                 Ok(()) => holders.push(node),
                 Err(error) => {
                     warn!(node, digest = %blob.digest, error = chain(&error), "a copy failed");
+                    full |= error.is_full();
                 }
             }
         }
-        let durable = self.staying(holders);
-        if holders.len() < needed || durable == 0 {
-            return Err(ReplicationError::TooFewCopies { durable, needed });
+        self.check_durable(holders, full)
+    }
+
+    /// That these are enough. `full`: some are not among them because their disks
+    /// have no room, so that it would not help to try again soon.
+    fn check_durable(&self, holders: &[u64], full: bool) -> Result<(), ReplicationError> {
+        let (durable, needed) = (self.staying(holders), self.copies_needed());
+        if holders.len() >= needed && durable > 0 {
+            return Ok(());
         }
-        Ok(())
+        Err(if full {
+            ReplicationError::Full
+        } else {
+            ReplicationError::TooFewCopies { durable, needed }
+        })
     }
 
     /// Sends one blob of this node's to `node`.

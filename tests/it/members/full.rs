@@ -1,10 +1,11 @@
-//! A node whose disk is full: it says so, and gets nothing more.
+//! A node whose disk is full: it says so, and gets nothing more; and what blobs
+//! leave free on every disk, for the metadata.
 
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
-use entrepot_harness::{Cluster, wait_until};
+use anyhow::{Context, Result, bail, ensure};
+use entrepot_harness::{Blob, Cluster, Random, wait_until};
 
 use super::{SETTLED, images, verify, wait_states};
 use crate::support::{US, step};
@@ -13,6 +14,8 @@ use crate::support::{US, step};
 const DISK_BYTES: u64 = 128 * 1024 * 1024;
 /// What is left when it is full: less than 2 %, and enough for the metadata.
 const LEFT_BYTES: u64 = 2 * 1024 * 1024;
+/// Of a blob that fills a disk.
+const PUSHED_BYTES: usize = 8 * 1024 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_takes_no_new_copies() -> Result<()> {
@@ -46,10 +49,13 @@ async fn a_full_disk_takes_no_new_copies() -> Result<()> {
     let new = images(1, 4);
     step("new blobs go to the others, and it serves them", async {
         for (nth, image) in new.iter().enumerate() {
-            let node = cluster.registry(1 + u64::from(nth % 2 == 1))?;
+            // Through the full one too.
+            let node = cluster.registry(1 + nth as u64 % 3)?;
             node.push_image("new", &format!("n{nth}"), image).await?;
         }
-        verify(&cluster, "new", &new, &[1, 2, 3]).await
+        verify(&cluster, "new", &new, &[1, 2, 3]).await?;
+        ensure!(copies(&cluster, &new)? == 0, "it has copies");
+        Ok(())
     })
     .await?;
     step("repair does not fill it either", async {
@@ -82,6 +88,52 @@ async fn a_full_disk_takes_no_new_copies() -> Result<()> {
     cluster.finish().await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_is_filled_by_pushes_keeps_room_for_the_metadata() -> Result<()> {
+    let cluster = Cluster::builder()
+        .nodes(1)
+        .disks(DISK_BYTES)
+        .start()
+        .await?;
+    let node = cluster.registry(1)?;
+    let kept = &images(1, 1)[0];
+    node.push_image("kept", "v1", kept).await?;
+    step("pushes are refused before the disk is full", async {
+        for seed in 0..=DISK_BYTES / PUSHED_BYTES as u64 {
+            let content = Random::new(seed).bytes(PUSHED_BYTES);
+            let blob = Blob::new("application/octet-stream", content);
+            let upload = node.open_upload("filling").await?;
+            let reply = node.put(&upload.end(&blob.digest)).body(blob.content);
+            let reply = reply.send().await?;
+            if reply.status == 507 {
+                reply.expect_error(507, "DENIED")?;
+                return Ok(());
+            }
+            reply.expect(201)?;
+        }
+        bail!("the disk took more than it has")
+    })
+    .await?;
+    step("nothing of it is left, and a reserve is free", async {
+        let staged = cluster.node(1)?.staging_files()?;
+        ensure!(staged.is_empty(), "{staged:?}");
+        let free = free_bytes(cluster.node(1)?.data())?;
+        ensure!(free > DISK_BYTES / 40, "{free} bytes are free");
+        Ok(())
+    })
+    .await?;
+    step("reads go on, and so does what is metadata alone", async {
+        node.verify_image("kept", "v1", kept).await?;
+        for nth in 0..50 {
+            node.put_manifest("kept", &format!("t{nth}"), &kept.manifest)
+                .await?;
+        }
+        node.verify_image("kept", "t49", kept).await
+    })
+    .await?;
+    cluster.finish().await
+}
+
 /// Restarts node 2, and not before `witness` has seen that it was away: a peer
 /// that comes back begins a look at all copies at once.
 async fn restart_before(cluster: &mut Cluster, witness: u64) -> Result<()> {
@@ -109,13 +161,7 @@ fn copies(cluster: &Cluster, images: &[entrepot_harness::Image]) -> Result<usize
 
 fn fill(filler: &Path) -> Result<()> {
     let folder = filler.parent().context("it is in no folder")?;
-    let df = Command::new("df")
-        .args(["-B1", "--output=avail"])
-        .arg(folder)
-        .output()
-        .context("run df")?;
-    let text = String::from_utf8_lossy(&df.stdout).into_owned();
-    let free: u64 = text.lines().last().context("df")?.trim().parse()?;
+    let free = free_bytes(folder)?;
     let size = free.saturating_sub(LEFT_BYTES).to_string();
     let made = Command::new("fallocate")
         .args(["-l", &size])
@@ -124,4 +170,15 @@ fn fill(filler: &Path) -> Result<()> {
         .context("run fallocate")?;
     ensure!(made.success(), "fallocate: {made}");
     Ok(())
+}
+
+/// What is left on the disk of `folder`.
+fn free_bytes(folder: &Path) -> Result<u64> {
+    let df = Command::new("df")
+        .args(["-B1", "--output=avail"])
+        .arg(folder)
+        .output()
+        .context("run df")?;
+    let text = String::from_utf8_lossy(&df.stdout).into_owned();
+    Ok(text.lines().last().context("df")?.trim().parse()?)
 }

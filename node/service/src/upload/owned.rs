@@ -77,7 +77,10 @@ impl Registry {
             return Err(ServiceError::RangeInvalid { size });
         }
         if let Some(length) = chunk.length {
-            self.check_room(size, length).await?;
+            check_size(size.saturating_add(length))?;
+            if self.is_kept(session, work, expected) {
+                self.check_room(length).await?;
+            }
         }
         if matches!(work, Work::Settling(_) | Work::Ended) {
             return Err(ServiceError::UploadUnknown);
@@ -104,14 +107,21 @@ impl Registry {
 
     /// That `length` more bytes can be taken, as far as that can be told before
     /// the first of them: nobody shall send in vain what never fits.
-    async fn check_room(&self, size: u64, length: u64) -> Result<(), ServiceError> {
-        check_size(size.saturating_add(length))?;
+    async fn check_room(&self, length: u64) -> Result<(), ServiceError> {
         if length < MEASURED_BYTES_MIN {
             return Ok(());
         }
         match self.blobs.store().room_bytes().await? {
             Some(room) if room < length => Err(ServiceError::Full),
             _ => Ok(()),
+        }
+    }
+
+    /// Whether bytes that come now are staged on this node.
+    fn is_kept(&self, session: &Session, work: &Work, expected: Option<&Digest>) -> bool {
+        match work {
+            Work::Receiving(upload) => upload.is_kept(),
+            _ => !self.blobs.only_passes(&copies_key(session, expected)),
         }
     }
 
@@ -128,16 +138,8 @@ impl Registry {
             .algorithm
             .or(expected.map(Digest::algorithm))
             .unwrap_or(Algorithm::Sha256);
-        // A digest that is known sends the copies to where they belong.
-        let begun = match expected {
-            Some(digest) => {
-                self.blobs
-                    .begin(algorithm, digest.to_string().as_bytes())
-                    .await
-            }
-            None => self.blobs.begin(algorithm, &session.random).await,
-        };
-        Ok(begun?)
+        let key = copies_key(session, expected);
+        Ok(self.blobs.begin(algorithm, &key).await?)
     }
 
     /// Ends a session whose staged bytes can no longer be trusted.
@@ -175,5 +177,14 @@ impl Registry {
                 }
             }
         }
+    }
+}
+
+/// What chooses the nodes that get copies: a digest that is known sends them to
+/// where they belong.
+fn copies_key(session: &Session, expected: Option<&Digest>) -> Vec<u8> {
+    match expected {
+        Some(digest) => digest.to_string().into_bytes(),
+        None => session.random.to_vec(),
     }
 }

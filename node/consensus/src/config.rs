@@ -182,9 +182,10 @@ impl Timing {
         lease_ms: 300,
     };
 
-    /// Round trips of up to 200 ms.
+    /// Round trips of up to 400 ms. For an answer openraft waits three quarters of
+    /// a heartbeat: a leader further away is heard, and never hears.
     pub const WAN: Self = Self {
-        heartbeat_ms: 300,
+        heartbeat_ms: 600,
         election_min_ms: 2_000,
         election_max_ms: 4_000,
         // Nothing that clients wait for reads the global group linearizably.
@@ -237,6 +238,19 @@ mod tests {
             // openraft ticks at about a fifth of the heartbeat.
             let tick = raft.heartbeat_interval / 4;
             assert!(heartbeat + tick < raft.election_timeout_min);
+            // As long as the last leader is believed in, one message in two may
+            // be lost.
+            assert!(2 * (heartbeat + tick) < raft.election_timeout_max);
         }
+    }
+
+    #[test]
+    fn answers_from_another_region_come_in_time() {
+        let config = ConsensusConfig::new(PathBuf::new(), Vec::new());
+        let raft = config.raft_config(&GroupId::global()).unwrap();
+        let (round_trip, work) = (400, 50);
+        assert!(round_trip + work <= raft.heartbeat_interval * 3 / 4);
+        // Of a vote, and of the vote before it.
+        assert!(round_trip + work <= raft.election_timeout_min * 3 / 4);
     }
 }

@@ -28,8 +28,11 @@ use crate::rounds::Rounds;
 use crate::snapshot::SnapshotStore;
 use crate::types::Raft;
 
-/// How long a leader that stops waits for another one to stand.
+/// How long a leader that stops waits for another one to stand: the message, the
+/// vote and the word of the next leader take two round trips, and syncs between.
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(1);
+/// The same in heartbeats, where these take longer.
+const HAND_OVER_HEARTBEATS: u32 = 3;
 const HAND_OVER_POLL: Duration = Duration::from_millis(20);
 
 /// What a node knows of a group.
@@ -260,7 +263,8 @@ impl Group {
         if self.raft.trigger().transfer_leader(next).await.is_err() {
             return;
         }
-        let deadline = Instant::now() + HAND_OVER_DEADLINE;
+        let patience = HAND_OVER_DEADLINE.max(self.heartbeat * HAND_OVER_HEARTBEATS);
+        let deadline = Instant::now() + patience;
         while self.leader().is_none_or(|leader| leader == self.own()) && Instant::now() < deadline {
             self.changed(HAND_OVER_POLL).await;
         }

@@ -86,8 +86,8 @@ impl Plan {
             seed,
             regions,
             near: (Duration::from_millis(1), draw.ms(2..15)),
-            // There and back it is within what the timing between regions allows.
-            far: draw.ms(30..100),
+            // There and back it is what the timing between regions allows.
+            far: draw.ms(30..200),
             tick: Duration::from_millis(2),
             clients: draw.within(2..5),
             operations: draw.within(5..12),

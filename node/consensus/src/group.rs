@@ -11,6 +11,7 @@ use futures::FutureExt as _;
 use openraft::ServerState;
 use openraft::errors::{Fatal, InitializeError, RaftError};
 use openraft::type_config::async_runtime::watch::WatchReceiver;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::applied::{AppliedStore, GroupState};
@@ -66,6 +67,8 @@ pub(crate) struct Group {
     /// Whether Raft's messages are answered. A node without a vote may be new,
     /// or may have lost the disk with its votes: that has to be found out first.
     admitted: AtomicBool,
+    /// See [`Group::fail`].
+    failure: watch::Sender<Option<String>>,
     /// What the callers of this node ask the leader, whoever that is.
     pub(crate) reads: Rounds<ReadResult>,
     /// What this node, while it leads, asks its followers.
@@ -125,6 +128,7 @@ impl Group {
             machine,
             lease,
             heartbeat: Duration::from_millis(config.timing(&id).heartbeat_ms),
+            failure: watch::Sender::new(None),
             reads: Rounds::new(),
             confirmations: Rounds::new(),
             stopping: AtomicBool::new(false),
@@ -164,9 +168,22 @@ impl Group {
         self.raft.metrics().borrow_watched().state == ServerState::Leader
     }
 
+    /// This node cannot go on in the group, which openraft does not know.
+    pub(crate) fn fail(&self, reason: &str) {
+        self.failure.send_replace(Some(reason.to_owned()));
+    }
+
     /// Waits until the group has stopped on this node otherwise than it should,
-    /// and returns why.
+    /// or cannot go on, and returns why.
     pub(crate) async fn failed(&self) -> String {
+        let mut failure = self.failure.subscribe();
+        tokio::select! {
+            reason = self.stopped() => reason,
+            Ok(reason) = failure.wait_for(Option::is_some) => reason.clone().unwrap_or_default(),
+        }
+    }
+
+    async fn stopped(&self) -> String {
         let mut metrics = self.raft.metrics();
         loop {
             let state = metrics.borrow_watched().running_state.clone();
@@ -302,7 +319,7 @@ impl Group {
 /// More are no harm: they only make this node wait.
 fn known_voters(state: &GroupState, config: &GroupConfig) -> Result<BTreeSet<u64>, ConsensusError> {
     let position = state.position().map_err(ConsensusError::index)?;
-    let mut voters: BTreeSet<u64> = position.last_membership.voter_ids().collect();
+    let mut voters: BTreeSet<u64> = position.meta.last_membership.voter_ids().collect();
     voters.extend(&config.voters);
     Ok(voters)
 }

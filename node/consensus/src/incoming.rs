@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::files::{self, Files, Handle};
 use crate::snapshot::{SnapshotError, SnapshotFile, SnapshotStore, Staged};
-use crate::types::SnapshotMeta;
+use crate::types::Position;
 
 /// How long what has come of a snapshot waits for the rest.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -50,7 +50,7 @@ struct Partial {
 /// What a sender says of a snapshot before its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Announced {
-    pub(crate) meta: SnapshotMeta,
+    pub(crate) position: Position,
     /// None from a sender that cannot go on with a stream.
     pub(crate) file: Option<FileId>,
 }
@@ -82,13 +82,13 @@ pub(crate) enum IncomingError {
 // === impl Announced ===
 
 impl Announced {
-    pub(crate) fn new(meta: SnapshotMeta, header: &peer::SnapshotHeader) -> Self {
+    pub(crate) fn new(position: Position, header: &peer::SnapshotHeader) -> Self {
         let file = FileId {
             length: header.length_bytes,
             checksum: header.checksum.clone(),
         };
         Self {
-            meta,
+            position,
             file: Some(file).filter(|file| !file.checksum.is_empty()),
         }
     }
@@ -199,8 +199,8 @@ impl Incoming {
         drop(state);
         let snapshots = Arc::clone(&self.snapshots);
         let accepting = files::run(&self.files, move || {
-            let meta = &partial.announced.meta;
-            snapshots.accept(partial.staged, meta)
+            let position = &partial.announced.position;
+            snapshots.accept(partial.staged, position)
         });
         let accepted = accepting.await.map_err(IncomingError::Io)?;
         accepted.map_err(IncomingError::Snapshot)

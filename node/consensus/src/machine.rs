@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use entrepot_metadata::{StorageError, Writes};
+use entrepot_metadata::{Envelope, StorageError, Writes};
 use futures::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use crate::applied::{self, AppliedStore, Frozen, GroupState};
 use crate::snapshot::{SnapshotFile, SnapshotStore};
 use crate::types::{
-    Answer, Entry, LogId, Proposal, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
+    Answer, Entry, LogId, Position, Proposal, Snapshot, SnapshotMeta, StoredMembership, TypeConfig,
 };
 
 /// Entries that are applied in one go, away from the scheduler's threads.
@@ -56,7 +56,7 @@ impl StateMachine {
         state: Arc<GroupState>,
         snapshots: Arc<SnapshotStore>,
     ) -> Result<Self, StorageError> {
-        let index = applied_index(&state.position()?);
+        let index = applied_index(&state.position()?.meta);
         Ok(Self {
             store,
             state,
@@ -83,12 +83,12 @@ impl StateMachine {
             self.reached.grow_to(last.log_id.index());
         }
         applied::blocking(&self.store, move || {
-            let mut meta = state.position()?;
+            let mut position = state.position()?;
             let mut answers = Vec::with_capacity(entries.len());
             for entry in entries {
-                answers.push(apply_entry(&state, &mut meta, entry)?);
+                answers.push(apply_entry(&state, &mut position, entry)?);
             }
-            applied.send_replace(applied_index(&meta));
+            applied.send_replace(applied_index(&position.meta));
             Ok(answers)
         })
         .await
@@ -101,7 +101,8 @@ impl StateMachine {
         let installed = applied::blocking(&self.store, move || {
             let failed = |error| StorageError::backend("install", error);
             snapshots.install(&mut file, &meta).map_err(failed)?;
-            state.replace(file.pairs().map_err(failed)?, &meta)?;
+            let pairs = file.pairs().map_err(failed)?;
+            state.replace(pairs, &file.position(&meta))?;
             store.flush()?;
             applied.send_replace(applied_index(&meta));
             Ok(())
@@ -124,15 +125,17 @@ impl Reached {
 
 fn apply_entry(
     state: &GroupState,
-    meta: &mut SnapshotMeta,
+    position: &mut Position,
     entry: Entry,
 ) -> Result<Answer, StorageError> {
     let index = entry.log_id.index();
+    let meta = &mut position.meta;
     meta.last_log_id = Some(entry.log_id);
     let (writes, answer) = match entry.payload {
         EntryPayload::Blank => (Writes::default(), Bytes::new()),
         EntryPayload::Normal(Proposal(envelope)) => {
             let (writes, response) = entrepot_metadata::apply(state, index, &envelope)?;
+            position.level = position.level.max(Envelope::level_of(&envelope));
             (writes, response.to_bytes())
         }
         EntryPayload::Membership(membership) => {
@@ -140,7 +143,7 @@ fn apply_entry(
             (Writes::default(), Bytes::new())
         }
     };
-    state.write(&writes, meta)?;
+    state.write(&writes, position)?;
     Ok(Answer(answer))
 }
 
@@ -165,7 +168,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotBuilder = SnapshotBuilder;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
-        let meta = self.state.position().map_err(into_io)?;
+        let meta = self.state.position().map_err(into_io)?.meta;
         Ok((meta.last_log_id, meta.last_membership))
     }
 

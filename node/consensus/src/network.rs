@@ -153,7 +153,7 @@ impl Link {
             vote: Some(wire::vote_to_wire(vote)),
             length_bytes,
             checksum,
-            ..wire::meta_to_wire(&self.group, meta)
+            ..wire::position_to_wire(&self.group, &snapshot.position(meta))
         })
     }
 

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use entrepot_metadata::{LEVEL, StorageError};
 use entrepot_proto::peer;
 use entrepot_proto::peer::metadata_server::Metadata;
 use entrepot_proto::peer::raft_server::Raft;
@@ -16,7 +17,7 @@ use crate::group::Group;
 use crate::incoming::{Announced, IncomingError};
 use crate::propose::Attempt;
 use crate::snapshot::SnapshotFile;
-use crate::types::{Snapshot, Vote};
+use crate::types::{Position, Snapshot, Vote};
 use crate::wire::{self, WireError};
 
 /// Raft's messages, for all groups of a node.
@@ -59,9 +60,13 @@ impl Raft for RaftService {
     ) -> Reply<peer::SnapshotProgressReply> {
         let header = request.into_inner();
         let group = self.0.addressed(&header.group, header.target)?;
-        let meta = wire::meta_from_wire(&header).map_err(malformed)?;
-        let (Ok(vote) | Err(vote)) = group.newer_vote(&header)?;
-        let announced = Announced::new(meta, &header);
+        let position = wire::position_from_wire(&header).map_err(malformed)?;
+        let vote = group.newer_vote(&header)?;
+        if vote.is_ok() {
+            group.check_level(&position)?;
+        }
+        let (Ok(vote) | Err(vote)) = vote;
+        let announced = Announced::new(position, &header);
         Ok(Response::new(peer::SnapshotProgressReply {
             vote: Some(wire::vote_to_wire(&vote)),
             received_bytes: group.incoming.received(&announced).await,
@@ -78,7 +83,7 @@ impl Raft for RaftService {
             return Err(Status::invalid_argument("the first message is no header"));
         };
         let group = self.0.addressed(&header.group, header.target)?;
-        let meta = wire::meta_from_wire(&header).map_err(malformed)?;
+        let position = wire::position_from_wire(&header).map_err(malformed)?;
         let vote = match group.newer_vote(&header)? {
             Ok(vote) => vote,
             Err(newer) => {
@@ -86,7 +91,9 @@ impl Raft for RaftService {
                 return Ok(Response::new(peer::SnapshotReply { vote }));
             }
         };
-        let announced = Announced::new(meta.clone(), &header);
+        group.check_level(&position)?;
+        let meta = position.meta.clone();
+        let announced = Announced::new(position, &header);
         let offset = header.offset_bytes;
         let snapshot = group.receive(pieces, announced, offset).await?;
         let installed = group
@@ -121,6 +128,19 @@ impl Group {
         let vote = wire::vote_from_wire(header.vote.as_ref()).map_err(malformed)?;
         let known = self.raft.metrics().borrow_watched().vote;
         Ok(if known > vote { Err(known) } else { Ok(vote) })
+    }
+
+    /// What comes of a state that this version does not understand would differ
+    /// from the others' for ever: this node stops, as it does at such an entry of
+    /// the log.
+    fn check_level(&self, position: &Position) -> Result<(), Status> {
+        let level = position.level;
+        if level <= LEVEL {
+            return Ok(());
+        }
+        let newer = StorageError::NewerState { level }.to_string();
+        self.fail(&newer);
+        Err(Status::failed_precondition(newer))
     }
 
     /// Writes a snapshot to disk as it comes in, and checks it.

@@ -24,7 +24,7 @@ use entrepot_metadata::StorageError;
 
 use crate::applied::{Abandoned, Frozen};
 use crate::files::{self, Files, Handle, Mode, Stream};
-use crate::types::SnapshotMeta;
+use crate::types::{Position, SnapshotMeta};
 
 #[cfg(test)]
 pub(crate) use self::format::write_pairs;
@@ -46,7 +46,7 @@ pub(crate) struct SnapshotStore {
 
 #[derive(Debug, Clone)]
 struct Current {
-    meta: SnapshotMeta,
+    position: Position,
     path: PathBuf,
 }
 
@@ -56,6 +56,8 @@ pub(crate) struct SnapshotFile {
     files: Arc<dyn Files>,
     handle: Arc<dyn Handle>,
     path: PathBuf,
+    /// See [`Position`].
+    level: u32,
     /// Received and not taken into use yet: goes with this value.
     staged: bool,
 }
@@ -115,7 +117,7 @@ impl SnapshotStore {
             return removed.map_err(|source| SnapshotError::io(&path, source));
         }
         match format::verify(&*self.files, &path, &self.group) {
-            Ok(meta) => *current = Some(Current { meta, path }),
+            Ok(position) => *current = Some(Current { position, path }),
             Err(error) if error.is_damage() => {
                 tracing::error!(%error, group = &*self.group, "passed over a damaged snapshot");
                 let aside = path.with_extension(DAMAGED);
@@ -130,11 +132,11 @@ impl SnapshotStore {
     /// The current snapshot, if there is one.
     pub(crate) fn current(&self) -> Result<Option<(SnapshotMeta, SnapshotFile)>, SnapshotError> {
         let current = self.lock();
-        let Some(Current { meta, path }) = &*current else {
+        let Some(Current { position, path }) = &*current else {
             return Ok(None);
         };
-        let file = self.opened(path, false)?;
-        Ok(Some((meta.clone(), file)))
+        let file = self.opened(path, position.level, false)?;
+        Ok(Some((position.meta.clone(), file)))
     }
 
     /// Writes what `view` shows; it is current when this returns. Nothing is
@@ -145,7 +147,7 @@ impl SnapshotStore {
         let io = |source| SnapshotError::io(&staged.path, source);
         let handle = staged.create().map_err(io)?;
         let out = Stream::new(Arc::clone(&handle));
-        let mut writer = format::Writer::begin(out, &self.group, view.meta()).map_err(io)?;
+        let mut writer = format::Writer::begin(out, &self.group, view.position()).map_err(io)?;
         loop {
             match view.next_chunk().map_err(SnapshotError::State)? {
                 Err(Abandoned) => return Ok(()),
@@ -159,7 +161,7 @@ impl SnapshotStore {
         }
         writer.finish().map_err(io)?;
         handle.sync().map_err(io)?;
-        self.take_into_use(&staged.path, view.meta())?;
+        self.take_into_use(&staged.path, view.position())?;
         staged.finished = true;
         Ok(())
     }
@@ -178,28 +180,29 @@ impl SnapshotStore {
     pub(crate) fn accept(
         &self,
         mut staged: Staged,
-        announced: &SnapshotMeta,
+        announced: &Position,
     ) -> Result<SnapshotFile, SnapshotError> {
-        let meta = format::verify(&*self.files, &staged.path, &self.group)?;
-        if meta != *announced {
+        let position = format::verify(&*self.files, &staged.path, &self.group)?;
+        if position != *announced {
             return Err(SnapshotError::damaged(
                 &staged.path,
                 "it is not the one announced",
             ));
         }
-        let file = self.opened(&staged.path, true)?;
+        let file = self.opened(&staged.path, position.level, true)?;
         staged.finished = true;
         let synced = file.handle.sync();
         synced.map_err(|source| SnapshotError::io(&staged.path, source))?;
         Ok(file)
     }
 
-    fn opened(&self, path: &Path, staged: bool) -> Result<SnapshotFile, SnapshotError> {
+    fn opened(&self, path: &Path, level: u32, staged: bool) -> Result<SnapshotFile, SnapshotError> {
         let handle = self.files.open(path, Mode::Read);
         Ok(SnapshotFile {
             files: Arc::clone(&self.files),
             handle: handle.map_err(|source| SnapshotError::io(path, source))?,
             path: path.to_owned(),
+            level,
             staged,
         })
     }
@@ -211,37 +214,38 @@ impl SnapshotStore {
         file: &mut SnapshotFile,
         meta: &SnapshotMeta,
     ) -> Result<(), SnapshotError> {
+        let position = file.position(meta);
         if !file.staged && file.path.parent() != Some(self.dir.as_path()) {
             let staged = self.stage();
             let copied = staged
                 .create()
                 .and_then(|copy| io::copy(&mut file.stream(0), &mut Stream::new(copy)));
             copied.map_err(|source| SnapshotError::io(&staged.path, source))?;
-            *file = self.accept(staged, meta)?;
+            *file = self.accept(staged, &position)?;
         }
         if file.staged {
-            file.path = self.take_into_use(&file.path, meta)?;
+            file.path = self.take_into_use(&file.path, &position)?;
             file.staged = false;
         }
         Ok(())
     }
 
-    fn take_into_use(&self, staged: &Path, meta: &SnapshotMeta) -> Result<PathBuf, SnapshotError> {
+    fn take_into_use(&self, staged: &Path, position: &Position) -> Result<PathBuf, SnapshotError> {
         let mut current = self.lock();
         if current
             .as_ref()
-            .is_some_and(|old| old.meta.last_log_id > meta.last_log_id)
+            .is_some_and(|old| old.position.meta.last_log_id > position.meta.last_log_id)
         {
             // A newer one was installed while this one was being built.
             let removed = self.files.remove(staged);
             removed.map_err(|source| SnapshotError::io(staged, source))?;
             return Ok(staged.to_owned());
         }
-        let path = self.dir.join(file_name(meta));
+        let path = self.dir.join(file_name(&position.meta));
         files::rename(&*self.files, staged, &path)
             .map_err(|source| SnapshotError::io(&path, source))?;
         let old = current.replace(Current {
-            meta: meta.clone(),
+            position: position.clone(),
             path: path.clone(),
         });
         if let Some(old) = old.filter(|old| old.path != path) {
@@ -287,6 +291,14 @@ impl SnapshotFile {
         let start = length.saturating_sub(checksum.len() as u64);
         files::read_exact_at(&*self.handle, &mut checksum, start)?;
         Ok((length, Bytes::from(checksum)))
+    }
+
+    /// What it stands for; openraft carries `meta`, and nothing else.
+    pub(crate) fn position(&self, meta: &SnapshotMeta) -> Position {
+        Position {
+            meta: meta.clone(),
+            level: self.level,
+        }
     }
 
     /// What it lies in.

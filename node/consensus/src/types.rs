@@ -41,6 +41,23 @@ pub(crate) type SnapshotMeta = openraft::storage::SnapshotMeta<LeaderOf, u64, Em
 pub(crate) type Snapshot =
     openraft::storage::Snapshot<LeaderOf, u64, EmptyNode, crate::snapshot::SnapshotFile>;
 
+/// What a copy of a group's state, or a snapshot of it, stands for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// How far the log is in it.
+    pub(crate) meta: SnapshotMeta,
+    /// The highest level of the entries in it: what a state machine has to
+    /// understand to go on from there.
+    pub(crate) level: u32,
+}
+
+impl From<SnapshotMeta> for Position {
+    /// One that every version understands.
+    fn from(meta: SnapshotMeta) -> Self {
+        Self { meta, level: 0 }
+    }
+}
+
 pub(crate) fn log_id(id: EntryId) -> LogId {
     LogId::new(
         LeaderId {

@@ -16,8 +16,8 @@ use prost::Message;
 
 use crate::raftlog::{EntryId, LogEntry};
 use crate::types::{
-    Entry, LogId, Membership, Payload, Proposal, SnapshotMeta, StoredMembership, TypeConfig, Vote,
-    entry_id, log_id,
+    Entry, LogId, Membership, Payload, Position, Proposal, SnapshotMeta, StoredMembership,
+    TypeConfig, Vote, entry_id, log_id,
 };
 
 /// Why a message or a stored value makes no sense.
@@ -122,7 +122,8 @@ fn membership_from_wire(membership: &peer::RaftMembership) -> Result<Membership,
 
 /// What a snapshot or the applied state stands for. `group` may be empty where
 /// it is known anyway.
-pub(crate) fn meta_to_wire(group: &str, meta: &SnapshotMeta) -> peer::SnapshotHeader {
+pub(crate) fn position_to_wire(group: &str, position: &Position) -> peer::SnapshotHeader {
+    let meta = &position.meta;
     peer::SnapshotHeader {
         group: group.to_owned(),
         target: 0,
@@ -130,20 +131,23 @@ pub(crate) fn meta_to_wire(group: &str, meta: &SnapshotMeta) -> peer::SnapshotHe
         last_log: meta.last_log_id.as_ref().map(log_id_to_wire),
         membership_log: meta.last_membership.log_id().as_ref().map(log_id_to_wire),
         membership: Some(membership_to_wire(meta.last_membership.membership())),
+        level: position.level,
         ..peer::SnapshotHeader::default()
     }
 }
 
-pub(crate) fn meta_from_wire(header: &peer::SnapshotHeader) -> Result<SnapshotMeta, WireError> {
+pub(crate) fn position_from_wire(header: &peer::SnapshotHeader) -> Result<Position, WireError> {
     let membership = header.membership.as_ref();
     let membership = membership.ok_or(WireError::Missing("the membership"))?;
-    Ok(SnapshotMeta {
+    let meta = SnapshotMeta {
         last_log_id: optional_log_id(header.last_log.as_ref())?,
         last_membership: StoredMembership::new(
             optional_log_id(header.membership_log.as_ref())?,
             membership_from_wire(membership)?,
         ),
-    })
+    };
+    let level = header.level;
+    Ok(Position { meta, level })
 }
 
 // === entries ===
@@ -394,8 +398,12 @@ mod tests {
                 last_membership: StoredMembership::new(Some(id(4)), membership()),
             },
         ] {
-            let wire = meta_to_wire("global/0", &meta);
-            assert_eq!(meta_from_wire(&wire).unwrap(), meta);
+            for level in [0, 3] {
+                let meta = meta.clone();
+                let position = Position { meta, level };
+                let wire = position_to_wire("global/0", &position);
+                assert_eq!(position_from_wire(&wire).unwrap(), position);
+            }
         }
     }
 

@@ -392,7 +392,13 @@ impl Envelope {
     /// without decoding all of it. What is no envelope at all, it can: the state
     /// machine refuses it.
     pub fn is_understood(envelope: &[u8]) -> bool {
-        Levelled::decode(envelope).map_or(true, |it| it.level <= LEVEL)
+        Self::level_of(envelope) <= LEVEL
+    }
+
+    /// What a state machine has to understand to apply `envelope`; 0 of what is
+    /// none.
+    pub fn level_of(envelope: &[u8]) -> u32 {
+        Levelled::decode(envelope).map_or(0, |it| it.level)
     }
 
     /// `index`: up to which the proposer's copy is applied.

@@ -50,6 +50,11 @@ pub enum StorageError {
          understands {LEVEL}: start the version that the other nodes run"
     )]
     Newer { index: u64, level: u32 },
+    #[error(
+        "the state of the group is of level {level}, and this version of entrepot-node \
+         understands {LEVEL}: start the version that the other nodes run"
+    )]
+    NewerState { level: u32 },
 }
 
 /// What one applied entry changes: every key at most once, in order.

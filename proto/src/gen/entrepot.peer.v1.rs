@@ -204,6 +204,10 @@ pub struct SnapshotHeader {
     /// Where in the file the pieces begin.
     #[prost(uint64, tag = "9")]
     pub offset_bytes: u64,
+    /// What a state machine has to understand to go on from this state; 0: what all
+    /// do.
+    #[prost(uint32, tag = "10")]
+    pub level: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SnapshotProgressReply {

@@ -13,7 +13,7 @@ use entrepot_metadata::StorageError;
 
 use super::state::first_key;
 use super::tree::{Most, Pair, Tree};
-use crate::types::SnapshotMeta;
+use crate::types::Position;
 
 /// What a chunk holds at most: pairs, and bytes after which it ends.
 const CHUNK_MAX: Most = Most {
@@ -25,7 +25,7 @@ const CHUNK_MAX: Most = Most {
 #[derive(Debug)]
 pub(crate) struct Frozen {
     tree: Arc<dyn Tree>,
-    meta: SnapshotMeta,
+    position: Position,
     cursor: Mutex<Cursor>,
 }
 
@@ -46,10 +46,10 @@ pub(crate) struct Abandoned;
 // === impl Frozen ===
 
 impl Frozen {
-    pub(super) fn new(tree: Arc<dyn Tree>, meta: SnapshotMeta) -> Self {
+    pub(super) fn new(tree: Arc<dyn Tree>, position: Position) -> Self {
         Self {
             tree,
-            meta,
+            position,
             cursor: Mutex::new(Cursor {
                 next: Some(first_key().to_vec()),
                 kept: BTreeMap::new(),
@@ -59,8 +59,8 @@ impl Frozen {
     }
 
     /// What the view stands for.
-    pub(crate) fn meta(&self) -> &SnapshotMeta {
-        &self.meta
+    pub(crate) fn position(&self) -> &Position {
+        &self.position
     }
 
     /// The next pairs, in order; an empty chunk is the end.

@@ -8,13 +8,13 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
-use entrepot_metadata::{KeyValue, StorageError, Writes, keys};
+use entrepot_metadata::{KeyValue, LEVEL, StorageError, Writes, keys};
 use entrepot_proto::peer;
 use prost::Message;
 
 use super::Frozen;
 use super::tree::{Database, Most, Tree};
-use crate::types::SnapshotMeta;
+use crate::types::Position;
 use crate::wire;
 
 /// The store's own namespace is 0x00; this is the only key in it.
@@ -55,8 +55,8 @@ impl GroupState {
                 continue;
             }
             let tree = database.tree(&tree_name(name, number))?;
-            if let Some(meta) = position(&*tree)? {
-                let applied = meta.last_log_id.map(|id| id.index());
+            if let Some(position) = position(&*tree)? {
+                let applied = position.meta.last_log_id.map(|id| id.index());
                 best = best.max(Some((applied, number)));
             }
             numbers.push(number);
@@ -69,6 +69,10 @@ impl GroupState {
             database.drop_tree(&tree_name(name, number))?;
         }
         let tree = database.tree(&tree_name(name, kept))?;
+        let level = position(&*tree)?.map_or(0, |position| position.level);
+        if level > LEVEL {
+            return Err(StorageError::NewerState { level });
+        }
         Ok(Self {
             name: Arc::from(name),
             open: RwLock::new(Some(Open { database, tree })),
@@ -77,14 +81,14 @@ impl GroupState {
     }
 
     /// The position up to which the log is applied.
-    pub(crate) fn position(&self) -> Result<SnapshotMeta, StorageError> {
+    pub(crate) fn position(&self) -> Result<Position, StorageError> {
         self.read(|tree| Ok(position(&**tree)?.unwrap_or_default()))
     }
 
     /// Applies a batch together with the position that it leads to. Views that
     /// are being scanned keep what it replaces.
-    pub(crate) fn write(&self, writes: &Writes, meta: &SnapshotMeta) -> Result<(), StorageError> {
-        let position = encode_position(meta);
+    pub(crate) fn write(&self, writes: &Writes, position: &Position) -> Result<(), StorageError> {
+        let position = encode_position(position);
         let changes = writes
             .iter()
             .map(|(key, value)| (key, value.map(AsRef::as_ref)));
@@ -106,8 +110,8 @@ impl GroupState {
     /// A view of the state as it is now. No batch may be under way.
     pub(crate) fn freeze(&self) -> Result<Arc<Frozen>, StorageError> {
         let view = self.read(|tree| {
-            let meta = position(&**tree)?.unwrap_or_default();
-            Ok(Arc::new(Frozen::new(Arc::clone(tree), meta)))
+            let position = position(&**tree)?.unwrap_or_default();
+            Ok(Arc::new(Frozen::new(Arc::clone(tree), position)))
         })?;
         self.lock_frozen().push(Arc::downgrade(&view));
         Ok(view)
@@ -117,7 +121,7 @@ impl GroupState {
     pub(crate) fn replace<E>(
         &self,
         pairs: impl IntoIterator<Item = Result<(Bytes, Bytes), E>>,
-        meta: &SnapshotMeta,
+        position: &Position,
     ) -> Result<(), StorageError>
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -135,7 +139,7 @@ impl GroupState {
         database.drop_tree(&name)?;
         let tree = database.tree(&name)?;
         load(&*tree, pairs)?;
-        let position = encode_position(meta);
+        let position = encode_position(position);
         tree.write(&mut [(POSITION_KEY, Some(position.as_slice()))].into_iter())?;
         match &mut *self.open.write().unwrap_or_else(PoisonError::into_inner) {
             Some(open) => open.tree = tree,
@@ -247,19 +251,19 @@ where
     }
 }
 
-fn encode_position(meta: &SnapshotMeta) -> Vec<u8> {
-    wire::meta_to_wire("", meta).encode_to_vec()
+fn encode_position(position: &Position) -> Vec<u8> {
+    wire::position_to_wire("", position).encode_to_vec()
 }
 
-fn position(tree: &dyn Tree) -> Result<Option<SnapshotMeta>, StorageError> {
+fn position(tree: &dyn Tree) -> Result<Option<Position>, StorageError> {
     let Some(value) = tree.get(POSITION_KEY)? else {
         return Ok(None);
     };
     let corrupt = |reason: String| StorageError::corrupt(POSITION_KEY, reason);
     let header = peer::SnapshotHeader::decode(value.as_ref());
     let header = header.map_err(|error| corrupt(error.to_string()))?;
-    let meta = wire::meta_from_wire(&header).map_err(|error| corrupt(error.to_string()))?;
-    Ok(Some(meta))
+    let position = wire::position_from_wire(&header).map_err(|error| corrupt(error.to_string()))?;
+    Ok(Some(position))
 }
 
 fn tree_name(group: &str, number: u64) -> String {

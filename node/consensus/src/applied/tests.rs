@@ -6,23 +6,23 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use entrepot_metadata::conformance::{self, Store};
-use entrepot_metadata::{KeyValue, MemoryState, StorageError, Writes};
+use entrepot_metadata::{KeyValue, LEVEL, MemoryState, StorageError, Writes};
 use proptest::prelude::{Strategy, any, prop, proptest};
 use proptest::test_runner::Config;
 
 use super::{AppliedStore, Frozen, GroupState, MemoryIndex, Opened};
 use crate::raftlog::EntryId;
-use crate::types::{SnapshotMeta, log_id};
+use crate::types::{Position, SnapshotMeta, log_id};
 
-fn meta(index: u64) -> SnapshotMeta {
-    SnapshotMeta {
+fn position(index: u64) -> Position {
+    Position::from(SnapshotMeta {
         last_log_id: Some(log_id(EntryId {
             term: 1,
             node: 1,
             index,
         })),
         ..SnapshotMeta::default()
-    }
+    })
 }
 
 fn put(key: &[u8], value: &[u8]) -> Writes {
@@ -83,7 +83,7 @@ impl KeyValue for Temporary {
 
 impl Store for Temporary {
     fn write(&mut self, writes: &Writes) -> Result<(), StorageError> {
-        self.state.write(writes, &meta(1))
+        self.state.write(writes, &position(1))
     }
 }
 
@@ -136,7 +136,7 @@ proptest! {
     ) {
         let store = if memory { Temporary::in_memory() } else { Temporary::new() };
         let mut model = MemoryState::new();
-        store.state.write(&batch(&before), &meta(1)).unwrap();
+        store.state.write(&batch(&before), &position(1)).unwrap();
         model.apply_writes(&batch(&before));
         let expected: Vec<_> = model
             .iter()
@@ -146,12 +146,12 @@ proptest! {
         let view = store.state.freeze().unwrap();
         let mut found = Vec::new();
         for changes in &during {
-            store.state.write(&batch(changes), &meta(2)).unwrap();
+            store.state.write(&batch(changes), &position(2)).unwrap();
             found.extend(view.next_chunk().unwrap().unwrap());
         }
         found.extend(drain(&view));
         assert_eq!(found, expected);
-        assert_eq!(view.meta(), &meta(1));
+        assert_eq!(view.position(), &position(1));
     }
 }
 
@@ -160,14 +160,14 @@ fn a_replaced_state_is_the_new_one_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
     let state = store.group("global/0").unwrap();
-    state.write(&put(b"\x01old", b"1"), &meta(1)).unwrap();
+    state.write(&put(b"\x01old", b"1"), &position(1)).unwrap();
     let view = state.freeze().unwrap();
 
     let pairs = (0..2000_u16).map(|number| {
         let [high, low] = number.to_be_bytes();
         Ok::<_, String>((Bytes::from(vec![1, high, low]), Bytes::from_static(b"new")))
     });
-    state.replace(pairs, &meta(9)).unwrap();
+    state.replace(pairs, &position(9)).unwrap();
 
     assert!(view.next_chunk().unwrap().is_err());
     assert_eq!(state.get(b"\x01old").unwrap(), None);
@@ -176,7 +176,7 @@ fn a_replaced_state_is_the_new_one_and_nothing_else() {
     let (store, opened) = open(dir.path());
     assert_eq!(opened, Opened::Kept);
     let state = store.group("global/0").unwrap();
-    assert_eq!(state.position().unwrap(), meta(9));
+    assert_eq!(state.position().unwrap(), position(9));
     assert_eq!(state.scan(&[1], &[2], 9999).unwrap().len(), 2000);
 }
 
@@ -185,12 +185,12 @@ fn a_half_loaded_state_does_not_count() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
     let state = store.group("global/0").unwrap();
-    state.write(&put(b"\x01old", b"1"), &meta(1)).unwrap();
+    state.write(&put(b"\x01old", b"1"), &position(1)).unwrap();
     let pairs = vec![
         Ok((Bytes::from_static(b"\x01new"), Bytes::new())),
         Err("the file ends here"),
     ];
-    assert!(state.replace(pairs, &meta(9)).is_err());
+    assert!(state.replace(pairs, &position(9)).is_err());
     assert_eq!(
         state.get(b"\x01old").unwrap(),
         Some(Bytes::from_static(b"1"))
@@ -198,7 +198,7 @@ fn a_half_loaded_state_does_not_count() {
     drop((state, store));
     let (store, _) = open(dir.path());
     let state = store.group("global/0").unwrap();
-    assert_eq!(state.position().unwrap(), meta(1));
+    assert_eq!(state.position().unwrap(), position(1));
     assert_eq!(state.scan(&[1], &[2], 9).unwrap().len(), 1);
 }
 
@@ -210,9 +210,9 @@ fn groups_do_not_see_each_other() {
         store.group("region/a/0").unwrap(),
         store.group("region/a/1").unwrap(),
     );
-    one.write(&put(b"\x01k", b"v"), &meta(4)).unwrap();
+    one.write(&put(b"\x01k", b"v"), &position(4)).unwrap();
     assert_eq!(other.get(b"\x01k").unwrap(), None);
-    assert_eq!(other.position().unwrap(), SnapshotMeta::default());
+    assert_eq!(other.position().unwrap(), Position::default());
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn a_clean_stop_or_a_kill_keeps_it() {
         assert_eq!(opened == Opened::Kept, round > 1, "{opened:?}");
         let state = store.group("global/0").unwrap();
         assert_eq!(state.get(b"\x01k").unwrap().is_some(), round > 1);
-        state.write(&put(b"\x01k", b"v"), &meta(round)).unwrap();
+        state.write(&put(b"\x01k", b"v"), &position(round)).unwrap();
         if round == 1 {
             store.close().unwrap();
             assert!(state.get(b"\x01k").is_err(), "it is closed");
@@ -240,7 +240,7 @@ fn memory_keeps_it_until_it_is_lost() {
         let (store, opened) = AppliedStore::in_memory(&index, rebuild);
         let state = store.group("global/0").unwrap();
         let found = state.get(b"\x01k").unwrap().is_some();
-        state.write(&put(b"\x01k", b"v"), &meta(1)).unwrap();
+        state.write(&put(b"\x01k", b"v"), &position(1)).unwrap();
         store.close().unwrap();
         assert!(state.get(b"\x01k").is_err(), "it is closed");
         (opened, found)
@@ -262,7 +262,7 @@ fn doubt_sets_it_aside() {
         let (store, opened) = AppliedStore::open(dir.path(), rebuild).unwrap();
         let state = store.group("global/0").unwrap();
         let found = state.get(b"\x01k").unwrap().is_some();
-        state.write(&put(b"\x01k", b"v"), &meta(1)).unwrap();
+        state.write(&put(b"\x01k", b"v"), &position(1)).unwrap();
         (store, opened, found)
     };
     drop(written(false));
@@ -303,7 +303,9 @@ fn a_database_that_does_not_open_is_set_aside() {
     let state = store.group("global/0").unwrap();
     for index in 0..2000 {
         let key = [b"\x01", u64::to_be_bytes(index).as_slice()].concat();
-        state.write(&put(&key, &[7; 300]), &meta(index)).unwrap();
+        state
+            .write(&put(&key, &[7; 300]), &position(index))
+            .unwrap();
     }
     store.close().unwrap();
     drop((state, store));
@@ -311,7 +313,7 @@ fn a_database_that_does_not_open_is_set_aside() {
     let (store, opened) = open(dir.path());
     assert!(matches!(opened, Opened::SetAside(_)), "{opened:?}");
     let state = store.group("global/0").unwrap();
-    assert_eq!(state.position().unwrap(), SnapshotMeta::default());
+    assert_eq!(state.position().unwrap(), Position::default());
     assert!(dir.path().join("sled.aside").is_dir());
 }
 
@@ -337,7 +339,7 @@ fn large_values_do_not_stay_in_memory() {
         for nth in 0..VALUES {
             if opened == Opened::Fresh {
                 let entries = vec![(key(nth), Some(value(nth)))];
-                state.write(&Writes { entries }, &meta(1)).unwrap();
+                state.write(&Writes { entries }, &position(1)).unwrap();
             }
             assert!(state.get(&key(nth)).unwrap() == Some(value(nth)));
         }
@@ -365,17 +367,17 @@ fn files_go_with_the_values_that_needed_them() {
     let large = vec![7; 100_000];
     let (one, two) = (b"\x01one".as_slice(), b"\x01two".as_slice());
     for key in [one, two] {
-        state.write(&put(key, &large), &meta(1)).unwrap();
+        state.write(&put(key, &large), &position(1)).unwrap();
     }
     assert_eq!(files(dir.path()), 2, "one for each key");
     // The same again, as when the log is applied again after a crash.
-    state.write(&put(one, &large), &meta(2)).unwrap();
+    state.write(&put(one, &large), &position(2)).unwrap();
     assert_eq!(state.get(one).unwrap(), Some(Bytes::from(large)));
     assert_eq!(files(dir.path()), 2);
-    state.write(&put(one, b"small"), &meta(3)).unwrap();
+    state.write(&put(one, b"small"), &position(3)).unwrap();
     assert_eq!(files(dir.path()), 1);
     let entries = vec![(two.to_vec(), None)];
-    state.write(&Writes { entries }, &meta(4)).unwrap();
+    state.write(&Writes { entries }, &position(4)).unwrap();
     assert_eq!(files(dir.path()), 0);
     assert_eq!(state.get(one).unwrap(), Some(Bytes::from_static(b"small")));
     state
@@ -384,7 +386,7 @@ fn files_go_with_the_values_that_needed_them() {
                 Bytes::copy_from_slice(two),
                 Bytes::from(vec![1; 50_000]),
             ))],
-            &meta(5),
+            &position(5),
         )
         .unwrap();
     assert_eq!(
@@ -392,4 +394,28 @@ fn files_go_with_the_values_that_needed_them() {
         Some(50_000)
     );
     assert_eq!(files(dir.path()), 1, "those of the old tree are gone");
+}
+
+#[test]
+fn a_state_of_a_newer_level_is_not_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = AppliedStore::open(dir.path(), false).unwrap();
+    let level = |level| Position {
+        level,
+        ..position(4)
+    };
+    let state = store.group("global/0").unwrap();
+    state.write(&put(b"\x01k", b"v"), &level(LEVEL)).unwrap();
+    assert_eq!(
+        store.group("global/0").unwrap().position().unwrap(),
+        level(LEVEL)
+    );
+    state
+        .write(&put(b"\x01k", b"w"), &level(LEVEL + 1))
+        .unwrap();
+    let refused = store.group("global/0").unwrap_err();
+    assert!(
+        matches!(refused, StorageError::NewerState { level } if level == LEVEL + 1),
+        "{refused}"
+    );
 }

@@ -3,7 +3,7 @@
 use entrepot_metadata::command::{AddRegion, FormCluster, MemberSpec, UpdateMember};
 use entrepot_metadata::{Envelope, LEVEL};
 use entrepot_proto::peer::raft_server::Raft as _;
-use entrepot_proto::peer::{TransferLeaderRequest, Vote};
+use entrepot_proto::peer::{RaftMembership, SnapshotHeader, TransferLeaderRequest, Vote};
 use entrepot_proto::peers::{ClusterSecret, Dial, PeerInfo, TcpDial};
 use tonic::{Code, Request};
 
@@ -77,6 +77,48 @@ async fn what_not_every_node_understands_is_not_proposed() {
     let group = consensus.groups.get(&global).unwrap();
     let attempt = group.write(newer.to_bytes()).await;
     assert!(matches!(attempt, Attempt::Unsent(_)), "{attempt:?}");
+    consensus.shutdown().await.unwrap();
+}
+
+/// What it made of that would differ from the others' state for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_sent_the_state_of_a_newer_version_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let consensus = alone(dir.path()).await;
+    let service = RaftService(Arc::clone(&consensus.groups));
+    let header = |level, term| SnapshotHeader {
+        group: GroupId::global().to_string(),
+        target: 1,
+        vote: Some(Vote {
+            term,
+            node: 2,
+            committed: true,
+        }),
+        membership: Some(RaftMembership::default()),
+        level,
+        ..SnapshotHeader::default()
+    };
+    let progress = |level, term| service.snapshot_progress(Request::new(header(level, term)));
+    // Whoever is no leader any more is told so first.
+    progress(LEVEL + 1, 0).await.unwrap();
+    progress(LEVEL, 9).await.unwrap();
+    let group = consensus.groups.get(&GroupId::global()).unwrap();
+    let failed = tokio::time::timeout(FAILURE_INTERVAL, group.failed()).await;
+    assert!(failed.is_err(), "{failed:?}");
+
+    let refused = progress(LEVEL + 1, 9).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    let failure = tokio::time::timeout(PATIENCE, consensus.failed()).await;
+    let said = failure.unwrap().to_string();
+    let level = LEVEL + 1;
+    assert!(
+        said.contains(&format!("the state of the group is of level {level}")),
+        "{said}"
+    );
+    assert!(
+        said.contains("start the version that the other nodes run"),
+        "{said}"
+    );
     consensus.shutdown().await.unwrap();
 }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::files::{Fault, Faults, FaultyFiles, MemoryFiles, Operation, Stream};
 use crate::raftlog::EntryId;
 use crate::snapshot::write_pairs;
-use crate::types::log_id;
+use crate::types::{SnapshotMeta, log_id};
 
 const GROUP: &str = "region/us-east-1/0";
 
@@ -29,29 +29,29 @@ fn node() -> Node {
     }
 }
 
-fn meta(index: u64) -> SnapshotMeta {
-    SnapshotMeta {
+fn position(index: u64) -> Position {
+    Position::from(SnapshotMeta {
         last_log_id: Some(log_id(EntryId {
             term: 1,
             node: 1,
             index,
         })),
         ..SnapshotMeta::default()
-    }
+    })
 }
 
 /// A snapshot up to `index`, and its bytes.
 fn snapshot(index: u64) -> (Announced, Bytes) {
     let pairs = (0..200_u32).map(|number| (number.to_be_bytes(), format!("{index}: {number}")));
     let mut content = Vec::new();
-    write_pairs(&mut content, GROUP, &meta(index), pairs).unwrap();
+    write_pairs(&mut content, GROUP, &position(index), pairs).unwrap();
     let content = Bytes::from(content);
     let file = FileId {
         length: content.len() as u64,
         checksum: content.slice(content.len() - blake3::OUT_LEN..),
     };
     let announced = Announced {
-        meta: meta(index),
+        position: position(index),
         file: Some(file),
     };
     (announced, content)

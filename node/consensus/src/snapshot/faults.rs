@@ -14,7 +14,7 @@ use super::{SnapshotError, SnapshotStore, write_pairs};
 use crate::applied::{AppliedStore, GroupState};
 use crate::files::{Draw, Fault, Faults, FaultyFiles, Files, MemoryFiles, Operation, Stream};
 use crate::raftlog::EntryId;
-use crate::types::{SnapshotMeta, log_id};
+use crate::types::{Position, SnapshotMeta, log_id};
 
 const GROUP: &str = "region/us-east-1/0";
 const ROUNDS: u64 = 300;
@@ -36,15 +36,15 @@ const KINDS: &[(Operation, Fault)] = &[
     (Operation::Read, Fault::Short),
 ];
 
-fn meta(index: u64) -> SnapshotMeta {
-    SnapshotMeta {
+fn position(index: u64) -> Position {
+    Position::from(SnapshotMeta {
         last_log_id: Some(log_id(EntryId {
             term: 1,
             node: 1,
             index,
         })),
         ..SnapshotMeta::default()
-    }
+    })
 }
 
 fn pairs(index: u64) -> Vec<(Bytes, Bytes)> {
@@ -59,13 +59,13 @@ fn pairs(index: u64) -> Vec<(Bytes, Bytes)> {
 /// As a node makes one of its own state.
 fn write(store: &SnapshotStore, state: &GroupState, index: u64) -> Result<(), SnapshotError> {
     let nothing = Vec::<Result<_, SnapshotError>>::new();
-    state.replace(nothing, &meta(0)).unwrap();
+    state.replace(nothing, &position(0)).unwrap();
     let entries = pairs(index).into_iter();
     let entries = entries.map(|(key, value)| (key.to_vec(), Some(value)));
     let writes = Writes {
         entries: entries.collect(),
     };
-    state.write(&writes, &meta(index)).unwrap();
+    state.write(&writes, &position(index)).unwrap();
     store.write(&state.freeze().unwrap())
 }
 
@@ -74,9 +74,9 @@ fn receive(store: &SnapshotStore, index: u64) -> Result<(), SnapshotError> {
     let staged = store.stage();
     let io = |source| SnapshotError::io(Path::new("staged"), source);
     let handle = staged.create().map_err(io)?;
-    write_pairs(Stream::new(handle), GROUP, &meta(index), pairs(index)).map_err(io)?;
-    let mut file = store.accept(staged, &meta(index))?;
-    store.install(&mut file, &meta(index))
+    write_pairs(Stream::new(handle), GROUP, &position(index), pairs(index)).map_err(io)?;
+    let mut file = store.accept(staged, &position(index))?;
+    store.install(&mut file, &position(index).meta)
 }
 
 /// The current snapshot; fails unless all of it is there.

@@ -16,12 +16,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use entrepot_metadata::StorageError;
+use entrepot_metadata::{LEVEL, StorageError};
 use entrepot_proto::peer;
 use prost::Message;
 
 use crate::files::{Files, Mode, Stream};
-use crate::types::SnapshotMeta;
+use crate::types::Position;
 use crate::wire;
 
 const MAGIC: &[u8; 8] = b"ENTRSNAP";
@@ -46,6 +46,11 @@ pub(crate) enum SnapshotError {
     Damaged { path: PathBuf, reason: String },
     #[error("the snapshot {path} has format {found}; this version knows {FORMAT}")]
     Format { path: PathBuf, found: u32 },
+    #[error(
+        "the snapshot {path} is of level {level}, and this version of entrepot-node understands \
+         {LEVEL}: start the version that the other nodes run"
+    )]
+    Newer { path: PathBuf, level: u32 },
     #[error("cannot read the state for a snapshot")]
     State(#[source] StorageError),
 }
@@ -129,13 +134,13 @@ impl From<io::Error> for Flaw {
 // === writing ===
 
 impl<W: Write> Writer<W> {
-    pub(super) fn begin(inner: W, group: &str, meta: &SnapshotMeta) -> io::Result<Self> {
+    pub(super) fn begin(inner: W, group: &str, position: &Position) -> io::Result<Self> {
         let hashing = Hashing {
             inner,
             hasher: blake3::Hasher::new(),
         };
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, hashing);
-        let header = wire::meta_to_wire(group, meta).encode_to_vec();
+        let header = wire::position_to_wire(group, position).encode_to_vec();
         out.write_all(MAGIC)?;
         out.write_all(&FORMAT.to_le_bytes())?;
         out.write_all(&length(&header)?)?;
@@ -181,10 +186,10 @@ impl<W: Write> Write for Hashing<W> {
 pub(crate) fn write_pairs<W: Write>(
     out: W,
     group: &str,
-    meta: &SnapshotMeta,
+    position: &Position,
     pairs: impl IntoIterator<Item = (impl AsRef<[u8]>, impl AsRef<[u8]>)>,
 ) -> io::Result<()> {
-    let mut writer = Writer::begin(out, group, meta)?;
+    let mut writer = Writer::begin(out, group, position)?;
     for (key, value) in pairs {
         writer.pair(key.as_ref(), value.as_ref())?;
     }
@@ -201,17 +206,26 @@ fn length(bytes: &[u8]) -> io::Result<[u8; 4]> {
 /// Checks the whole file and returns what it is a snapshot of: the checksum,
 /// and that everything up to it reads as a snapshot. What has passed once can be
 /// read to its end, so that a peer's mistake is met before its snapshot counts.
+/// One of a state that this version does not understand is refused.
 pub(super) fn verify(
     files: &dyn Files,
     path: &Path,
     group: &str,
-) -> Result<SnapshotMeta, SnapshotError> {
+) -> Result<Position, SnapshotError> {
     let checked = check(files, path).map_err(|flaw| flaw.of(path))?;
     if checked.group != group {
         let reason = format!("it is of group {}, not {group}", checked.group);
         return Err(SnapshotError::damaged(path, reason));
     }
-    wire::meta_from_wire(&checked).map_err(|error| SnapshotError::damaged(path, error.to_string()))
+    let position = wire::position_from_wire(&checked)
+        .map_err(|error| SnapshotError::damaged(path, error.to_string()))?;
+    if position.level > LEVEL {
+        return Err(SnapshotError::Newer {
+            path: path.to_owned(),
+            level: position.level,
+        });
+    }
+    Ok(position)
 }
 
 fn check(files: &dyn Files, path: &Path) -> Result<peer::SnapshotHeader, Flaw> {

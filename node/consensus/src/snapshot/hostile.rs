@@ -9,13 +9,13 @@ use entrepot_fuzz::{Verdict, target};
 use super::format::{self, Pairs, Writer};
 use crate::files::{Disk, Files as _, Mode, Stream};
 use crate::raftlog::EntryId;
-use crate::types::{SnapshotMeta, log_id};
+use crate::types::{Position, SnapshotMeta, log_id};
 
 const GROUP: &str = "region/us-east-1/0";
 
-fn written(pairs: &[(Bytes, Bytes)], meta: &SnapshotMeta) -> Vec<u8> {
+fn written(pairs: &[(Bytes, Bytes)], position: &Position) -> Vec<u8> {
     let mut content = Vec::new();
-    let mut writer = Writer::begin(&mut content, GROUP, meta).unwrap();
+    let mut writer = Writer::begin(&mut content, GROUP, position).unwrap();
     for (key, value) in pairs {
         writer.pair(key, value).unwrap();
     }
@@ -35,14 +35,14 @@ fn read(path: &Path) -> Vec<(Bytes, Bytes)> {
 fn snapshot() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("snapshot");
-    let meta = SnapshotMeta {
+    let meta = Position::from(SnapshotMeta {
         last_log_id: Some(log_id(EntryId {
             term: 3,
             node: 1,
             index: 77,
         })),
         ..SnapshotMeta::default()
-    };
+    });
     let pairs: Vec<(Bytes, Bytes)> = (1..6_u8)
         .map(|number| (vec![number; 3].into(), vec![number; 20].into()))
         .collect();

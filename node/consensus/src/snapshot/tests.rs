@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use entrepot_metadata::{KeyValue, Writes};
+use entrepot_metadata::{KeyValue, LEVEL, Writes};
 
 use super::{SnapshotError, SnapshotStore};
 use crate::applied::{AppliedStore, GroupState};
 use crate::files::{Disk, Files, Stream};
 use crate::raftlog::EntryId;
-use crate::types::{SnapshotMeta, log_id};
+use crate::types::{Position, SnapshotMeta, log_id};
 
 const GROUP: &str = "region/us-east-1/0";
 
@@ -26,15 +26,15 @@ struct Node {
     snapshots: SnapshotStore,
 }
 
-fn meta(index: u64) -> SnapshotMeta {
-    SnapshotMeta {
+fn position(index: u64) -> Position {
+    Position::from(SnapshotMeta {
         last_log_id: Some(log_id(EntryId {
             term: 1,
             node: 1,
             index,
         })),
         ..SnapshotMeta::default()
-    }
+    })
 }
 
 fn node() -> Node {
@@ -56,7 +56,7 @@ impl Node {
         let writes = Writes {
             entries: entries.collect(),
         };
-        self.state.write(&writes, &meta(index)).unwrap();
+        self.state.write(&writes, &position(index)).unwrap();
     }
 
     fn snapshot(&self) {
@@ -71,9 +71,10 @@ impl Node {
     }
 }
 
-fn current(dir: &Path) -> Option<SnapshotMeta> {
+fn current(dir: &Path) -> Option<Position> {
     let store = SnapshotStore::open(&disk(), dir, GROUP).unwrap();
-    store.current().unwrap().map(|(meta, _)| meta)
+    let current = store.current().unwrap();
+    current.map(|(meta, file)| file.position(&meta))
 }
 
 #[test]
@@ -82,11 +83,13 @@ fn a_snapshot_holds_the_state() {
     one.fill(7);
     one.snapshot();
     let (meta, file) = one.snapshots.current().unwrap().unwrap();
-    other.state.replace(file.pairs().unwrap(), &meta).unwrap();
+    let position = file.position(&meta);
+    let pairs = file.pairs().unwrap();
+    other.state.replace(pairs, &position).unwrap();
     let all = |node: &Node| node.state.scan(&[1], &[2], 9999).unwrap();
     assert_eq!(all(&one).len(), 500);
     assert_eq!(all(&one), all(&other));
-    assert_eq!(other.state.position().unwrap(), meta);
+    assert_eq!(other.state.position().unwrap(), position);
 }
 
 #[test]
@@ -97,14 +100,14 @@ fn only_the_newest_is_kept() {
         node.snapshot();
     }
     assert_eq!(node.files().len(), 1);
-    assert_eq!(current(node.dir.path()), Some(meta(10)));
+    assert_eq!(current(node.dir.path()), Some(position(10)));
 }
 
 #[test]
 fn an_empty_state_has_a_snapshot_too() {
     let node = node();
     node.snapshot();
-    assert_eq!(current(node.dir.path()), Some(SnapshotMeta::default()));
+    assert_eq!(current(node.dir.path()), Some(Position::default()));
 }
 
 #[test]
@@ -140,7 +143,7 @@ fn a_damaged_one_is_passed_over() {
         b"x",
     )
     .unwrap();
-    assert_eq!(current(node.dir.path()), Some(meta(1)));
+    assert_eq!(current(node.dir.path()), Some(position(1)));
 }
 
 #[test]
@@ -151,7 +154,7 @@ fn what_was_not_finished_is_removed() {
     Stream::new(staged.create().unwrap())
         .write_all(b"half")
         .unwrap();
-    let refused = node.snapshots.accept(staged, &meta(1)).unwrap_err();
+    let refused = node.snapshots.accept(staged, &position(1)).unwrap_err();
     assert!(refused.is_damage(), "{refused}");
     assert!(node.files().is_empty());
 
@@ -168,7 +171,7 @@ fn a_received_one_must_be_the_one_announced() {
     let (one, other) = (node(), node());
     one.fill(7);
     one.snapshot();
-    let receive = |announced: &SnapshotMeta| -> Result<_, SnapshotError> {
+    let receive = |announced: &Position| -> Result<_, SnapshotError> {
         let staged = other.snapshots.stage();
         let content = fs::read(&one.files()[0]).unwrap();
         Stream::new(staged.create().unwrap())
@@ -176,11 +179,12 @@ fn a_received_one_must_be_the_one_announced() {
             .unwrap();
         other.snapshots.accept(staged, announced)
     };
-    assert!(receive(&meta(8)).is_err());
-    let mut file = receive(&meta(7)).unwrap();
-    other.snapshots.install(&mut file, &meta(7)).unwrap();
+    assert!(receive(&position(8)).is_err());
+    let mut file = receive(&position(7)).unwrap();
+    let meta = position(7).meta;
+    other.snapshots.install(&mut file, &meta).unwrap();
     drop(file);
-    assert_eq!(current(other.dir.path()), Some(meta(7)));
+    assert_eq!(current(other.dir.path()), Some(position(7)));
 }
 
 #[test]
@@ -189,10 +193,64 @@ fn a_view_of_a_replaced_state_becomes_no_snapshot() {
     node.fill(1);
     let view = node.state.freeze().unwrap();
     let nothing = Vec::<Result<_, SnapshotError>>::new();
-    node.state.replace(nothing, &meta(5)).unwrap();
+    node.state.replace(nothing, &position(5)).unwrap();
     node.snapshots.write(&view).unwrap();
     assert!(node.snapshots.current().unwrap().is_none());
     assert!(node.files().is_empty());
+}
+
+/// As a newer version would write it.
+fn newer(index: u64) -> Position {
+    Position {
+        level: LEVEL + 1,
+        ..position(index)
+    }
+}
+
+#[test]
+fn the_level_of_a_state_goes_with_its_snapshot() {
+    let (one, other) = (node(), node());
+    let known = Position {
+        level: LEVEL,
+        ..position(7)
+    };
+    one.state.write(&Writes::default(), &known).unwrap();
+    one.snapshot();
+    assert_eq!(current(one.dir.path()), Some(known.clone()));
+    let staged = other.snapshots.stage();
+    let content = fs::read(&one.files()[0]).unwrap();
+    let mut stream = Stream::new(staged.create().unwrap());
+    stream.write_all(&content).unwrap();
+    let mut file = other.snapshots.accept(staged, &known).unwrap();
+    other.snapshots.install(&mut file, &known.meta).unwrap();
+    assert_eq!(file.position(&known.meta), known);
+    assert_eq!(current(other.dir.path()), Some(known));
+}
+
+#[test]
+fn a_newer_state_is_refused_as_such() {
+    let node = node();
+    let staged = node.snapshots.stage();
+    let stream = Stream::new(staged.create().unwrap());
+    let nothing: [(&[u8], &[u8]); 0] = [];
+    super::write_pairs(stream, GROUP, &newer(7), nothing).unwrap();
+    let path = staged.path.clone();
+    let content = fs::read(&path).unwrap();
+    let refused = node.snapshots.accept(staged, &newer(7)).unwrap_err();
+    let said = format!(
+        "is of level {}, and this version of entrepot-node understands {LEVEL}: start the \
+         version that the other nodes run",
+        LEVEL + 1
+    );
+    assert!(refused.to_string().ends_with(&said), "{refused}");
+    assert!(!path.exists());
+
+    // Nor does a node of this version start from one of its own, and it stays.
+    let own = path.with_file_name("00000000000000000007-1-1.snapshot");
+    fs::write(&own, content).unwrap();
+    let refused = SnapshotStore::open(&disk(), node.dir.path(), GROUP).unwrap_err();
+    assert!(refused.to_string().ends_with(&said), "{refused}");
+    assert!(own.exists());
 }
 
 #[test]

@@ -54,6 +54,7 @@ fn seeds() -> Seeds {
         last_log_id: Some(id(9)),
         last_membership: StoredMembership::new(Some(id(4)), membership()),
     };
+    let position = Position { meta, level: 2 };
     let vote = VoteRequest {
         vote: Vote::new(5, 1),
         last_log_id: Some(id(9)),
@@ -80,7 +81,7 @@ fn seeds() -> Seeds {
             &vote_request_to_wire("global/0", 1, &vote, true),
         )
         .message("good", "voted", &voted_to_wire(&voted))
-        .message("good", "snapshot", &meta_to_wire("global/0", &meta))
+        .message("good", "snapshot", &position_to_wire("global/0", &position))
         .message(
             "good",
             "transfer",
@@ -157,8 +158,9 @@ fn is_voted(bytes: &[u8]) -> Result<(), WireError> {
 
 fn is_snapshot(bytes: &[u8]) -> Result<(), WireError> {
     let header = peer::SnapshotHeader::decode(bytes)?;
-    let meta = meta_from_wire(&header)?;
-    assert_eq!(meta_from_wire(&meta_to_wire(&header.group, &meta))?, meta);
+    let position = position_from_wire(&header)?;
+    let again = position_to_wire(&header.group, &position);
+    assert_eq!(position_from_wire(&again)?, position);
     // What a start does with the vote of a snapshot that comes in.
     if let Some(vote) = &header.vote {
         assert_eq!(vote_to_wire(&vote_from_wire(Some(vote))?), *vote);

@@ -7,6 +7,7 @@
 
 mod blobs;
 mod changes;
+mod deletion;
 mod envelopes;
 mod manifests;
 mod members;
@@ -127,6 +128,7 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::Join(command) => trust::join(overlay, index, command),
         Command::RecordCertificate(command) => trust::record_certificate(overlay, &command),
         Command::RevokeCertificates(command) => trust::revoke(overlay, command),
+        Command::DeleteRepository(command) => deletion::step(overlay, &command),
     }
 }
 

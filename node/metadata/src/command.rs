@@ -9,6 +9,7 @@
 //! not know a command refuses it, so a new one, or a new field, may only be
 //! proposed once every node of the group understands it.
 
+mod deletion;
 mod members;
 mod new;
 mod trust;
@@ -18,6 +19,7 @@ use std::fmt;
 use bytes::Bytes;
 use prost::Message as _;
 
+pub use self::deletion::DeleteRepository;
 pub use self::members::{
     AddMember, AddRegion, FormCluster, MemberSpec, RemoveMember, RemoveRegion, SetMemberState,
     UpdateMember,
@@ -30,7 +32,7 @@ use crate::records::Origin;
 /// member to one that changes what it does, raises this and has
 /// [`Command::level`] say so: a copy that applied it without understanding all of
 /// it would differ from the others for ever.
-pub const LEVEL: u32 = 1;
+pub const LEVEL: u32 = 2;
 
 /// One command and the id under which it is applied at most once.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -41,7 +43,7 @@ pub struct Envelope {
     #[prost(
         oneof = "Command",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 32, \
-                33, 34"
+                33, 34, 40"
     )]
     pub command: Option<Command>,
     /// Log index up to which the proposer's copy was applied when it drew the id:
@@ -112,6 +114,8 @@ pub enum Command {
     RecordCertificate(RecordCertificate),
     #[prost(message, tag = "34")]
     RevokeCertificates(RevokeCertificates),
+    #[prost(message, tag = "40")]
+    DeleteRepository(DeleteRepository),
 }
 
 /// Makes the cluster's account. There is one for now: `AccountExists` when
@@ -422,7 +426,10 @@ impl Command {
     /// The [`LEVEL`] that brought it; 0: it was always there. It is proposed only
     /// once every node of the cluster understands it.
     pub fn level(&self) -> u32 {
-        0
+        match self {
+            Self::DeleteRepository(_) => 2,
+            _ => 0,
+        }
     }
 
     /// For logs and metrics.
@@ -453,6 +460,7 @@ impl Command {
             Self::Join(_) => "join",
             Self::RecordCertificate(_) => "record_certificate",
             Self::RevokeCertificates(_) => "revoke_certificates",
+            Self::DeleteRepository(_) => "delete_repository",
         }
     }
 }
@@ -493,6 +501,7 @@ into_command!(
     Join,
     RecordCertificate,
     RevokeCertificates,
+    DeleteRepository,
 );
 
 // === impl CreateAccount ===

@@ -15,10 +15,10 @@ use entrepot_fuzz::{Verdict, target, uncounted};
 use crate::apply::apply;
 use crate::apply::tests::{Machine, account, digest, image, index_of, link, replica, rule};
 use crate::command::{
-    AddMember, AddRegion, Command, CreateAccount, CreateRepository, DeleteManifest, DeleteRule,
-    DeleteTag, EndTask, Envelope, FormCluster, LinkBlob, MemberSpec, MountBlob, PutManifest,
-    PutRegistrySettings, PutRepositorySettings, RemoveMember, RemoveRegion, SetMemberState,
-    TagCondition, UnlinkBlob, UpdateMember,
+    AddMember, AddRegion, Command, CreateAccount, CreateRepository, DeleteManifest,
+    DeleteRepository, DeleteRule, DeleteTag, EndTask, Envelope, FormCluster, LinkBlob, MemberSpec,
+    MountBlob, PutManifest, PutRegistrySettings, PutRepositorySettings, RemoveMember, RemoveRegion,
+    SetMemberState, TagCondition, UnlinkBlob, UpdateMember,
 };
 use crate::group::GroupId;
 use crate::invariants;
@@ -132,7 +132,21 @@ fn with_conditions() -> Vec<(&'static str, Command)> {
         sparse_indexes: Some(true),
         ..PutRepositorySettings::new(&account(), &"app".parse().unwrap())
     };
+    let delete = |index| DeleteRepository {
+        force: true,
+        ..DeleteRepository::new(&account(), &"app".parse().unwrap(), index)
+    };
     vec![
+        ("good-delete-repository", delete(1).into()),
+        (
+            "bad-delete-repository-with-images",
+            DeleteRepository {
+                force: false,
+                ..delete(1)
+            }
+            .into(),
+        ),
+        ("good-delete-repository-gone", delete(2).into()),
         ("good-link-inline", inline.into()),
         ("bad-link-inline-torn", torn.into()),
         (

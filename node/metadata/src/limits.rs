@@ -92,5 +92,13 @@ pub const PASSWORD_HASH_BYTES_MAX: usize = 1_024;
 /// first: the batch of one entry has to stay of a bearable size.
 pub const SWEEP_TASKS_MAX: usize = 50_000;
 
+/// Pairs that one step of a repository's deletion removes, and those of one more
+/// manifest: the batch of one entry has to stay of a bearable size.
+pub const DELETION_STEP_PAIRS: usize = 2_000;
+
+/// Manifests that such a step reads at a time: each may name as much as
+/// [`REFERENCES_MAX`].
+pub const DELETION_MANIFESTS_PAGE: usize = 50;
+
 /// Pairs read at a time where a whole range is wanted.
 pub const SCAN_PAGE: usize = 1_000;

@@ -84,6 +84,9 @@ pub struct RepositoryRecord {
     /// Takes indexes that name manifests which it does not have.
     #[prost(bool, tag = "3")]
     pub sparse_indexes: bool,
+    /// Its deletion has begun: it takes nothing any more.
+    #[prost(bool, tag = "4")]
+    pub deleting: bool,
 }
 
 /// A blob of this region, whichever repositories link it.

@@ -15,7 +15,7 @@ pub struct Response {
     /// Log index at which the command was applied first.
     #[prost(uint64, tag = "1")]
     pub index: u64,
-    #[prost(oneof = "Outcome", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20")]
+    #[prost(oneof = "Outcome", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20, 30")]
     pub outcome: Option<Outcome>,
 }
 
@@ -48,6 +48,8 @@ pub enum Outcome {
     MemberAdded(MemberAdded),
     #[prost(message, tag = "20")]
     CertificatesRevoked(CertificatesRevoked),
+    #[prost(message, tag = "30")]
+    RepositoryDeleted(RepositoryDeleted),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
@@ -135,13 +137,25 @@ pub struct CertificatesRevoked {
     pub revoked: u32,
 }
 
+/// What one step of a repository's deletion removed.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct RepositoryDeleted {
+    #[prost(uint64, tag = "1")]
+    pub manifests: u64,
+    #[prost(uint64, tag = "2")]
+    pub tags: u64,
+    /// Another step is needed. False: the repository is gone, or was before.
+    #[prost(bool, tag = "3")]
+    pub more: bool,
+}
+
 /// The wire form of [`Refused`].
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Refusal {
     #[prost(
         oneof = "Refused",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, \
-                24, 40, 41, 42, 43, 44, 45, 46"
+                24, 40, 41, 42, 43, 44, 45, 46, 60, 61"
     )]
     pub reason: Option<Refused>,
 }
@@ -252,6 +266,13 @@ pub enum Refused {
     #[error("the certificates of node {0} were revoked")]
     #[prost(uint64, tag = "46")]
     NodeRevoked(u64),
+    #[error("repository {0} has images")]
+    #[prost(string, tag = "60")]
+    RepositoryNotEmpty(String),
+    /// It takes nothing any more.
+    #[error("repository {0} is being deleted")]
+    #[prost(string, tag = "61")]
+    RepositoryDeleting(String),
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

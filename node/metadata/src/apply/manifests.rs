@@ -2,7 +2,8 @@
 //!
 //! The invariant: whatever a stored manifest names, but for its subject, is in
 //! its repository and stays there as long as it does. An index that was taken
-//! without some of its manifests says which: those may be there or not.
+//! without some of its manifests says which: those may be there or not. So may all
+//! of them in a repository that is being deleted.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +18,7 @@ use crate::command::{DeleteManifest, PutManifest};
 use crate::keys::{self, Key, Namespace};
 use crate::limits::{REFERENCES_MAX, TAGS_PER_PUSH_MAX};
 use crate::overlay::Overlay;
-use crate::query::{self, TagOrigin};
+use crate::query::{self, ManifestEntry, TagOrigin};
 use crate::read;
 use crate::records::ManifestRecord;
 use crate::response::{ManifestDeleted, ManifestPut, Outcome, Refused};
@@ -110,21 +111,30 @@ pub(super) fn delete(overlay: &mut Overlay<'_>, command: &DeleteManifest) -> Res
     }
     let tags = tags::delete_all(overlay, &account, &repository, &digest)?;
     tasks::delete_all(overlay, &account, &repository, &digest)?;
+    remove(overlay, &account, &repository, &entry);
+    Ok(Outcome::ManifestDeleted(ManifestDeleted { tags }))
+}
+
+/// Removes a manifest that has no tags and no tasks; how many pairs those were.
+pub(super) fn remove(
+    overlay: &mut Overlay<'_>,
+    account: &AccountId,
+    repository: &RepositoryName,
+    entry: &ManifestEntry,
+) -> usize {
     let home = Home {
-        account: &account,
-        repository: &repository,
+        account,
+        repository,
     };
-    for key in home.references(
-        &digest,
-        &entry.blobs,
-        &entry.children,
-        entry.subject.as_ref(),
-    ) {
+    let subject = entry.subject.as_ref();
+    let references = home.references(&entry.digest, &entry.blobs, &entry.children, subject);
+    let pairs = references.len() + 2;
+    for key in references {
         overlay.delete(key);
     }
-    overlay.delete(keys::content(&account, &repository, &digest));
-    overlay.delete(keys::manifest(&account, &repository, &digest));
-    Ok(Outcome::ManifestDeleted(ManifestDeleted { tags }))
+    overlay.delete(keys::content(account, repository, &entry.digest));
+    overlay.delete(keys::manifest(account, repository, &entry.digest));
+    pairs
 }
 
 /// Where the references of a manifest are kept.

@@ -65,6 +65,9 @@ pub(super) fn put_repository_settings(
     let Some(before) = read::record::<RepositoryRecord>(overlay, &key)? else {
         return Err(unknown(&repository));
     };
+    if before.deleting {
+        return Err(deleting(&repository));
+    }
     let after = RepositoryRecord {
         sparse_indexes: command.sparse_indexes.unwrap_or(before.sparse_indexes),
         ..before
@@ -101,7 +104,8 @@ pub(super) struct Creation {
 // === impl Creation ===
 
 impl Creation {
-    /// Whether the repository was created; one that exists is fine.
+    /// Whether the repository was created; one that exists is fine, unless it is
+    /// being deleted.
     pub(super) fn ensure(
         &self,
         overlay: &mut Overlay<'_>,
@@ -109,8 +113,12 @@ impl Creation {
         repository: &RepositoryName,
     ) -> Result<bool, Stop> {
         let key = keys::repository(account, repository);
-        if read::exists(overlay, &key)? {
-            return Ok(false);
+        if let Some(found) = read::record::<RepositoryRecord>(overlay, &key)? {
+            return if found.deleting {
+                Err(deleting(repository))
+            } else {
+                Ok(false)
+            };
         }
         if !self.wanted {
             return Err(unknown(repository));
@@ -119,6 +127,7 @@ impl Creation {
             created_at_ms: self.at_ms,
             index: self.index,
             sparse_indexes: RepositorySettings::default().sparse_indexes,
+            deleting: false,
         };
         overlay.put(key, &record);
         Ok(true)
@@ -135,6 +144,10 @@ pub(super) fn require_repository(
     } else {
         Err(unknown(repository))
     }
+}
+
+fn deleting(repository: &RepositoryName) -> Stop {
+    Refused::RepositoryDeleting(repository.to_string()).into()
 }
 
 fn unknown(repository: &RepositoryName) -> Stop {

@@ -5,6 +5,7 @@ mod blobs;
 mod changes;
 mod conditions;
 mod cost;
+mod deletion;
 mod envelopes;
 mod images;
 mod members;

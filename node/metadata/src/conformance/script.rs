@@ -4,10 +4,10 @@ use bytes::Bytes;
 use entrepot_oci::{Algorithm, Digest};
 
 use crate::command::{
-    AddMember, AddRegion, Command, CreateAccount, CreateRepository, DeleteManifest, DeleteRule,
-    DeleteTag, EndTask, Envelope, FormCluster, LinkBlob, MemberSpec, MountBlob, PutManifest,
-    PutRegistrySettings, PutRepositorySettings, PutRule, RemoveMember, RemoveRegion,
-    SetMemberState, TagState, UnlinkBlob, UpdateMember,
+    AddMember, AddRegion, Command, CreateAccount, CreateRepository, DeleteManifest,
+    DeleteRepository, DeleteRule, DeleteTag, EndTask, Envelope, FormCluster, LinkBlob, MemberSpec,
+    MountBlob, PutManifest, PutRegistrySettings, PutRepositorySettings, PutRule, RemoveMember,
+    RemoveRegion, SetMemberState, TagState, UnlinkBlob, UpdateMember,
 };
 use crate::query::MemberState;
 
@@ -116,8 +116,23 @@ fn commands() -> Vec<Command> {
         .into(),
     ]
     .into_iter()
+    .chain(deletions())
     .chain(of_members())
     .collect()
+}
+
+fn deletions() -> Vec<Command> {
+    vec![
+        delete("base", false, 8).into(),
+        delete("team/app", false, 5).into(),
+        delete("team/app", true, 4).into(),
+        PutManifest {
+            create_repository: true,
+            ..push("short", 10, &[], &[], &["v1"])
+        }
+        .into(),
+        delete("short", true, 30).into(),
+    ]
 }
 
 fn of_members() -> Vec<Command> {
@@ -176,6 +191,16 @@ fn rule(id: &str, prefixes: &[&str], destination: &str) -> PutRule {
         prefixes: prefixes.iter().map(ToString::to_string).collect(),
         destination_region: destination.to_owned(),
         at_ms: 1,
+    }
+}
+
+/// `index`: of the entry that made the repository.
+fn delete(repository: &str, force: bool, index: u64) -> DeleteRepository {
+    DeleteRepository {
+        account: ACCOUNT.to_owned(),
+        repository: repository.to_owned(),
+        force,
+        index,
     }
 }
 

@@ -47,6 +47,9 @@ pub struct Repository {
     /// Log index of the command that made it.
     pub index: u64,
     pub settings: RepositorySettings,
+    /// Its deletion has begun: it takes nothing any more, and indexes may lack
+    /// manifests that are gone already.
+    pub deleting: bool,
 }
 
 /// The settings of a repository; by default, nothing out of the ordinary is
@@ -223,6 +226,7 @@ impl Repository {
             settings: RepositorySettings {
                 sparse_indexes: record.sparse_indexes,
             },
+            deleting: record.deleting,
         }
     }
 }

@@ -64,6 +64,10 @@ impl World {
                 let command = self.oracle.end_task(*which, *stale, command);
                 Envelope::new(id, command.into())
             }
+            Step::DeleteRepository { stale, command } => {
+                let command = self.oracle.delete_of(*stale, command);
+                Envelope::new(id, command.into())
+            }
             Step::Repeat { back } => {
                 let again = self.envelopes.iter().rev().nth(*back);
                 again

@@ -5,15 +5,15 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use entrepot_metadata::command::{
-    CreateAccount, DeleteManifest, DeleteTag, EndTask, LinkBlob, MountBlob, PutManifest,
-    PutRepositorySettings, PutRule, TagCondition, TagState, UnlinkBlob,
+    CreateAccount, DeleteManifest, DeleteRepository, DeleteTag, EndTask, LinkBlob, MountBlob,
+    PutManifest, PutRepositorySettings, PutRule, TagCondition, TagState, UnlinkBlob,
 };
 use entrepot_metadata::limits::ENVELOPES_KEPT;
 use entrepot_metadata::query::TaskState;
 use entrepot_metadata::records::Origin;
 use entrepot_metadata::response::{
-    BlobLinked, Digests, Done, ManifestDeleted, ManifestPut, Referenced, RepositoryPut,
-    RulesChanged, TagFound, TaskEnded,
+    BlobLinked, Digests, Done, ManifestDeleted, ManifestPut, Referenced, RepositoryDeleted,
+    RepositoryPut, RulesChanged, TagFound, TaskEnded,
 };
 use entrepot_metadata::{Command, Envelope, Outcome, Refused, Response};
 
@@ -110,6 +110,16 @@ impl Oracle {
         }
     }
 
+    /// A deletion of the repository that there is, or of one before it.
+    pub(crate) fn delete_of(&self, stale: bool, delete: &DeleteRepository) -> DeleteRepository {
+        let home = (delete.account.clone(), delete.repository.clone());
+        let index = self.repositories.get(&home).copied().unwrap_or_default();
+        DeleteRepository {
+            index: index.saturating_sub(u64::from(stale)),
+            ..delete.clone()
+        }
+    }
+
     fn run(&mut self, index: u64, command: Command) -> Result<Outcome, Refused> {
         match command {
             Command::CreateAccount(it) => self.create_account(&it),
@@ -142,6 +152,7 @@ impl Oracle {
                 None => Err(Refused::RuleUnknown(it.id)),
             },
             Command::EndTask(it) => Ok(self.end(it)),
+            Command::DeleteRepository(it) => self.delete_repository(it),
             // Tested by themselves, against a model of their own.
             Command::FormCluster(_)
             | Command::AddMember(_)
@@ -186,6 +197,29 @@ impl Oracle {
             None => {}
         }
         Ok(done())
+    }
+
+    /// All at once: there is never more here than one step removes.
+    fn delete_repository(&mut self, it: DeleteRepository) -> Result<Outcome, Refused> {
+        let home = (it.account, it.repository);
+        let mut deleted = RepositoryDeleted::default();
+        if self.repositories.get(&home) != Some(&it.index) {
+            return Ok(Outcome::RepositoryDeleted(deleted));
+        }
+        deleted.manifests = self.manifests.keys().filter(|it| it.0 == home).count() as u64;
+        deleted.tags = self.tags.keys().filter(|it| it.0 == home).count() as u64;
+        if deleted.manifests > 0 && !it.force {
+            return Err(Refused::RepositoryNotEmpty(home.1));
+        }
+        self.repositories.remove(&home);
+        self.sparse.remove(&home);
+        self.links.retain(|(at, _)| *at != home);
+        self.manifests.retain(|(at, _), _| *at != home);
+        self.absent.retain(|(at, _, _)| *at != home);
+        self.tags.retain(|(at, _), _| *at != home);
+        self.newest.retain(|(at, _, _), _| *at != home);
+        self.tasks.retain(|(at, ..), _| *at != home);
+        Ok(Outcome::RepositoryDeleted(deleted))
     }
 
     fn link(&mut self, index: u64, it: LinkBlob) -> Result<Outcome, Refused> {

@@ -4,9 +4,9 @@
 use bytes::Bytes;
 use entrepot_metadata::Command;
 use entrepot_metadata::command::{
-    Blank, CreateAccount, CreateRepository, DeleteManifest, DeleteRule, DeleteTag, EndTask,
-    LinkBlob, MountBlob, PutManifest, PutRegistrySettings, PutRepositorySettings, PutRule,
-    TagCondition, TagState, UnlinkBlob,
+    Blank, CreateAccount, CreateRepository, DeleteManifest, DeleteRepository, DeleteRule,
+    DeleteTag, EndTask, LinkBlob, MountBlob, PutManifest, PutRegistrySettings,
+    PutRepositorySettings, PutRule, TagCondition, TagState, UnlinkBlob,
 };
 use entrepot_metadata::limits::ENVELOPES_KEPT;
 use entrepot_metadata::records::Origin;
@@ -29,6 +29,11 @@ pub(crate) enum Step {
         stale: bool,
         command: EndTask,
     },
+    /// Deletes a repository, or one of that name that was there before.
+    DeleteRepository {
+        stale: bool,
+        command: DeleteRepository,
+    },
     /// Proposes an earlier envelope again.
     Repeat { back: usize },
 }
@@ -39,7 +44,7 @@ impl Step {
     pub(crate) fn skipped(&self) -> u64 {
         match self {
             Self::Propose { skipped, .. } => *skipped,
-            Self::EndTask { .. } | Self::Repeat { .. } => 0,
+            Self::EndTask { .. } | Self::DeleteRepository { .. } | Self::Repeat { .. } => 0,
         }
     }
 }
@@ -80,9 +85,21 @@ fn step() -> impl Strategy<Value = Step> {
             },
         },
     );
+    let delete = (account(), repository(), any::<bool>(), any::<bool>()).prop_map(
+        |(account, repository, force, stale)| Step::DeleteRepository {
+            stale,
+            command: DeleteRepository {
+                account,
+                repository,
+                force,
+                ..DeleteRepository::default()
+            },
+        },
+    );
     prop_oneof![
         20 => (command(), skipped).prop_map(|(command, skipped)| Step::Propose { command, skipped }),
         3 => end,
+        1 => delete,
         2 => (0_usize..20).prop_map(|back| Step::Repeat { back }),
     ]
 }

@@ -1,0 +1,175 @@
+//! Repositories go, in steps of a bounded size.
+//!
+//! The first step marks the repository, so that nothing comes while it goes. Tags
+//! and tasks go first, then the manifests, then the links: at no time does a tag
+//! point to nothing, or a manifest name a blob that is not linked. The invariant:
+//! what is left between two steps can be removed by the next one, whoever
+//! proposes it.
+
+use entrepot_oci::{AccountId, RepositoryName};
+
+use super::{Stop, manifests, parse};
+use crate::command::DeleteRepository;
+use crate::keys::{self, Key, Namespace, Parts};
+use crate::limits::{DELETION_MANIFESTS_PAGE, DELETION_STEP_PAIRS};
+use crate::overlay::Overlay;
+use crate::query;
+use crate::read;
+use crate::records::RepositoryRecord;
+use crate::response::{Outcome, Refused, RepositoryDeleted};
+use crate::store::StorageError;
+
+/// One step under way.
+struct Step<'a, 'b> {
+    overlay: &'a mut Overlay<'b>,
+    account: &'a AccountId,
+    repository: &'a RepositoryName,
+    /// Pairs that may still be removed.
+    room: usize,
+    deleted: RepositoryDeleted,
+}
+
+pub(super) fn step(overlay: &mut Overlay<'_>, command: &DeleteRepository) -> Result<Outcome, Stop> {
+    let account = parse("account", &command.account)?;
+    let repository = parse("repository", &command.repository)?;
+    let key = keys::repository(&account, &repository);
+    let record: Option<RepositoryRecord> = read::record(overlay, &key)?;
+    let Some(record) = record.filter(|record| record.index == command.index) else {
+        return Ok(Outcome::RepositoryDeleted(RepositoryDeleted::default()));
+    };
+    let may_go = record.deleting || command.force;
+    if !may_go && !query::manifests(overlay, &account, &repository, None, 1)?.is_empty() {
+        return Err(Refused::RepositoryNotEmpty(repository.to_string()).into());
+    }
+    let mut step = Step {
+        overlay,
+        account: &account,
+        repository: &repository,
+        room: DELETION_STEP_PAIRS,
+        deleted: RepositoryDeleted::default(),
+    };
+    let empty = step.run()?;
+    let deleted = RepositoryDeleted {
+        more: !empty,
+        ..step.deleted
+    };
+    if empty {
+        overlay.delete(key);
+    } else if !record.deleting {
+        let deleting = RepositoryRecord {
+            deleting: true,
+            ..record
+        };
+        overlay.put(key, &deleting);
+    }
+    Ok(Outcome::RepositoryDeleted(deleted))
+}
+
+// === impl Step ===
+
+impl Step<'_, '_> {
+    /// Whether the repository is empty then.
+    fn run(&mut self) -> Result<bool, StorageError> {
+        Ok(
+            self.tags()?
+                && self.tasks()?
+                && self.origins()?
+                && self.manifests()?
+                && self.links()?,
+        )
+    }
+
+    /// How many things of so many pairs each there is room for.
+    fn room_for(&self, pairs: usize) -> usize {
+        self.room / pairs
+    }
+
+    fn took(&mut self, pairs: usize) {
+        self.room = self.room.saturating_sub(pairs);
+    }
+
+    /// Whether no tag is left; so do the others of their kind.
+    fn tags(&mut self) -> Result<bool, StorageError> {
+        let limit = self.room_for(2);
+        let tags = query::tags(self.overlay, self.account, self.repository, None, limit)?;
+        for entry in &tags {
+            let (digest, tag) = (&entry.digest, &entry.tag);
+            let tag_of = keys::tag_of(self.account, self.repository, digest, tag);
+            self.overlay.delete(tag_of);
+            let key = keys::tag(self.account, self.repository, tag);
+            self.overlay.delete(key);
+        }
+        self.deleted.tags += tags.len() as u64;
+        self.took(2 * tags.len());
+        Ok(tags.len() < limit)
+    }
+
+    fn tasks(&mut self) -> Result<bool, StorageError> {
+        let limit = self.room_for(2);
+        let (overlay, repository) = (&mut *self.overlay, Some(self.repository));
+        let tasks = query::tasks(overlay, self.account, repository, None, limit)?;
+        for task in &tasks {
+            overlay.delete(keys::task(&task.key));
+            overlay.delete(keys::outbox(task.sequence, &task.key));
+        }
+        self.took(2 * tasks.len());
+        Ok(tasks.len() < limit)
+    }
+
+    /// Which pushes of other regions have set tags here. A repository that is made
+    /// anew begins with none.
+    fn origins(&mut self) -> Result<bool, StorageError> {
+        let limit = self.room_for(1);
+        let origins = self.page(Namespace::TagOrigin, limit)?;
+        for key in &origins {
+            self.overlay.delete(Key::of(key.clone()));
+        }
+        self.took(origins.len());
+        Ok(origins.len() < limit)
+    }
+
+    fn manifests(&mut self) -> Result<bool, StorageError> {
+        let mut after = None;
+        while self.room > 0 {
+            let (after_digest, limit) = (after.as_ref(), DELETION_MANIFESTS_PAGE);
+            let (account, repository) = (self.account, self.repository);
+            let page = query::manifests(self.overlay, account, repository, after_digest, limit)?;
+            for entry in &page {
+                if self.room == 0 {
+                    return Ok(false);
+                }
+                let pairs = manifests::remove(self.overlay, account, repository, entry);
+                self.took(pairs);
+                self.deleted.manifests += 1;
+            }
+            if page.len() < limit {
+                return Ok(true);
+            }
+            after = page.last().map(|entry| entry.digest);
+        }
+        Ok(false)
+    }
+
+    fn links(&mut self) -> Result<bool, StorageError> {
+        let limit = self.room_for(2);
+        let links = self.page(Namespace::Link, limit)?;
+        for key in &links {
+            let mut parts = Parts::of(key);
+            parts.account()?;
+            parts.text("repository")?;
+            let digest = parts.digest()?;
+            let link_of = keys::link_of(&digest, self.account, self.repository);
+            self.overlay.delete(link_of);
+            self.overlay.delete(Key::of(key.clone()));
+        }
+        self.took(2 * links.len());
+        Ok(links.len() < limit)
+    }
+
+    /// The first keys of the repository in a namespace.
+    fn page(&self, namespace: Namespace, limit: usize) -> Result<Vec<Vec<u8>>, StorageError> {
+        let prefix = Key::new(namespace).home(self.account, self.repository);
+        let pairs = read::page(self.overlay, &prefix, None, limit)?;
+        Ok(pairs.into_iter().map(|(key, _)| key.to_vec()).collect())
+    }
+}

@@ -231,13 +231,31 @@ JSON (\"created\" is false if it existed):
         repository: RepositoryName,
     },
 
+    /// Delete a repository
+    #[command(after_help = "\
+Refused if it has images, unless --force is given: then they are deleted with it. Its replicas \
+in other regions stay, and so do blobs on the disks.
+
+From then on it takes no pushes, until it is gone and can be made anew. A large one takes a while; \
+what is not deleted yet may still be pulled. If the command is interrupted, the repository stays as \
+being deleted: the same command once more goes on with it.
+
+Examples:
+  entrepot repository delete team/app --yes
+  entrepot repository delete team/app --force --yes
+
+JSON (how many images and tags were deleted with it):
+  {\"deleted\": \"team/app\", \"images\": 12, \"tags\": 3}")]
+    Delete(RepositoryDelete),
+
     /// Show a repository and its settings
     #[command(after_help = "\
 Example:
   entrepot repository show team/app
 
 JSON (\"sparse_indexes\" is allow or refuse):
-  {\"name\": \"team/app\", \"created_at_ms\": 1767225600000, \"sparse_indexes\": \"refuse\"}")]
+  {\"name\": \"team/app\", \"created_at_ms\": 1767225600000, \"deleting\": false,
+   \"sparse_indexes\": \"refuse\"}")]
     Show {
         /// The repository's name
         #[arg(value_name = "REPOSITORY")]
@@ -258,7 +276,8 @@ Example:
   entrepot repository set team/app --sparse-indexes allow
 
 JSON (the settings after the change):
-  {\"name\": \"team/app\", \"created_at_ms\": 1767225600000, \"sparse_indexes\": \"allow\"}")]
+  {\"name\": \"team/app\", \"created_at_ms\": 1767225600000, \"deleting\": false,
+   \"sparse_indexes\": \"allow\"}")]
     Set(RepositorySet),
 
     /// List the repositories of the registry in the region of the node that is asked
@@ -266,9 +285,27 @@ JSON (the settings after the change):
 Example:
   entrepot repository list
 
+A repository that is being deleted is shown until it is gone.
+
 JSON:
-  {\"repositories\": [{\"name\": \"team/app\", \"created_at_ms\": 1767225600000}]}")]
+  {\"repositories\": [{\"name\": \"team/app\", \"created_at_ms\": 1767225600000, \
+\"deleting\": false}]}")]
     List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RepositoryDelete {
+    /// The repository's name
+    #[arg(value_name = "REPOSITORY")]
+    pub(crate) repository: RepositoryName,
+
+    /// With all its images
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Confirm that the repository shall be deleted
+    #[arg(long, required = true)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

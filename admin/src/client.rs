@@ -12,12 +12,12 @@ use entrepot_proto::admin::admin_client::AdminClient;
 use entrepot_proto::admin::cluster_client::ClusterClient;
 use entrepot_proto::admin::trust_client::TrustClient;
 use entrepot_proto::admin::{
-    ClusterStatusReply, ClusterStatusRequest, CreateRepositoryRequest, DeleteRuleRequest,
-    GetRegistrySettingsRequest, GetRepositoryRequest, Image, ListImagesRequest,
-    ListRepositoriesRequest, ListRulesRequest, NodeRepair, NodeScrub, PutRegistrySettingsRequest,
-    PutRepositorySettingsRequest, PutRuleRequest, Registry, RegistrySettings, RepairStatusRequest,
-    ReplicationStatusRequest, ReplicationTask, Repository, RepositorySettings, Rule, ScrubStart,
-    ScrubStatusRequest, StartScrubRequest,
+    ClusterStatusReply, ClusterStatusRequest, CreateRepositoryRequest, DeleteRepositoryReply,
+    DeleteRepositoryRequest, DeleteRuleRequest, GetRegistrySettingsRequest, GetRepositoryRequest,
+    Image, ListImagesRequest, ListRepositoriesRequest, ListRulesRequest, NodeRepair, NodeScrub,
+    PutRegistrySettingsRequest, PutRepositorySettingsRequest, PutRuleRequest, Registry,
+    RegistrySettings, RepairStatusRequest, ReplicationStatusRequest, ReplicationTask, Repository,
+    RepositorySettings, Rule, ScrubStart, ScrubStatusRequest, StartScrubRequest,
 };
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
@@ -141,6 +141,26 @@ impl Client {
             )
             .await?;
         Ok(reply.created)
+    }
+
+    /// One part of a repository's deletion. `goes_on`: it was begun.
+    pub(crate) async fn delete_repository(
+        &self,
+        name: &str,
+        force: bool,
+        goes_on: bool,
+    ) -> Result<DeleteRepositoryReply, Failure> {
+        let request = DeleteRepositoryRequest {
+            name: name.to_owned(),
+            force,
+            goes_on,
+        };
+        self.call(
+            Effect::ChangesRepositories,
+            request,
+            async |mut admin, request| admin.delete_repository(request).await,
+        )
+        .await
     }
 
     /// A repository and its settings.

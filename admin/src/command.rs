@@ -9,16 +9,20 @@ use entrepot_proto::environment::{Clock, SystemClock};
 
 use crate::arguments::{
     Answer, Cli, Cluster, Command, Image, Registry, RegistrySet, Repair, Replication, Repository,
-    RepositorySet, Rule, RulePut, Scrub, Switch,
+    RepositoryDelete, RepositorySet, Rule, RulePut, Scrub, Switch,
 };
 use crate::client::Client;
 use crate::credentials::Credentials;
 use crate::failure::Failure;
 use crate::report::{
-    ClusterReport, CreatedRepository, DeletedRule, ImagesReport, PutRuleReport, RegistryReport,
-    RepairReport, Report, RepositoriesReport, RepositoryReport, RulesReport, ScrubReport,
-    StartedScrub, TasksReport,
+    ClusterReport, CreatedRepository, DeletedRepository, DeletedRule, ImagesReport, PutRuleReport,
+    RegistryReport, RepairReport, Report, RepositoriesReport, RepositoryReport, RulesReport,
+    ScrubReport, StartedScrub, TasksReport,
 };
+
+/// Parts of a repository's deletion, each of up to some 50,000 images: more than
+/// there are.
+const DELETION_PARTS_MAX: usize = 10_000;
 
 /// Asks the node and prints what it answers.
 pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
@@ -45,6 +49,9 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
                 created,
             };
             print(&report, json)
+        }
+        Command::Repository(Repository::Delete(delete)) => {
+            print(&delete_repository(&client, delete).await?, json)
         }
         Command::Repository(Repository::Show { repository }) => {
             match client.repository(repository.as_str()).await {
@@ -101,6 +108,30 @@ fn settings(set: &RegistrySet) -> admin::RegistrySettings {
     admin::RegistrySettings {
         create_on_push: set.create_on_push.map(|switch| switch == Switch::On),
     }
+}
+
+async fn delete_repository(
+    client: &Client,
+    delete: RepositoryDelete,
+) -> Result<DeletedRepository, Failure> {
+    let mut report = DeletedRepository {
+        deleted: delete.repository,
+        images: 0,
+        tags: 0,
+    };
+    for part in 0..DELETION_PARTS_MAX {
+        let name = report.deleted.as_str();
+        let deleted = client.delete_repository(name, delete.force, part > 0);
+        let deleted = deleted.await.map_err(|failure| {
+            failure.or_missing(|| Failure::RepositoryUnknown(report.deleted.clone()))
+        })?;
+        report.images += deleted.manifests;
+        report.tags += deleted.tags;
+        if !deleted.more {
+            return Ok(report);
+        }
+    }
+    Err(Failure::Nonsense("a deletion that does not end"))
 }
 
 async fn set_repository(client: &Client, set: RepositorySet) -> Result<RepositoryReport, Failure> {

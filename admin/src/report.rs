@@ -26,7 +26,9 @@ pub(crate) use node::{
 pub(crate) use registry::RegistryReport;
 pub(crate) use repair::RepairReport;
 pub(crate) use replication::TasksReport;
-pub(crate) use repository::{CreatedRepository, RepositoriesReport, RepositoryReport};
+pub(crate) use repository::{
+    CreatedRepository, DeletedRepository, RepositoriesReport, RepositoryReport,
+};
 pub(crate) use rule::{DeletedRule, PutRuleReport, RulesReport};
 pub(crate) use scrub::{ScrubReport, StartedScrub};
 pub(crate) use trust::{RevokedNode, TokenReport};

@@ -66,6 +66,25 @@ async fn pushes_create_repositories_unless_that_is_switched_off() -> Result<()> 
         there.verify_image("settings/new", "copied", &image).await
     })
     .await?;
+    step("a repository is deleted, and not made anew", async {
+        let name = "settings/new";
+        let refused = admin.run(&["repository", "delete", name, "--yes"]).await;
+        let Err(refused) = refused else {
+            anyhow::bail!("{name} was deleted with its images");
+        };
+        let said = format!("{refused:#}");
+        ensure!(said.contains("has images"), "{said}");
+        here.verify_image(name, "latest", &image).await?;
+        let delete = ["repository", "delete", name, "--force", "--yes"];
+        let deleted = admin.json(&delete).await?;
+        ensure!(deleted == json!({"deleted": name, "images": 1, "tags": 2}));
+        gone(&cluster.registry(1)?, name).await?;
+        gone(&here, name).await?;
+        // Its replica is another repository.
+        let there = cluster.registry(4)?;
+        there.verify_image(name, "copied", &image).await
+    })
+    .await?;
     step("switched on again, a first push works", async {
         admin.run(&SET_ON).await?;
         here.push_image("settings/refused", "latest", &image).await
@@ -80,6 +99,22 @@ async fn expect_creation(admin: &Admin, region: &str, on: bool) -> Result<()> {
         "account": "000000000001", "region": region, "create_on_push": on,
     });
     ensure!(shown == expected, "{shown}");
+    Ok(())
+}
+
+/// That nobody is told of a repository any more, by any way.
+async fn gone(node: &Registry, name: &str) -> Result<()> {
+    for path in ["manifests/latest", "tags/list"] {
+        let path = format!("/v2/{name}/{path}");
+        let reply = node.get(&path).send().await?.expect(404)?;
+        ensure!(reply.first_error()?["code"] != "", "{}", reply.what);
+    }
+    let catalog = node.get("/v2/_catalog").send().await?.expect(200)?.json()?;
+    let listed = catalog["repositories"].as_array().cloned();
+    ensure!(
+        !listed.unwrap_or_default().contains(&json!(name)),
+        "{catalog}"
+    );
     Ok(())
 }
 

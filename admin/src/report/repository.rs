@@ -1,4 +1,4 @@
-//! `entrepot repository create`, `show`, `set` and `list`
+//! `entrepot repository create`, `delete`, `show`, `set` and `list`
 
 use entrepot_oci::RepositoryName;
 use entrepot_proto::admin;
@@ -16,9 +16,18 @@ pub(crate) struct CreatedRepository {
 }
 
 #[derive(Debug, Serialize)]
+pub(crate) struct DeletedRepository {
+    pub(crate) deleted: RepositoryName,
+    /// That were deleted with it.
+    pub(crate) images: u64,
+    pub(crate) tags: u64,
+}
+
+#[derive(Debug, Serialize)]
 pub(crate) struct RepositoryReport {
     name: String,
     created_at_ms: i64,
+    deleting: bool,
     sparse_indexes: Answer,
 }
 
@@ -38,6 +47,7 @@ pub(crate) struct RepositoriesReport {
 struct Repository {
     name: String,
     created_at_ms: i64,
+    deleting: bool,
 }
 
 // === impl RepositoryReport ===
@@ -55,6 +65,7 @@ impl RepositoryReport {
         Ok(Self {
             name: repository.name,
             created_at_ms: repository.created_at_ms,
+            deleting: repository.deleting,
             sparse_indexes,
         })
     }
@@ -71,9 +82,10 @@ impl Report for RepositoryReport {
             [["sparse-indexes", value, meaning].map(str::to_owned)],
         );
         format!(
-            "Repository {}, created {} ago\n\n{table}",
+            "Repository {}, created {} ago{}\n\n{table}",
             human::plain(&self.name),
-            human::between(self.created_at_ms, now_ms)
+            human::between(self.created_at_ms, now_ms),
+            if self.deleting { ", being deleted" } else { "" }
         )
     }
 }
@@ -87,6 +99,7 @@ impl From<Vec<admin::Repository>> for RepositoriesReport {
             .map(|repository| Repository {
                 name: repository.name,
                 created_at_ms: repository.created_at_ms,
+                deleting: repository.deleting,
             })
             .collect();
         Self { repositories }
@@ -103,17 +116,34 @@ impl Report for CreatedRepository {
     }
 }
 
+impl Report for DeletedRepository {
+    fn people(&self, _now_ms: i64) -> String {
+        let Self {
+            deleted,
+            images,
+            tags,
+        } = self;
+        format!("Deleted repository {deleted}, with {images} images and {tags} tags.")
+    }
+}
+
 impl Report for RepositoriesReport {
     fn people(&self, now_ms: i64) -> String {
         if self.repositories.is_empty() {
             return "There are no repositories.".to_owned();
         }
         human::table(
-            ["REPOSITORY", "AGE"],
+            ["REPOSITORY", "AGE", "STATE"],
             self.repositories.iter().map(|repository| {
+                let state = if repository.deleting {
+                    "being deleted"
+                } else {
+                    "active"
+                };
                 [
                     repository.name.clone(),
                     human::between(repository.created_at_ms, now_ms),
+                    state.to_owned(),
                 ]
             }),
         )

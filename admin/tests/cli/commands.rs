@@ -29,6 +29,10 @@ async fn tables_of_the_sample_cluster() {
             "repository set team/app --sparse-indexes allow",
         ),
         ("repository-list.txt", "repository list"),
+        (
+            "repository-delete.txt",
+            "repository delete team/app --force --yes",
+        ),
         ("rule-list.txt", "rule list"),
         ("image-list.txt", "image list team/app"),
         ("replication-status.txt", "replication status"),
@@ -138,6 +142,36 @@ async fn a_repository_is_created_once() {
 }
 
 #[tokio::test]
+async fn a_repository_is_deleted_part_by_part() {
+    let fake = Fake::start(sample()).await;
+    let refused = entrepot("repository delete team/app --yes").asking(&fake);
+    let complaint = refused.complaint().await;
+    assert_eq!(complaint, "the node refuses this: it has images");
+    assert_eq!(
+        json_of(&fake, "repository delete team/app --force --yes").await,
+        json!({"deleted": "team/app", "images": 12, "tags": 3})
+    );
+    assert_eq!(
+        json_of(&fake, "repository delete base/alpine --yes").await,
+        json!({"deleted": "base/alpine", "images": 0, "tags": 0})
+    );
+    assert_eq!(fake.state.lock().unwrap().repositories, []);
+}
+
+#[tokio::test]
+async fn a_repository_that_is_being_deleted_is_shown_as_such() {
+    let mut state = sample();
+    state.repositories[1].deleting = true;
+    let fake = Fake::start(state).await;
+    let show = entrepot("repository show team/app").asking(&fake);
+    assert!(show.answer().await.contains(" ago, being deleted\n"));
+    let list = entrepot("repository list").asking(&fake).answer().await;
+    let lines: Vec<&str> = list.lines().collect();
+    assert!(lines[1].ends_with(" active"), "{list}");
+    assert!(lines[2].ends_with(" being deleted"), "{list}");
+}
+
+#[tokio::test]
 async fn a_repositorys_settings_as_json() {
     let fake = Fake::start(sample()).await;
     let created_at_ms = fake.state.lock().unwrap().repositories[1].created_at_ms;
@@ -152,6 +186,7 @@ async fn a_repositorys_settings_as_json() {
             json!({
                 "name": "team/app",
                 "created_at_ms": created_at_ms,
+                "deleting": false,
                 "sparse_indexes": sparse_indexes,
             }),
             "{command}"
@@ -169,8 +204,8 @@ async fn repository_list_as_json() {
     assert_eq!(
         json_of(&fake, "repository list").await,
         json!({"repositories": [
-            {"name": "base/alpine", "created_at_ms": created_at_ms[0]},
-            {"name": "team/app", "created_at_ms": created_at_ms[1]},
+            {"name": "base/alpine", "created_at_ms": created_at_ms[0], "deleting": false},
+            {"name": "team/app", "created_at_ms": created_at_ms[1], "deleting": false},
         ]})
     );
 }

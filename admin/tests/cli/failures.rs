@@ -151,7 +151,11 @@ async fn unknown_names() {
         complaint("image list no/such").await,
         "there is no repository no/such: `entrepot repository list` shows those there are"
     );
-    for command in ["show no/such", "set no/such --sparse-indexes allow"] {
+    for command in [
+        "show no/such",
+        "set no/such --sparse-indexes allow",
+        "delete no/such --yes",
+    ] {
         assert_eq!(
             complaint(&format!("repository {command}")).await,
             "there is no repository no/such: `entrepot repository list` shows those there are"

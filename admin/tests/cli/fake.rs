@@ -12,15 +12,15 @@ use entrepot_proto::admin::cluster_server::ClusterServer;
 use entrepot_proto::admin::trust_server::TrustServer;
 use entrepot_proto::admin::{
     ClusterStatusReply, ClusterStatusRequest, CreateRepositoryReply, CreateRepositoryRequest,
-    DeleteRuleReply, DeleteRuleRequest, GetRegistrySettingsReply, GetRegistrySettingsRequest,
-    GetRepositoryReply, GetRepositoryRequest, GroupStatus, Image, ListImagesReply,
-    ListImagesRequest, ListRepositoriesReply, ListRepositoriesRequest, ListRulesReply,
-    ListRulesRequest, NodeRepair, NodeScrub, NodeStatus, PutRegistrySettingsReply,
-    PutRegistrySettingsRequest, PutRepositorySettingsReply, PutRepositorySettingsRequest,
-    PutRuleReply, PutRuleRequest, Registry, RegistrySettings, RepairStatusReply,
-    RepairStatusRequest, ReplicationStatusReply, ReplicationStatusRequest, ReplicationTask,
-    Repository, RepositorySettings, Rule, ScrubStart, ScrubStatusReply, ScrubStatusRequest,
-    StartScrubReply, StartScrubRequest, TaskState,
+    DeleteRepositoryReply, DeleteRepositoryRequest, DeleteRuleReply, DeleteRuleRequest,
+    GetRegistrySettingsReply, GetRegistrySettingsRequest, GetRepositoryReply, GetRepositoryRequest,
+    GroupStatus, Image, ListImagesReply, ListImagesRequest, ListRepositoriesReply,
+    ListRepositoriesRequest, ListRulesReply, ListRulesRequest, NodeRepair, NodeScrub, NodeStatus,
+    PutRegistrySettingsReply, PutRegistrySettingsRequest, PutRepositorySettingsReply,
+    PutRepositorySettingsRequest, PutRuleReply, PutRuleRequest, Registry, RegistrySettings,
+    RepairStatusReply, RepairStatusRequest, ReplicationStatusReply, ReplicationStatusRequest,
+    ReplicationTask, Repository, RepositorySettings, Rule, ScrubStart, ScrubStatusReply,
+    ScrubStatusRequest, StartScrubReply, StartScrubRequest, TaskState,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -302,6 +302,7 @@ pub(crate) fn repository(name: &str, age_hours: i64) -> Repository {
         settings: Some(RepositorySettings {
             sparse_indexes: Some(false),
         }),
+        deleting: false,
     }
 }
 
@@ -399,6 +400,38 @@ impl Admin for Service {
             repositories.push(repository(&name, 0));
         }
         Ok(Response::new(CreateRepositoryReply { created }))
+    }
+
+    /// In two parts, if there are images.
+    async fn delete_repository(
+        &self,
+        request: Request<DeleteRepositoryRequest>,
+    ) -> Answer<DeleteRepositoryReply> {
+        let request = self.enter(request).await?;
+        let mut state = self.0.lock().unwrap();
+        let mut known = state.repositories.iter();
+        let found = known.position(|known| known.name == request.name);
+        let found = found.ok_or_else(|| Status::not_found("no such repository"))?;
+        let full = request.name == "team/app" && !state.images.is_empty();
+        if full && !request.force {
+            return Err(Status::failed_precondition("it has images"));
+        }
+        if full && !state.repositories[found].deleting {
+            assert!(!request.goes_on);
+            state.repositories[found].deleting = true;
+            return Ok(Response::new(DeleteRepositoryReply {
+                manifests: 10,
+                tags: 3,
+                more: true,
+            }));
+        }
+        state.repositories.remove(found);
+        let manifests = if full { 2 } else { 0 };
+        Ok(Response::new(DeleteRepositoryReply {
+            manifests,
+            tags: 0,
+            more: false,
+        }))
     }
 
     async fn get_repository(

@@ -47,6 +47,7 @@ async fn help_of_each_command() {
     check_help("help-registry-show.txt", "registry show").await;
     check_help("help-registry-set.txt", "registry set").await;
     check_help("help-repository-create.txt", "repository create").await;
+    check_help("help-repository-delete.txt", "repository delete").await;
     check_help("help-repository-show.txt", "repository show").await;
     check_help("help-repository-set.txt", "repository set").await;
     check_help("help-repository-list.txt", "repository list").await;
@@ -102,6 +103,7 @@ async fn help_shows_the_json_that_the_command_prints() {
         ("repository show", " team/app"),
         ("repository set", " team/app --sparse-indexes allow"),
         ("repository list", ""),
+        ("repository delete", " team/app --force --yes"),
         ("rule put", " new --to eu-west-1 --prefix team/"),
         ("rule list", ""),
         ("rule delete", " new"),
@@ -143,6 +145,8 @@ async fn wrong_usage_says_what_is_wrong_and_leaves_with_2() {
         "repository set team/app",
     )
     .await;
+    let unconfirmed = "repository delete team/app --force";
+    check_usage("usage-repository-delete-unconfirmed.txt", unconfirmed).await;
     check_usage("usage-region.txt", "rule put nightly --to Europe").await;
     check_usage("usage-repository.txt", "image list Team/App").await;
     check_usage("usage-timeout.txt", "--timeout 0s rule list").await;

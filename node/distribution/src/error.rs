@@ -244,7 +244,10 @@ impl From<ServiceError> for Refusal {
                 Self::new(S::BAD_REQUEST, "UNSUPPORTED", message)
             }
             E::WatchTooSlow { .. } => Self::new(S::CONFLICT, "UNSUPPORTED", message),
-            E::Referenced(_) | E::Conflict(_) => Self::new(S::CONFLICT, "DENIED", message),
+            E::Referenced(_)
+            | E::Conflict(_)
+            | E::RepositoryNotEmpty(_)
+            | E::RepositoryDeleting(_) => Self::new(S::CONFLICT, "DENIED", message),
             E::Invalid(_) => Self::new(S::BAD_REQUEST, "UNSUPPORTED", message),
             E::NotFound(_) => Self::new(S::NOT_FOUND, "UNSUPPORTED", message),
             // The reason is written for clients; the service logged the cause.

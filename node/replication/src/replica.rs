@@ -197,6 +197,13 @@ impl ReplicaServer {
                     reason: "what the manifest names is not here yet".to_owned(),
                 }))
             }
+            // It is made anew once it is gone.
+            Err(deleting @ Refused::RepositoryDeleting(_)) => {
+                Err(ReplicationError::Metadata(MetadataError::Unavailable {
+                    group: self.group.clone(),
+                    reason: deleting.to_string(),
+                }))
+            }
             Err(other) => Err(ReplicationError::Refused(other.to_string())),
         }
     }

@@ -112,6 +112,25 @@ impl Admin for AdminServer {
         Ok(Response::new(admin::CreateRepositoryReply { created }))
     }
 
+    async fn delete_repository(
+        &self,
+        request: Request<admin::DeleteRepositoryRequest>,
+    ) -> Result<Response<admin::DeleteRepositoryReply>, Status> {
+        let who = caller::of(&request)?;
+        let request = request.get_ref();
+        let name: RepositoryName = parse(&request.name)?;
+        let deletion = self
+            .registry
+            .delete_repository(&who, &name, request.force, request.goes_on)
+            .await
+            .map_err(|error| status(&error))?;
+        Ok(Response::new(admin::DeleteRepositoryReply {
+            manifests: deletion.manifests,
+            tags: deletion.tags,
+            more: deletion.more,
+        }))
+    }
+
     async fn get_repository(
         &self,
         request: Request<admin::GetRepositoryRequest>,
@@ -332,6 +351,7 @@ fn repository(info: &RepositoryInfo) -> admin::Repository {
         settings: Some(admin::RepositorySettings {
             sparse_indexes: Some(info.settings.sparse_indexes),
         }),
+        deleting: info.deleting,
     }
 }
 

@@ -64,7 +64,7 @@ pub(crate) fn status(error: &ServiceError) -> Status {
             refusal(C::FailedPrecondition, "MANIFEST_BLOB_UNKNOWN"),
             |refusal, digest| refusal.with(DIGEST, digest),
         ),
-        E::Referenced(_) => refusal(C::FailedPrecondition, "DENIED"),
+        E::Referenced(_) | E::RepositoryNotEmpty(_) => refusal(C::FailedPrecondition, "DENIED"),
         // Whoever expected another tag has to read it again first.
         E::TagNotAsExpected(found) => {
             let refusal = refusal(C::Aborted, "TAG_NOT_AS_EXPECTED").with(TAG, &found.tag);
@@ -73,7 +73,7 @@ pub(crate) fn status(error: &ServiceError) -> Status {
                 None => refusal,
             }
         }
-        E::Conflict(_) => refusal(C::Aborted, "DENIED"),
+        E::Conflict(_) | E::RepositoryDeleting(_) => refusal(C::Aborted, "DENIED"),
         E::WatchOutOfRange { oldest, newest, .. } => refusal(C::OutOfRange, "WATCH_OUT_OF_RANGE")
             .with(OLDEST, oldest)
             .with(NEWEST, newest),

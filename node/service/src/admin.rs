@@ -3,7 +3,8 @@
 
 use entrepot_metadata::KeyValue;
 use entrepot_metadata::command::{
-    CreateRepository, DeleteRule, PutRegistrySettings, PutRepositorySettings, PutRule,
+    CreateRepository, DeleteRepository, DeleteRule, PutRegistrySettings, PutRepositorySettings,
+    PutRule,
 };
 use entrepot_metadata::query::{self, RegistrySettings, RepositorySettings, Task, TaskKey};
 use entrepot_metadata::response::Outcome;
@@ -17,6 +18,8 @@ const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1_000;
 /// Tags listed with one image.
 const TAGS_PER_IMAGE_MAX: usize = 1_000;
+/// Steps of a repository's deletion in one request: a few seconds.
+const DELETION_STEPS_MAX: usize = 50;
 
 /// The caller's registry in this node's region.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +40,18 @@ pub struct RepositoryInfo {
     pub name: RepositoryName,
     pub created_at_ms: i64,
     pub settings: RepositorySettings,
+    /// It is on its way out, and takes nothing any more.
+    pub deleting: bool,
+}
+
+/// What one request for a repository's deletion did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RepositoryDeletion {
+    /// Removed.
+    pub manifests: u64,
+    pub tags: u64,
+    /// It takes another request. False: the repository is gone.
+    pub more: bool,
 }
 
 /// Settings of a repository to change; what is `None` stays as it is.
@@ -124,6 +139,53 @@ impl Registry {
         let response = self.propose(command.into()).await?;
         let outcome = response.into_result().map_err(refused)?;
         Ok(matches!(outcome, Outcome::RepositoryPut(put) if put.created))
+    }
+
+    /// Deletes a repository, or a part of it: to be repeated while there is more,
+    /// by whoever. `force`: with all its images. `goes_on`: a request before this
+    /// one has begun; if no deletion is under way any more, all is done.
+    ///
+    /// # Errors
+    /// `RepositoryNotEmpty`, unless it is forced or was begun; `NameUnknown`,
+    /// unless it goes on.
+    pub async fn delete_repository(
+        &self,
+        who: &Principal,
+        repository: &RepositoryName,
+        force: bool,
+        goes_on: bool,
+    ) -> Result<RepositoryDeletion, ServiceError> {
+        let view = self.current().await?;
+        let found = query::repository(view.as_ref(), &who.account, repository)?
+            .filter(|found| found.deleting || !goes_on);
+        drop(view);
+        let Some(found) = found else {
+            return if goes_on {
+                Ok(RepositoryDeletion::default())
+            } else {
+                Err(ServiceError::NameUnknown(repository.clone()))
+            };
+        };
+        let mut done = RepositoryDeletion::default();
+        for _ in 0..DELETION_STEPS_MAX {
+            // One of the same name that is made meanwhile is another one.
+            let command = DeleteRepository {
+                force,
+                ..DeleteRepository::new(&who.account, repository, found.index)
+            };
+            let response = self.propose(command.into()).await?;
+            let outcome = response.into_result().map_err(refused)?;
+            done.more = false;
+            if let Outcome::RepositoryDeleted(step) = outcome {
+                done.manifests += step.manifests;
+                done.tags += step.tags;
+                done.more = step.more;
+            }
+            if !done.more {
+                break;
+            }
+        }
+        Ok(done)
     }
 
     /// One of the caller's repositories in this region.
@@ -313,6 +375,7 @@ impl From<query::Repository> for RepositoryInfo {
             name: repository.name,
             created_at_ms: repository.created_at_ms,
             settings: repository.settings,
+            deleting: repository.deleting,
         }
     }
 }

@@ -29,6 +29,14 @@ pub enum ServiceError {
          `entrepot repository create {0}` first, or `entrepot registry set --create-on-push on`"
     )]
     CreationOff(RepositoryName),
+    #[error("repository {0} has images: delete them first, or delete it with force")]
+    RepositoryNotEmpty(RepositoryName),
+    /// It takes nothing any more, and can be made anew once it is gone.
+    #[error(
+        "repository {0} is being deleted; if that was interrupted, `entrepot repository delete \
+         {0}` goes on with it"
+    )]
+    RepositoryDeleting(RepositoryName),
     #[error("blob {0} does not exist in this repository")]
     BlobUnknown(Digest),
     #[error("there is no such upload: it has ended, expired, or its node was restarted")]

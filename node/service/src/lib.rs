@@ -32,8 +32,8 @@ mod upload;
 mod watch;
 
 pub use admin::{
-    ImageInfo, ImagePage, RegistryChange, RegistryInfo, RepositoryChange, RepositoryInfo,
-    RepositoryPage, RuleInfo, TaskPage,
+    ImageInfo, ImagePage, RegistryChange, RegistryInfo, RepositoryChange, RepositoryDeletion,
+    RepositoryInfo, RepositoryPage, RuleInfo, TaskPage,
 };
 pub use blobs::BlobInfo;
 pub use budget::{Gathering, UNCOUNTED_BYTES};

@@ -68,14 +68,24 @@ impl Registry {
     /// `CreationOff` when it does not exist and no push may create it. That,
     /// and that it may be created, is only said after a linearizable look: a
     /// setting counts for every push that begins after it was changed.
+    /// `RepositoryDeleting` when it is on its way out.
     pub(crate) async fn creates(
         &self,
         account: &AccountId,
         repository: &RepositoryName,
     ) -> Result<bool, ServiceError> {
         let exists = |view: &dyn KeyValue| query::repository(view, account, repository);
-        if self.find(exists).await?.is_some() {
-            return Ok(false);
+        let mut found = self.find(exists).await?;
+        if found.as_ref().is_some_and(|found| found.deleting) {
+            // It may be gone by now, or there again.
+            found = exists(self.current().await?.as_ref())?;
+        }
+        match found {
+            Some(found) if found.deleting => {
+                return Err(ServiceError::RepositoryDeleting(repository.clone()));
+            }
+            Some(_) => return Ok(false),
+            None => {}
         }
         // The look that found none has brought this node's copy up to date.
         let settings = query::registry_settings(self.local()?.as_ref(), account)?;
@@ -90,10 +100,9 @@ impl Registry {
 /// What a refused command means to a client.
 pub(crate) fn refused(refused: Refused) -> ServiceError {
     match refused {
-        Refused::RepositoryUnknown(name) => match name.parse() {
-            Ok(name) => ServiceError::NameUnknown(name),
-            Err(_) => ServiceError::NotFound(format!("repository {name} does not exist")),
-        },
+        Refused::RepositoryUnknown(name) => named(&name, ServiceError::NameUnknown),
+        Refused::RepositoryNotEmpty(name) => named(&name, ServiceError::RepositoryNotEmpty),
+        Refused::RepositoryDeleting(name) => named(&name, ServiceError::RepositoryDeleting),
         Refused::BlobsUnknown(unknown) | Refused::ManifestsUnknown(unknown) => {
             ServiceError::ManifestBlobsUnknown(digests(&unknown.digests))
         }
@@ -128,6 +137,14 @@ pub(crate) fn refused(refused: Refused) -> ServiceError {
         later @ (Refused::Late(_) | Refused::ClusterNotFormed(_)) => {
             ServiceError::unavailable(later.to_string())
         }
+    }
+}
+
+/// The error of a repository that the state machine has named.
+fn named(name: &str, error: fn(RepositoryName) -> ServiceError) -> ServiceError {
+    match name.parse() {
+        Ok(name) => error(name),
+        Err(_) => ServiceError::NotFound(format!("repository {name} does not exist")),
     }
 }
 

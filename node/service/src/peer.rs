@@ -332,6 +332,7 @@ const CONFLICT: &str = "conflict";
 const UNAVAILABLE: &str = "unavailable";
 const NAME_UNKNOWN: &str = "name_unknown";
 const CREATION_OFF: &str = "creation_off";
+const DELETING: &str = "repository_deleting";
 const FULL: &str = "full";
 const INTERNAL: &str = "internal";
 const INVALID: &str = "invalid";
@@ -349,6 +350,7 @@ fn refusal(error: &ServiceError) -> Refusal {
         ServiceError::Conflict(_) => (CONFLICT, None),
         ServiceError::NameUnknown(_) => (NAME_UNKNOWN, None),
         ServiceError::CreationOff(_) => (CREATION_OFF, None),
+        ServiceError::RepositoryDeleting(_) => (DELETING, None),
         ServiceError::Full => (FULL, None),
         ServiceError::Internal { .. } => (INTERNAL, None),
         ServiceError::Invalid(_) => (INVALID, None),
@@ -356,7 +358,9 @@ fn refusal(error: &ServiceError) -> Refusal {
     };
     let message = match error {
         ServiceError::Internal { id } => id.clone(),
-        ServiceError::NameUnknown(name) | ServiceError::CreationOff(name) => name.to_string(),
+        ServiceError::NameUnknown(name)
+        | ServiceError::CreationOff(name)
+        | ServiceError::RepositoryDeleting(name) => name.to_string(),
         ServiceError::SizeInvalid { declared, .. } => declared.to_string(),
         other => other.to_string(),
     };
@@ -390,6 +394,10 @@ fn error(refusal: Refusal) -> ServiceError {
             Ok(name) => ServiceError::NameUnknown(name),
             Err(_) => ServiceError::NotFound(message),
         },
+        DELETING => match message.parse() {
+            Ok(name) => ServiceError::RepositoryDeleting(name),
+            Err(_) => ServiceError::NotFound(message),
+        },
         CREATION_OFF => match message.parse() {
             Ok(name) => ServiceError::CreationOff(name),
             Err(_) => ServiceError::NotFound(message),
@@ -418,6 +426,7 @@ mod tests {
             ServiceError::Conflict("busy".to_owned()),
             ServiceError::NameUnknown("app".parse().unwrap()),
             ServiceError::CreationOff("app".parse().unwrap()),
+            ServiceError::RepositoryDeleting("app".parse().unwrap()),
             ServiceError::Full,
             ServiceError::Internal {
                 id: "1f".to_owned(),

@@ -118,6 +118,37 @@ pub struct Repository {
     pub created_at_ms: i64,
     #[prost(message, optional, tag = "3")]
     pub settings: ::core::option::Option<RepositorySettings>,
+    /// It is being deleted: it takes nothing any more, and what is in it goes.
+    #[prost(bool, tag = "4")]
+    pub deleting: bool,
+}
+/// A repository goes with its links to blobs; with `force` with all its manifests
+/// and tags as well, else it must have none (FAILED_PRECONDITION).
+///
+/// Large ones go in parts: repeat the request, with `goes_on`, while there is more.
+/// Whoever does not finish it leaves a repository that is being deleted; the same
+/// request, by anybody, finishes it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteRepositoryRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub force: bool,
+    /// A request before this one has begun the deletion. One that was made since
+    /// under the same name is left alone.
+    #[prost(bool, tag = "3")]
+    pub goes_on: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteRepositoryReply {
+    /// Removed by this request.
+    #[prost(uint64, tag = "1")]
+    pub manifests: u64,
+    #[prost(uint64, tag = "2")]
+    pub tags: u64,
+    /// False: it is gone.
+    #[prost(bool, tag = "3")]
+    pub more: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetRepositoryRequest {
@@ -775,6 +806,30 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("entrepot.admin.v1.Admin", "CreateRepository"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn delete_repository(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteRepositoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteRepositoryReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Admin/DeleteRepository",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.admin.v1.Admin", "DeleteRepository"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn get_repository(
             &mut self,
             request: impl tonic::IntoRequest<super::GetRepositoryRequest>,
@@ -1076,6 +1131,13 @@ pub mod admin_server {
             request: tonic::Request<super::CreateRepositoryRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CreateRepositoryReply>,
+            tonic::Status,
+        >;
+        async fn delete_repository(
+            &self,
+            request: tonic::Request<super::DeleteRepositoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteRepositoryReply>,
             tonic::Status,
         >;
         async fn get_repository(
@@ -1382,6 +1444,51 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateRepositorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.Admin/DeleteRepository" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteRepositorySvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::DeleteRepositoryRequest>
+                    for DeleteRepositorySvc<T> {
+                        type Response = super::DeleteRepositoryReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteRepositoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::delete_repository(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteRepositorySvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -31,6 +31,16 @@ fn every() -> Vec<(ServiceError, u16, &'static str)> {
             404,
             "NAME_UNKNOWN",
         ),
+        (
+            ServiceError::RepositoryDeleting("app".parse().unwrap()),
+            409,
+            "DENIED",
+        ),
+        (
+            ServiceError::RepositoryNotEmpty("app".parse().unwrap()),
+            409,
+            "DENIED",
+        ),
         (ServiceError::BlobUnknown(digest(b"a")), 404, "BLOB_UNKNOWN"),
         (ServiceError::UploadUnknown, 404, "BLOB_UPLOAD_UNKNOWN"),
         (

@@ -51,6 +51,16 @@ fn every_error_of_the_service_has_its_status_and_code() {
             C::NotFound,
             "NAME_UNKNOWN",
         ),
+        (
+            E::RepositoryDeleting("app".parse().unwrap()),
+            C::Aborted,
+            "DENIED",
+        ),
+        (
+            E::RepositoryNotEmpty("app".parse().unwrap()),
+            C::FailedPrecondition,
+            "DENIED",
+        ),
         (E::BlobUnknown(sha256(b"a")), C::NotFound, "BLOB_UNKNOWN"),
         (E::UploadUnknown, C::NotFound, "BLOB_UPLOAD_UNKNOWN"),
         (

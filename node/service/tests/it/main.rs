@@ -12,6 +12,7 @@ mod slow;
 mod access;
 mod conditions;
 mod copies;
+mod deletion;
 mod files;
 mod hostile;
 mod images;

@@ -150,7 +150,7 @@ impl Registry {
     /// unless it goes on.
     pub async fn delete_repository(
         &self,
-        who: &Principal,
+        who: &Caller,
         repository: &RepositoryName,
         force: bool,
         goes_on: bool,

@@ -4,6 +4,7 @@
 //! The help is the manual: every command shows an example and the shape of its
 //! JSON, and golden files hold both in place.
 
+mod accounts;
 mod nodes;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use entrepot_oci::{RegionName, RepositoryName};
 
+pub(crate) use self::accounts::{Account, AccountCreate};
 pub(crate) use self::nodes::{Drain, Node, Region, Remove, Replace, Revoke, Token};
 use crate::endpoint::{EndpointParser, EndpointUrl};
 
@@ -121,6 +123,10 @@ pub(crate) enum Command {
     /// The regions of the cluster
     #[command(subcommand)]
     Region(Region),
+
+    /// The accounts of the cluster, each with registries of its own
+    #[command(subcommand)]
+    Account(Account),
 
     /// The registry's settings
     #[command(subcommand)]

@@ -3,11 +3,13 @@
 //! It keeps two promises: no call waits longer than the timeout, and a list is
 //! whole or an error, never the first page alone.
 
+mod accounts;
 mod nodes;
 mod trust;
 
 use std::time::Duration;
 
+use entrepot_proto::admin::accounts_client::AccountsClient;
 use entrepot_proto::admin::admin_client::AdminClient;
 use entrepot_proto::admin::cluster_client::ClusterClient;
 use entrepot_proto::admin::trust_client::TrustClient;
@@ -46,6 +48,7 @@ pub(crate) struct Client {
     admin: AdminClient<Channel>,
     cluster: ClusterClient<Channel>,
     trust: TrustClient<Channel>,
+    accounts: AccountsClient<Channel>,
     endpoint: EndpointUrl,
     credentials: Credentials,
     timeout: Duration,
@@ -84,6 +87,7 @@ impl Client {
         Ok(Self {
             cluster: ClusterClient::new(channel.clone()),
             trust: TrustClient::new(channel.clone()),
+            accounts: AccountsClient::new(channel.clone()),
             admin: AdminClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX),
             endpoint: options.endpoint.clone(),
             credentials,

@@ -1,5 +1,6 @@
 //! From a command to its answer on standard output.
 
+mod accounts;
 mod nodes;
 
 use std::io::{self, Write};
@@ -35,6 +36,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Node(command) => nodes::node(&client, command, json).await,
         Command::Region(command) => nodes::region(&client, command, json).await,
+        Command::Account(command) => accounts::account(&client, command, json).await,
         Command::Registry(Registry::Show) => {
             print(&RegistryReport::new(client.registry().await?)?, json)
         }

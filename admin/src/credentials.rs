@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -71,6 +72,19 @@ fn password(options: &Connection) -> Result<String, Failure> {
         }),
         _ => Err(Failure::PasswordMissing),
     }
+}
+
+/// A secret access key, which is read as a password is.
+pub(crate) fn secret_access_key(path: &Path) -> Result<String, Failure> {
+    let place = path.display().to_string();
+    let read = match File::open(path) {
+        Ok(file) => single_line(file, &place),
+        Err(cause) => return Err(Failure::SecretUnreadable { place, cause }),
+    };
+    read.map_err(|failure| match failure {
+        Failure::PasswordUnreadable { place, cause } => Failure::SecretUnreadable { place, cause },
+        _ => Failure::SecretMalformed { place },
+    })
 }
 
 /// The one line that `source` holds, without its end.

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use entrepot_oci::RepositoryName;
+use entrepot_oci::{AccountId, RepositoryName};
 use tonic::{Code, Status};
 
 use crate::endpoint::EndpointUrl;
@@ -34,6 +34,7 @@ pub(crate) enum Effect {
     ChangesNodes,
     ChangesRegions,
     MakesToken,
+    ChangesAccounts,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,10 @@ pub(crate) enum Failure {
     PasswordUnreadable { place: String, cause: io::Error },
     #[error("{place} does not hold a password: one line is expected, the password alone")]
     PasswordMalformed { place: String },
+    #[error("cannot read the secret access key from {place}: {cause}")]
+    SecretUnreadable { place: String, cause: io::Error },
+    #[error("{place} does not hold a secret access key: one line is expected, the secret alone")]
+    SecretMalformed { place: String },
 
     #[error("cannot read the certificate authorities from {place}: {cause}")]
     AuthoritiesUnreadable { place: String, cause: io::Error },
@@ -142,6 +147,8 @@ pub(crate) enum Failure {
         "node {node} has the last copy of {blobs} blobs: bring it back, or use --force to lose them"
     )]
     LastCopies { node: u64, blobs: u64 },
+    #[error("there is no account {0}: `entrepot account list` shows those there are")]
+    AccountUnknown(AccountId),
     #[error("there is no rule {0:?}: `entrepot rule list` shows those there are")]
     RuleUnknown(String),
     #[error("the node knows no such thing ({text}): check the names in the command")]
@@ -178,6 +185,7 @@ fn again(effect: Effect) -> String {
         Effect::StartsScrub => "entrepot scrub status",
         Effect::ChangesNodes => "entrepot node list",
         Effect::ChangesRegions => "entrepot region list",
+        Effect::ChangesAccounts => "entrepot account list",
     };
     format!("the change may have been made all the same, `{shown_by}` tells; if not, {again}")
 }

@@ -5,6 +5,7 @@
 //! value is always an object, so that fields can be added. No field changes its
 //! meaning or goes away. The help of each command shows its shape.
 
+mod account;
 mod cluster;
 mod image;
 mod node;
@@ -18,6 +19,7 @@ mod trust;
 
 use serde::Serialize;
 
+pub(crate) use account::{AccountsReport, ChangedAccount, CreatedAccount};
 pub(crate) use cluster::ClusterReport;
 pub(crate) use image::ImagesReport;
 pub(crate) use node::{

@@ -130,7 +130,7 @@ impl Bootstrap {
 
     fn account(&self) -> anyhow::Result<Option<Account>> {
         let view = self.metadata.view(&GroupId::global())?;
-        Ok(query::any_account(view.as_ref())?)
+        Ok(query::first_account(view.as_ref())?)
     }
 
     /// The password in the file, after it was generated if there was none: a

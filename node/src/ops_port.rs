@@ -47,7 +47,7 @@ impl Readiness {
         }
         let global = GroupId::global();
         let view = self.metadata.view(&global).map_err(|e| e.to_string())?;
-        match query::any_account(view.as_ref()) {
+        match query::first_account(view.as_ref()) {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err("the cluster has no account yet".to_owned()),
             Err(error) => Err(error.to_string()),

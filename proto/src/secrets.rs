@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::admin::CreateJoinTokenReply;
+use crate::admin::{AccessKey, CreateJoinTokenReply};
 use crate::peer::{JoinReply, JoinRequest};
 
 impl fmt::Debug for JoinRequest {
@@ -29,6 +29,14 @@ impl fmt::Debug for CreateJoinTokenReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreateJoinTokenReply")
             .field("expires_at_ms", &self.expires_at_ms)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for AccessKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessKey")
+            .field("id", &self.id)
             .finish_non_exhaustive()
     }
 }

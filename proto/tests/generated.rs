@@ -12,10 +12,11 @@ const GENERATED: [&str; 3] = [
 ];
 
 /// They hold secrets, and are not printed by chance.
-const SECRETS: [&str; 3] = [
+const SECRETS: [&str; 4] = [
     "entrepot.peer.v1.JoinRequest",
     "entrepot.peer.v1.JoinReply",
     "entrepot.admin.v1.CreateJoinTokenReply",
+    "entrepot.admin.v1.AccessKey",
 ];
 
 #[test]

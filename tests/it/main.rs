@@ -6,6 +6,7 @@
 //! its folder kept.
 
 mod access;
+mod accounts;
 mod architecture;
 mod away;
 mod bad_input;

@@ -7,20 +7,21 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use entrepot_proto::admin::accounts_server::AccountsServer;
 use entrepot_proto::admin::admin_server::{Admin, AdminServer};
 use entrepot_proto::admin::cluster_server::ClusterServer;
 use entrepot_proto::admin::trust_server::TrustServer;
 use entrepot_proto::admin::{
-    ClusterStatusReply, ClusterStatusRequest, CreateRepositoryReply, CreateRepositoryRequest,
-    DeleteRepositoryReply, DeleteRepositoryRequest, DeleteRuleReply, DeleteRuleRequest,
-    GetRegistrySettingsReply, GetRegistrySettingsRequest, GetRepositoryReply, GetRepositoryRequest,
-    GroupStatus, Image, ListImagesReply, ListImagesRequest, ListRepositoriesReply,
-    ListRepositoriesRequest, ListRulesReply, ListRulesRequest, NodeRepair, NodeScrub, NodeStatus,
-    PutRegistrySettingsReply, PutRegistrySettingsRequest, PutRepositorySettingsReply,
-    PutRepositorySettingsRequest, PutRuleReply, PutRuleRequest, Registry, RegistrySettings,
-    RepairStatusReply, RepairStatusRequest, ReplicationStatusReply, ReplicationStatusRequest,
-    ReplicationTask, Repository, RepositorySettings, Rule, ScrubStart, ScrubStatusReply,
-    ScrubStatusRequest, StartScrubReply, StartScrubRequest, TaskState,
+    Account, ClusterStatusReply, ClusterStatusRequest, CreateRepositoryReply,
+    CreateRepositoryRequest, DeleteRepositoryReply, DeleteRepositoryRequest, DeleteRuleReply,
+    DeleteRuleRequest, GetRegistrySettingsReply, GetRegistrySettingsRequest, GetRepositoryReply,
+    GetRepositoryRequest, GroupStatus, Image, ListImagesReply, ListImagesRequest,
+    ListRepositoriesReply, ListRepositoriesRequest, ListRulesReply, ListRulesRequest, NodeRepair,
+    NodeScrub, NodeStatus, PutRegistrySettingsReply, PutRegistrySettingsRequest,
+    PutRepositorySettingsReply, PutRepositorySettingsRequest, PutRuleReply, PutRuleRequest,
+    Registry, RegistrySettings, RepairStatusReply, RepairStatusRequest, ReplicationStatusReply,
+    ReplicationStatusRequest, ReplicationTask, Repository, RepositorySettings, Rule, ScrubStart,
+    ScrubStatusReply, ScrubStatusRequest, StartScrubReply, StartScrubRequest, TaskState,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -28,6 +29,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
+use crate::fake_accounts::sample_accounts;
 use crate::fake_nodes::{FakeCluster, sample_nodes};
 
 pub(crate) const USER: &str = "root";
@@ -53,6 +55,7 @@ pub(crate) struct State {
     pub(crate) scrubs: Vec<NodeScrub>,
     pub(crate) repairs: Vec<NodeRepair>,
     pub(crate) nodes: FakeCluster,
+    pub(crate) accounts: Vec<Account>,
     /// How the next calls fail; a call whose turn is `None` succeeds.
     pub(crate) failures: VecDeque<Option<Status>>,
     /// Names every page as the next of itself.
@@ -90,10 +93,12 @@ impl Fake {
         let service = AdminServer::new(Service(Arc::clone(&state)));
         let cluster = ClusterServer::new(Service(Arc::clone(&state)));
         let trust = TrustServer::new(Service(Arc::clone(&state)));
+        let accounts = AccountsServer::new(Service(Arc::clone(&state)));
         let server = tokio::spawn(async move {
             let incoming = TcpIncoming::from(listener);
             let server = server.add_service(service);
             let server = server.add_service(cluster).add_service(trust);
+            let server = server.add_service(accounts);
             server.serve_with_incoming(incoming).await.unwrap();
         });
         Self {
@@ -127,6 +132,7 @@ pub(crate) fn sample() -> State {
     State {
         cluster: sample_cluster(),
         nodes: sample_nodes(),
+        accounts: sample_accounts(),
         registry: Some(registry(true)),
         repositories: vec![
             repository("base/alpine", 50 * 24),

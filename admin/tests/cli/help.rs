@@ -23,6 +23,7 @@ async fn help_of_the_program_and_its_groups() {
     check_help("help-cluster.txt", "cluster").await;
     check_help("help-node.txt", "node").await;
     check_help("help-region.txt", "region").await;
+    check_help("help-account.txt", "account").await;
     check_help("help-registry.txt", "registry").await;
     check_help("help-repository.txt", "repository").await;
     check_help("help-rule.txt", "rule").await;
@@ -44,6 +45,10 @@ async fn help_of_each_command() {
     check_help("help-region-add.txt", "region add").await;
     check_help("help-region-list.txt", "region list").await;
     check_help("help-region-remove.txt", "region remove").await;
+    check_help("help-account-create.txt", "account create").await;
+    check_help("help-account-list.txt", "account list").await;
+    check_help("help-account-disable.txt", "account disable").await;
+    check_help("help-account-enable.txt", "account enable").await;
     check_help("help-registry-show.txt", "registry show").await;
     check_help("help-registry-set.txt", "registry set").await;
     check_help("help-repository-create.txt", "repository create").await;
@@ -97,6 +102,10 @@ async fn help_shows_the_json_that_the_command_prints() {
         ("region add", " eu-west-1"),
         ("region list", ""),
         ("region remove", " eu-west-1 --yes"),
+        ("account create", " 333333333333"),
+        ("account list", ""),
+        ("account disable", " 333333333333"),
+        ("account enable", " 333333333333"),
         ("registry show", ""),
         ("registry set", " --create-on-push off"),
         ("repository create", " team/new"),

@@ -7,9 +7,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod accounts;
 mod commands;
 mod failures;
 mod fake;
+mod fake_accounts;
 mod fake_nodes;
 mod fake_trust;
 mod golden;

@@ -6,6 +6,7 @@
 //! waits. The invariant: a secret is never printed, logged, or part of an error,
 //! and how long a refusal takes does not tell why.
 
+mod access_key;
 mod basic;
 mod error;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod secret;
 pub mod trust;
 mod verifier;
 
+pub use access_key::{AccessKey, SECRET_ACCESS_KEY_BYTES_MAX, generate_id};
 pub use basic::{AUTHORIZATION_BYTES_MAX, BasicCredentials, parse_basic};
 pub use error::AccessError;
 pub use password::{PASSWORD_BYTES_MAX, hash_password};

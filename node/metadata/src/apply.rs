@@ -5,6 +5,7 @@
 //! writes nothing but that memory. Only a failing or corrupt store is an error; bad input
 //! never is, since every replica would fail on the same entry for ever.
 
+mod accounts;
 mod blobs;
 mod changes;
 mod deletion;
@@ -101,7 +102,7 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         return Err(invalid("envelope", "no command that this version knows").into());
     };
     match command {
-        Command::CreateAccount(command) => registry::create_account(overlay, index, command),
+        Command::CreateAccount(command) => accounts::create(overlay, index, command),
         Command::CreateRepository(command) => registry::create_repository(overlay, index, &command),
         Command::PutRegistrySettings(command) => registry::put_settings(overlay, &command),
         Command::PutRepositorySettings(command) => {
@@ -129,6 +130,10 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::RecordCertificate(command) => trust::record_certificate(overlay, &command),
         Command::RevokeCertificates(command) => trust::revoke(overlay, command),
         Command::DeleteRepository(command) => deletion::step(overlay, &command),
+        Command::SetAccountState(command) => accounts::set_state(overlay, index, &command),
+        Command::CreateAccessKey(command) => accounts::create_key(overlay, index, command),
+        Command::SetAccessKeyState(command) => accounts::set_key_state(overlay, index, &command),
+        Command::DeleteAccessKey(command) => accounts::delete_key(overlay, index, &command),
     }
 }
 

@@ -9,6 +9,7 @@
 //! not know a command refuses it, so a new one, or a new field, may only be
 //! proposed once every node of the group understands it.
 
+mod accounts;
 mod deletion;
 mod members;
 mod new;
@@ -19,6 +20,9 @@ use std::fmt;
 use bytes::Bytes;
 use prost::Message as _;
 
+pub use self::accounts::{
+    CreateAccessKey, DeleteAccessKey, NewAccessKey, SetAccessKeyState, SetAccountState,
+};
 pub use self::deletion::DeleteRepository;
 pub use self::members::{
     AddMember, AddRegion, FormCluster, MemberSpec, RemoveMember, RemoveRegion, SetMemberState,
@@ -32,7 +36,7 @@ use crate::records::Origin;
 /// member to one that changes what it does, raises this and has
 /// [`Command::level`] say so: a copy that applied it without understanding all of
 /// it would differ from the others for ever.
-pub const LEVEL: u32 = 2;
+pub const LEVEL: u32 = 3;
 
 /// One command and the id under which it is applied at most once.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -43,7 +47,7 @@ pub struct Envelope {
     #[prost(
         oneof = "Command",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 32, \
-                33, 34, 40"
+                33, 34, 40, 70, 71, 72, 73"
     )]
     pub command: Option<Command>,
     /// Log index up to which the proposer's copy was applied when it drew the id:
@@ -116,10 +120,18 @@ pub enum Command {
     RevokeCertificates(RevokeCertificates),
     #[prost(message, tag = "40")]
     DeleteRepository(DeleteRepository),
+    #[prost(message, tag = "70")]
+    SetAccountState(SetAccountState),
+    #[prost(message, tag = "71")]
+    CreateAccessKey(CreateAccessKey),
+    #[prost(message, tag = "72")]
+    SetAccessKeyState(SetAccessKeyState),
+    #[prost(message, tag = "73")]
+    DeleteAccessKey(DeleteAccessKey),
 }
 
-/// Makes the cluster's account. There is one for now: `AccountExists` when
-/// there is any. Belongs into the `global` group.
+/// Makes the cluster's first account, `AccountExists` when there is any; or one
+/// more, if it is `additional`. Belongs into the `global` group.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 #[prost(skip_debug)]
 pub struct CreateAccount {
@@ -132,6 +144,16 @@ pub struct CreateAccount {
     pub password_hash: String,
     #[prost(int64, tag = "4")]
     pub at_ms: i64,
+    /// Not the first one: `AccountExists` when there is one of that number. Its
+    /// root user needs no password.
+    #[prost(bool, tag = "5")]
+    pub additional: bool,
+    /// For people.
+    #[prost(string, tag = "6")]
+    pub name: String,
+    /// The root user's first access key.
+    #[prost(message, optional, tag = "7")]
+    pub root_key: Option<NewAccessKey>,
 }
 
 /// Makes a repository; one that exists is fine.
@@ -428,6 +450,12 @@ impl Command {
     pub fn level(&self) -> u32 {
         match self {
             Self::DeleteRepository(_) => 2,
+            Self::CreateAccount(command) if command.is_first() => 0,
+            Self::CreateAccount(_)
+            | Self::SetAccountState(_)
+            | Self::CreateAccessKey(_)
+            | Self::SetAccessKeyState(_)
+            | Self::DeleteAccessKey(_) => 3,
             _ => 0,
         }
     }
@@ -461,6 +489,10 @@ impl Command {
             Self::RecordCertificate(_) => "record_certificate",
             Self::RevokeCertificates(_) => "revoke_certificates",
             Self::DeleteRepository(_) => "delete_repository",
+            Self::SetAccountState(_) => "set_account_state",
+            Self::CreateAccessKey(_) => "create_access_key",
+            Self::SetAccessKeyState(_) => "set_access_key_state",
+            Self::DeleteAccessKey(_) => "delete_access_key",
         }
     }
 }
@@ -502,9 +534,20 @@ into_command!(
     RecordCertificate,
     RevokeCertificates,
     DeleteRepository,
+    SetAccountState,
+    CreateAccessKey,
+    SetAccessKeyState,
+    DeleteAccessKey,
 );
 
 // === impl CreateAccount ===
+
+impl CreateAccount {
+    /// Every version can apply it.
+    fn is_first(&self) -> bool {
+        !self.additional && self.name.is_empty() && self.root_key.is_none()
+    }
+}
 
 impl fmt::Debug for CreateAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -513,6 +556,8 @@ impl fmt::Debug for CreateAccount {
             .field("account", &self.account)
             .field("root_user", &self.root_user)
             .field("at_ms", &self.at_ms)
+            .field("additional", &self.additional)
+            .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }

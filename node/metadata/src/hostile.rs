@@ -4,6 +4,7 @@
 //! Every replica meets the same bytes: a panic or an error of the store here
 //! would stop a whole group, for ever.
 
+mod identity;
 mod trust;
 
 use std::fmt::Display;
@@ -49,6 +50,7 @@ fn state() -> MemoryState {
         at_ms: 1,
     });
     trust::prepare(&mut machine);
+    identity::prepare(&mut machine);
     machine.state
 }
 
@@ -58,7 +60,7 @@ fn commands() -> Vec<(&'static str, Command)> {
     let task = query::open_tasks(&state(), 0, 1).unwrap().remove(0);
     vec![
         (
-            "good-account",
+            "bad-account-again",
             CreateAccount::new(&account(), "root", "$argon2id$", 1).into(),
         ),
         (
@@ -105,6 +107,7 @@ fn commands() -> Vec<(&'static str, Command)> {
     .chain(with_conditions())
     .chain(of_members())
     .chain(trust::commands())
+    .chain(identity::commands())
     .collect()
 }
 
@@ -320,7 +323,7 @@ fn pair() {
 
 fn read_all(view: &dyn KeyValue) -> Result<(), StorageError> {
     let (account, app, first) = (account(), "app".parse().unwrap(), digest(10));
-    query::any_account(view)?;
+    query::first_account(view)?;
     query::registry_settings(view, &account)?;
     query::rules(view, &account)?;
     for repository in query::repositories(view, &account, Some("a\0\u{ff}"), 10)? {
@@ -340,6 +343,7 @@ fn read_all(view: &dyn KeyValue) -> Result<(), StorageError> {
     query::join_token(view, &[1; 32])?;
     query::certificates(view, 1)?;
     query::standing(view, 1, &[0x44; 16])?;
+    identity::read_all(view)?;
     Ok(())
 }
 

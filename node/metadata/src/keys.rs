@@ -8,8 +8,10 @@
 //!
 //! Namespace 0x00 belongs to the store (applied log id, membership).
 
+mod identity;
 mod parts;
 
+pub(crate) use identity::{access_key, access_key_of, access_keys_of, first_account, identities};
 pub(crate) use parts::Parts;
 
 use entrepot_oci::{AccountId, Algorithm, Digest, RegionName, RepositoryName, Tag};
@@ -51,6 +53,14 @@ pub(crate) enum Namespace {
     Settings = 0x11,
     /// account, rule -> `RuleRecord`
     Rule = 0x12,
+    /// -> `FirstAccountRecord`
+    FirstAccount = 0x13,
+    /// id -> `AccessKeyRecord`
+    AccessKey = 0x14,
+    /// account, owner, id -> nothing: the keys that somebody has
+    AccessKeyOf = 0x15,
+    /// account -> `IdentitiesRecord`
+    Identities = 0x16,
     /// account, repository -> `RepositoryRecord`
     Repository = 0x20,
     /// digest -> `BlobRecord`
@@ -82,7 +92,7 @@ pub(crate) enum Namespace {
 }
 
 /// Every namespace, in order.
-const NAMESPACES: [Namespace; 27] = [
+const NAMESPACES: [Namespace; 31] = [
     Namespace::Envelope,
     Namespace::EnvelopeSlot,
     Namespace::Cluster,
@@ -96,6 +106,10 @@ const NAMESPACES: [Namespace; 27] = [
     Namespace::Account,
     Namespace::Settings,
     Namespace::Rule,
+    Namespace::FirstAccount,
+    Namespace::AccessKey,
+    Namespace::AccessKeyOf,
+    Namespace::Identities,
     Namespace::Repository,
     Namespace::Blob,
     Namespace::Link,

@@ -88,6 +88,21 @@ pub const ROOT_USER_BYTES_MAX: usize = 128;
 /// Bytes of a password hash (PHC string).
 pub const PASSWORD_HASH_BYTES_MAX: usize = 1_024;
 
+/// Accounts of a cluster.
+pub const ACCOUNTS_MAX: usize = 10_000;
+
+/// Bytes of an account's name.
+pub const ACCOUNT_NAME_BYTES_MAX: usize = 128;
+
+/// Bytes of an access key's id, as in IAM.
+pub const ACCESS_KEY_ID_BYTES_MAX: usize = 128;
+
+/// Bytes of an access key's secret when it is sealed.
+pub const SEALED_SECRET_BYTES_MAX: usize = 512;
+
+/// Access keys of the root user or of a user, as in IAM.
+pub const ACCESS_KEYS_MAX: usize = 2;
+
 /// Open tasks that one change of the rules looks at for tasks to drop, oldest
 /// first: the batch of one entry has to stay of a bearable size.
 pub const SWEEP_TASKS_MAX: usize = 50_000;

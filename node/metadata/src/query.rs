@@ -5,6 +5,7 @@
 //! of the view it is given. A view may move on between two reads; a function
 //! that needs two of them treats what vanished in between as absent.
 
+mod accounts;
 mod blobs;
 mod changes;
 mod images;
@@ -13,6 +14,10 @@ mod registry;
 mod tasks;
 mod trust;
 
+pub(crate) use accounts::access_key_of;
+pub use accounts::{
+    AccessKey, Account, access_key, access_keys, account, accounts, first_account, generation,
+};
 pub use blobs::{Blob, blob, blobs, link_any, linked, links};
 pub use changes::{Change, EntryChanges, RepositoryChanges, changes};
 pub use images::{
@@ -26,8 +31,8 @@ pub use members::{
 pub(crate) use members::{cluster, member_of};
 pub(crate) use registry::rule_of;
 pub use registry::{
-    Account, RegistrySettings, Repository, RepositorySettings, Rule, account, any_account,
-    destinations, registry_settings, repositories, repository, rule, rules,
+    RegistrySettings, Repository, RepositorySettings, Rule, destinations, registry_settings,
+    repositories, repository, rule, rules,
 };
 pub use tasks::{Task, TaskKey, TaskKeyError, open_tasks, task, tasks, tasks_of};
 pub use trust::{
@@ -37,6 +42,7 @@ pub use trust::{
 pub(crate) use trust::{join_token_of, serial_of};
 
 pub use crate::records::TaskState;
+pub use crate::records::identity::{AccessKeyState, AccountState, EntityKind};
 pub use crate::records::members::MemberState;
 
 use std::str::FromStr;

@@ -6,6 +6,7 @@
 //! [`query`](crate::query) gives them back as validated types.
 
 pub mod changes;
+pub mod identity;
 pub mod members;
 pub mod trust;
 
@@ -45,7 +46,7 @@ pub struct SlotRecord {
 pub struct AccountRecord {
     #[prost(string, tag = "1")]
     pub root_user: String,
-    /// PHC string.
+    /// PHC string; empty: the root user has no password.
     #[prost(string, tag = "2")]
     pub password_hash: String,
     #[prost(int64, tag = "3")]
@@ -53,6 +54,12 @@ pub struct AccountRecord {
     /// Log index of the command that made it.
     #[prost(uint64, tag = "4")]
     pub index: u64,
+    /// For people; the first account may have none.
+    #[prost(string, tag = "5")]
+    pub name: String,
+    /// Nobody of it is let in.
+    #[prost(bool, tag = "6")]
+    pub disabled: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
@@ -214,6 +221,8 @@ impl fmt::Debug for AccountRecord {
             .field("root_user", &self.root_user)
             .field("created_at_ms", &self.created_at_ms)
             .field("index", &self.index)
+            .field("name", &self.name)
+            .field("disabled", &self.disabled)
             .finish_non_exhaustive()
     }
 }

@@ -7,6 +7,7 @@
 
 use prost::Message as _;
 
+use crate::records::identity::EntityKind;
 use crate::records::members::MemberState;
 
 /// The outcome of a command, and where in the log it was decided.
@@ -155,7 +156,7 @@ pub struct Refusal {
     #[prost(
         oneof = "Refused",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, \
-                24, 40, 41, 42, 43, 44, 45, 46, 60, 61"
+                24, 40, 41, 42, 43, 44, 45, 46, 60, 61, 70, 71, 72, 73, 74, 75"
     )]
     pub reason: Option<Refused>,
 }
@@ -273,6 +274,25 @@ pub enum Refused {
     #[error("repository {0} is being deleted")]
     #[prost(string, tag = "61")]
     RepositoryDeleting(String),
+    #[error("account {0} is unknown")]
+    #[prost(string, tag = "70")]
+    AccountUnknown(String),
+    /// It cannot be disabled.
+    #[error("account {0} is the cluster's first, which its operators use")]
+    #[prost(string, tag = "71")]
+    FirstAccount(String),
+    #[error("a cluster has at most {0} accounts")]
+    #[prost(uint32, tag = "72")]
+    AccountLimit(u32),
+    #[error("{0} exists")]
+    #[prost(message, tag = "73")]
+    EntityExists(Entity),
+    #[error("{0} is unknown")]
+    #[prost(message, tag = "74")]
+    NoSuchEntity(Entity),
+    #[error("{0}")]
+    #[prost(message, tag = "75")]
+    EntityLimit(EntityLimit),
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -317,6 +337,25 @@ pub struct MemberInState {
     pub node: u64,
     #[prost(enumeration = "MemberState", tag = "2")]
     pub state: i32,
+}
+
+/// One of an account's identities, or what belongs to one.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Entity {
+    #[prost(enumeration = "EntityKind", tag = "1")]
+    pub kind: i32,
+    #[prost(string, tag = "2")]
+    pub name: String,
+}
+
+/// There may be no more of something.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct EntityLimit {
+    /// IAM's name of the quota, such as `AccessKeysPerUser`.
+    #[prost(string, tag = "1")]
+    pub quota: String,
+    #[prost(uint32, tag = "2")]
+    pub max: u32,
 }
 
 // === impl Response ===
@@ -371,6 +410,39 @@ impl From<Refused> for Outcome {
         Self::Refused(Refusal {
             reason: Some(reason),
         })
+    }
+}
+
+// === impl Entity, EntityLimit ===
+
+impl Entity {
+    pub fn new(kind: EntityKind, name: &str) -> Self {
+        Self {
+            kind: kind.into(),
+            name: name.to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for Entity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = EntityKind::try_from(self.kind).map_or("entity", EntityKind::name);
+        write!(f, "{kind} {}", self.name)
+    }
+}
+
+impl EntityLimit {
+    pub fn new(quota: &str, max: usize) -> Self {
+        Self {
+            quota: quota.to_owned(),
+            max: u32::try_from(max).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+impl std::fmt::Display for EntityLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cannot exceed quota for {}: {}", self.quota, self.max)
     }
 }
 

@@ -14,6 +14,17 @@ use tracing::{Instrument, debug, error_span};
 
 use crate::status::status;
 
+/// What concerns the whole cluster: for its operators alone.
+const OPERATORS: [&str; 7] = [
+    "/entrepot.admin.v1.Accounts/",
+    "/entrepot.admin.v1.Cluster/",
+    "/entrepot.admin.v1.Trust/",
+    "/entrepot.admin.v1.Admin/ClusterStatus",
+    "/entrepot.admin.v1.Admin/RepairStatus",
+    "/entrepot.admin.v1.Admin/ScrubStatus",
+    "/entrepot.admin.v1.Admin/StartScrub",
+];
+
 const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 
 /// Lets a call through that has the right credentials, and notes whose they are.
@@ -31,7 +42,9 @@ pub(crate) async fn required(
     let answer = async move {
         let source = request.extensions().get().copied().unwrap_or_default();
         let header = credentials(request.headers());
-        let mut response = match registry.authenticate(header, source).await {
+        let known = registry.authenticate(header, source).await;
+        let known = known.and_then(|who| allowed(&registry, who, request.uri().path()));
+        let mut response = match known {
             Ok(who) => {
                 request.extensions_mut().insert(who);
                 next.run(request).await
@@ -47,6 +60,14 @@ pub(crate) async fn required(
         response
     };
     answer.instrument(span).await
+}
+
+/// That the caller may call what is at `path` at all.
+fn allowed(registry: &Registry, who: Caller, path: &str) -> Result<Caller, ServiceError> {
+    if OPERATORS.iter().any(|served| path.starts_with(served)) {
+        registry.operates(&who)?;
+    }
+    Ok(who)
 }
 
 /// Those of two lines are none: a proxy in front may have looked at the other.

@@ -5,6 +5,7 @@
 //! call is read before its caller is known; content passes through in pieces, in
 //! both directions; the one thing held whole is a manifest, which has a limit.
 
+mod accounts;
 mod admin;
 mod body;
 mod caller;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::{Router, middleware};
+use entrepot_proto::admin::accounts_server::AccountsServer as AccountsService;
 use entrepot_proto::admin::admin_server::AdminServer as AdminService;
 use entrepot_proto::admin::cluster_server::ClusterServer as ClusterService;
 use entrepot_proto::admin::trust_server::TrustServer as TrustService;
@@ -27,6 +29,7 @@ use entrepot_proto::registry::registry_server::RegistryServer as RegistryService
 use entrepot_service::Registry;
 use tonic::service::Routes;
 
+use crate::accounts::AccountsServer;
 use crate::admin::AdminServer;
 use crate::cluster::ClusterServer;
 use crate::registry::RegistryServer;
@@ -39,6 +42,7 @@ const REQUEST_BYTES_MAX: usize = 5 * 1024 * 1024;
 /// `body_timeout`, while it is waited for, is given up.
 pub fn router(registry: Arc<Registry>, body_timeout: Duration) -> Router {
     let admin = AdminService::new(AdminServer::new(Arc::clone(&registry)));
+    let accounts = AccountsService::new(AccountsServer::new(Arc::clone(&registry)));
     let trust = TrustService::new(TrustServer::new(Arc::clone(&registry)));
     let front_ends = RegistryService::new(RegistryServer::new(Arc::clone(&registry), body_timeout))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
@@ -46,6 +50,7 @@ pub fn router(registry: Arc<Registry>, body_timeout: Duration) -> Router {
     Routes::new(admin)
         .add_service(cluster)
         .add_service(trust)
+        .add_service(accounts)
         .add_service(front_ends)
         .prepare()
         .into_axum_router()

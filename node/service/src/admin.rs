@@ -360,7 +360,7 @@ fn repository_in(
         .ok_or_else(|| ServiceError::NameUnknown(repository.clone()))
 }
 
-fn page(limit: Option<usize>) -> usize {
+pub(crate) fn page(limit: Option<usize>) -> usize {
     limit
         .filter(|limit| *limit > 0)
         .unwrap_or(PAGE_DEFAULT)

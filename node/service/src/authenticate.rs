@@ -1,14 +1,38 @@
-//! Who is calling. For now there is one account with its root user; nobody is
-//! served without credentials.
+//! Who is calling. Nobody is served without credentials.
+//!
+//! The user of a login names whom it is for:
+//!
+//! | User | Proved by |
+//! |---|---|
+//! | the first account's root user | its password |
+//! | an account's 12 digits, or these, `/` and its root user | a secret of the root user's access keys, or its password |
+//! | an access key's id | that key's secret |
+//!
+//! The invariant: whoever is refused cannot tell by the answer, or by how long
+//! it took, whether there is such an account or key.
 
 use std::sync::Arc;
 
-use entrepot_access::{AccessError, AccountCredentials, Principal, parse_basic};
-use entrepot_metadata::query;
+use entrepot_access::{
+    AccessError, AccessKey, AccountCredentials, BasicCredentials, Principal, parse_basic,
+};
+use entrepot_metadata::KeyValue;
+use entrepot_metadata::query::{self, Account};
+use entrepot_oci::AccountId;
 use tokio::time::Instant;
 
 use crate::logins::Source;
 use crate::{Caller, Registry, ServiceError};
+
+/// Whom credentials are for, as their user says.
+enum Claim {
+    /// They are right: a key's secret was as it should be.
+    Proved(Account),
+    /// The password decides; this is whose it is.
+    Password(Account),
+    /// Nobody whom there is.
+    Nobody,
+}
 
 impl Registry {
     /// Checks the value of an `Authorization` header. Credentials that were right
@@ -22,14 +46,84 @@ impl Registry {
             .and_then(|header| parse_basic(header).ok())
             .ok_or(ServiceError::Unauthorized)?;
         let view = self.metadata.view(&self.global)?;
-        let Some(account) = query::any_account(view.as_ref())? else {
+        let Some(first) = query::first_account(view.as_ref())? else {
             return Err(ServiceError::unavailable(
-                "this node has not learnt the cluster's account yet; try again",
+                "this node has not learnt the cluster's accounts yet; try again",
             ));
         };
-        let caller = Caller::of(Principal::root(account.id.clone()));
+        match self.claim(view.as_ref(), &first, &credentials)? {
+            Claim::Proved(account) if account.is_active() => Ok(root_of(&account)),
+            Claim::Proved(account) => Err(ServiceError::Denied(format!(
+                "account {} is disabled",
+                account.id
+            ))),
+            Claim::Password(account) => {
+                let user = credentials.user().to_owned();
+                self.check_password(credentials, user, account, source)
+                    .await
+            }
+            // Refused after the same work as a wrong password: no user that is
+            // not the first root user's comes here with that name.
+            Claim::Nobody => {
+                let user = first.root_user.clone();
+                self.check_password(credentials, user, first, source).await
+            }
+        }
+    }
+
+    fn claim(
+        &self,
+        view: &dyn KeyValue,
+        first: &Account,
+        credentials: &BasicCredentials,
+    ) -> Result<Claim, ServiceError> {
+        let user = credentials.user();
+        if user == first.root_user {
+            return Ok(Claim::Password(first.clone()));
+        }
+        if let Some(account) = named(view, user)? {
+            for key in query::access_keys(view, &account.id, "")? {
+                if self.is_proved(&key, credentials)? {
+                    return Ok(Claim::Proved(account));
+                }
+            }
+            // Without a password there is nothing to compare with.
+            if account.password_hash.is_empty() {
+                return Ok(Claim::Nobody);
+            }
+            return Ok(Claim::Password(account));
+        }
+        let Some(key) = query::access_key(view, user)? else {
+            return Ok(Claim::Nobody);
+        };
+        // What a user may is decided by policies, which nobody looks at here.
+        if !key.owner.is_empty() || !self.is_proved(&key, credentials)? {
+            return Ok(Claim::Nobody);
+        }
+        Ok(query::account(view, &key.account)?.map_or(Claim::Nobody, Claim::Proved))
+    }
+
+    fn is_proved(
+        &self,
+        key: &query::AccessKey,
+        credentials: &BasicCredentials,
+    ) -> Result<bool, ServiceError> {
+        let opened = AccessKey::open(&key.id, &key.sealed_secret, &self.sealing)
+            .map_err(|error| ServiceError::internal(&error))?;
+        Ok(opened.is_proved_by(credentials.password()) && key.is_active())
+    }
+
+    /// `user`: who has the password, as the credentials are to call them.
+    async fn check_password(
+        &self,
+        credentials: BasicCredentials,
+        user: String,
+        account: Account,
+        source: Source,
+    ) -> Result<Caller, ServiceError> {
+        let caller = root_of(&account);
         let known = AccountCredentials {
-            user: &account.root_user,
+            user: &user,
             password_hash: &account.password_hash,
         };
         let decided = || {
@@ -51,7 +145,7 @@ impl Registry {
         let verifier = Arc::clone(&self.verifier);
         let verifying = self.blocking.run(move || {
             let known = AccountCredentials {
-                user: &account.root_user,
+                user: &user,
                 password_hash: &account.password_hash,
             };
             let right = verifier.verify(&credentials, Some(&known));
@@ -75,4 +169,22 @@ impl Registry {
             Err(error) => Err(ServiceError::internal(&error)),
         }
     }
+}
+
+/// The account whose root user is called so: by its number, alone or before the
+/// user's own name.
+fn named(view: &dyn KeyValue, user: &str) -> Result<Option<Account>, ServiceError> {
+    let (id, root_user) = match user.split_once('/') {
+        Some((id, root_user)) => (id, Some(root_user)),
+        None => (user, None),
+    };
+    let Ok(id) = id.parse::<AccountId>() else {
+        return Ok(None);
+    };
+    let account = query::account(view, &id)?;
+    Ok(account.filter(|account| root_user.is_none_or(|name| name == account.root_user)))
+}
+
+fn root_of(account: &Account) -> Caller {
+    Caller::of(Principal::root(account.id.clone()))
 }

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod peer;
 pub mod trust;
 
+mod accounts;
 mod admin;
 mod authenticate;
 mod blobs;
@@ -31,6 +32,7 @@ mod upkeep;
 mod upload;
 mod watch;
 
+pub use accounts::{AccountInfo, AccountPage, CreatedAccount, NewAccount};
 pub use admin::{
     ImageInfo, ImagePage, RegistryChange, RegistryInfo, RepositoryChange, RepositoryDeletion,
     RepositoryInfo, RepositoryPage, RuleInfo, TaskPage,
@@ -39,10 +41,11 @@ pub use blobs::BlobInfo;
 pub use budget::{Gathering, UNCOUNTED_BYTES};
 pub use caller::Caller;
 pub use departure::{Departure, MembersServer};
-pub use entrepot_access::{AssumedRole, Identity, Principal, User};
+pub use entrepot_access::{AccessKey, AssumedRole, Identity, Principal, Secret, User};
 pub use entrepot_blobs::BlobStream;
 pub use entrepot_metadata::query::{
-    Change, Member, MemberState, RegistrySettings, RepositorySettings, Task, TaskKey, TaskState,
+    AccountState, Change, Member, MemberState, RegistrySettings, RepositorySettings, Task, TaskKey,
+    TaskState,
 };
 pub use entrepot_metadata::response::TagFound;
 pub use entrepot_replication::upkeep::NodeUpkeep;

@@ -213,7 +213,10 @@ impl Registry {
         Ok(self.metadata.view(&self.global)?)
     }
 
-    async fn propose_global(&self, command: impl Into<Command>) -> Result<(), ServiceError> {
+    pub(crate) async fn propose_global(
+        &self,
+        command: impl Into<Command>,
+    ) -> Result<(), ServiceError> {
         let response = self.metadata.propose(&self.global, command.into()).await?;
         response.into_result().map(drop).map_err(refused)
     }

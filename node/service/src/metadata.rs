@@ -117,10 +117,13 @@ pub(crate) fn refused(refused: Refused) -> ServiceError {
         | Refused::RuleLimit(_)
         | Refused::MemberLimit(_)
         | Refused::RegionLimit(_)
-        | Refused::TokenLimit(_)) => ServiceError::Invalid(other.to_string()),
-        other @ (Refused::MemberUnknown(_) | Refused::RegionUnknown(_)) => {
-            ServiceError::NotFound(other.to_string())
-        }
+        | Refused::TokenLimit(_)
+        | Refused::AccountLimit(_)
+        | Refused::EntityLimit(_)) => ServiceError::Invalid(other.to_string()),
+        other @ (Refused::MemberUnknown(_)
+        | Refused::RegionUnknown(_)
+        | Refused::AccountUnknown(_)
+        | Refused::NoSuchEntity(_)) => ServiceError::NotFound(other.to_string()),
         other @ (Refused::AccountExists(_)
         | Refused::BlobMismatch(_)
         | Refused::AddressInUse(_)
@@ -128,7 +131,9 @@ pub(crate) fn refused(refused: Refused) -> ServiceError {
         | Refused::FolderDiffers(_)
         | Refused::LastMember(_)
         | Refused::RegionInUse(_)
-        | Refused::AuthorityExists(_)) => ServiceError::Conflict(other.to_string()),
+        | Refused::AuthorityExists(_)
+        | Refused::FirstAccount(_)
+        | Refused::EntityExists(_)) => ServiceError::Conflict(other.to_string()),
         other @ (Refused::TokenUnknown(_)
         | Refused::TokenUsed(_)
         | Refused::TokenExpired(_)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entrepot_access::Verifier;
+use entrepot_access::trust::ClusterKey;
 use entrepot_metadata::GroupId;
 use entrepot_metadata::seam::Metadata;
 use entrepot_oci::RegionName;
@@ -40,6 +41,8 @@ pub struct Registry {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) logins: Logins,
     pub(crate) names: SessionNames,
+    /// What secrets of access keys are sealed under.
+    pub(crate) sealing: ClusterKey,
     /// The uploads that this node owns.
     pub(crate) sessions: Sessions,
     /// Where passwords are checked, and large manifests read.
@@ -81,6 +84,7 @@ impl Registry {
         let region = parts.peers.own().region.clone();
         Arc::new(Self {
             names: SessionNames::new(parts.peers.secret()),
+            sealing: ClusterKey::from_secret(parts.peers.secret().as_bytes()),
             metadata: parts.metadata,
             blobs: parts.blobs,
             peers: parts.peers,

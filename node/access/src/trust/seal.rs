@@ -13,6 +13,7 @@ use super::name::{drawn, hex, write_hex};
 
 const VERSION: u8 = 1;
 const KEY_BYTES: usize = 32;
+const SECRET_CONTEXT: &str = "entrepot 2026 key from the cluster's secret";
 const SEAL_CONTEXT: &str = "entrepot 2026 sealing under the cluster key";
 
 /// 32 random bytes that every node of a cluster knows and nobody else.
@@ -33,6 +34,12 @@ impl ClusterKey {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, TrustError> {
         let bytes = bytes.try_into().map_err(|_| TrustError::ClusterKey)?;
         Ok(Self(bytes))
+    }
+
+    /// The one that follows from what all nodes of a cluster know, however long
+    /// that is.
+    pub fn from_secret(secret: &[u8]) -> Self {
+        Self(blake3::derive_key(SECRET_CONTEXT, secret))
     }
 
     /// Takes it as [`ClusterKey::expose_hex`] wrote it.

@@ -1,41 +1,15 @@
-//! Accounts, repositories, and the settings of a registry and of a repository.
+//! Repositories, and the settings of a registry and of a repository.
 
 use entrepot_oci::{AccountId, RepositoryName};
 
-use super::{Stop, invalid, parse};
-use crate::command::{CreateAccount, CreateRepository, PutRegistrySettings, PutRepositorySettings};
+use super::{Stop, parse};
+use crate::command::{CreateRepository, PutRegistrySettings, PutRepositorySettings};
 use crate::keys;
-use crate::limits::{PASSWORD_HASH_BYTES_MAX, ROOT_USER_BYTES_MAX};
 use crate::overlay::Overlay;
 use crate::query::{self, RegistrySettings, RepositorySettings};
 use crate::read;
-use crate::records::{AccountRecord, RepositoryRecord, SettingsRecord};
+use crate::records::{RepositoryRecord, SettingsRecord};
 use crate::response::{Done, Outcome, Refused, RepositoryPut};
-
-pub(super) fn create_account(
-    overlay: &mut Overlay<'_>,
-    index: u64,
-    command: CreateAccount,
-) -> Result<Outcome, Stop> {
-    let account: AccountId = parse("account", &command.account)?;
-    if !(1..=ROOT_USER_BYTES_MAX).contains(&command.root_user.len()) {
-        return Err(invalid("root user", "must be of 1 to 128 bytes").into());
-    }
-    if !(1..=PASSWORD_HASH_BYTES_MAX).contains(&command.password_hash.len()) {
-        return Err(invalid("password hash", "must be of 1 to 1024 bytes").into());
-    }
-    if let Some(existing) = query::any_account(overlay)? {
-        return Err(Refused::AccountExists(existing.id.to_string()).into());
-    }
-    let record = AccountRecord {
-        root_user: command.root_user,
-        password_hash: command.password_hash,
-        created_at_ms: command.at_ms,
-        index,
-    };
-    overlay.put(keys::account(&account), &record);
-    Ok(Outcome::Done(Done {}))
-}
 
 pub(super) fn put_settings(
     overlay: &mut Overlay<'_>,

@@ -1,6 +1,7 @@
 //! One machine with short ways to say what is done to it, and the tests of
 //! each kind of command. The invariants are checked after every step.
 
+mod accounts;
 mod blobs;
 mod changes;
 mod conditions;

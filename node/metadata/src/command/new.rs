@@ -5,8 +5,8 @@ use entrepot_oci::{AccountId, Digest, Manifest, RegionName, RepositoryName, Tag}
 
 use super::{
     Blank, CreateAccount, CreateRepository, DeleteManifest, DeleteRule, DeleteTag, EndTask,
-    LinkBlob, MountBlob, PutManifest, PutRegistrySettings, PutRepositorySettings, PutRule,
-    TagCondition, TagState, UnlinkBlob,
+    LinkBlob, MountBlob, NewAccessKey, PutManifest, PutRegistrySettings, PutRepositorySettings,
+    PutRule, TagCondition, TagState, UnlinkBlob,
 };
 use crate::query::{Blob, Task};
 use crate::records::Origin;
@@ -18,6 +18,25 @@ impl CreateAccount {
             root_user: root_user.to_owned(),
             password_hash: password_hash.to_owned(),
             at_ms,
+            additional: false,
+            name: String::new(),
+            root_key: None,
+        }
+    }
+
+    /// One more account, with the first key of its root user.
+    pub fn additional(
+        account: &AccountId,
+        name: &str,
+        root_user: &str,
+        root_key: NewAccessKey,
+        at_ms: i64,
+    ) -> Self {
+        Self {
+            additional: true,
+            name: name.to_owned(),
+            root_key: Some(root_key),
+            ..Self::new(account, root_user, "", at_ms)
         }
     }
 }

@@ -4,12 +4,13 @@ use bytes::Bytes;
 use entrepot_oci::{Algorithm, Digest};
 
 use crate::command::{
-    AddMember, AddRegion, Command, CreateAccount, CreateRepository, DeleteManifest,
-    DeleteRepository, DeleteRule, DeleteTag, EndTask, Envelope, FormCluster, LinkBlob, MemberSpec,
-    MountBlob, PutManifest, PutRegistrySettings, PutRepositorySettings, PutRule, RemoveMember,
-    RemoveRegion, SetMemberState, TagState, UnlinkBlob, UpdateMember,
+    AddMember, AddRegion, Command, CreateAccessKey, CreateAccount, CreateRepository,
+    DeleteAccessKey, DeleteManifest, DeleteRepository, DeleteRule, DeleteTag, EndTask, Envelope,
+    FormCluster, LinkBlob, MemberSpec, MountBlob, NewAccessKey, PutManifest, PutRegistrySettings,
+    PutRepositorySettings, PutRule, RemoveMember, RemoveRegion, SetAccessKeyState, SetAccountState,
+    SetMemberState, TagState, UnlinkBlob, UpdateMember,
 };
-use crate::query::MemberState;
+use crate::query::{AccessKeyState, AccountState, MemberState};
 
 const ACCOUNT: &str = "123456789012";
 
@@ -30,6 +31,7 @@ fn commands() -> Vec<Command> {
             root_user: "root".to_owned(),
             password_hash: "$argon2id$".to_owned(),
             at_ms: 1,
+            ..CreateAccount::default()
         }
         .into(),
         PutRegistrySettings {
@@ -118,6 +120,7 @@ fn commands() -> Vec<Command> {
     .into_iter()
     .chain(deletions())
     .chain(of_members())
+    .chain(of_accounts())
     .collect()
 }
 
@@ -132,6 +135,55 @@ fn deletions() -> Vec<Command> {
         }
         .into(),
         delete("short", true, 30).into(),
+    ]
+}
+
+/// Another account comes, gets a key more than it may have, and goes to sleep.
+fn of_accounts() -> Vec<Command> {
+    const OTHER: &str = "210987654321";
+    let key = |id: &str| NewAccessKey::new(id, &b"sealed"[..]);
+    let create = |id: &str| CreateAccessKey {
+        account: OTHER.to_owned(),
+        owner: String::new(),
+        key: Some(key(id)),
+        at_ms: 12,
+    };
+    vec![
+        CreateAccount {
+            account: OTHER.to_owned(),
+            root_user: "root".to_owned(),
+            at_ms: 11,
+            additional: true,
+            name: "other".to_owned(),
+            root_key: Some(key("AKIA1")),
+            ..CreateAccount::default()
+        }
+        .into(),
+        create("AKIA2").into(),
+        create("AKIA3").into(),
+        SetAccessKeyState {
+            account: OTHER.to_owned(),
+            owner: String::new(),
+            id: "AKIA2".to_owned(),
+            state: AccessKeyState::Inactive.into(),
+        }
+        .into(),
+        DeleteAccessKey {
+            account: OTHER.to_owned(),
+            owner: String::new(),
+            id: "AKIA1".to_owned(),
+        }
+        .into(),
+        SetAccountState {
+            account: OTHER.to_owned(),
+            state: AccountState::Disabled.into(),
+        }
+        .into(),
+        SetAccountState {
+            account: ACCOUNT.to_owned(),
+            state: AccountState::Disabled.into(),
+        }
+        .into(),
     ]
 }
 

@@ -1,20 +1,12 @@
-//! Accounts, settings, rules and repositories can be read, and are bounded.
+//! Settings, rules and repositories can be read, and are bounded.
 
 use super::{Check, Pair};
 use crate::keys::{Key, Namespace};
 use crate::limits::{PREFIXES_MAX, RULES_MAX};
 use crate::query;
 use crate::read;
-use crate::records::{AccountRecord, RepositoryRecord, SettingsRecord};
+use crate::records::{RepositoryRecord, SettingsRecord};
 use crate::store::StorageError;
-
-pub(super) fn account(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
-    check.summary.accounts += 1;
-    let mut parts = pair.parts();
-    parts.account()?;
-    parts.end()?;
-    pair.decode::<AccountRecord>().map(drop)
-}
 
 pub(super) fn settings(_: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
     let mut parts = pair.parts();

@@ -63,6 +63,7 @@ fn a_sound_state_is_summed_up() {
         members: 1,
         regions: 1,
         accounts: 1,
+        access_keys: 0,
         rules: 1,
         repositories: 1,
         blobs: 3,

@@ -1,8 +1,6 @@
-//! Accounts, and what belongs to a whole registry: its settings, rules and
-//! repositories.
+//! What belongs to a whole registry: its settings, rules and repositories.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use bytes::Bytes;
 use entrepot_oci::{AccountId, RegionName, RepositoryName};
@@ -11,17 +9,8 @@ use super::{after_name, parsed};
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::RULES_MAX;
 use crate::read;
-use crate::records::{AccountRecord, RepositoryRecord, RuleRecord, SettingsRecord};
+use crate::records::{RepositoryRecord, RuleRecord, SettingsRecord};
 use crate::store::{KeyValue, StorageError};
-
-#[derive(Clone, PartialEq, Eq)]
-pub struct Account {
-    pub id: AccountId,
-    pub root_user: String,
-    /// PHC string.
-    pub password_hash: String,
-    pub created_at_ms: i64,
-}
 
 /// The settings of a registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,22 +47,6 @@ pub struct Repository {
 pub struct RepositorySettings {
     /// It takes indexes that name manifests which it does not have.
     pub sparse_indexes: bool,
-}
-
-pub fn account(view: &dyn KeyValue, id: &AccountId) -> Result<Option<Account>, StorageError> {
-    let record: Option<AccountRecord> = read::record(view, &keys::account(id))?;
-    Ok(record.map(|record| Account::new(id.clone(), record)))
-}
-
-/// The first account there is: the only one, for now.
-pub fn any_account(view: &dyn KeyValue) -> Result<Option<Account>, StorageError> {
-    let found = read::page(view, &Key::new(Namespace::Account), None, 1)?.pop();
-    found
-        .map(|(key, value)| {
-            let id = Parts::of(&key).account()?;
-            Ok(Account::new(id, read::decode(&key, value)?))
-        })
-        .transpose()
 }
 
 /// What was set, else the defaults.
@@ -166,30 +139,6 @@ pub(crate) fn rule_of(key: &[u8], value: Bytes) -> Result<Rule, StorageError> {
         destination: parsed(key, "region", &record.destination_region)?,
         updated_at_ms: record.updated_at_ms,
     })
-}
-
-// === impl Account ===
-
-impl Account {
-    fn new(id: AccountId, record: AccountRecord) -> Self {
-        Self {
-            id,
-            root_user: record.root_user,
-            password_hash: record.password_hash,
-            created_at_ms: record.created_at_ms,
-        }
-    }
-}
-
-impl fmt::Debug for Account {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The hash has no business in a log.
-        f.debug_struct("Account")
-            .field("id", &self.id)
-            .field("root_user", &self.root_user)
-            .field("created_at_ms", &self.created_at_ms)
-            .finish_non_exhaustive()
-    }
 }
 
 // === impl RegistrySettings ===

@@ -14,7 +14,7 @@ use crate::oracle::{Home, Oracle};
 const ALL: usize = usize::MAX;
 
 pub(crate) fn all(state: &MemoryState, summary: &Summary, oracle: &Oracle) {
-    let account = query::any_account(state).unwrap();
+    let account = query::first_account(state).unwrap();
     assert_eq!(
         account.map(|account| account.id.to_string()),
         oracle.account

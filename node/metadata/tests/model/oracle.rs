@@ -165,7 +165,11 @@ impl Oracle {
             | Command::CreateJoinToken(_)
             | Command::Join(_)
             | Command::RecordCertificate(_)
-            | Command::RevokeCertificates(_) => unreachable!("no step proposes it"),
+            | Command::RevokeCertificates(_)
+            | Command::SetAccountState(_)
+            | Command::CreateAccessKey(_)
+            | Command::SetAccessKeyState(_)
+            | Command::DeleteAccessKey(_) => unreachable!("no step proposes it"),
         }
     }
 

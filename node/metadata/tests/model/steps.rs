@@ -112,6 +112,7 @@ fn command() -> BoxedStrategy<Command> {
                 root_user: "root".to_owned(),
                 password_hash: "$".to_owned(),
                 at_ms,
+                ..CreateAccount::default()
             }
             .into()
         }),

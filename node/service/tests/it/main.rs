@@ -10,6 +10,7 @@ mod network;
 mod slow;
 
 mod access;
+mod accounts;
 mod conditions;
 mod copies;
 mod deletion;

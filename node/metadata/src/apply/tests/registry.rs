@@ -1,53 +1,11 @@
-//! Accounts, repositories and settings.
+//! Repositories and settings.
 
 use entrepot_oci::AccountId;
 
 use super::{Machine, account, app, repository};
-use crate::command::{CreateAccount, CreateRepository, PutRegistrySettings, PutRepositorySettings};
+use crate::command::{CreateRepository, PutRegistrySettings, PutRepositorySettings};
 use crate::query;
 use crate::response::{Outcome, Refused, RepositoryPut};
-
-#[test]
-fn there_is_one_account() {
-    let mut machine = Machine::default();
-    assert_eq!(query::any_account(&machine.state).unwrap(), None);
-    machine.done(CreateAccount::new(&account(), "root", "$argon2id$", 3));
-    let other = "210987654321".parse().unwrap();
-    let refused = machine.refused(CreateAccount::new(&other, "root", "$argon2id$", 4));
-    assert_eq!(refused, Refused::AccountExists(account().to_string()));
-
-    let found = query::any_account(&machine.state).unwrap().unwrap();
-    assert_eq!((&found.id, found.created_at_ms), (&account(), 3));
-    assert_eq!(
-        query::account(&machine.state, &account()).unwrap(),
-        Some(found)
-    );
-    assert_eq!(query::account(&machine.state, &other).unwrap(), None);
-}
-
-#[test]
-fn an_account_needs_a_user_and_a_hash() {
-    let mut machine = Machine::default();
-    for (user, hash) in [
-        ("", "h"),
-        ("u", ""),
-        (&"u".repeat(129), "h"),
-        ("u", &"h".repeat(1025)),
-    ] {
-        let refused = machine.refused(CreateAccount::new(&account(), user, hash, 1));
-        assert!(matches!(refused, Refused::Invalid(_)));
-    }
-}
-
-#[test]
-fn a_password_hash_is_not_printed() {
-    let command = CreateAccount::new(&account(), "root", "$argon2id$secret", 3);
-    assert!(!format!("{command:?}").contains("secret"));
-    let mut machine = Machine::default();
-    machine.done(command);
-    let account = query::any_account(&machine.state).unwrap();
-    assert!(!format!("{account:?}").contains("secret"));
-}
 
 #[test]
 fn a_repository_is_made_once() {

@@ -10,6 +10,7 @@ mod blobs;
 mod changes;
 mod deletion;
 mod envelopes;
+mod identity;
 mod manifests;
 mod members;
 mod registry;
@@ -134,6 +135,23 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::CreateAccessKey(command) => accounts::create_key(overlay, index, command),
         Command::SetAccessKeyState(command) => accounts::set_key_state(overlay, index, &command),
         Command::DeleteAccessKey(command) => accounts::delete_key(overlay, index, &command),
+        Command::CreateEntity(command) => identity::create(overlay, index, command),
+        Command::DeleteEntity(command) => identity::delete(overlay, index, &command),
+        Command::UpdateRole(command) => identity::update_role(overlay, index, command),
+        Command::PutInlinePolicy(command) => identity::put_inline(overlay, index, command),
+        Command::DeleteInlinePolicy(command) => identity::delete_inline(overlay, index, &command),
+        Command::AttachPolicy(command) => identity::attach(overlay, index, command),
+        Command::DetachPolicy(command) => identity::detach(overlay, index, &command),
+        Command::SetBoundary(command) => identity::set_boundary(overlay, index, &command),
+        Command::TagEntity(command) => identity::tag(overlay, index, &command),
+        Command::SetGroupMember(command) => identity::set_member(overlay, index, &command),
+        Command::CreatePolicy(command) => identity::create_policy(overlay, index, command),
+        Command::CreatePolicyVersion(command) => identity::create_version(overlay, index, command),
+        Command::SetDefaultPolicyVersion(command) => {
+            identity::set_default_version(overlay, index, &command)
+        }
+        Command::DeletePolicyVersion(command) => identity::delete_version(overlay, index, &command),
+        Command::DeletePolicy(command) => identity::delete_policy(overlay, index, &command),
     }
 }
 

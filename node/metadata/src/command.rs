@@ -11,6 +11,7 @@
 
 mod accounts;
 mod deletion;
+mod identity;
 mod members;
 mod new;
 mod trust;
@@ -24,6 +25,11 @@ pub use self::accounts::{
     CreateAccessKey, DeleteAccessKey, NewAccessKey, SetAccessKeyState, SetAccountState,
 };
 pub use self::deletion::DeleteRepository;
+pub use self::identity::{
+    AttachPolicy, CreateEntity, CreatePolicy, CreatePolicyVersion, DeleteEntity,
+    DeleteInlinePolicy, DeletePolicy, DeletePolicyVersion, DetachPolicy, PutInlinePolicy, RoleSpec,
+    SetBoundary, SetDefaultPolicyVersion, SetGroupMember, TagEntity, UpdateRole,
+};
 pub use self::members::{
     AddMember, AddRegion, FormCluster, MemberSpec, RemoveMember, RemoveRegion, SetMemberState,
     UpdateMember,
@@ -36,7 +42,7 @@ use crate::records::Origin;
 /// member to one that changes what it does, raises this and has
 /// [`Command::level`] say so: a copy that applied it without understanding all of
 /// it would differ from the others for ever.
-pub const LEVEL: u32 = 3;
+pub const LEVEL: u32 = 4;
 
 /// One command and the id under which it is applied at most once.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -47,7 +53,7 @@ pub struct Envelope {
     #[prost(
         oneof = "Command",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 32, \
-                33, 34, 40, 70, 71, 72, 73"
+                33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88"
     )]
     pub command: Option<Command>,
     /// Log index up to which the proposer's copy was applied when it drew the id:
@@ -128,6 +134,36 @@ pub enum Command {
     SetAccessKeyState(SetAccessKeyState),
     #[prost(message, tag = "73")]
     DeleteAccessKey(DeleteAccessKey),
+    #[prost(message, tag = "74")]
+    CreateEntity(CreateEntity),
+    #[prost(message, tag = "75")]
+    DeleteEntity(DeleteEntity),
+    #[prost(message, tag = "76")]
+    UpdateRole(UpdateRole),
+    #[prost(message, tag = "77")]
+    PutInlinePolicy(PutInlinePolicy),
+    #[prost(message, tag = "78")]
+    DeleteInlinePolicy(DeleteInlinePolicy),
+    #[prost(message, tag = "79")]
+    AttachPolicy(AttachPolicy),
+    #[prost(message, tag = "80")]
+    DetachPolicy(DetachPolicy),
+    #[prost(message, tag = "81")]
+    SetBoundary(SetBoundary),
+    #[prost(message, tag = "82")]
+    TagEntity(TagEntity),
+    #[prost(message, tag = "83")]
+    SetGroupMember(SetGroupMember),
+    #[prost(message, tag = "84")]
+    CreatePolicy(CreatePolicy),
+    #[prost(message, tag = "85")]
+    CreatePolicyVersion(CreatePolicyVersion),
+    #[prost(message, tag = "86")]
+    SetDefaultPolicyVersion(SetDefaultPolicyVersion),
+    #[prost(message, tag = "87")]
+    DeletePolicyVersion(DeletePolicyVersion),
+    #[prost(message, tag = "88")]
+    DeletePolicy(DeletePolicy),
 }
 
 /// Makes the cluster's first account, `AccountExists` when there is any; or one
@@ -456,6 +492,21 @@ impl Command {
             | Self::CreateAccessKey(_)
             | Self::SetAccessKeyState(_)
             | Self::DeleteAccessKey(_) => 3,
+            Self::CreateEntity(_)
+            | Self::DeleteEntity(_)
+            | Self::UpdateRole(_)
+            | Self::PutInlinePolicy(_)
+            | Self::DeleteInlinePolicy(_)
+            | Self::AttachPolicy(_)
+            | Self::DetachPolicy(_)
+            | Self::SetBoundary(_)
+            | Self::TagEntity(_)
+            | Self::SetGroupMember(_)
+            | Self::CreatePolicy(_)
+            | Self::CreatePolicyVersion(_)
+            | Self::SetDefaultPolicyVersion(_)
+            | Self::DeletePolicyVersion(_)
+            | Self::DeletePolicy(_) => 4,
             _ => 0,
         }
     }
@@ -493,6 +544,21 @@ impl Command {
             Self::CreateAccessKey(_) => "create_access_key",
             Self::SetAccessKeyState(_) => "set_access_key_state",
             Self::DeleteAccessKey(_) => "delete_access_key",
+            Self::CreateEntity(_) => "create_entity",
+            Self::DeleteEntity(_) => "delete_entity",
+            Self::UpdateRole(_) => "update_role",
+            Self::PutInlinePolicy(_) => "put_inline_policy",
+            Self::DeleteInlinePolicy(_) => "delete_inline_policy",
+            Self::AttachPolicy(_) => "attach_policy",
+            Self::DetachPolicy(_) => "detach_policy",
+            Self::SetBoundary(_) => "set_boundary",
+            Self::TagEntity(_) => "tag_entity",
+            Self::SetGroupMember(_) => "set_group_member",
+            Self::CreatePolicy(_) => "create_policy",
+            Self::CreatePolicyVersion(_) => "create_policy_version",
+            Self::SetDefaultPolicyVersion(_) => "set_default_policy_version",
+            Self::DeletePolicyVersion(_) => "delete_policy_version",
+            Self::DeletePolicy(_) => "delete_policy",
         }
     }
 }
@@ -538,6 +604,21 @@ into_command!(
     CreateAccessKey,
     SetAccessKeyState,
     DeleteAccessKey,
+    CreateEntity,
+    DeleteEntity,
+    UpdateRole,
+    PutInlinePolicy,
+    DeleteInlinePolicy,
+    AttachPolicy,
+    DetachPolicy,
+    SetBoundary,
+    TagEntity,
+    SetGroupMember,
+    CreatePolicy,
+    CreatePolicyVersion,
+    SetDefaultPolicyVersion,
+    DeletePolicyVersion,
+    DeletePolicy,
 );
 
 // === impl CreateAccount ===

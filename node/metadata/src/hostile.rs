@@ -33,6 +33,13 @@ const RESPONSE_BYTES_MAX: usize = 16 * 1024;
 /// Nothing was applied at this index yet.
 const INDEX: u64 = 1_000;
 
+/// Two accounts, and who is in them.
+pub(crate) fn with_identities() -> MemoryState {
+    let mut machine = Machine::default();
+    identity::prepare(&mut machine);
+    machine.state
+}
+
 /// With images, an index, a referrer, a rule and its tasks.
 fn state() -> MemoryState {
     let mut machine = Machine::with_app();

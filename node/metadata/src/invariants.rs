@@ -7,6 +7,7 @@
 mod accounts;
 mod blobs;
 mod envelopes;
+mod identity;
 mod images;
 mod members;
 mod registry;
@@ -35,6 +36,8 @@ pub struct Summary {
     pub regions: usize,
     pub accounts: usize,
     pub access_keys: usize,
+    pub entities: usize,
+    pub policies: usize,
     pub rules: usize,
     pub repositories: usize,
     pub blobs: usize,
@@ -133,7 +136,12 @@ impl Check<'_> {
             Namespace::FirstAccount => accounts::first(self, pair),
             Namespace::AccessKey => accounts::access_key(self, pair),
             Namespace::AccessKeyOf => accounts::access_key_of(self, pair),
-            Namespace::Identities => accounts::identities(self, pair),
+            Namespace::Identities => identity::identities(self, pair),
+            Namespace::Entity => identity::entity(self, pair),
+            Namespace::Policy => identity::policy(self, pair),
+            Namespace::PolicyVersion => identity::policy_version(self, pair),
+            Namespace::GroupMember => identity::group_member(self, pair),
+            Namespace::PolicyUse => identity::policy_use(self, pair),
             Namespace::Settings => registry::settings(self, pair),
             Namespace::Rule => registry::rule(self, pair),
             Namespace::Repository => registry::repository(self, pair),

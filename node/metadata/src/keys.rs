@@ -11,7 +11,11 @@
 mod identity;
 mod parts;
 
-pub(crate) use identity::{access_key, access_key_of, access_keys_of, first_account, identities};
+pub(crate) use identity::{
+    PolicyUse, access_key, access_key_of, access_keys_of, entities, entity, first_account,
+    group_member, group_members, identities, policies, policy, policy_use, policy_uses,
+    policy_version, policy_versions,
+};
 pub(crate) use parts::Parts;
 
 use entrepot_oci::{AccountId, Algorithm, Digest, RegionName, RepositoryName, Tag};
@@ -61,6 +65,16 @@ pub(crate) enum Namespace {
     AccessKeyOf = 0x15,
     /// account -> `IdentitiesRecord`
     Identities = 0x16,
+    /// account, kind, name -> `EntityRecord`: users, groups and roles
+    Entity = 0x17,
+    /// account, name -> `PolicyRecord`
+    Policy = 0x18,
+    /// account, name, version -> `PolicyVersionRecord`
+    PolicyVersion = 0x19,
+    /// account, group, user -> nothing
+    GroupMember = 0x1a,
+    /// account, ARN, how, kind, name -> nothing: who has a managed policy
+    PolicyUse = 0x1b,
     /// account, repository -> `RepositoryRecord`
     Repository = 0x20,
     /// digest -> `BlobRecord`
@@ -92,7 +106,7 @@ pub(crate) enum Namespace {
 }
 
 /// Every namespace, in order.
-const NAMESPACES: [Namespace; 31] = [
+const NAMESPACES: [Namespace; 36] = [
     Namespace::Envelope,
     Namespace::EnvelopeSlot,
     Namespace::Cluster,
@@ -110,6 +124,11 @@ const NAMESPACES: [Namespace; 31] = [
     Namespace::AccessKey,
     Namespace::AccessKeyOf,
     Namespace::Identities,
+    Namespace::Entity,
+    Namespace::Policy,
+    Namespace::PolicyVersion,
+    Namespace::GroupMember,
+    Namespace::PolicyUse,
     Namespace::Repository,
     Namespace::Blob,
     Namespace::Link,

@@ -103,6 +103,57 @@ pub const SEALED_SECRET_BYTES_MAX: usize = 512;
 /// Access keys of the root user or of a user, as in IAM.
 pub const ACCESS_KEYS_MAX: usize = 2;
 
+/// Users, groups, roles and managed policies of an account, as in IAM.
+pub const USERS_MAX: usize = 5_000;
+pub const GROUPS_MAX: usize = 300;
+pub const ROLES_MAX: usize = 1_000;
+pub const POLICIES_MAX: usize = 1_500;
+
+/// Groups of one user, as in IAM.
+pub const GROUPS_PER_USER_MAX: usize = 10;
+
+/// Managed policies of one user, group or role, as in IAM.
+pub const ATTACHED_MAX: usize = 10;
+
+/// Versions of one managed policy, as in IAM.
+pub const POLICY_VERSIONS_MAX: usize = 5;
+
+/// Characters of documents, without white space, as in IAM: of a managed policy,
+/// of who may assume a role, and of all inline policies of one user, group or
+/// role.
+pub const MANAGED_POLICY_CHARS_MAX: usize = 6_144;
+pub const TRUST_POLICY_CHARS_MAX: usize = 2_048;
+pub const INLINE_USER_CHARS_MAX: usize = 2_048;
+pub const INLINE_GROUP_CHARS_MAX: usize = 5_120;
+pub const INLINE_ROLE_CHARS_MAX: usize = 10_240;
+
+/// Inline policies of one user, group or role; IAM bounds their size alone.
+pub const INLINE_POLICIES_MAX: usize = 100;
+
+/// Bytes of one document, with its white space.
+pub const POLICY_DOCUMENT_BYTES_MAX: usize = 32 * 1024;
+
+/// Bytes of a managed policy's ARN, as in IAM.
+pub const POLICY_ARN_BYTES_MAX: usize = 2_048;
+
+/// Bytes of the path of a user, group, role or policy, as in IAM.
+pub const PATH_BYTES_MAX: usize = 512;
+
+/// Bytes of an id such as `AIDA...`, as in IAM.
+pub const IDENTITY_ID_BYTES_MAX: usize = 128;
+
+/// Characters of a role's or policy's description, as in IAM.
+pub const DESCRIPTION_CHARS_MAX: usize = 1_000;
+
+/// Tags of a user, role or policy, and the characters of one, as in IAM.
+pub const IDENTITY_TAGS_MAX: usize = 50;
+pub const TAG_KEY_CHARS_MAX: usize = 128;
+pub const TAG_VALUE_CHARS_MAX: usize = 256;
+
+/// Seconds that a session of a role may last at most, as in IAM.
+pub const SESSION_S_MIN: u32 = 3_600;
+pub const SESSION_S_MAX: u32 = 43_200;
+
 /// Open tasks that one change of the rules looks at for tasks to drop, oldest
 /// first: the batch of one entry has to stay of a bearable size.
 pub const SWEEP_TASKS_MAX: usize = 50_000;

@@ -8,6 +8,7 @@
 mod accounts;
 mod blobs;
 mod changes;
+mod identity;
 mod images;
 mod members;
 mod registry;
@@ -20,6 +21,12 @@ pub use accounts::{
 };
 pub use blobs::{Blob, blob, blobs, link_any, linked, links};
 pub use changes::{Change, EntryChanges, RepositoryChanges, changes};
+pub(crate) use identity::policy_user_of;
+pub use identity::{
+    AWS_POLICIES, Entity, Managed, Permissions, Policy, PolicyUser, PolicyVersion, Role, entities,
+    entity, group_members, permissions, policies, policy, policy_arn, policy_by_arn, policy_users,
+    policy_version, policy_versions,
+};
 pub use images::{
     ImageSize, ManifestEntry, StoredManifest, TagEntry, TagOrigin, image_size, manifest,
     manifest_entry, manifests, referrers, tag, tags, tags_of,

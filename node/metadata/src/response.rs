@@ -16,7 +16,7 @@ pub struct Response {
     /// Log index at which the command was applied first.
     #[prost(uint64, tag = "1")]
     pub index: u64,
-    #[prost(oneof = "Outcome", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20, 30")]
+    #[prost(oneof = "Outcome", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20, 21, 30")]
     pub outcome: Option<Outcome>,
 }
 
@@ -51,6 +51,8 @@ pub enum Outcome {
     CertificatesRevoked(CertificatesRevoked),
     #[prost(message, tag = "30")]
     RepositoryDeleted(RepositoryDeleted),
+    #[prost(message, tag = "21")]
+    PolicyVersionMade(PolicyVersionMade),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
@@ -150,13 +152,19 @@ pub struct RepositoryDeleted {
     pub more: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct PolicyVersionMade {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+}
+
 /// The wire form of [`Refused`].
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Refusal {
     #[prost(
         oneof = "Refused",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, \
-                24, 40, 41, 42, 43, 44, 45, 46, 60, 61, 70, 71, 72, 73, 74, 75"
+                24, 40, 41, 42, 43, 44, 45, 46, 60, 61, 70, 71, 72, 73, 74, 75, 76, 77"
     )]
     pub reason: Option<Refused>,
 }
@@ -293,6 +301,14 @@ pub enum Refused {
     #[error("{0}")]
     #[prost(message, tag = "75")]
     EntityLimit(EntityLimit),
+    /// Why, as IAM says it.
+    #[error("{0}")]
+    #[prost(string, tag = "76")]
+    DeleteConflict(String),
+    /// A service's role.
+    #[error("{0} can be changed by its service alone")]
+    #[prost(message, tag = "77")]
+    Unmodifiable(Entity),
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

@@ -133,7 +133,9 @@ pub(crate) fn refused(refused: Refused) -> ServiceError {
         | Refused::RegionInUse(_)
         | Refused::AuthorityExists(_)
         | Refused::FirstAccount(_)
-        | Refused::EntityExists(_)) => ServiceError::Conflict(other.to_string()),
+        | Refused::EntityExists(_)
+        | Refused::DeleteConflict(_)
+        | Refused::Unmodifiable(_)) => ServiceError::Conflict(other.to_string()),
         other @ (Refused::TokenUnknown(_)
         | Refused::TokenUsed(_)
         | Refused::TokenExpired(_)

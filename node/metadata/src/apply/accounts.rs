@@ -5,6 +5,7 @@
 
 use entrepot_oci::AccountId;
 
+use super::identity::{changed, unknown};
 use super::{Stop, invalid, parse};
 use crate::command::{
     CreateAccessKey, CreateAccount, DeleteAccessKey, NewAccessKey, SetAccessKeyState,
@@ -20,10 +21,9 @@ use crate::query;
 use crate::read;
 use crate::records::AccountRecord;
 use crate::records::identity::{
-    AccessKeyRecord, AccessKeyState, AccountState, EntityKind, FirstAccountRecord, IdentitiesRecord,
+    AccessKeyRecord, AccessKeyState, AccountState, EntityKind, FirstAccountRecord,
 };
 use crate::response::{Done, Entity, EntityLimit, Outcome, Refused};
-use crate::store::StorageError;
 
 pub(super) fn create(
     overlay: &mut Overlay<'_>,
@@ -69,7 +69,7 @@ pub(super) fn create(
     if let Some(key) = command.root_key {
         let owner = Owner {
             account: &account,
-            name: "",
+            name: String::new(),
         };
         owner.give(overlay, index, key, command.at_ms)?;
     }
@@ -166,31 +166,16 @@ pub(super) fn delete_key(
     let owner = Owner::find(overlay, &account, &command.owner)?;
     owner.key(overlay, &command.id)?;
     overlay.delete(keys::access_key(&command.id));
-    overlay.delete(keys::access_key_of(&account, owner.name, &command.id));
+    overlay.delete(keys::access_key_of(&account, &owner.name, &command.id));
     changed(overlay, &account, index)?;
     Ok(Outcome::Done(Done {}))
-}
-
-/// Notes that who may what in an account has changed.
-pub(super) fn changed(
-    overlay: &mut Overlay<'_>,
-    account: &AccountId,
-    index: u64,
-) -> Result<(), StorageError> {
-    let key = keys::identities(account);
-    let before: IdentitiesRecord = read::record(overlay, &key)?.unwrap_or_default();
-    if before.generation != index {
-        let after = IdentitiesRecord { generation: index };
-        overlay.put(key, &after);
-    }
-    Ok(())
 }
 
 /// Who has access keys: a user, or the root user of an account.
 struct Owner<'a> {
     account: &'a AccountId,
-    /// Empty: the root user.
-    name: &'a str,
+    /// As its record has it; empty: the root user.
+    name: String,
 }
 
 // === impl Owner ===
@@ -198,13 +183,16 @@ struct Owner<'a> {
 impl<'a> Owner<'a> {
     /// # Errors
     /// `AccountUnknown`, `NoSuchEntity`
-    fn find(overlay: &Overlay<'_>, account: &'a AccountId, name: &'a str) -> Result<Self, Stop> {
+    fn find(overlay: &Overlay<'_>, account: &'a AccountId, name: &str) -> Result<Self, Stop> {
         if !read::exists(overlay, &keys::account(account))? {
             return Err(Refused::AccountUnknown(account.to_string()).into());
         }
-        if !name.is_empty() {
-            return Err(unknown(EntityKind::User, name));
-        }
+        let name = if name.is_empty() {
+            String::new()
+        } else {
+            let user = query::entity(overlay, account, EntityKind::User, name)?;
+            user.ok_or_else(|| unknown(EntityKind::User, name))?.name
+        };
         Ok(Self { account, name })
     }
 
@@ -229,21 +217,21 @@ impl<'a> Owner<'a> {
             }
             return Err(Refused::EntityExists(Entity::new(EntityKind::AccessKey, &key.id)).into());
         }
-        let prefix = keys::access_keys_of(self.account, self.name);
+        let prefix = keys::access_keys_of(self.account, &self.name);
         if read::page(overlay, &prefix, None, ACCESS_KEYS_MAX)?.len() >= ACCESS_KEYS_MAX {
             let limit = EntityLimit::new("AccessKeysPerUser", ACCESS_KEYS_MAX);
             return Err(Refused::EntityLimit(limit).into());
         }
         let record = AccessKeyRecord {
             account: self.account.to_string(),
-            owner: self.name.to_owned(),
+            owner: self.name.clone(),
             sealed_secret: key.sealed_secret,
             inactive: false,
             created_at_ms: at_ms,
             index,
         };
         overlay.put(place, &record);
-        overlay.mark(keys::access_key_of(self.account, self.name, &key.id));
+        overlay.mark(keys::access_key_of(self.account, &self.name, &key.id));
         changed(overlay, self.account, index)?;
         Ok(())
     }
@@ -268,8 +256,4 @@ fn check_id(id: &str) -> Result<(), Refused> {
         "access key id",
         "must be of 1 to 128 printable ASCII characters without commas and blanks",
     ))
-}
-
-fn unknown(kind: EntityKind, name: &str) -> Stop {
-    Refused::NoSuchEntity(Entity::new(kind, name)).into()
 }

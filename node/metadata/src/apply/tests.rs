@@ -8,6 +8,7 @@ mod conditions;
 mod cost;
 mod deletion;
 mod envelopes;
+mod identity;
 mod images;
 mod members;
 mod registry;

@@ -4,13 +4,15 @@ use bytes::Bytes;
 use entrepot_oci::{Algorithm, Digest};
 
 use crate::command::{
-    AddMember, AddRegion, Command, CreateAccessKey, CreateAccount, CreateRepository,
-    DeleteAccessKey, DeleteManifest, DeleteRepository, DeleteRule, DeleteTag, EndTask, Envelope,
-    FormCluster, LinkBlob, MemberSpec, MountBlob, NewAccessKey, PutManifest, PutRegistrySettings,
-    PutRepositorySettings, PutRule, RemoveMember, RemoveRegion, SetAccessKeyState, SetAccountState,
-    SetMemberState, TagState, UnlinkBlob, UpdateMember,
+    AddMember, AddRegion, AttachPolicy, Command, CreateAccessKey, CreateAccount, CreateEntity,
+    CreatePolicy, CreatePolicyVersion, CreateRepository, DeleteAccessKey, DeleteEntity,
+    DeleteManifest, DeletePolicy, DeletePolicyVersion, DeleteRepository, DeleteRule, DeleteTag,
+    DetachPolicy, EndTask, Envelope, FormCluster, LinkBlob, MemberSpec, MountBlob, NewAccessKey,
+    PutManifest, PutRegistrySettings, PutRepositorySettings, PutRule, RemoveMember, RemoveRegion,
+    SetAccessKeyState, SetAccountState, SetGroupMember, SetMemberState, TagState, UnlinkBlob,
+    UpdateMember,
 };
-use crate::query::{AccessKeyState, AccountState, MemberState};
+use crate::query::{AccessKeyState, AccountState, EntityKind, MemberState};
 
 const ACCOUNT: &str = "123456789012";
 
@@ -184,6 +186,91 @@ fn of_accounts() -> Vec<Command> {
             state: AccountState::Disabled.into(),
         }
         .into(),
+    ]
+    .into_iter()
+    .chain(of_identities())
+    .collect()
+}
+
+/// A user in a group with a policy, which cannot go before that is undone.
+fn of_identities() -> Vec<Command> {
+    const ARN: &str = "arn:aws:iam::123456789012:policy/p";
+    let account = || ACCOUNT.to_owned();
+    let create = |kind, name: &str, id: &str| CreateEntity {
+        account: account(),
+        kind,
+        name: name.to_owned(),
+        path: "/".to_owned(),
+        id: id.to_owned(),
+        at_ms: 13,
+        ..CreateEntity::default()
+    };
+    let (group, user) = (i32::from(EntityKind::Group), i32::from(EntityKind::User));
+    let delete = |kind, name: &str| DeleteEntity {
+        account: account(),
+        kind,
+        name: name.to_owned(),
+    };
+    let member = |is_member| SetGroupMember {
+        account: account(),
+        group: "devs".to_owned(),
+        user: "Ann".to_owned(),
+        is_member,
+    };
+    let delete_policy = || DeletePolicy {
+        account: account(),
+        name: "p".to_owned(),
+    };
+    vec![
+        create(user, "ann", "AIDA0000000000000").into(),
+        create(user, "ANN", "AIDA0000000000001").into(),
+        create(group, "devs", "AGPA0000000000000").into(),
+        CreatePolicy {
+            account: account(),
+            name: "p".to_owned(),
+            path: "/".to_owned(),
+            id: "ANPA0000000000000".to_owned(),
+            document: "{}".to_owned(),
+            at_ms: 14,
+            ..CreatePolicy::default()
+        }
+        .into(),
+        CreatePolicyVersion {
+            account: account(),
+            name: "p".to_owned(),
+            document: "{ }".to_owned(),
+            set_as_default: true,
+            at_ms: 15,
+        }
+        .into(),
+        DeletePolicyVersion {
+            account: account(),
+            name: "p".to_owned(),
+            version: 1,
+        }
+        .into(),
+        AttachPolicy {
+            account: account(),
+            kind: group,
+            name: "devs".to_owned(),
+            policy_arn: ARN.to_owned(),
+        }
+        .into(),
+        member(true).into(),
+        delete(user, "ann").into(),
+        delete(group, "devs").into(),
+        delete_policy().into(),
+        member(false).into(),
+        DetachPolicy {
+            account: account(),
+            kind: group,
+            name: "devs".to_owned(),
+            policy_arn: ARN.to_owned(),
+        }
+        .into(),
+        delete(user, "ann").into(),
+        delete(group, "devs").into(),
+        delete_policy().into(),
     ]
 }
 

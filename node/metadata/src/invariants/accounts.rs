@@ -3,10 +3,9 @@
 use super::{Check, Pair};
 use crate::keys;
 use crate::limits::ACCESS_KEYS_MAX;
-use crate::query::{self, AccountState};
+use crate::query::{self, AccountState, EntityKind};
 use crate::read;
 use crate::records::AccountRecord;
-use crate::records::identity::IdentitiesRecord;
 use crate::store::StorageError;
 
 pub(super) fn account(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
@@ -47,7 +46,15 @@ pub(super) fn access_key(check: &mut Check<'_>, pair: &Pair) -> Result<(), Stora
         &keys::access_key_of(&key.account, &key.owner, &key.id),
         "an access key is among its owner's",
         pair,
-    )
+    )?;
+    if !key.owner.is_empty() {
+        check.require_key(
+            &keys::entity(&key.account, EntityKind::User, &key.owner),
+            "an access key's owner is there",
+            pair,
+        )?;
+    }
+    Ok(())
 }
 
 pub(super) fn access_key_of(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
@@ -59,7 +66,7 @@ pub(super) fn access_key_of(check: &mut Check<'_>, pair: &Pair) -> Result<(), St
     parts.end()?;
     let found = query::access_key(check.view, id)?;
     check.require(
-        found.is_some_and(|key| key.account == account && key.owner == owner),
+        found.is_some_and(|key| key.account == account && key.owner.to_ascii_lowercase() == owner),
         "an owner's access key is that owner's",
         &pair.key,
     );
@@ -71,16 +78,4 @@ pub(super) fn access_key_of(check: &mut Check<'_>, pair: &Pair) -> Result<(), St
         &pair.key,
     );
     Ok(())
-}
-
-pub(super) fn identities(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
-    let mut parts = pair.parts();
-    let account = parts.account()?;
-    parts.end()?;
-    pair.decode::<IdentitiesRecord>()?;
-    check.require_key(
-        &keys::account(&account),
-        "identities are those of an account",
-        pair,
-    )
 }

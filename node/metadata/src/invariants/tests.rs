@@ -64,6 +64,8 @@ fn a_sound_state_is_summed_up() {
         regions: 1,
         accounts: 1,
         access_keys: 0,
+        entities: 0,
+        policies: 0,
         rules: 1,
         repositories: 1,
         blobs: 3,
@@ -97,6 +99,27 @@ fn nothing_that_others_rely_on_goes_missing_unnoticed() {
             found != free || namespace == Namespace::Task,
             "{namespace:?}"
         );
+    }
+}
+
+#[test]
+fn no_identity_that_others_rely_on_goes_missing_unnoticed() {
+    let state = crate::hostile::with_identities();
+    let before = check(&state).unwrap();
+    assert_eq!(
+        (before.accounts, before.entities, before.policies),
+        (2, 2, 1)
+    );
+    for (key, _) in state.iter() {
+        let namespace = Namespace::of(key[0]).unwrap();
+        if !matches!(namespace, Namespace::Envelope | Namespace::EnvelopeSlot) {
+            let missing = check(&with(&state, key, None));
+            // An account alone has nothing that others rely on.
+            let is_first = key.ends_with(b"123456789012") && namespace == Namespace::Account;
+            assert!(missing.is_err() || is_first, "{namespace:?}");
+        }
+        let garbage = with(&state, key, Some(Bytes::from_static(b"\xff\xff")));
+        assert!(check(&garbage).is_err(), "{key:?}");
     }
 }
 

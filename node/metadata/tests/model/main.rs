@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_types, clippy::unwrap_used)]
 
 mod compare;
+mod identity;
 mod mirror;
 mod oracle;
 mod steps;

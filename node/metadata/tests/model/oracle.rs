@@ -169,7 +169,22 @@ impl Oracle {
             | Command::SetAccountState(_)
             | Command::CreateAccessKey(_)
             | Command::SetAccessKeyState(_)
-            | Command::DeleteAccessKey(_) => unreachable!("no step proposes it"),
+            | Command::DeleteAccessKey(_)
+            | Command::CreateEntity(_)
+            | Command::DeleteEntity(_)
+            | Command::UpdateRole(_)
+            | Command::PutInlinePolicy(_)
+            | Command::DeleteInlinePolicy(_)
+            | Command::AttachPolicy(_)
+            | Command::DetachPolicy(_)
+            | Command::SetBoundary(_)
+            | Command::TagEntity(_)
+            | Command::SetGroupMember(_)
+            | Command::CreatePolicy(_)
+            | Command::CreatePolicyVersion(_)
+            | Command::SetDefaultPolicyVersion(_)
+            | Command::DeletePolicyVersion(_)
+            | Command::DeletePolicy(_) => unreachable!("no step proposes it"),
         }
     }
 

@@ -7,6 +7,8 @@ mod accounts;
 mod nodes;
 mod trust;
 
+pub(crate) use self::nodes::Counted;
+
 use std::time::Duration;
 
 use entrepot_proto::admin::accounts_client::AccountsClient;

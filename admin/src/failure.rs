@@ -143,10 +143,6 @@ pub(crate) enum Failure {
          same region, and to answer"
     )]
     NoSuccessor { node: u64, successor: u64 },
-    #[error(
-        "node {node} has the last copy of {blobs} blobs: bring it back, or use --force to lose them"
-    )]
-    LastCopies { node: u64, blobs: u64 },
     #[error("there is no account {0}: `entrepot account list` shows those there are")]
     AccountUnknown(AccountId),
     #[error("there is no rule {0:?}: `entrepot rule list` shows those there are")]

@@ -1,21 +1,21 @@
 //! `entrepot node` and `entrepot region`.
 
-use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use entrepot_proto::admin;
 
 use super::print;
 use crate::arguments::{Drain, Node, Region, Remove, Replace, Revoke, Token};
-use crate::client::Client;
+use crate::client::{Client, Counted};
 use crate::failure::Failure;
+use crate::progress::Progress;
 use crate::report::{
     AddedRegion, DrainReport, NodesReport, RegionsReport, RemovedNode, RemovedRegion, RevokedNode,
     TokenReport,
 };
 
-/// Between two looks at a drain, and as many times what a look takes: it asks
-/// for every blob.
+/// Between two looks at a drain, and as many times what the end of a look takes:
+/// it asks for every blob.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const LOOK_PAUSE_FACTOR: u32 = 5;
 
@@ -23,7 +23,7 @@ pub(super) async fn node(client: &Client, command: Node, json: bool) -> Result<(
     match command {
         Node::List => print(&NodesReport::from(client.nodes().await?), json),
         Node::Drain(options) => drain(client, options, json).await,
-        Node::Remove(Remove { node, force, .. }) => remove(client, node, force, json).await,
+        Node::Remove(Remove { node, force, .. }) => remove(client, node, force, None, json).await,
         Node::Replace(options) => replace(client, options, json).await,
         Node::Token(Token { region, ttl }) => {
             let named = region.as_ref().map_or("", |region| region.as_str());
@@ -61,21 +61,29 @@ pub(super) async fn region(client: &Client, command: Region, json: bool) -> Resu
 async fn drain(client: &Client, options: Drain, json: bool) -> Result<(), Failure> {
     let started = Instant::now();
     client.drain_node(options.node, options.cancel).await?;
-    let mut shown = String::new();
+    let mut progress = Progress::new();
     loop {
         let looked = Instant::now();
-        let (node, departure) = client.departure(options.node).await?;
+        let (node, counted) = client.departure(options.node).await?;
+        let departure = match counted {
+            Counted::All(departure) => departure,
+            Counted::Some(counting) => {
+                progress.counting(options.node, &counting);
+                if started.elapsed() > options.wait_at_most && !options.no_wait {
+                    progress.clear();
+                    return Err(Failure::NotDrained(options.node));
+                }
+                continue;
+            }
+        };
         let report = DrainReport::new(&node, departure);
         if options.cancel || options.no_wait || report.is_done() {
+            progress.clear();
             return print(&report, json);
         }
-        let progress = report.progress();
-        if progress != shown {
-            // Standard output holds the answer alone.
-            let _ = writeln!(io::stderr(), "{progress}");
-            shown = progress;
-        }
+        progress.show(&report.progress(), report.done_per_mille());
         if started.elapsed() > options.wait_at_most {
+            progress.clear();
             print(&report, json)?;
             return Err(Failure::NotDrained(options.node));
         }
@@ -83,9 +91,27 @@ async fn drain(client: &Client, options: Drain, json: bool) -> Result<(), Failur
     }
 }
 
-async fn remove(client: &Client, node: u64, force: bool, json: bool) -> Result<(), Failure> {
-    let departure = client.remove_node(node, force).await?;
-    print(&RemovedNode::new(node, &departure), json)
+async fn remove(
+    client: &Client,
+    node: u64,
+    force: bool,
+    successor: Option<u64>,
+    json: bool,
+) -> Result<(), Failure> {
+    let mut progress = Progress::new();
+    loop {
+        match client.remove_node(node, force, successor).await {
+            Ok(Counted::Some(counting)) => progress.counting(node, &counting),
+            Ok(Counted::All(departure)) => {
+                progress.clear();
+                return print(&RemovedNode::new(node, &departure), json);
+            }
+            Err(failure) => {
+                progress.clear();
+                return Err(failure);
+            }
+        }
+    }
 }
 
 async fn replace(client: &Client, options: Replace, json: bool) -> Result<(), Failure> {
@@ -99,6 +125,7 @@ async fn replace(client: &Client, options: Replace, json: bool) -> Result<(), Fa
     let find = |id: u64| nodes.iter().find(|node| node.id == id);
     let lost = find(node).ok_or(Failure::NodeUnknown(node))?;
     let new = find(successor).ok_or(Failure::NodeUnknown(successor))?;
+    // The node that is asked decides; this says the same in words of the CLI.
     if lost.alive {
         return Err(Failure::NotLost(node));
     }
@@ -106,14 +133,5 @@ async fn replace(client: &Client, options: Replace, json: bool) -> Result<(), Fa
     if !takes_part || new.region != lost.region || node == successor {
         return Err(Failure::NoSuccessor { node, successor });
     }
-    // It is dead: nobody can drain it. What it has the last copy of is still
-    // refused, unless it is given up.
-    let (_, departure) = client.departure(node).await?;
-    if departure.blobs_last > 0 && !force {
-        return Err(Failure::LastCopies {
-            node,
-            blobs: departure.blobs_last,
-        });
-    }
-    remove(client, node, true, json).await
+    remove(client, node, force, Some(successor), json).await
 }

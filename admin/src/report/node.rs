@@ -115,6 +115,13 @@ impl DrainReport {
         self.safe_to_stop
     }
 
+    /// How much of the blobs has moved.
+    pub(crate) fn done_per_mille(&self) -> u32 {
+        let moved = self.blobs.saturating_sub(self.blobs_short);
+        let per_mille = (moved * 1_000).checked_div(self.blobs);
+        u32::try_from(per_mille.unwrap_or(1_000)).unwrap_or(1_000)
+    }
+
     /// What is still to be done, on one line.
     pub(crate) fn progress(&self) -> String {
         let mut left = Vec::new();

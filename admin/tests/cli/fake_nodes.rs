@@ -1,12 +1,14 @@
 //! The fake node's service `Cluster`: three nodes, of which one has more to
 //! give away each time somebody looks.
 
+use std::collections::VecDeque;
+
 use entrepot_proto::admin::cluster_server::Cluster;
 use entrepot_proto::admin::{
-    AddRegionReply, AddRegionRequest, Departure, DrainNodeReply, DrainNodeRequest, ListNodesReply,
-    ListNodesRequest, ListRegionsReply, ListRegionsRequest, Node, NodeDepartureReply,
-    NodeDepartureRequest, NodeState, Region, RemoveNodeReply, RemoveNodeRequest, RemoveRegionReply,
-    RemoveRegionRequest,
+    AddRegionReply, AddRegionRequest, Counting, Departure, DrainNodeReply, DrainNodeRequest,
+    ListNodesReply, ListNodesRequest, ListRegionsReply, ListRegionsRequest, Node,
+    NodeDepartureReply, NodeDepartureRequest, NodeState, Region, RemoveNodeReply,
+    RemoveNodeRequest, RemoveRegionReply, RemoveRegionRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -21,6 +23,8 @@ pub(crate) struct FakeCluster {
     /// Blobs that still have to move from a node that drains; as many fewer each
     /// time as there are groups in which it votes, and one vote less.
     pub(crate) departure: Departure,
+    /// What the next calls answer that need the departure: it is not known yet.
+    pub(crate) counting: VecDeque<Counting>,
 }
 
 /// Three nodes, one of them dead.
@@ -57,10 +61,15 @@ pub(crate) fn sample_nodes() -> FakeCluster {
             blobs_last: 3,
             ..Departure::default()
         },
+        counting: VecDeque::new(),
     }
 }
 
 impl Service {
+    fn counting(&self) -> Option<Counting> {
+        self.0.lock().unwrap().nodes.counting.pop_front()
+    }
+
     fn node<T>(&self, id: u64, look: impl FnOnce(&mut Node) -> T) -> Result<T, Status> {
         let nodes = &mut self.0.lock().unwrap().nodes.nodes;
         let found = nodes.iter_mut().find(|node| node.id == id);
@@ -95,6 +104,13 @@ impl Cluster for Service {
     async fn node_departure(&self, r: Request<NodeDepartureRequest>) -> Answer<NodeDepartureReply> {
         let id = self.enter(r).await?.node;
         let node = self.node(id, |node| node.clone())?;
+        if let Some(counting) = self.counting() {
+            return Ok(Response::new(NodeDepartureReply {
+                node: Some(node),
+                departure: None,
+                counting: Some(counting),
+            }));
+        }
         let departure = &mut self.0.lock().unwrap().nodes.departure;
         let found = departure.clone();
         if node.state() == NodeState::Draining {
@@ -105,12 +121,23 @@ impl Cluster for Service {
         Ok(Response::new(NodeDepartureReply {
             node: Some(node),
             departure: Some(found),
+            counting: None,
         }))
     }
 
     async fn remove_node(&self, r: Request<RemoveNodeRequest>) -> Answer<RemoveNodeReply> {
-        let RemoveNodeRequest { node, force } = self.enter(r).await?;
-        self.node(node, |_| ())?;
+        let request = self.enter(r).await?;
+        let RemoveNodeRequest { node, force, .. } = request;
+        let alive = self.node(node, |node| node.alive)?;
+        if request.successor != 0 && alive {
+            return Err(Status::failed_precondition("it is not lost"));
+        }
+        if let Some(counting) = self.counting() {
+            return Ok(Response::new(RemoveNodeReply {
+                departure: None,
+                counting: Some(counting),
+            }));
+        }
         let nodes = &mut self.0.lock().unwrap().nodes;
         let departure = nodes.departure.clone();
         if departure.blobs_last > 0 && !force {
@@ -121,6 +148,7 @@ impl Cluster for Service {
         nodes.nodes.retain(|known| known.id != node);
         Ok(Response::new(RemoveNodeReply {
             departure: Some(departure),
+            counting: None,
         }))
     }
 

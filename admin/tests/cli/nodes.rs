@@ -1,5 +1,6 @@
 //! `entrepot node` and `entrepot region` against the fake node.
 
+use entrepot_proto::admin::Counting;
 use serde_json::{Value, json};
 
 use crate::fake::{Fake, State, sample};
@@ -73,6 +74,29 @@ async fn a_drain_that_takes_too_long_fails_and_goes_on() {
     );
 }
 
+/// A count of a million blobs takes longer than any call may.
+#[tokio::test]
+async fn a_count_that_takes_long_is_waited_for_and_shown() {
+    for command in [
+        "node remove 3 --force --yes",
+        "node replace 3 --with 2 --force --yes",
+        "node drain 2 --no-wait",
+    ] {
+        let mut state = sample();
+        state.nodes.counting = [(200, 90), (300, 95), (900, 410), (2_000, 1_000)]
+            .map(|(blobs, per_mille)| Counting { blobs, per_mille })
+            .into();
+        let fake = Fake::start(state).await;
+        let outcome = entrepot(command).asking(&fake).outcome().await;
+        assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+        assert!(!outcome.stdout.is_empty());
+        let told: Vec<&str> = outcome.stderr.lines().collect();
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told[1].contains("900 blobs so far"), "{told:?}");
+        assert!(fake.state.lock().unwrap().nodes.counting.is_empty());
+    }
+}
+
 #[tokio::test]
 async fn a_node_goes_only_when_it_is_confirmed_and_may() {
     let fake = Fake::start(sample()).await;
@@ -106,7 +130,10 @@ async fn only_what_is_lost_is_replaced_and_by_one_that_takes_part() {
         ),
         ("node replace 3 --with 3 --yes", "cannot take the place"),
         ("node replace 3 --with 9 --yes", "there is no node 9"),
-        ("node replace 3 --with 2 --yes", "last copy of 3 blobs"),
+        (
+            "node replace 3 --with 2 --yes",
+            "last copy of 3 of 1042 blobs",
+        ),
     ] {
         let said = entrepot(command).asking(&fake).complaint().await;
         assert!(said.contains(says), "{said}");

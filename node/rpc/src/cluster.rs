@@ -1,15 +1,23 @@
 //! `entrepot.admin.v1.Cluster`: nodes and regions, for operators.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use entrepot_oci::RegionName;
 use entrepot_proto::admin;
 use entrepot_proto::admin::cluster_server::Cluster;
-use entrepot_service::{Departure, MemberInfo, MemberState, RegionInfo, Registry, ServiceError};
+use entrepot_service::{
+    Counted, Departure, MemberInfo, MemberState, Progress, RegionInfo, Registry, Removal,
+    ServiceError,
+};
 use tonic::{Request, Response, Status};
 
 use crate::caller;
 use crate::status::status;
+
+/// The longest that a caller is kept waiting for a count, if it asks for less
+/// than all of it.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Serves operators.
 #[derive(Debug, Clone)]
@@ -55,11 +63,14 @@ impl Cluster for ClusterServer {
         request: Request<admin::NodeDepartureRequest>,
     ) -> Result<Response<admin::NodeDepartureReply>, Status> {
         let who = caller::of(&request)?;
-        let found = self.registry.departure(&who, request.get_ref().node).await;
-        let (member, found) = found.map_err(failed)?;
+        let admin::NodeDepartureRequest { node: id, wait_ms } = request.into_inner();
+        let found = self.registry.departure(&who, id, patience(wait_ms)).await;
+        let (member, counted) = found.map_err(failed)?;
+        let (departure, counting) = split(counted);
         Ok(Response::new(admin::NodeDepartureReply {
             node: Some(node(member)),
-            departure: Some(departure(found)),
+            departure,
+            counting,
         }))
     }
 
@@ -68,10 +79,23 @@ impl Cluster for ClusterServer {
         request: Request<admin::RemoveNodeRequest>,
     ) -> Result<Response<admin::RemoveNodeReply>, Status> {
         let who = caller::of(&request)?;
-        let admin::RemoveNodeRequest { node, force } = request.into_inner();
-        let removed = self.registry.remove_member(&who, node, force).await;
+        let admin::RemoveNodeRequest {
+            node,
+            force,
+            successor,
+            wait_ms,
+        } = request.into_inner();
+        let removal = Removal {
+            node,
+            force,
+            successor: (successor != 0).then_some(successor),
+        };
+        let patience = patience(wait_ms);
+        let removed = self.registry.remove_member(&who, &removal, patience).await;
+        let (departure, counting) = split(removed.map_err(failed)?);
         Ok(Response::new(admin::RemoveNodeReply {
-            departure: Some(departure(removed.map_err(failed)?)),
+            departure,
+            counting,
         }))
     }
 
@@ -140,6 +164,19 @@ fn node(info: MemberInfo) -> admin::Node {
         free_bytes: info.free_bytes,
         is_full: info.is_full,
         joined_at_ms: info.member.joined_at_ms,
+    }
+}
+
+fn patience(wait_ms: u64) -> Option<Duration> {
+    (wait_ms > 0).then(|| Duration::from_millis(wait_ms).min(WAIT_MAX))
+}
+
+fn split(counted: Counted) -> (Option<admin::Departure>, Option<admin::Counting>) {
+    match counted {
+        Counted::All(found) => (Some(departure(found)), None),
+        Counted::Some(Progress { blobs, per_mille }) => {
+            (None, Some(admin::Counting { blobs, per_mille }))
+        }
     }
 }
 

@@ -4,28 +4,28 @@
 //! the others which blobs they hold. What a node does not say is not counted as
 //! a copy: unknown is not present.
 
+mod count;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use entrepot_metadata::query::{self, Blob, Member};
-use entrepot_metadata::{GroupId, KeyValue};
-use entrepot_oci::Digest;
-use entrepot_proto::peer::blobs_client::BlobsClient;
+use entrepot_metadata::GroupId;
+use entrepot_metadata::query::Member;
 use entrepot_proto::peer::members_client::MembersClient;
 use entrepot_proto::peer::members_server::Members;
-use entrepot_proto::peer::{DepartureReply, DepartureRequest, HeldRequest};
-use entrepot_proto::peers::MESSAGE_BYTES_MAX;
+use entrepot_proto::peer::{Counting, DepartureReply, DepartureRequest};
 use tonic::{Request, Response, Status};
 
+pub(crate) use self::count::Counts;
 use crate::cluster::GroupInfo;
 use crate::{Registry, ServiceError};
 
-/// Blobs that one question to a node is about.
-const PAGE: usize = 500;
-const HELD_TIMEOUT: Duration = Duration::from_secs(10);
-/// A region of millions of blobs takes a while.
+/// A region of millions of blobs takes a while, for those who wait for all of it.
 const DEPARTURE_TIMEOUT: Duration = Duration::from_mins(10);
+/// For an answer, beyond the time that it may wait.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const VOTES_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What would be missing without a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,6 +45,23 @@ pub struct Departure {
     pub silent: BTreeSet<u64>,
 }
 
+/// How far the count of a region's blobs is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Counted so far.
+    pub blobs: u64,
+    /// About how much of all that is, in thousandths.
+    pub per_mille: u32,
+}
+
+/// What is known so far of a departure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Counted {
+    All(Departure),
+    /// The count goes on; ask again.
+    Some(Progress),
+}
+
 /// Answers what would be missing without a node of this region.
 #[derive(Debug, Clone)]
 pub struct MembersServer {
@@ -52,13 +69,42 @@ pub struct MembersServer {
 }
 
 impl Registry {
-    /// Asks whoever can tell.
-    pub(crate) async fn departure_of(&self, member: &Member) -> Result<Departure, ServiceError> {
+    /// Asks whoever can tell. The blobs are counted in the background: after
+    /// `patience` the answer is how far that is. None: waits for its end.
+    pub(crate) async fn departure_of(
+        self: &Arc<Self>,
+        member: &Member,
+        patience: Option<Duration>,
+    ) -> Result<Counted, ServiceError> {
         if member.region == *self.region() {
-            return self.departure_here(member.node).await;
+            return self.departure_here(member.node, patience).await;
         }
+        let request = DepartureRequest {
+            node: member.node,
+            wait_ms: patience.map_or(0, wait_ms),
+            votes_only: false,
+        };
+        let timeout = patience.map_or(DEPARTURE_TIMEOUT, |patience| patience + ANSWER_TIMEOUT);
+        let reply = self.ask_region(member, request, timeout).await?;
+        Ok(match Counted::from(reply) {
+            Counted::All(mut departure) => {
+                self.count_votes(member.node, &GroupId::global(), &mut departure);
+                Counted::All(departure)
+            }
+            Counted::Some(progress) => Counted::Some(progress),
+        })
+    }
+
+    /// Asks a node of the region of `member`.
+    async fn ask_region(
+        &self,
+        member: &Member,
+        message: DepartureRequest,
+        timeout: Duration,
+    ) -> Result<DepartureReply, ServiceError> {
         let mut reason = format!("no node of region {} answers", member.region);
         let health = self.blobs.health();
+        // In the order of their ids: who is asked again is the one that counts.
         let mut nodes = health.alive_in(&member.region);
         // The node itself may be cut off from the others.
         nodes.sort_by_key(|node| *node == member.node);
@@ -66,14 +112,10 @@ impl Registry {
             let Some(channel) = self.peers.channel(node) else {
                 continue;
             };
-            let mut request = Request::new(DepartureRequest { node: member.node });
-            request.set_timeout(DEPARTURE_TIMEOUT);
+            let mut request = Request::new(message);
+            request.set_timeout(timeout);
             match MembersClient::new(channel).departure(request).await {
-                Ok(reply) => {
-                    let mut departure = Departure::from(reply.into_inner());
-                    self.count_votes(member.node, &GroupId::global(), &mut departure);
-                    return Ok(departure);
-                }
+                Ok(reply) => return Ok(reply.into_inner()),
                 Err(status) => status.message().clone_into(&mut reason),
             }
         }
@@ -99,21 +141,39 @@ impl Registry {
     }
 
     /// Of a node of this node's region.
-    async fn departure_here(&self, node: u64) -> Result<Departure, ServiceError> {
-        let mut departure = Departure::default();
-        self.count_votes(node, &self.group, &mut departure);
-        self.count_votes(node, &self.global, &mut departure);
-        let view = self.current().await?;
-        let mut after: Option<Digest> = None;
-        loop {
-            let page = query::blobs(view.as_ref(), after.as_ref(), PAGE)?;
-            let Some(last) = page.last() else {
-                return Ok(departure);
-            };
-            after = Some(last.digest);
-            self.count_copies(node, view.as_ref(), page, &mut departure)
-                .await?;
+    async fn departure_here(
+        self: &Arc<Self>,
+        node: u64,
+        patience: Option<Duration>,
+    ) -> Result<Counted, ServiceError> {
+        let counted = self.count(node, patience).await?;
+        // The votes of now: they may have moved while the blobs were counted.
+        Ok(match counted {
+            Counted::All(mut departure) => {
+                self.count_votes(node, &self.group, &mut departure);
+                self.count_votes(node, &self.global, &mut departure);
+                Counted::All(departure)
+            }
+            Counted::Some(progress) => Counted::Some(progress),
+        })
+    }
+
+    /// The groups in which a node votes; its blobs are not counted.
+    pub(crate) async fn votes_of(&self, member: &Member) -> Result<Vec<String>, ServiceError> {
+        let mut found = Departure::default();
+        self.count_votes(member.node, &self.global, &mut found);
+        if member.region == *self.region() {
+            self.count_votes(member.node, &self.group, &mut found);
+            return Ok(found.votes_in);
         }
+        let request = DepartureRequest {
+            node: member.node,
+            votes_only: true,
+            ..DepartureRequest::default()
+        };
+        let reply = self.ask_region(member, request, VOTES_TIMEOUT).await?;
+        found.votes_in.extend(reply.votes_in);
+        Ok(found.votes_in)
     }
 
     fn count_votes(&self, node: u64, group: &GroupId, departure: &mut Departure) {
@@ -134,77 +194,6 @@ impl Registry {
         let health = self.blobs.health();
         is_needed(node, &group.voters, |voter| health.is_alive(voter))
     }
-
-    async fn count_copies(
-        &self,
-        node: u64,
-        view: &dyn KeyValue,
-        page: Vec<Blob>,
-        departure: &mut Departure,
-    ) -> Result<(), ServiceError> {
-        let blobs: Vec<Blob> = page.into_iter().filter(|it| it.content.is_none()).collect();
-        if blobs.is_empty() {
-            return Ok(());
-        }
-        let nodes = self.peers.in_region(self.region());
-        let digests: Vec<String> = blobs.iter().map(|it| it.digest.to_string()).collect();
-        let asked = nodes.iter().map(|it| self.held(*it, &digests));
-        let answers = futures::future::join_all(asked).await;
-        let staying = |it: u64| {
-            let list = self.peers.all();
-            it != node && list.find(it).is_some_and(|peer| peer.standing.takes_copies)
-        };
-        let stay = nodes.iter().filter(|it| staying(**it)).count();
-        let wanted = self.blobs.copies().min(stay).max(1);
-        for (place, blob) in blobs.iter().enumerate() {
-            let mut elsewhere = 0;
-            let mut staying_copies = 0;
-            let mut here = false;
-            for (holder, held) in nodes.iter().zip(&answers) {
-                let has = held.as_ref().map(|held| held[place]);
-                if has.is_none() {
-                    departure.silent.insert(*holder);
-                }
-                let has = has.unwrap_or(false);
-                if *holder == node {
-                    // The record does not tell: it names who had it first.
-                    here = held.is_none() || has;
-                } else if has {
-                    elsewhere += 1;
-                    staying_copies += usize::from(staying(*holder));
-                }
-            }
-            // What was deleted meanwhile is no loss.
-            if elsewhere == 0 && query::blob(view, &blob.digest)?.is_none() {
-                continue;
-            }
-            departure.blobs += 1;
-            departure.blobs_short += u64::from(staying_copies < wanted && (here || elsewhere > 0));
-            departure.blobs_last += u64::from(elsewhere == 0 && here);
-        }
-        Ok(())
-    }
-
-    /// Which of these `node` has; none, when it does not say.
-    async fn held(&self, node: u64, digests: &[String]) -> Option<Vec<bool>> {
-        let own = node == self.peers.own().id;
-        if own {
-            let mut held = Vec::with_capacity(digests.len());
-            for digest in digests {
-                let digest: Digest = digest.parse().ok()?;
-                held.push(self.blobs.store().stat(&digest).await.ok()?.is_some());
-            }
-            return Some(held);
-        }
-        let mut client = BlobsClient::new(self.peers.channel(node)?)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let request = HeldRequest {
-            digests: digests.to_vec(),
-        };
-        let asked = tokio::time::timeout(HELD_TIMEOUT, client.held(request)).await;
-        let held = asked.ok()?.ok()?.into_inner().held;
-        (held.len() == digests.len()).then_some(held)
-    }
 }
 
 // === impl MembersServer ===
@@ -221,9 +210,30 @@ impl Members for MembersServer {
         &self,
         request: Request<DepartureRequest>,
     ) -> Result<Response<DepartureReply>, Status> {
-        let node = request.into_inner().node;
-        let departure = self.registry.departure_here(node).await;
-        let departure = departure.map_err(|error| Status::unavailable(error.to_string()))?;
+        let DepartureRequest {
+            node,
+            wait_ms,
+            votes_only,
+        } = request.into_inner();
+        let counted = if votes_only {
+            let mut found = Departure::default();
+            let registry = &self.registry;
+            registry.count_votes(node, &registry.group, &mut found);
+            Ok(Counted::All(found))
+        } else {
+            let patience = (wait_ms > 0).then(|| Duration::from_millis(wait_ms));
+            self.registry.departure_here(node, patience).await
+        };
+        let counted = counted.map_err(|error| Status::unavailable(error.to_string()))?;
+        let departure = match counted {
+            Counted::All(departure) => departure,
+            Counted::Some(Progress { blobs, per_mille }) => {
+                return Ok(Response::new(DepartureReply {
+                    counting: Some(Counting { blobs, per_mille }),
+                    ..DepartureReply::default()
+                }));
+            }
+        };
         let global = GroupId::global().to_string();
         Ok(Response::new(DepartureReply {
             // Of that group, the node that was asked first knows itself.
@@ -233,6 +243,7 @@ impl Members for MembersServer {
             blobs_short: departure.blobs_short,
             blobs_last: departure.blobs_last,
             silent: departure.silent.into_iter().collect(),
+            counting: None,
         }))
     }
 }
@@ -250,19 +261,28 @@ fn without(mut groups: Vec<String>, group: &str) -> Vec<String> {
     groups
 }
 
-// === impl Departure ===
+// === impl Counted ===
 
-impl From<DepartureReply> for Departure {
+impl From<DepartureReply> for Counted {
     fn from(reply: DepartureReply) -> Self {
-        Self {
+        if let Some(Counting { blobs, per_mille }) = reply.counting {
+            return Self::Some(Progress { blobs, per_mille });
+        }
+        Self::All(Departure {
             votes_in: reply.votes_in,
             needed_in: reply.needed_in,
             blobs: reply.blobs,
             blobs_short: reply.blobs_short,
             blobs_last: reply.blobs_last,
             silent: reply.silent.into_iter().collect(),
-        }
+        })
     }
+}
+
+fn wait_ms(patience: Duration) -> u64 {
+    u64::try_from(patience.as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1)
 }
 
 #[cfg(test)]

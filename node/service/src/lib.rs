@@ -40,7 +40,7 @@ pub use admin::{
 pub use blobs::BlobInfo;
 pub use budget::{Gathering, UNCOUNTED_BYTES};
 pub use caller::Caller;
-pub use departure::{Departure, MembersServer};
+pub use departure::{Counted, Departure, MembersServer, Progress};
 pub use entrepot_access::{AccessKey, AssumedRole, Identity, Principal, Secret, User};
 pub use entrepot_blobs::BlobStream;
 pub use entrepot_metadata::query::{
@@ -52,7 +52,7 @@ pub use entrepot_replication::upkeep::NodeUpkeep;
 pub use error::ServiceError;
 pub use logins::Source;
 pub use manifests::{ManifestContent, ManifestPush, PutManifest, TagCondition, TagPage};
-pub use members::{MemberInfo, RegionInfo};
+pub use members::{MemberInfo, RegionInfo, Removal};
 pub use referrers::ReferrerPage;
 pub use registry::{Registry, RegistryParts, Settings};
 pub use request_id::RequestId;

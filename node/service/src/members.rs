@@ -13,7 +13,7 @@ use entrepot_metadata::{Command, GroupId, KeyValue};
 use entrepot_oci::RegionName;
 use tokio::time::Instant;
 
-use crate::departure::Departure;
+use crate::departure::{Counted, Departure};
 use crate::metadata::refused;
 use crate::{Caller, Registry, ServiceError};
 
@@ -31,6 +31,16 @@ pub struct MemberInfo {
     /// 0: not known.
     pub free_bytes: u64,
     pub is_full: bool,
+}
+
+/// A node that is to leave for ever.
+#[derive(Debug, Clone, Copy)]
+pub struct Removal {
+    pub node: u64,
+    /// Although it is not drained, or has the last copy of something.
+    pub force: bool,
+    /// It is lost, and this one has joined in its place.
+    pub successor: Option<u64>,
 }
 
 /// A region and how many nodes it has.
@@ -71,28 +81,41 @@ impl Registry {
         Ok(self.member_info(self.member(node).await?))
     }
 
-    /// What would be missing without a node.
+    /// What would be missing without a node, or after `patience` how far the
+    /// count is.
     pub async fn departure(
-        &self,
+        self: &Arc<Self>,
         _: &Caller,
         node: u64,
-    ) -> Result<(MemberInfo, Departure), ServiceError> {
+        patience: Option<Duration>,
+    ) -> Result<(MemberInfo, Counted), ServiceError> {
         let member = self.member(node).await?;
-        let departure = self.departure_of(&member).await?;
-        Ok((self.member_info(member), departure))
+        let counted = self.departure_of(&member, patience).await?;
+        Ok((self.member_info(member), counted))
     }
 
-    /// A node leaves for ever; what is missing since.
+    /// A node leaves for ever; what is missing since. Nothing is done when
+    /// `patience` ends before it is known what that is.
     pub async fn remove_member(
-        &self,
+        self: &Arc<Self>,
         _: &Caller,
-        node: u64,
-        force: bool,
-    ) -> Result<Departure, ServiceError> {
+        removal: &Removal,
+        patience: Option<Duration>,
+    ) -> Result<Counted, ServiceError> {
+        let Removal { node, force, .. } = *removal;
         let member = self.member(node).await?;
-        let mut departure = match self.departure_of(&member).await {
-            Err(error) if force => self.departure_of_gone(&member).ok_or(error)?,
+        if let Some(successor) = removal.successor {
+            self.check_successor(&member, successor).await?;
+        }
+        let counted = match self.departure_of(&member, patience).await {
+            Err(error) if force => self
+                .departure_of_gone(&member)
+                .map(Counted::All)
+                .ok_or(error)?,
             found => found?,
+        };
+        let Counted::All(mut departure) = counted else {
+            return Ok(counted);
         };
         let members = query::members(self.cluster_records().await?.as_ref())?;
         let mut others = members.iter().filter(|other| other.node != node);
@@ -108,15 +131,43 @@ impl Registry {
                  its voters that answers; start the others first"
             )));
         }
+        // What is lost cannot be drained.
+        let lost = removal.successor.is_some();
+        if !force {
+            check_last(node, &departure, lost)?;
+        }
         if force {
             self.move_votes(&member, departure.votes_in.clone()).await?;
-        } else {
-            allowed(&member, &departure)?;
+        } else if !lost {
+            check_drained(&member, &departure)?;
         }
-        let at_ms = self.clock.now_ms();
-        self.propose_global(RemoveMember { node, at_ms, force })
-            .await?;
-        Ok(departure)
+        let remove = RemoveMember {
+            node,
+            at_ms: self.clock.now_ms(),
+            force: force || lost,
+        };
+        self.propose_global(remove).await?;
+        Ok(Counted::All(departure))
+    }
+
+    /// That `member` is lost, and `successor` can take its place.
+    async fn check_successor(&self, member: &Member, successor: u64) -> Result<(), ServiceError> {
+        let node = member.node;
+        let health = self.blobs.health();
+        if health.is_alive(node) {
+            return Err(ServiceError::Conflict(format!(
+                "node {node} answers, so it is not lost: drain it, and remove it then"
+            )));
+        }
+        let new = self.member(successor).await?;
+        let takes_part = new.is_active() && health.is_alive(successor);
+        if takes_part && new.region == member.region && successor != node {
+            return Ok(());
+        }
+        Err(ServiceError::Conflict(format!(
+            "node {successor} cannot take the place of node {node}: it has to be an active node of \
+             the same region, and to answer"
+        )))
     }
 
     /// A node that runs gives its votes away before it goes, even by force: it
@@ -142,7 +193,7 @@ impl Registry {
                 )));
             }
             tokio::time::sleep(VOTES_LOOK_INTERVAL).await;
-            let left = self.departure_of(member).await?.votes_in;
+            let left = self.votes_of(member).await?;
             votes.retain(|group| left.contains(group));
         }
         Ok(())
@@ -222,16 +273,22 @@ impl Registry {
     }
 }
 
-/// That a node may go without harm.
-fn allowed(member: &Member, departure: &Departure) -> Result<(), ServiceError> {
+/// That nothing is lost with a node.
+fn check_last(node: u64, departure: &Departure, lost: bool) -> Result<(), ServiceError> {
+    if departure.blobs_last == 0 {
+        return Ok(());
+    }
+    let instead = if lost { "start it again" } else { "drain it" };
+    Err(ServiceError::Conflict(format!(
+        "node {node} has the last copy of {} of {} blobs: {instead}, or lose them by force",
+        departure.blobs_last, departure.blobs
+    )))
+}
+
+/// That a node has nothing left to give away.
+fn check_drained(member: &Member, departure: &Departure) -> Result<(), ServiceError> {
     let node = member.node;
     let refuse = |reason: String| Err(ServiceError::Conflict(reason));
-    if departure.blobs_last > 0 {
-        return refuse(format!(
-            "node {node} has the last copy of {} of {} blobs: drain it, or lose them by force",
-            departure.blobs_last, departure.blobs
-        ));
-    }
     if member.is_active() {
         return refuse(format!("node {node} is active: drain it first"));
     }

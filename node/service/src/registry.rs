@@ -14,6 +14,7 @@ use entrepot_replication::ClusterBlobs;
 
 use crate::budget::Budgets;
 use crate::cluster::ClusterView;
+use crate::departure::Counts;
 use crate::feed::Feed;
 use crate::logins::Logins;
 use crate::session::SessionNames;
@@ -53,6 +54,8 @@ pub struct Registry {
     pub(crate) feed: Arc<Feed>,
     /// None: the nodes have no certificates.
     pub(crate) trust: Option<Arc<Trust>>,
+    /// What would be missing without a node, while it is found out.
+    pub(crate) counts: Counts,
 }
 
 /// What a registry is built from.
@@ -100,6 +103,7 @@ impl Registry {
             budgets: Budgets::default(),
             feed: Arc::default(),
             trust: parts.trust,
+            counts: Counts::default(),
         })
     }
 

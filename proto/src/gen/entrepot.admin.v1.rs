@@ -463,17 +463,33 @@ pub struct Departure {
     #[prost(uint64, repeated, tag = "6")]
     pub silent: ::prost::alloc::vec::Vec<u64>,
 }
+/// How far the count of a region's blobs is: it goes on, and the same request
+/// asks for its result.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Counting {
+    #[prost(uint64, tag = "1")]
+    pub blobs: u64,
+    /// About how much of all that is, in thousandths.
+    #[prost(uint32, tag = "2")]
+    pub per_mille: u32,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NodeDepartureRequest {
     #[prost(uint64, tag = "1")]
     pub node: u64,
+    /// After so long the answer is `counting`; 0: waits for the end.
+    #[prost(uint64, tag = "2")]
+    pub wait_ms: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NodeDepartureReply {
     #[prost(message, optional, tag = "1")]
     pub node: ::core::option::Option<Node>,
+    /// Of these two, one is set.
     #[prost(message, optional, tag = "2")]
     pub departure: ::core::option::Option<Departure>,
+    #[prost(message, optional, tag = "3")]
+    pub counting: ::core::option::Option<Counting>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RemoveNodeRequest {
@@ -483,12 +499,22 @@ pub struct RemoveNodeRequest {
     /// a group would be left without a majority.
     #[prost(bool, tag = "2")]
     pub force: bool,
+    /// Set: the node is lost, and need not be drained; this one has joined in its
+    /// place. Refused while the node answers.
+    #[prost(uint64, tag = "3")]
+    pub successor: u64,
+    /// After so long the answer is `counting`, and nothing was done; 0: waits for
+    /// the end.
+    #[prost(uint64, tag = "4")]
+    pub wait_ms: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RemoveNodeReply {
-    /// What is missing since.
+    /// Of these two, one is set. What is missing since.
     #[prost(message, optional, tag = "1")]
     pub departure: ::core::option::Option<Departure>,
+    #[prost(message, optional, tag = "2")]
+    pub counting: ::core::option::Option<Counting>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Region {
@@ -2269,8 +2295,8 @@ pub mod cluster_client {
                 .insert(GrpcMethod::new("entrepot.admin.v1.Cluster", "DrainNode"));
             self.inner.unary(req, path, codec).await
         }
-        /// What would be missing without a node. It looks at every blob of the node's
-        /// region.
+        /// What would be missing without a node. Every blob of the node's region is
+        /// looked at for that, in the background.
         pub async fn node_departure(
             &mut self,
             request: impl tonic::IntoRequest<super::NodeDepartureRequest>,
@@ -2414,8 +2440,8 @@ pub mod cluster_server {
             &self,
             request: tonic::Request<super::DrainNodeRequest>,
         ) -> std::result::Result<tonic::Response<super::DrainNodeReply>, tonic::Status>;
-        /// What would be missing without a node. It looks at every blob of the node's
-        /// region.
+        /// What would be missing without a node. Every blob of the node's region is
+        /// looked at for that, in the background.
         async fn node_departure(
             &self,
             request: tonic::Request<super::NodeDepartureRequest>,

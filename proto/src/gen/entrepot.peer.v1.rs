@@ -36,6 +36,21 @@ pub struct PingReply {
 pub struct DepartureRequest {
     #[prost(uint64, tag = "1")]
     pub node: u64,
+    /// After so long the answer is how far the count is; 0: waits for its end.
+    #[prost(uint64, tag = "2")]
+    pub wait_ms: u64,
+    /// The blobs are not counted.
+    #[prost(bool, tag = "3")]
+    pub votes_only: bool,
+}
+/// How far the count of a region's blobs is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Counting {
+    #[prost(uint64, tag = "1")]
+    pub blobs: u64,
+    /// About how much of all that is, in thousandths.
+    #[prost(uint32, tag = "2")]
+    pub per_mille: u32,
 }
 /// As in `entrepot.admin.v1.Departure`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -52,6 +67,9 @@ pub struct DepartureReply {
     pub blobs_last: u64,
     #[prost(uint64, repeated, tag = "6")]
     pub silent: ::prost::alloc::vec::Vec<u64>,
+    /// Set: the rest is not known yet.
+    #[prost(message, optional, tag = "7")]
+    pub counting: ::core::option::Option<Counting>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LogId {

@@ -14,6 +14,7 @@ use entrepot_metadata::{GroupId, LocalMetadata, Metadata, invariants};
 use entrepot_oci::{Digest, Reference, RegionName, RepositoryName};
 use entrepot_proto::environment::{Blocking, Clock, SystemClock};
 use entrepot_proto::peer::blobs_server::BlobsServer as BlobsService;
+use entrepot_proto::peer::members_server::MembersServer as MembersService;
 use entrepot_proto::peer::node_server::NodeServer as NodeService;
 use entrepot_proto::peer::replication_server::ReplicationServer as ReplicationService;
 use entrepot_proto::peer::uploads_server::UploadsServer as UploadsService;
@@ -30,7 +31,8 @@ use entrepot_replication::{ClusterBlobs, CopyLimits};
 use entrepot_service::cluster::{ClusterView, GroupInfo};
 use entrepot_service::peer::UploadsServer;
 use entrepot_service::{
-    Caller, ManifestPush, Principal, Registry, RegistryParts, RuleInfo, Settings, Task,
+    Caller, ManifestPush, MembersServer, Principal, Registry, RegistryParts, RuleInfo, Settings,
+    Task,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -269,11 +271,13 @@ fn serve(node: &Node, listener: TcpListener) -> impl Future<Output = ()> + Send 
         Arc::clone(&node.metadata),
         Vec::new(),
     ));
+    let members = MembersService::new(MembersServer::new(Arc::clone(&node.registry)));
     let server = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .add_service(InterceptedService::new(ping, check.clone()))
         .add_service(InterceptedService::new(blobs, check.clone()))
+        .add_service(InterceptedService::new(members, check.clone()))
         .add_service(InterceptedService::new(uploads, check.clone()))
         .add_service(InterceptedService::new(replica, check))
         .serve_with_incoming(TcpListenerStream::new(listener));

@@ -14,6 +14,7 @@ mod accounts;
 mod conditions;
 mod copies;
 mod deletion;
+mod departure;
 mod files;
 mod hostile;
 mod images;

@@ -1,23 +1,29 @@
 //! Who is calling: credentials as they arrive, and whether they are an account's.
 //!
 //! Owns: reading `Authorization`, hashing and checking passwords, making secrets,
-//! and what nodes know each other by ([`trust`]): certificates and join tokens.
+//! what callers are named ([`Principal`], [`Arn`]) and what policies decide about
+//! them ([`policy`]), and what nodes know each other by ([`trust`]): certificates
+//! and join tokens.
 //! Decides over records that are passed in; never looks anything up and never
 //! waits. The invariant: a secret is never printed, logged, or part of an error,
 //! and how long a refusal takes does not tell why.
 
 mod access_key;
+mod arn;
 mod basic;
+mod clock;
 mod error;
 #[cfg(test)]
 mod hostile;
 mod password;
+pub mod policy;
 mod principal;
 mod secret;
 pub mod trust;
 mod verifier;
 
 pub use access_key::{AccessKey, SECRET_ACCESS_KEY_BYTES_MAX, generate_id};
+pub use arn::{ARN_BYTES_MAX, Arn, ArnError};
 pub use basic::{AUTHORIZATION_BYTES_MAX, BasicCredentials, parse_basic};
 pub use error::AccessError;
 pub use password::{PASSWORD_BYTES_MAX, hash_password};

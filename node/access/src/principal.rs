@@ -4,9 +4,15 @@ use std::fmt;
 
 use entrepot_oci::AccountId;
 
-/// An authenticated caller: an identity of an account.
+/// How nobody is shown.
+const ANONYMOUS: &str = "anonymous";
+
+/// A caller: an identity of an account.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Principal {
+    /// The identity's own. Of [`Identity::Service`] and [`Identity::Anonymous`],
+    /// which belong to none, the account whose registry is asked: no rule takes
+    /// them for a part of it.
     pub account: AccountId,
     pub identity: Identity,
 }
@@ -18,6 +24,11 @@ pub enum Identity {
     Root,
     User(User),
     AssumedRole(AssumedRole),
+    /// A part of the cluster that acts for nobody, such as
+    /// `replication.ecr.amazonaws.com`.
+    Service(String),
+    /// Nobody said who calls.
+    Anonymous,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,8 +62,28 @@ impl Principal {
         }
     }
 
+    /// A caller without credentials, before the registry of `account`.
+    pub fn anonymous(account: AccountId) -> Self {
+        Self {
+            account,
+            identity: Identity::Anonymous,
+        }
+    }
+
+    /// Neither a service nor nobody: an identity that its account can give
+    /// permissions to.
+    pub fn is_of_an_account(&self) -> bool {
+        !matches!(self.identity, Identity::Service(_) | Identity::Anonymous)
+    }
+
+    /// Whether `account` is the one that can.
+    pub fn belongs_to(&self, account: &AccountId) -> bool {
+        self.is_of_an_account() && self.account == *account
+    }
+
     /// `arn:aws:iam::<account>:root`, `…:user<path><name>` or
-    /// `arn:aws:sts::<account>:assumed-role/<role>/<session>`.
+    /// `arn:aws:sts::<account>:assumed-role/<role>/<session>`. What has none: a
+    /// service's name, `anonymous`.
     pub fn arn(&self) -> String {
         let account = &self.account;
         match &self.identity {
@@ -63,6 +94,8 @@ impl Principal {
             Identity::AssumedRole(AssumedRole { role, session, .. }) => {
                 format!("arn:aws:sts::{account}:assumed-role/{role}/{session}")
             }
+            Identity::Service(name) => name.clone(),
+            Identity::Anonymous => ANONYMOUS.to_owned(),
         }
     }
 
@@ -72,11 +105,12 @@ impl Principal {
             Identity::AssumedRole(AssumedRole { path, role, .. }) => {
                 format!("arn:aws:iam::{}:role{path}{role}", self.account)
             }
-            Identity::Root | Identity::User(_) => self.arn(),
+            _ => self.arn(),
         }
     }
 
-    /// `aws:userid`: the account, the user's id, or `<role id>:<session>`.
+    /// `aws:userid`: the account, the user's id, or `<role id>:<session>`; of what
+    /// has none, its name.
     pub fn user_id(&self) -> String {
         match &self.identity {
             Identity::Root => self.account.to_string(),
@@ -84,6 +118,7 @@ impl Principal {
             Identity::AssumedRole(AssumedRole {
                 role_id, session, ..
             }) => format!("{role_id}:{session}"),
+            Identity::Service(_) | Identity::Anonymous => self.arn(),
         }
     }
 }
@@ -96,8 +131,33 @@ impl fmt::Display for Principal {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::{AssumedRole, Identity, Principal, User};
+
+    /// A user whose id is `AIDA` and its name in capitals.
+    pub(crate) fn user(account: &str, path: &str, name: &str) -> Principal {
+        Principal {
+            account: account.parse().unwrap(),
+            identity: Identity::User(User {
+                path: path.to_owned(),
+                name: name.to_owned(),
+                id: format!("AIDA{}", name.to_uppercase()),
+            }),
+        }
+    }
+
+    /// A session of a role whose id is `AROA` and its name in capitals.
+    pub(crate) fn session(account: &str, role: &str, session: &str) -> Principal {
+        Principal {
+            account: account.parse().unwrap(),
+            identity: Identity::AssumedRole(AssumedRole {
+                path: "/".to_owned(),
+                role: role.to_owned(),
+                role_id: format!("AROA{}", role.to_uppercase()),
+                session: session.to_owned(),
+            }),
+        }
+    }
 
     #[test]
     fn each_identity_has_its_arn_and_its_id() {
@@ -131,6 +191,13 @@ mod tests {
                 "arn:aws:iam::123456789012:role/ci/push",
                 "AROA1:build-7",
             ),
+            (
+                Identity::Service("replication.ecr.amazonaws.com".to_owned()),
+                "replication.ecr.amazonaws.com",
+                "replication.ecr.amazonaws.com",
+                "replication.ecr.amazonaws.com",
+            ),
+            (Identity::Anonymous, "anonymous", "anonymous", "anonymous"),
         ] {
             let account = "123456789012".parse().unwrap();
             let principal = Principal { account, identity };
@@ -138,5 +205,19 @@ mod tests {
             assert_eq!(principal.policy_arn(), policy_arn);
             assert_eq!(principal.user_id(), user_id);
         }
+    }
+
+    #[test]
+    fn nobody_and_services_belong_to_no_account() {
+        let account = "123456789012".parse().unwrap();
+        let service = Principal {
+            identity: Identity::Service("replication.ecr.amazonaws.com".to_owned()),
+            ..user("123456789012", "/", "ann")
+        };
+        assert!(Principal::root("123456789012".parse().unwrap()).belongs_to(&account));
+        assert!(user("123456789012", "/", "ann").belongs_to(&account));
+        assert!(!user("999988887777", "/", "ann").belongs_to(&account));
+        assert!(!service.belongs_to(&account));
+        assert!(!Principal::anonymous("123456789012".parse().unwrap()).belongs_to(&account));
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Owns: reading `Authorization`, hashing and checking passwords, making secrets,
 //! what callers are named ([`Principal`], [`Arn`]) and what policies decide about
-//! them ([`policy`]), and what nodes know each other by ([`trust`]): certificates
-//! and join tokens.
+//! them ([`policy`]), signatures of requests ([`sigv4`]), and what nodes
+//! know each other by ([`trust`]): certificates and join tokens.
 //! Decides over records that are passed in; never looks anything up and never
 //! waits. The invariant: a secret is never printed, logged, or part of an error,
 //! and how long a refusal takes does not tell why.
@@ -19,6 +19,7 @@ mod password;
 pub mod policy;
 mod principal;
 mod secret;
+pub mod sigv4;
 pub mod trust;
 mod verifier;
 

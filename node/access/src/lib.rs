@@ -2,8 +2,9 @@
 //!
 //! Owns: reading `Authorization`, hashing and checking passwords, making secrets,
 //! what callers are named ([`Principal`], [`Arn`]) and what policies decide about
-//! them ([`policy`]), signatures of requests ([`sigv4`]), and what nodes
-//! know each other by ([`trust`]): certificates and join tokens.
+//! them ([`policy`]), signatures of requests ([`sigv4`]), tokens that need no
+//! records ([`token`]), access keys, and what nodes know each other by ([`trust`]):
+//! certificates and join tokens.
 //! Decides over records that are passed in; never looks anything up and never
 //! waits. The invariant: a secret is never printed, logged, or part of an error,
 //! and how long a refusal takes does not tell why.
@@ -15,11 +16,14 @@ mod clock;
 mod error;
 #[cfg(test)]
 mod hostile;
+mod key_id;
 mod password;
 pub mod policy;
 mod principal;
+mod sealed;
 mod secret;
 pub mod sigv4;
+pub mod token;
 pub mod trust;
 mod verifier;
 
@@ -27,7 +31,9 @@ pub use access_key::{AccessKey, SECRET_ACCESS_KEY_BYTES_MAX, generate_id};
 pub use arn::{ARN_BYTES_MAX, Arn, ArnError};
 pub use basic::{AUTHORIZATION_BYTES_MAX, BasicCredentials, parse_basic};
 pub use error::AccessError;
+pub use key_id::{UniqueId, account_of_key_id, generate_key_id, generate_key_secret};
 pub use password::{PASSWORD_BYTES_MAX, hash_password};
 pub use principal::{AssumedRole, Identity, Principal, User};
+pub use sealed::{open_secret, seal_secret};
 pub use secret::{Secret, generate_password, generate_secret};
 pub use verifier::{AccountCredentials, VERIFIED_MAX, Verifier};

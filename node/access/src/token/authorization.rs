@@ -1,0 +1,64 @@
+//! The token of `GetAuthorizationToken`: the password with which registry clients
+//! log in as the user `AWS`.
+
+use entrepot_oci::RegionName;
+
+use super::wire::Wire;
+use super::{Claims, TokenError, open, seal};
+use crate::Secret;
+use crate::trust::ClusterKey;
+
+/// For how long it is good (ECR: 12 hours, fixed).
+pub const AUTHORIZATION_TOKEN_LIFE_MS: i64 = 12 * 60 * 60 * 1000;
+
+const PURPOSE: &str = "authorization token";
+
+/// Good in one region, for what its holder may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorizationToken {
+    pub claims: Claims,
+    pub region: RegionName,
+}
+
+// === impl AuthorizationToken ===
+
+impl AuthorizationToken {
+    /// One from now on, for a caller of these claims, whose own times do not
+    /// count: it is good for 12 hours.
+    pub fn issue(claims: Claims, region: RegionName, now_ms: i64) -> Self {
+        let claims = Claims {
+            issued_ms: now_ms,
+            expires_ms: now_ms.saturating_add(AUTHORIZATION_TOKEN_LIFE_MS),
+            ..claims
+        };
+        Self { claims, region }
+    }
+
+    /// As a password: letters, digits, `-` and `_`, and so no colon.
+    ///
+    /// # Errors
+    /// [`TokenError::TooLong`], [`TokenError::Sealing`]
+    pub fn seal(&self, key: &ClusterKey) -> Result<Secret, TokenError> {
+        let plain = Wire::encode(&self.claims, Some(&self.region))?;
+        seal(key, PURPOSE, &plain).map(Secret::new)
+    }
+
+    /// # Errors
+    /// [`TokenError::Expired`]; [`TokenError::Invalid`], also for one of another
+    /// region.
+    pub fn open(
+        key: &ClusterKey,
+        password: &Secret,
+        region: &RegionName,
+        now_ms: i64,
+    ) -> Result<Self, TokenError> {
+        let plain = open(key, PURPOSE, password.expose())?;
+        let (claims, own) = Wire::decode(&plain)?;
+        let own = own.filter(|own| own == region).ok_or(TokenError::Invalid)?;
+        claims.check(AUTHORIZATION_TOKEN_LIFE_MS, now_ms)?;
+        Ok(Self {
+            claims,
+            region: own,
+        })
+    }
+}

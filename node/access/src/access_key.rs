@@ -1,20 +1,13 @@
 //! Access keys: the ids and secrets that are made for root users and users, and
 //! whether one that was sent is right.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use entrepot_oci::AccountId;
 use subtle::ConstantTimeEq as _;
 
+use crate::key_id::{generate_key_id, key_secret};
 use crate::secret::random;
 use crate::trust::{ClusterKey, TrustError};
 use crate::{AccessError, Secret};
-
-/// Signs after the prefix of an id, as AWS has them.
-const ID_CHARS: usize = 16;
-/// Base32 (RFC 4648): no sign that looks like another one.
-const ID_ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-/// 30 bytes make 40 signs of base64.
-const SECRET_RANDOM_BYTES: usize = 30;
 
 /// Bytes of a secret that somebody brings along.
 pub const SECRET_ACCESS_KEY_BYTES_MAX: usize = 256;
@@ -29,16 +22,15 @@ pub struct AccessKey {
 // === impl AccessKey ===
 
 impl AccessKey {
-    /// A new one: `AKIA` and 16 signs, 80 random bits; the secret has 40 signs of
-    /// base64, 240 random bits.
+    /// A new one of `account`: `AKIA` and 16 characters, and a secret of 40
+    /// characters, 240 random bits.
     ///
     /// # Errors
     /// [`AccessError::Random`]
-    pub fn generate() -> Result<Self, AccessError> {
-        let secret = STANDARD.encode(random::<SECRET_RANDOM_BYTES>()?);
+    pub fn generate(account: &AccountId) -> Result<Self, AccessError> {
         Ok(Self {
-            id: generate_id("AKIA")?,
-            secret: Secret::new(secret),
+            id: generate_key_id(account)?,
+            secret: key_secret(&random()?),
         })
     }
 
@@ -75,68 +67,77 @@ fn purpose(id: &str) -> String {
     format!("secret access key of {id}")
 }
 
-/// A new id of an identity: a prefix that says what it is of (`AIDA`: a user) and
-/// 16 signs of `[A-Z2-7]`.
-///
-/// # Errors
-/// [`AccessError::Random`]
-pub fn generate_id(prefix: &str) -> Result<String, AccessError> {
-    let mut id = String::with_capacity(prefix.len() + ID_CHARS);
-    id.push_str(prefix);
-    // 256 is a multiple of 32: every sign is as likely.
-    let signs = random::<ID_CHARS>()?;
-    id.extend(signs.map(|byte| char::from(ID_ALPHABET[usize::from(byte) % ID_ALPHABET.len()])));
-    Ok(id)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{AccessKey, generate_id};
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+
+    use super::AccessKey;
     use crate::Secret;
     use crate::trust::{ClusterKey, TrustError};
 
+    fn cluster(byte: u8) -> ClusterKey {
+        ClusterKey::from_bytes(&[byte; 32]).unwrap()
+    }
+
+    fn key(secret: &str) -> AccessKey {
+        AccessKey {
+            id: "AKIA1".to_owned(),
+            secret: Secret::new(secret.to_owned()),
+        }
+    }
+
     #[test]
     fn keys_look_as_clients_expect_them() {
-        let (key, other) = (
-            AccessKey::generate().unwrap(),
-            AccessKey::generate().unwrap(),
-        );
-        assert!(key.id.starts_with("AKIA") && key.id.len() == 20, "{key:?}");
-        let upper = |sign: char| sign.is_ascii_uppercase() || ('2'..='7').contains(&sign);
-        assert!(key.id.chars().all(upper), "{key:?}");
-        assert_eq!(key.secret.expose().len(), 40);
-        assert_ne!(key.id, other.id);
-        assert_ne!(key.secret.expose(), other.secret.expose());
-        assert!(generate_id("AIDA").unwrap().starts_with("AIDA"));
+        let account = "111122223333".parse().unwrap();
+        let generate = || AccessKey::generate(&account).unwrap();
+        let (one, other) = (generate(), generate());
+        assert!(one.id.starts_with("AKIA") && one.id.len() == 20, "{one:?}");
+        assert_eq!(one.secret.expose().len(), 40);
+        assert_ne!(one.id, other.id);
+        assert_ne!(one.secret.expose(), other.secret.expose());
     }
 
     #[test]
     fn a_sealed_secret_opens_under_its_key_and_for_its_id_alone() {
-        let (cluster, other) = (
-            ClusterKey::generate().unwrap(),
-            ClusterKey::generate().unwrap(),
-        );
-        let key = AccessKey::generate().unwrap();
-        let sealed = key.seal(&cluster).unwrap();
-        let opened = AccessKey::open(&key.id, &sealed, &cluster).unwrap();
-        assert_eq!(opened.secret.expose(), key.secret.expose());
-        let wrong_id = AccessKey::open("AKIAX", &sealed, &cluster);
-        assert!(matches!(wrong_id, Err(TrustError::Sealed)));
-        let wrong_key = AccessKey::open(&key.id, &sealed, &other);
-        assert!(matches!(wrong_key, Err(TrustError::Sealed)));
+        let sealed = key("a secret").seal(&cluster(1)).unwrap();
+        let opened = AccessKey::open("AKIA1", &sealed, &cluster(1)).unwrap();
+        assert_eq!(opened.secret.expose(), "a secret");
+        for (under, id) in [(1, "AKIA2"), (1, ""), (2, "AKIA1")] {
+            let refused = AccessKey::open(id, &sealed, &cluster(under)).unwrap_err();
+            assert_eq!(refused, TrustError::Sealed);
+        }
+        let nothing = AccessKey::open("AKIA1", &[], &cluster(1)).unwrap_err();
+        assert_eq!(nothing, TrustError::Sealed);
+    }
+
+    #[test]
+    fn what_is_sealed_shows_nothing_and_is_never_the_same() {
+        let seal = || key("a secret").seal(&cluster(1)).unwrap();
+        let (one, two) = (seal(), seal());
+        assert_ne!(one, two);
+        assert!(!one.windows(6).any(|window| window == b"secret"));
     }
 
     #[test]
     fn one_secret_proves_a_key() {
-        let key = AccessKey {
-            id: "AKIA1".to_owned(),
-            secret: Secret::new("correct horse".to_owned()),
-        };
+        let key = key("correct horse");
         let proved = |secret: &str| key.is_proved_by(&Secret::new(secret.to_owned()));
         assert!(proved("correct horse"));
         for wrong in ["", "correct hors", "correct horsf", "correct horse "] {
             assert!(!proved(wrong), "{wrong:?}");
         }
         assert!(!format!("{key:?}").contains("horse"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bit_can_be_changed(secret in "[ -~é]{0,60}", bit in 0..10_000_usize) {
+            let mut sealed = key(&secret).seal(&cluster(1)).unwrap();
+            let opened = AccessKey::open("AKIA1", &sealed, &cluster(1)).unwrap();
+            prop_assert_eq!(opened.secret.expose(), secret);
+            let bit = bit % (8 * sealed.len());
+            sealed[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(AccessKey::open("AKIA1", &sealed, &cluster(1)).is_err());
+        }
     }
 }

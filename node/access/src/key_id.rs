@@ -4,6 +4,8 @@
 //! An id that is made here says its account, as AWS's do: 40 bits of account and
 //! 40 of chance, in base32. It says so to everybody, and proves nothing.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entrepot_oci::AccountId;
 
 use crate::secret::random;
@@ -53,17 +55,8 @@ impl UniqueId {
 ///
 /// # Errors
 /// [`AccessError::Random`]
-pub fn generate_key_id(account: &AccountId) -> Result<String, AccessError> {
+pub(crate) fn generate_key_id(account: &AccountId) -> Result<String, AccessError> {
     Ok(key_id(LONG_TERM, account, random()?))
-}
-
-/// A new secret of an access key: 40 characters of `[A-Za-z0-9_-]`, 240 random
-/// bits.
-///
-/// # Errors
-/// [`AccessError::Random`]
-pub fn generate_key_secret() -> Result<Secret, AccessError> {
-    random::<30>().map(|bytes| key_secret(&bytes))
 }
 
 /// The account that the id of a key says, if it was made here. Ids of keys that
@@ -88,9 +81,9 @@ pub(crate) fn temporary_key_id(account: &AccountId, chance: [u8; CHANCE_BYTES]) 
     key_id(TEMPORARY, account, chance)
 }
 
+/// 40 characters of `[A-Za-z0-9_-]`.
 pub(crate) fn key_secret(bytes: &[u8; 30]) -> Secret {
-    use base64::Engine as _;
-    Secret::new(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
+    Secret::new(URL_SAFE_NO_PAD.encode(bytes))
 }
 
 fn key_id(prefix: &str, account: &AccountId, chance: [u8; CHANCE_BYTES]) -> String {
@@ -116,9 +109,7 @@ mod tests {
 
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
-    use super::{
-        UniqueId, account_of_key_id, generate_key_id, generate_key_secret, temporary_key_id,
-    };
+    use super::{UniqueId, account_of_key_id, generate_key_id, temporary_key_id};
 
     #[test]
     fn ids_are_new_and_say_what_they_are_of() {
@@ -145,13 +136,6 @@ mod tests {
             );
             assert_ne!(id, of.generate().unwrap());
         }
-    }
-
-    #[test]
-    fn secrets_have_40_characters_and_are_never_the_same() {
-        let secret = generate_key_secret().unwrap();
-        assert_eq!(secret.expose().len(), 40);
-        assert_ne!(secret.expose(), generate_key_secret().unwrap().expose());
     }
 
     #[test]

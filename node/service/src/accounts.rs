@@ -78,7 +78,7 @@ impl Registry {
         self.operates(who)?;
         let key = match new.key {
             Some(key) => imported(key)?,
-            None => AccessKey::generate().map_err(|error| ServiceError::internal(&error))?,
+            None => AccessKey::generate(&new.id).map_err(|error| ServiceError::internal(&error))?,
         };
         let sealed = key
             .seal(&self.sealing)

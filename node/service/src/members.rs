@@ -227,6 +227,11 @@ impl Registry {
 
     pub(crate) async fn member(&self, node: u64) -> Result<Member, ServiceError> {
         let view = self.cluster_records().await?;
+        if !query::is_formed(view.as_ref())? {
+            // Nobody is in the records yet: that says nothing about anybody.
+            let reason = "the cluster is being formed, and its nodes are not known yet";
+            return Err(ServiceError::unavailable(reason));
+        }
         query::member(view.as_ref(), node)?
             .filter(|member| !member.is_removed())
             .ok_or_else(|| ServiceError::NotFound(format!("there is no node {node}")))

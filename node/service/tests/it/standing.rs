@@ -3,6 +3,8 @@
 
 use bytes::Bytes;
 use entrepot_blobs::{Fault, Operation};
+use entrepot_metadata::command::{FormCluster, MemberSpec};
+use entrepot_metadata::{GroupId, Metadata as _};
 use entrepot_oci::{Algorithm, Digest};
 use entrepot_proto::peers::{KnownPeer, Standing};
 use entrepot_replication::space::Space;
@@ -43,6 +45,30 @@ async fn push_to(cluster: &Cluster, id: u64, content: &Bytes) -> Result<BlobInfo
     registry
         .push_blob(&root(), &app(), digest, length, body(content))
         .await
+}
+
+#[tokio::test]
+async fn no_node_is_denied_before_the_cluster_is_formed() {
+    let cluster = Plan::new(&[(EAST, 2)]).start().await;
+    let registry = &cluster.node(1).registry;
+    assert!(is_unavailable(&registry.drain(&root(), 2, false).await));
+    assert!(is_unavailable(&registry.departure(&root(), 2, None).await));
+    let region = EAST.parse().unwrap();
+    let members = [1, 2].map(|id| MemberSpec::new(id, &region, &format!("10.0.0.{id}:6000")));
+    let form = FormCluster {
+        members: members.to_vec(),
+        at_ms: 1,
+    };
+    let global = GroupId::global();
+    let formed = cluster.metadata.propose(&global, form.into());
+    formed.await.unwrap().into_result().unwrap();
+    let drained = registry.drain(&root(), 2, false).await.unwrap();
+    assert_eq!(drained.member.node, 2);
+    let unknown = registry.drain(&root(), 3, false).await;
+    assert!(
+        matches!(unknown, Err(ServiceError::NotFound(_))),
+        "{unknown:?}"
+    );
 }
 
 #[tokio::test]

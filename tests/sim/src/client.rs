@@ -13,12 +13,15 @@ use tokio::time::Instant;
 
 use crate::draw::Draw;
 use crate::http::{Answer, Ask};
+use crate::machine::Machine;
 use crate::oracle::{Kind, Stored, TagName};
 use crate::world::Shared;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCTETS: &str = "application/octet-stream";
 const TAGS: [&str; 2] = ["latest", "v1"];
+/// As many times what a client does else, at most.
+const LONGER: usize = 4;
 /// Attempts at one blob.
 const ATTEMPTS: usize = 3;
 
@@ -26,7 +29,8 @@ const ATTEMPTS: usize = 3;
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     pub(crate) region: String,
-    pub(crate) nodes: Vec<u64>,
+    /// All of the region.
+    pub(crate) machines: Vec<Machine>,
     pub(crate) repository: &'static str,
 }
 
@@ -39,6 +43,16 @@ pub(crate) struct Client {
     /// When time began for all clients.
     began: Instant,
     pushed: usize,
+}
+
+// === impl Place ===
+
+impl Place {
+    /// The nodes that are there now, and those that are on their way.
+    pub(crate) fn nodes(&self) -> Vec<u64> {
+        let own = self.machines.iter().filter(|machine| machine.is_in());
+        own.map(|machine| machine.id).collect()
+    }
 }
 
 // === impl Client ===
@@ -55,8 +69,12 @@ impl Client {
         }
     }
 
+    /// For as long as nodes come and go, there is more to do.
     pub(crate) async fn run(mut self, operations: usize) {
-        for _ in 0..operations {
+        for number in 0..operations * LONGER {
+            if number >= operations && !self.shared.is_changing() {
+                break;
+            }
             tokio::time::sleep(self.draw.ms(0..400)).await;
             match self.draw.below(100) {
                 0..45 => self.push().await,
@@ -307,7 +325,7 @@ impl Client {
     }
 
     fn node(&mut self) -> u64 {
-        self.draw.pick(&self.place.nodes).copied().unwrap_or(1)
+        self.draw.pick(&self.place.nodes()).copied().unwrap_or(1)
     }
 
     fn tag(&mut self) -> String {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use std::sync::atomic::Ordering;
 use turmoil::Sim;
 
-use crate::machine::Machine;
+use crate::machine::{Machine, Standing, Wish};
 use crate::plan::{Event, Host, Plan};
 use crate::world::{CLIENTS, Phase};
 
@@ -34,6 +34,13 @@ impl Director {
 
     /// After each tick.
     pub(crate) fn step(&mut self, sim: &mut Sim<'_>, phase: Phase) {
+        for machine in &self.machines {
+            match machine.take_wish() {
+                Some(Wish::Start) => self.start(sim, machine.id),
+                Some(Wish::End) => self.end(sim, machine.id),
+                None => {}
+            }
+        }
         match phase {
             Phase::Start => {}
             Phase::Work => {
@@ -127,6 +134,9 @@ impl Director {
         let Some(machine) = self.machine(node) else {
             return;
         };
+        if matches!(machine.standing(), Standing::Spare | Standing::Gone) {
+            return;
+        }
         if sim.is_host_running(machine.name()) {
             if !machine.is_stopping() {
                 return;

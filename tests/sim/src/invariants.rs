@@ -6,6 +6,7 @@
 //! - [`manifests`]: a manifest never names a missing blob
 //! - [`leaders`]: no two leaders in one term, in the end
 //! - [`copies`]: copies converge to where they belong
+//! - [`members`]: nodes come and go as they should
 //! - [`replicas`]: a replica never goes back
 //! - [`state`]: copies of a group agree, and keep the state machine's own
 
@@ -14,6 +15,7 @@ mod copies;
 mod leaders;
 mod majority;
 mod manifests;
+mod members;
 mod replicas;
 mod state;
 mod tags;
@@ -42,7 +44,7 @@ pub(crate) struct Observer {
     states: States,
     replicas: Replicas,
     majorities: Majorities,
-    copies: usize,
+    plan: Plan,
     look_at: Duration,
     state_at: Duration,
     converged_at: Duration,
@@ -59,7 +61,7 @@ impl Observer {
             states: States::default(),
             replicas: Replicas::default(),
             majorities: Majorities::default(),
-            copies: plan.copies,
+            plan: plan.clone(),
             look_at: Duration::ZERO,
             state_at: Duration::ZERO,
             converged_at: Duration::ZERO,
@@ -70,7 +72,7 @@ impl Observer {
 
     /// After each tick.
     pub(crate) fn step(&mut self, now: Duration, oracle: &Oracle) {
-        let seen = self.majorities.look(&self.machines, oracle, self.copies);
+        let seen = self.majorities.look(&self.machines, oracle, &self.plan);
         self.add(now, seen);
         if now >= self.look_at {
             self.look_at = now + LOOK_EVERY;
@@ -98,17 +100,20 @@ impl Observer {
             return false;
         }
         self.converged_at = now + STATE_EVERY;
-        copies::look(&self.machines, self.copies).is_empty()
+        copies::look(&self.machines, self.plan.copies).is_empty()
             && leaders::look(&self.machines).is_empty()
+            && members::look(&self.machines).is_empty()
     }
 
     /// What was violated at any time, or is in the end.
     pub(crate) fn finish(&mut self, oracle: &Oracle) -> Vec<String> {
         let end = Duration::MAX;
         self.look_at_states(end);
-        let seen = copies::look(&self.machines, self.copies);
+        let seen = copies::look(&self.machines, self.plan.copies);
         self.add(end, seen);
         let seen = leaders::look(&self.machines);
+        self.add(end, seen);
+        let seen = members::look(&self.machines);
         self.add(end, seen);
         let seen = acknowledged::look(&self.machines, oracle);
         self.add(end, seen);

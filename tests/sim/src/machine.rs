@@ -1,7 +1,7 @@
 //! A machine: what a node finds again when it starts the next time, and the
 //! node while it runs.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -38,6 +38,8 @@ const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const CERTIFICATE_LIFE: Duration = Duration::from_hours(24);
 const CONNECTIONS_MAX: usize = 256;
 const UPLOAD_EXPIRY: Duration = Duration::from_mins(1);
+/// Says a node that ends because of it.
+const REMOVED: &str = "was removed from its cluster";
 /// Wall clocks begin here.
 const EPOCH_MS: i64 = 1_790_000_000_000;
 
@@ -62,6 +64,28 @@ pub(crate) struct Machine {
     stop: watch::Sender<bool>,
     /// The node's groups, while it runs.
     running: Rc<RefCell<Option<Arc<Consensus>>>>,
+    standing: Rc<Cell<Standing>>,
+    wish: Rc<Cell<Option<Wish>>>,
+}
+
+/// How far a machine has got in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It has not been started yet.
+    Spare,
+    /// Its node is in the cluster, or on its way into it.
+    In,
+    /// Its node is being removed.
+    Leaving,
+    /// Its node was removed, or the machine was lost.
+    Gone,
+}
+
+/// What is to be done about a process, from outside of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Start,
+    End,
 }
 
 /// How a machine differs from others.
@@ -99,7 +123,33 @@ impl Machine {
             peers: peers.to_vec(),
             stop: watch::Sender::new(false),
             running: Rc::default(),
+            standing: Rc::new(Cell::new(Standing::In)),
+            wish: Rc::default(),
         }
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing.get()
+    }
+
+    pub(crate) fn set_standing(&self, standing: Standing) {
+        self.standing.set(standing);
+    }
+
+    pub(crate) fn is_in(&self) -> bool {
+        self.standing() == Standing::In
+    }
+
+    pub(crate) fn wish(&self, wish: Wish) {
+        self.wish.set(Some(wish));
+    }
+
+    pub(crate) fn take_wish(&self) -> Option<Wish> {
+        self.wish.take()
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.borrow().is_some()
     }
 
     pub(crate) fn name(&self) -> String {
@@ -139,9 +189,18 @@ impl Machine {
 
     /// The process. Its end by itself is an error, with all that led to it.
     pub(crate) async fn run(self) -> turmoil::Result {
-        let id = self.id;
-        let ended = self.node().await;
-        ended.map_err(|error| format!("node {id} cannot go on: {error:#}").into())
+        let Err(error) = self.clone().node().await else {
+            return Ok(());
+        };
+        let error = format!("node {} cannot go on: {error:#}", self.id);
+        let is_removed = matches!(self.standing(), Standing::Leaving | Standing::Gone);
+        if is_removed && error.contains(REMOVED) {
+            tracing::info!(error, "a node has ended");
+            // With all of its connections, which would stay as they are.
+            self.wish(Wish::End);
+            return Ok(());
+        }
+        Err(error.into())
     }
 
     /// A whole node, until it is asked to stop.

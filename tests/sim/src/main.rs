@@ -15,6 +15,7 @@ mod http;
 mod invariants;
 mod machine;
 mod net;
+mod operator;
 mod oracle;
 mod plan;
 mod report;

@@ -1,11 +1,14 @@
 //! What happens in the simulation of one seed: which machines there are, how
-//! they are connected, what goes wrong and when.
+//! they are connected, what goes wrong and when, and which nodes come and go.
+
+mod change;
 
 use std::fmt;
 use std::time::Duration;
 
 use entrepot_consensus::Compaction;
 
+pub(crate) use self::change::{Change, Leave, Leaving};
 use crate::draw::Draw;
 
 /// Between the begins of two faults.
@@ -18,7 +21,7 @@ const REGIONS: [&str; 2] = ["us-east-1", "eu-west-1"];
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
-    /// The nodes of each region; ids count on from 1.
+    /// The nodes that form the cluster, by regions; ids count on from 1.
     pub(crate) regions: Vec<(&'static str, Vec<u64>)>,
     /// What a message takes at least and at most, within a region and between.
     pub(crate) near: (Duration, Duration),
@@ -31,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) compaction: Compaction,
     /// From the moment when clients begin; in order.
     pub(crate) events: Vec<(Duration, Event)>,
+    /// What an operator does meanwhile.
+    pub(crate) change: Option<Change>,
 }
 
 /// Something that is done to the world.
@@ -98,11 +103,15 @@ impl Plan {
                 ..Compaction::default()
             },
             events: Vec::new(),
+            change: None,
         };
         plan.draw_faults(&mut draw);
+        plan.draw_change(&mut Draw::new(seed, "members"));
+        plan.events.sort_by_key(|(at, _)| *at);
         plan
     }
 
+    /// Those that form the cluster.
     pub(crate) fn nodes(&self) -> Vec<u64> {
         let ids = self.regions.iter().flat_map(|(_, ids)| ids);
         ids.copied().collect()
@@ -121,7 +130,6 @@ impl Plan {
             let until = at + draw.ms(FAULT_MS);
             self.draw_fault(draw, &nodes, at, until);
         }
-        self.events.sort_by_key(|(at, _)| *at);
     }
 
     fn draw_fault(&mut self, draw: &mut Draw, nodes: &[u64], at: Duration, until: Duration) {
@@ -180,6 +188,9 @@ impl fmt::Display for Plan {
             "{} clients, {} operations each, {} copies, a snapshot every {} entries",
             self.clients, self.operations, self.copies, self.compaction.snapshot_every
         )?;
+        if let Some(change) = &self.change {
+            writeln!(f, "{change:?}")?;
+        }
         for (at, event) in &self.events {
             writeln!(f, "{:>6} ms  {event:?}", at.as_millis())?;
         }

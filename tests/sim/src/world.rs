@@ -17,7 +17,8 @@ use crate::flaw::Flaw;
 use crate::folder::Folder;
 use crate::http::Ask;
 use crate::invariants::Observer;
-use crate::machine::{self, Machine, Shape};
+use crate::machine::{self, Machine, Shape, Standing};
+use crate::operator::Operator;
 use crate::oracle::Oracle;
 use crate::plan::Plan;
 use crate::{entropy, trace};
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     oracle: RefCell<Oracle>,
     phase: Cell<Phase>,
     began: Cell<Option<Instant>>,
+    /// Nodes come or go, or are about to.
+    changing: Cell<bool>,
 }
 
 /// How far the simulation is.
@@ -82,6 +85,10 @@ impl Shared {
         self.phase.get()
     }
 
+    pub(crate) fn is_changing(&self) -> bool {
+        self.changing.get()
+    }
+
     /// When clients began to work, on their own clock.
     pub(crate) fn began(&self) -> Instant {
         self.began.get().unwrap_or_else(Instant::now)
@@ -96,11 +103,13 @@ pub(crate) fn run(plan: &Plan, flaw: Flaw) -> Outcome {
         oracle: RefCell::default(),
         phase: Cell::new(Phase::Start),
         began: Cell::new(None),
+        changing: Cell::new(plan.change.is_some()),
     });
     let folder = Folder::of(std::process::id());
     let machines = machines(plan, flaw, folder.path());
     let mut sim = build(plan, &machines);
-    sim.client(CLIENTS, clients(plan.clone(), Rc::clone(&shared)));
+    let all = clients(plan.clone(), machines.clone(), Rc::clone(&shared));
+    sim.client(CLIENTS, all);
     let mut director = Director::new(plan, &machines);
     let mut observer = Observer::new(plan, &machines);
     let mut done_at = None;
@@ -141,18 +150,16 @@ pub(crate) fn run(plan: &Plan, flaw: Flaw) -> Outcome {
 }
 
 fn machines(plan: &Plan, flaw: Flaw, folder: &Path) -> Vec<Machine> {
-    let peers: Vec<PeerInfo> = plan
-        .regions
-        .iter()
-        .flat_map(|(region, ids)| ids.iter().map(move |id| (*region, *id)))
-        .filter_map(|(region, id)| {
-            Some(PeerInfo {
-                id,
-                region: region.parse().ok()?,
-                address: machine::peer_address(id),
-            })
+    let peer = |(region, id): (&str, u64)| {
+        Some(PeerInfo {
+            id,
+            region: region.parse().ok()?,
+            address: machine::peer_address(id),
         })
-        .collect();
+    };
+    let regions = plan.regions.iter();
+    let founders = regions.flat_map(|(region, ids)| ids.iter().map(move |id| (*region, *id)));
+    let peers: Vec<PeerInfo> = founders.filter_map(peer).collect();
     let shape = Shape {
         folder: folder.to_owned(),
         compaction: plan.compaction,
@@ -160,10 +167,20 @@ fn machines(plan: &Plan, flaw: Flaw, folder: &Path) -> Vec<Machine> {
         flaw,
         rule: plan.regions.get(1).and_then(|(name, _)| name.parse().ok()),
     };
-    peers
-        .iter()
-        .map(|peer| Machine::new(peer, &peers, &shape))
-        .collect()
+    let machines = peers.iter().map(|peer| Machine::new(peer, &peers, &shape));
+    let mut machines: Vec<Machine> = machines.collect();
+    let joins = plan.change.as_ref().and_then(|change| {
+        let (region, _) = plan.regions.get(change.region)?;
+        peer((*region, change.joins?))
+    });
+    if let Some(joins) = joins {
+        // It lists itself; nobody else ever lists it.
+        let peers = [peers.as_slice(), std::slice::from_ref(&joins)].concat();
+        let machine = Machine::new(&joins, &peers, &shape);
+        machine.set_standing(Standing::Spare);
+        machines.push(machine);
+    }
+    machines
 }
 
 fn build<'a>(plan: &Plan, machines: &[Machine]) -> Sim<'a> {
@@ -180,6 +197,9 @@ fn build<'a>(plan: &Plan, machines: &[Machine]) -> Sim<'a> {
     for machine in machines {
         let host = machine.clone();
         sim.host(machine.name(), move || host.clone().run());
+        if machine.standing() == Standing::Spare {
+            sim.crash(machine.name());
+        }
     }
     for one in machines {
         for other in machines.iter().filter(|other| other.region != one.region) {
@@ -190,46 +210,56 @@ fn build<'a>(plan: &Plan, machines: &[Machine]) -> Sim<'a> {
 }
 
 /// All clients, from the first request to the last look.
-async fn clients(plan: Plan, shared: Rc<Shared>) -> turmoil::Result {
-    ready(&plan).await?;
+async fn clients(plan: Plan, machines: Vec<Machine>, shared: Rc<Shared>) -> turmoil::Result {
+    ready(&machines).await?;
     shared.began.set(Some(Instant::now()));
     shared.phase.set(Phase::Work);
     let mut working = Vec::new();
     for number in 0..plan.clients {
         let mut draw = Draw::new(plan.seed, &format!("client {number}"));
-        let place = place(&plan, draw.below(plan.regions.len()));
+        let place = place(&plan, &machines, draw.below(plan.regions.len()));
         let client = Client::new(number, draw, place, &shared);
         working.push(client.run(plan.operations));
     }
-    futures::future::join_all(working).await;
+    let change = async {
+        if let Some(operator) = Operator::of(&plan, &machines, &shared) {
+            operator.run().await;
+        }
+        shared.changing.set(false);
+    };
+    futures::future::join(futures::future::join_all(working), change).await;
     shared.phase.set(Phase::Heal);
-    ready(&plan).await?;
+    ready(&machines).await?;
     let mut looking = Vec::new();
-    for (region, (_, nodes)) in plan.regions.iter().enumerate() {
-        for node in nodes {
+    for region in 0..plan.regions.len() {
+        let place = place(&plan, &machines, region);
+        for node in place.nodes() {
             let number = plan.clients + looking.len();
             let draw = Draw::new(plan.seed, &format!("look at {node}"));
-            let mut client = Client::new(number, draw, place(&plan, region), &shared);
-            looking.push(async move { client.verify(*node, READY_WITHIN).await });
+            let mut client = Client::new(number, draw, place.clone(), &shared);
+            looking.push(async move { client.verify(node, READY_WITHIN).await });
         }
     }
     futures::future::join_all(looking).await;
     Ok(())
 }
 
-fn place(plan: &Plan, region: usize) -> Place {
-    let (name, nodes) = &plan.regions[region];
+fn place(plan: &Plan, machines: &[Machine], region: usize) -> Place {
+    let (name, _) = &plan.regions[region];
+    let own = machines.iter();
+    let own = own.filter(|machine| machine.region.as_str() == *name);
     Place {
         region: (*name).to_owned(),
-        nodes: nodes.clone(),
+        machines: own.cloned().collect(),
         repository: if region == 0 { REPLICATED } else { OWN },
     }
 }
 
 /// Waits until every node answers.
-async fn ready(plan: &Plan) -> anyhow::Result<()> {
+async fn ready(machines: &[Machine]) -> anyhow::Result<()> {
     let until = Instant::now() + READY_WITHIN;
-    for node in plan.nodes() {
+    for node in machines.iter().filter(|machine| machine.is_in()) {
+        let node = node.id;
         loop {
             let answer = Ask::get("/v2/").of(node).await;
             if answer.is_ok_and(|answer| answer.status == StatusCode::OK) {

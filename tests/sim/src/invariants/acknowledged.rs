@@ -11,7 +11,7 @@ use crate::oracle::{Kind, Oracle, Stored};
 
 pub(super) fn look(machines: &[Machine], oracle: &Oracle) -> Vec<String> {
     let mut violations = Vec::new();
-    for machine in machines {
+    for machine in machines.iter().filter(|machine| machine.is_in()) {
         let own = oracle.acknowledged.iter();
         let own = own.filter(|stored| machine.region.as_str() == stored.region);
         for stored in own {

@@ -1,12 +1,13 @@
 //! A manifest never names a missing blob: what it names is known to its region,
-//! and its bytes are on a disk there, be its node up or down.
+//! and its bytes are on a disk there, be its node up or down, as long as it is of
+//! the cluster.
 
 use entrepot_metadata::query;
 use entrepot_oci::{Digest, RegionName};
 use futures::FutureExt as _;
 
 use super::region_view;
-use crate::machine::{ACCOUNT, Machine};
+use crate::machine::{ACCOUNT, Machine, Standing};
 
 const PAGE: usize = 1_000;
 
@@ -51,7 +52,11 @@ fn is_there(machine: &Machine, digest: &Digest, machines: &[Machine]) -> bool {
         return true;
     };
     match query::blob(&*view, digest) {
-        Ok(Some(blob)) => blob.content.is_some() || holders(machines, &machine.region, digest) > 0,
+        Ok(Some(blob)) => {
+            let there = machines.iter().filter(|it| it.standing() != Standing::Gone);
+            let there: Vec<Machine> = there.cloned().collect();
+            blob.content.is_some() || holders(&there, &machine.region, digest) > 0
+        }
         _ => false,
     }
 }

@@ -1,6 +1,7 @@
 //! Products that are broken on purpose: the simulation has to notice.
 
 mod blobs;
+mod snapshots;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use clap::ValueEnum;
 use entrepot_consensus::files::{Files, Handle, Held, MemoryFiles, Mode};
 
 pub(crate) use self::blobs::LosingBlobs;
+pub(crate) use self::snapshots::DroppingFiles;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Flaw {
@@ -20,6 +22,10 @@ pub(crate) enum Flaw {
     LyingSync,
     /// Blob stores that say that they hold what they do not.
     LosingBlobs,
+    /// Nodes that make one copy less of each blob than they should.
+    FewCopies,
+    /// Snapshots that lack the last pair of the state.
+    DroppingSnapshots,
 }
 
 /// Files of which each is synced once, when it is begun: without its header a

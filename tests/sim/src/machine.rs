@@ -23,7 +23,7 @@ use entrepot_proto::environment::{Blocking, Clock};
 use entrepot_proto::peers::{ClusterSecret, PeerInfo};
 use tokio::sync::watch;
 
-use crate::flaw::{Flaw, LosingBlobs, LyingFiles};
+use crate::flaw::{DroppingFiles, Flaw, LosingBlobs, LyingFiles};
 use crate::net::{CLIENT_PORT, PEER_PORT, SimDial, SimListen};
 
 pub(crate) const ACCOUNT: &str = "000000000001";
@@ -258,7 +258,7 @@ impl Machine {
                 user: USER.to_owned(),
                 password: Some(PASSWORD.to_owned()),
             },
-            copies: self.copies,
+            copies: self.copies - usize::from(self.flaw == Flaw::FewCopies),
             upload_expiry: UPLOAD_EXPIRY,
             care: CareConfig::default(),
             trust: None,
@@ -271,6 +271,7 @@ impl Machine {
     async fn outside(&self) -> anyhow::Result<Outside> {
         let files: Arc<dyn Files> = match self.flaw {
             Flaw::LyingSync => Arc::new(LyingFiles(self.files.clone())),
+            Flaw::DroppingSnapshots => Arc::new(DroppingFiles(self.files.clone())),
             _ => Arc::new(self.files.clone()),
         };
         let blobs: Arc<dyn BlobStore> = match self.flaw {

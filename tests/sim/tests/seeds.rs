@@ -84,6 +84,19 @@ fn acknowledged_blobs_with_too_few_copies_are_noticed() {
 }
 
 #[test]
+fn copies_that_are_missing_are_noticed() {
+    let said = noticed(Path::new(SIM), "few-copies");
+    let noticed = ["was acknowledged with", "copies in us-east-1 instead of"];
+    assert!(noticed.iter().any(|what| said.contains(what)), "{said}");
+}
+
+#[test]
+fn snapshots_that_lack_something_are_noticed() {
+    let said = noticed(Path::new(SIM), "dropping-snapshots");
+    assert!(said.contains("hold different states of"), "{said}");
+}
+
+#[test]
 fn a_build_that_reads_without_asking_is_noticed() {
     let program =
         entrepot_harness::binary("ENTREPOT_SIM_BROKEN_READS", "entrepot-sim-broken-reads");

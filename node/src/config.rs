@@ -51,6 +51,8 @@ pub struct Config {
     pub upload_expiry: Duration,
     /// How copies are looked after.
     pub care: CareConfig,
+    /// Of the metadata, that is kept in memory.
+    pub index_cache_bytes: u64,
     /// Every node of the cluster that this one is told of, itself too.
     pub peers: Vec<PeerInfo>,
     /// What it is known by; none: by the cluster's secret alone.
@@ -155,6 +157,7 @@ impl Config {
             copies,
             upload_expiry: Duration::from_secs(expiry),
             care: file.storage.care()?,
+            index_cache_bytes: file.storage.index_cache_bytes()?,
             peers: cluster.peers,
             trust: cluster.trust,
             certificate_life,

@@ -396,6 +396,7 @@ async fn start_consensus(
     let groups = groups.iter().map(waiting).collect();
     let consensus = ConsensusConfig {
         rebuild_index: config.rebuild_index,
+        index_cache_bytes: config.index_cache_bytes,
         ..ConsensusConfig::new(data, groups)
     };
     let consensus = storage.consensus(consensus);

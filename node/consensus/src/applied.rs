@@ -91,9 +91,13 @@ pub(crate) enum AppliedError {
 // === impl AppliedStore ===
 
 impl AppliedStore {
-    /// Opens the database in `dir`, or sets it aside and begins a new one.
-    /// Blocks.
-    pub(crate) fn open(dir: &Path, rebuild: bool) -> Result<(Self, Opened), AppliedError> {
+    /// Opens the database in `dir`, or sets it aside and begins a new one, with
+    /// `cache_bytes` of it in memory. Blocks.
+    pub(crate) fn open(
+        dir: &Path,
+        rebuild: bool,
+        cache_bytes: u64,
+    ) -> Result<(Self, Opened), AppliedError> {
         let io = |source| AppliedError::Io {
             path: dir.to_owned(),
             source,
@@ -111,16 +115,15 @@ impl AppliedStore {
         }
         // Written before anything else: from here on it is not clean.
         Trust::running().write(dir).map_err(io)?;
-        let database = match SledDatabase::open(&path, &values(dir), state::probe) {
+        let begin = || SledDatabase::open(&path, &values(dir), cache_bytes, state::probe);
+        let database = match begin() {
             Ok(database) => database,
             Err(reason) if opened == Opened::Kept => {
                 set_aside(dir).map_err(io)?;
                 opened = Opened::SetAside(reason);
-                SledDatabase::open(&path, &values(dir), state::probe).map_err(|reason| {
-                    AppliedError::Open {
-                        path: path.clone(),
-                        reason,
-                    }
+                begin().map_err(|reason| AppliedError::Open {
+                    path: path.clone(),
+                    reason,
                 })?
             }
             Err(reason) => return Err(AppliedError::Open { path, reason }),

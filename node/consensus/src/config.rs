@@ -31,6 +31,9 @@ pub struct ConsensusConfig {
     pub compaction: Compaction,
     /// None: sled, beside the log.
     pub index: Option<MemoryIndex>,
+    /// What sled keeps in memory of the applied state of all groups, bytes: as it
+    /// counts them, which is less than what they take.
+    pub index_cache_bytes: u64,
     /// Build the index anew, whatever state it is in.
     pub rebuild_index: bool,
 }
@@ -83,6 +86,7 @@ impl ConsensusConfig {
             global_timing: Timing::WAN,
             compaction: Compaction::default(),
             index: None,
+            index_cache_bytes: INDEX_CACHE_BYTES,
             rebuild_index: false,
         }
     }
@@ -128,6 +132,9 @@ impl ConsensusConfig {
         })
     }
 }
+
+/// Unless it is told otherwise.
+pub const INDEX_CACHE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// A snapshot of gigabytes over a slow link takes minutes.
 const SNAPSHOT_TIMEOUT_MS: u64 = 600_000;

@@ -246,7 +246,7 @@ async fn open(
     config: &ConsensusConfig,
 ) -> Result<(Arc<RaftLog>, Arc<AppliedStore>, Opened), ConsensusError> {
     let (data, rebuild) = (config.data.clone(), config.rebuild_index);
-    let index = config.index.clone();
+    let (index, cache_bytes) = (config.index.clone(), config.index_cache_bytes);
     let files = Arc::clone(&config.files);
     // Not on another thread: in a simulation the log's writer is a task.
     let opening = files::run(&config.files, move || {
@@ -254,9 +254,8 @@ async fn open(
         let log = log.map_err(ConsensusError::log)?;
         let (applied, opened) = match index {
             Some(index) => AppliedStore::in_memory(&index, rebuild),
-            None => {
-                AppliedStore::open(&data.join("index"), rebuild).map_err(ConsensusError::index)?
-            }
+            None => AppliedStore::open(&data.join("index"), rebuild, cache_bytes)
+                .map_err(ConsensusError::index)?,
         };
         Ok((Arc::new(log), Arc::new(applied), opened))
     });

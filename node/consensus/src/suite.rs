@@ -6,6 +6,7 @@ use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 
 use crate::applied::AppliedStore;
+use crate::config::INDEX_CACHE_BYTES;
 use crate::files::{Disk, Files};
 use crate::log_store::LogStore;
 use crate::machine::StateMachine;
@@ -28,7 +29,8 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, Guard> for Builder {
     async fn build(&self) -> Result<(Guard, LogStore, StateMachine), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
         let log = RaftLog::open(&disk(), &dir.path().join("log"), self.options).unwrap();
-        let (applied, _) = AppliedStore::open(&dir.path().join("index"), false).unwrap();
+        let (applied, _) =
+            AppliedStore::open(&dir.path().join("index"), false, INDEX_CACHE_BYTES).unwrap();
         let state = applied.group("global/0").unwrap();
         let snapshots = Arc::new(SnapshotStore::open(&disk(), dir.path(), "global/0").unwrap());
         let machine = StateMachine::new(Arc::new(applied), state, snapshots).unwrap();

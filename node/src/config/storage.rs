@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use entrepot_consensus::INDEX_CACHE_BYTES;
 use serde::Deserialize;
 
 const MIB: u64 = 1024 * 1024;
@@ -14,6 +15,8 @@ const MIB_PER_S_MAX: u64 = 10_000;
 const REPAIR_MIB_PER_S_DEFAULT: u64 = 64;
 const REPAIR_AFTER_DEFAULT_S: u64 = 15 * 60;
 const REPAIR_AFTER_MAX_S: u64 = 30 * DAY_S;
+const INDEX_CACHE_MIB_DEFAULT: u64 = INDEX_CACHE_BYTES / MIB;
+const INDEX_CACHE_MIB_MAX: u64 = 64 * 1024;
 const CACHE_MIB_DEFAULT: u64 = 10 * 1024;
 /// A PiB.
 const CACHE_MIB_MAX: u64 = 1 << 30;
@@ -44,6 +47,7 @@ pub(super) struct StorageFile {
     repair_mib_per_s: Option<u64>,
     cache_mib: Option<u64>,
     reserve_mib: Option<u64>,
+    index_cache_mib: Option<u64>,
 }
 
 // === impl CareConfig ===
@@ -64,6 +68,16 @@ impl Default for CareConfig {
 // === impl StorageFile ===
 
 impl StorageFile {
+    pub(super) fn index_cache_bytes(&self) -> anyhow::Result<u64> {
+        let mib = within(
+            "index_cache_mib",
+            self.index_cache_mib,
+            INDEX_CACHE_MIB_DEFAULT,
+            INDEX_CACHE_MIB_MAX,
+        )?;
+        Ok(mib * MIB)
+    }
+
     pub(super) fn care(&self) -> anyhow::Result<CareConfig> {
         let days = within(
             "scrub_days",
@@ -128,12 +142,18 @@ mod tests {
         toml::from_str::<StorageFile>(text)?.care()
     }
 
+    fn index_cache(text: &str) -> anyhow::Result<u64> {
+        toml::from_str::<StorageFile>(text)?.index_cache_bytes()
+    }
+
     #[test]
     fn the_example_shows_the_defaults() {
         let example: toml::Table =
             toml::from_str(include_str!("../../../deploy/node.toml")).unwrap();
         let shown = toml::to_string(&example["storage"]).unwrap();
         assert_eq!(care(&shown).unwrap(), CareConfig::default());
+        assert_eq!(index_cache(&shown).unwrap(), INDEX_CACHE_BYTES);
+        assert_eq!(index_cache("").unwrap(), INDEX_CACHE_BYTES);
         assert_eq!(care("").unwrap(), CareConfig::default());
     }
 
@@ -151,5 +171,9 @@ mod tests {
             let error = care(text).unwrap_err().to_string();
             assert!(error.contains(text.split(' ').next().unwrap()), "{error}");
         }
+        for text in ["index_cache_mib = 0", "index_cache_mib = 65537"] {
+            assert!(index_cache(text).is_err(), "{text}");
+        }
+        assert_eq!(index_cache("index_cache_mib = 7").unwrap(), 7 * MIB);
     }
 }

@@ -11,9 +11,6 @@ use entrepot_metadata::StorageError;
 use super::tree::{Changes, Database, Most, Pair, Tree};
 use super::values::Values;
 
-/// sled's page cache for all groups, bytes.
-const CACHE_BYTES: u64 = 32 * 1024 * 1024;
-
 /// How often sled writes its buffers, ms. Its space is only reclaimed by the
 /// thread that does this.
 const FLUSH_EVERY_MS: u64 = 500;
@@ -40,17 +37,19 @@ struct SledTree {
 
 impl SledDatabase {
     /// Opens or makes the database in `path`, with `values` for its large values,
-    /// and lets `probe` look at it. sled panics on some kinds of damage instead of returning an error. Blocks.
+    /// and lets `probe` look at it. `cache_bytes`: of sled's page cache. sled panics
+    /// on some kinds of damage instead of returning an error. Blocks.
     pub(super) fn open(
         path: &Path,
         values: &Path,
+        cache_bytes: u64,
         probe: fn(&dyn Database) -> Result<(), StorageError>,
     ) -> Result<Self, String> {
         let (path, values) = (path.to_owned(), values.to_owned());
         let opening = std::thread::spawn(move || -> Result<Self, String> {
             let db = sled::Config::new()
                 .path(path)
-                .cache_capacity(CACHE_BYTES)
+                .cache_capacity(cache_bytes)
                 .flush_every_ms(Some(FLUSH_EVERY_MS))
                 .open()
                 .map_err(|error| error.to_string())?;

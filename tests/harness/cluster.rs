@@ -48,6 +48,7 @@ pub struct ClusterBuilder {
     spares: Vec<String>,
     copies: usize,
     upload_expiry_s: u64,
+    storage: Vec<(String, u64)>,
     limits: Vec<(String, u64)>,
     tls: bool,
     links: Option<u64>,
@@ -89,6 +90,13 @@ impl ClusterBuilder {
     #[must_use]
     pub fn upload_expiry_s(mut self, upload_expiry_s: u64) -> Self {
         self.upload_expiry_s = upload_expiry_s;
+        self
+    }
+
+    /// Another key of `storage` that is not at its default.
+    #[must_use]
+    pub fn storage(mut self, key: &str, value: u64) -> Self {
+        self.storage.push((key.to_owned(), value));
         self
     }
 
@@ -199,6 +207,7 @@ impl Cluster {
             spares: Vec::new(),
             copies: 3,
             upload_expiry_s: 3600,
+            storage: Vec::new(),
             limits: Vec::new(),
             tls: false,
             links: None,
@@ -255,6 +264,7 @@ impl Cluster {
             user: USER,
             copies: builder.copies,
             upload_expiry_s: builder.upload_expiry_s,
+            storage: &builder.storage,
             limits: &builder.limits,
             tls: builder.tls,
             certificates: builder.certificates,

@@ -24,6 +24,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) user: &'a str,
     pub(crate) copies: usize,
     pub(crate) upload_expiry_s: u64,
+    /// Further keys of `storage`.
+    pub(crate) storage: &'a [(String, u64)],
     /// Keys of `listen.limits`.
     pub(crate) limits: &'a [(String, u64)],
     /// Whether there are `tls.crt` and `tls.key` in the folder.
@@ -71,6 +73,9 @@ upload_expiry_s = {expiry}
         copies = shared.copies,
         expiry = shared.upload_expiry_s,
     );
+    for (key, value) in shared.storage {
+        let _ = writeln!(text, "{key} = {value}");
+    }
     if shared.certificates {
         let _ = write!(
             text,

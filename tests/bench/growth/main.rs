@@ -13,6 +13,7 @@
 //! is read is chosen at random out of all that there is: no cache can hold the
 //! answer for the full node and not for the other.
 
+mod caches;
 #[path = "../common/cell.rs"]
 mod cell;
 mod content;
@@ -78,9 +79,9 @@ async fn main() -> Result<()> {
             other => bail!("unknown argument {other}: there is only --quick"),
         }
     }
-    let mut full = Cluster::builder().nodes(1).start().await?;
+    let mut full = caches::node().start().await?;
     let filled = filled(&full, &plan.full).await?;
-    let mut empty = Cluster::builder().nodes(1).start().await?;
+    let mut empty = caches::node().start().await?;
     fill::tags(&empty.registry(1)?, &plan.empty).await?;
     fill::manifests(&empty.registry(1)?, &plan.empty).await?;
 
@@ -106,11 +107,13 @@ async fn main() -> Result<()> {
     }
     let peaks = [held::peak_bytes(&empty)?, held::peak_bytes(&full)?];
     let starts = restart::all(&mut empty, &mut full, plan.rounds.min(3)).await?;
+    let caches = caches::all(&mut full, &plan.full, &plan.samples, plan.rounds).await?;
     println!("{}\n", notes(&plan));
     println!("{}\n", latencies.markdown());
     println!("{}\n", table::filling(&filled.tags, &filled.manifests));
     println!("{}\n", table::held(&filled.held, &plan.full));
-    println!("{}", table::starts(&starts, peaks));
+    println!("{}\n", table::starts(&starts, peaks));
+    println!("{}", caches::table(&caches));
     empty.finish().await?;
     full.finish().await
 }

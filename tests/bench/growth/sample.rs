@@ -75,6 +75,23 @@ pub(crate) async fn all(
     Ok(rows)
 }
 
+/// Only the pulls of such a round.
+pub(crate) async fn pulls(
+    registry: &Registry,
+    extent: &Extent,
+    sizes: &Sizes,
+    round: usize,
+) -> Result<[Timed; 2]> {
+    let mut round = Round {
+        registry,
+        extent,
+        sizes,
+        random: Random::new(u64::try_from(round)?),
+        first_seed: IMAGE_SEEDS,
+    };
+    Ok(round.pulls().await?.map(|(_, timed)| timed))
+}
+
 // === impl Round ===
 
 impl Round<'_> {

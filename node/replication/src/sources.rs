@@ -34,6 +34,9 @@ use crate::error::ReplicationError;
 
 /// Bytes of one segment, whole groups.
 const SEGMENT_BYTES: u64 = 8 * GROUP_BYTES as u64;
+/// The same of a read that is in no haste: what a source reads, proves and
+/// encrypts at a stretch, while its clients wait.
+const GENTLE_SEGMENT_BYTES: u64 = GROUP_BYTES as u64;
 /// Segments that are under way at the same time: a reader has one in hand.
 const SEGMENTS_MAX: usize = 3;
 /// Sources that are asked at the same time.
@@ -58,6 +61,8 @@ pub(crate) struct PeerRead {
     sources: Vec<u64>,
     /// Under way, in order, the first from `next` on.
     segments: VecDeque<Segment>,
+    /// One small segment after the other, from one source.
+    gentle: bool,
     /// Segments asked for so far: says whose turn it is.
     turns: usize,
     /// Who has sent bytes since the last start.
@@ -94,6 +99,16 @@ impl PeerRead {
         blob: Blob,
         wanted: Range<u64>,
     ) -> Result<Self, ReplicationError> {
+        Self::connect_as(blobs, blob, wanted, false).await
+    }
+
+    /// The same of one that may be in no haste, as [`Self::set_gentle`] has it.
+    pub(crate) async fn connect_as(
+        blobs: &Arc<ClusterBlobs>,
+        blob: Blob,
+        wanted: Range<u64>,
+        gentle: bool,
+    ) -> Result<Self, ReplicationError> {
         let mut read = Self {
             sources: blobs.sources(&blob),
             blobs: Arc::clone(blobs),
@@ -103,6 +118,7 @@ impl PeerRead {
             tree: None,
             group: BytesMut::new(),
             segments: VecDeque::new(),
+            gentle,
             turns: 0,
             served: Vec::new(),
             wrong: Vec::new(),
@@ -116,6 +132,12 @@ impl PeerRead {
         }
         read.begin().await?;
         Ok(read)
+    }
+
+    /// Whether from here on nothing is asked for before the last bytes were taken:
+    /// a reader with a pace would else have its sources send in bursts.
+    pub(crate) fn set_gentle(&mut self, gentle: bool) {
+        self.gentle = gentle;
     }
 
     pub(crate) fn blob(&self) -> &Blob {
@@ -259,6 +281,9 @@ impl PeerRead {
 
     /// Asks for the segments that follow, of several sources in turn.
     fn look_ahead(&mut self) {
+        if self.gentle {
+            return;
+        }
         let spread = self.spread();
         while self.segments.len() < SEGMENTS_MAX
             && let Some(last) = self.segments.back()
@@ -293,7 +318,12 @@ impl PeerRead {
     }
 
     fn segment_from(&self, start: u64) -> Range<u64> {
-        let end = start - start % GROUP_BYTES as u64 + SEGMENT_BYTES;
+        let bytes = if self.gentle {
+            GENTLE_SEGMENT_BYTES
+        } else {
+            SEGMENT_BYTES
+        };
+        let end = start - start % GROUP_BYTES as u64 + bytes;
         start..self.range.end.min(end)
     }
 

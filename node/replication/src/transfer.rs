@@ -168,7 +168,8 @@ impl ClusterBlobs {
         blob: &Blob,
         pace: Option<Arc<Pace>>,
     ) -> Result<Option<Latched>, ReplicationError> {
-        let read = PeerRead::connect(self, blob.clone(), 0..blob.size).await?;
+        let gentle = pace.is_some();
+        let read = PeerRead::connect_as(self, blob.clone(), 0..blob.size, gentle).await?;
         if !read.is_verified() {
             return Ok(None);
         }
@@ -250,6 +251,9 @@ impl Transfer {
         let digest = &blob.digest;
         let mut resumed_at = None;
         loop {
+            // Readers who have latched on are not to be slowed down.
+            let pace = pace.filter(|_| self.state.receiver_count() <= 1);
+            read.set_gentle(pace.is_some());
             let piece = tokio::select! {
                 // Who has read to the end may be gone before this comes to it.
                 biased;
@@ -272,10 +276,7 @@ impl Transfer {
                     continue;
                 }
             };
-            // Readers who have latched on are not to be slowed down.
-            if let Some(pace) = pace
-                && self.state.receiver_count() <= 1
-            {
+            if let Some(pace) = pace {
                 pace.spend(piece.len() as u64).await;
             }
             let end = self.lock().push(piece.clone());

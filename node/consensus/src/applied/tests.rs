@@ -400,7 +400,7 @@ fn files_go_with_the_values_that_needed_them() {
 #[test]
 fn a_state_of_a_newer_level_is_not_opened() {
     let dir = tempfile::tempdir().unwrap();
-    let (store, _) = AppliedStore::open(dir.path(), false).unwrap();
+    let (store, _) = open(dir.path());
     let level = |level| Position {
         level,
         ..position(4)

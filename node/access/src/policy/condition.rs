@@ -193,13 +193,13 @@ fn arn_matches(
     value: &str,
     variables: &impl Variables,
 ) -> Result<bool, Unresolved> {
-    let parts: Vec<&str> = value.splitn(ARN_PARTS, ':').collect();
-    if parts.len() != ARN_PARTS {
-        return Ok(false);
-    }
+    let mut parts = value.splitn(ARN_PARTS, ':');
     let mut matches = true;
-    for (pattern, part) in patterns.iter().zip(parts) {
-        matches &= pattern.matches(part, variables)?;
+    for pattern in patterns {
+        // To the last, and of what is no ARN too: that a variable has no value
+        // does not depend on the value it is compared with.
+        let part = parts.next();
+        matches &= pattern.matches(part.unwrap_or_default(), variables)? && part.is_some();
     }
     Ok(matches)
 }

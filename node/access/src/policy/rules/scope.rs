@@ -149,10 +149,13 @@ fn a_variable_without_value_lets_nobody_through() {
     let own = r#""Resource": "arn:aws:ecr:*:*:repository/${aws:username}/*""#;
     let not_named =
         r#""Resource": "*", "Condition": {"StringNotEquals": {"aws:userid": "${aws:username}"}}"#;
+    let not_like = r#""Resource": "*",
+        "Condition": {"ArnNotLike": {"aws:userid": "arn:aws:iam::*:user/${aws:username}"}}"#;
     let cases = [
         (allow(not_own), implicit(Source::Identity)),
         (allow(own), implicit(Source::Identity)),
         (allow(not_named), implicit(Source::Identity)),
+        (allow(not_like), implicit(Source::Identity)),
         (deny(not_own), explicit(Source::Identity)),
         (deny(own), ALLOW),
         (deny(not_named), explicit(Source::Identity)),

@@ -32,7 +32,11 @@ mod property;
 mod rules;
 
 pub use context::Context;
-pub use document::{Document, DocumentKind, Version};
+pub use document::{
+    Document, DocumentKind, INLINE_GROUP_CHARS_MAX, INLINE_ROLE_CHARS_MAX, INLINE_USER_CHARS_MAX,
+    Version,
+};
 pub use error::{PolicyError, Problem};
 pub use evaluate::{Decision, Policies, Reason, Request, Resource, Source, denial, evaluate};
+pub use json::without_blanks;
 pub use managed::{MANAGED_POLICIES, ManagedPolicy, managed_policy};

@@ -10,9 +10,14 @@ use super::statement::Statement;
 /// quotas (IAM's model: 131,072 characters).
 const TEXT_BYTES_MAX: usize = 131_072;
 /// Quotas, in characters (IAM and ECR). Those of inline policies are sums over
-/// all that an identity has; what one may have is the largest.
+/// all that an identity has; one alone may have as much as the largest.
 const MANAGED_CHARS_MAX: usize = 6_144;
-const INLINE_CHARS_MAX: usize = 10_240;
+/// Of all inline policies of a user together; see [`Document::size`].
+pub const INLINE_USER_CHARS_MAX: usize = 2_048;
+/// Of a group's.
+pub const INLINE_GROUP_CHARS_MAX: usize = 5_120;
+/// Of a role's.
+pub const INLINE_ROLE_CHARS_MAX: usize = 10_240;
 const SESSION_CHARS_MAX: usize = 2_048;
 const TRUST_CHARS_MAX: usize = 2_048;
 const ECR_CHARS_MAX: usize = 10_240;
@@ -64,7 +69,7 @@ impl DocumentKind {
     pub fn size_max(self) -> usize {
         match self {
             Self::Managed => MANAGED_CHARS_MAX,
-            Self::Inline => INLINE_CHARS_MAX,
+            Self::Inline => INLINE_ROLE_CHARS_MAX,
             Self::Session => SESSION_CHARS_MAX,
             Self::Trust => TRUST_CHARS_MAX,
             Self::Repository | Self::Registry => ECR_CHARS_MAX,
@@ -147,6 +152,12 @@ impl Document {
     /// documents.
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// The users and roles that a resource's document names by their ARNs, for
+    /// whoever wants to know that they exist before it is kept.
+    pub fn identities(&self) -> impl Iterator<Item = &str> {
+        self.statements.iter().flat_map(Statement::identities)
     }
 
     pub(super) fn statements(&self) -> &[Statement] {

@@ -43,6 +43,15 @@ fn dear(pattern: &str, times: usize) -> String {
     format!(r#"{{"Statement":{{"Effect":"Allow","Action":"ecr:*","Resource":"{text}b"}}}}"#)
 }
 
+/// Each of them is looked for in each tag, and found in none.
+fn many_patterns() -> String {
+    let patterns = [r#""*a*a*b""#; 1_000].join(",");
+    format!(
+        r#"{{"Statement":{{"Effect":"Allow","Action":"*","Resource":"*",
+        "Condition":{{"ForAnyValue:StringLike":{{"aws:TagKeys":[{patterns}]}}}}}}}}"#
+    )
+}
+
 fn context(values: usize) -> Context {
     let mut context = Context::new().at(1_800_000_000_000);
     for _ in 0..values {
@@ -77,6 +86,7 @@ fn policy_document() {
         .seed("good-many-marks", dear("*?a", 3_200))
         .seed("good-one-long-piece", dear("?", 9_000))
         .seed("good-many-tags", tags)
+        .seed("good-many-patterns", many_patterns())
         .seed(
             "bad-deep",
             format!("{{\"Statement\":{}", "[".repeat(20_000)),

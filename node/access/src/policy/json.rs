@@ -24,6 +24,23 @@ pub(super) fn parse(text: &str) -> Option<Json> {
     serde_json::from_str(text).ok()
 }
 
+/// `text`, which is JSON, without the blanks between its signs: what quotas count,
+/// and what a token carries.
+pub fn without_blanks(text: &str) -> String {
+    let (mut is_text, mut is_escaped) = (false, false);
+    let is_kept = |character: &char| {
+        let was_text = is_text;
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = is_text,
+            '"' => is_text = !is_text,
+            _ => {}
+        }
+        was_text || !character.is_ascii_whitespace()
+    };
+    text.chars().filter(is_kept).collect()
+}
+
 // === impl Json ===
 
 impl<'de> Deserialize<'de> for Json {
@@ -90,7 +107,9 @@ impl<'de> Visitor<'de> for JsonVisitor {
 
 #[cfg(test)]
 mod tests {
-    use super::{Json, parse};
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+
+    use super::{Json, parse, without_blanks};
 
     #[test]
     fn keeps_order_and_kinds() {
@@ -120,6 +139,25 @@ mod tests {
             &deep,
         ] {
             assert_eq!(parse(text), None);
+        }
+    }
+
+    #[test]
+    fn blanks_go_where_they_mean_nothing() {
+        let text = "{ \"a b\" :\t[ \"\\\" c\" , 1 ],\r\n \"d\\\\\": \"e f\" }";
+        let short = "{\"a b\":[\"\\\" c\",1],\"d\\\\\":\"e f\"}";
+        assert_eq!(without_blanks(text), short);
+        assert_eq!(parse(text), parse(short));
+    }
+
+    proptest! {
+        #[test]
+        fn without_blanks_it_is_the_same_value(text in "[ \\[\\]{},:\"\\\\ab1]{0,24}") {
+            if let Some(value) = parse(&text) {
+                let short = without_blanks(&text);
+                prop_assert!(short.len() <= text.len());
+                prop_assert_eq!(parse(&short), Some(value));
+            }
         }
     }
 }

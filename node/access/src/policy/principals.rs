@@ -72,6 +72,14 @@ impl Principals {
         Ok(Self { negated, entries })
     }
 
+    /// The users and roles that are named by their ARNs.
+    pub(super) fn identities(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Identity(arn) => Some(arn.as_str()),
+            _ => None,
+        })
+    }
+
     /// The most that an entry gives the caller. `NotPrincipal` gives everyone
     /// who is not named by itself the same: that the account is named spares its
     /// root user alone (IAM, `NotPrincipal`).

@@ -107,6 +107,11 @@ impl Statement {
                 .all(|condition| condition.holds(facts, self.effect))
     }
 
+    /// The users and roles that it names by their ARNs.
+    pub(super) fn identities(&self) -> impl Iterator<Item = &str> {
+        self.principals.iter().flat_map(Principals::identities)
+    }
+
     /// What it gives the caller, or takes, as one whom it names.
     pub(super) fn grant(&self, facts: &Facts<'_>) -> Grant {
         let principals = self.principals.as_ref();

@@ -278,3 +278,21 @@ fn blanks_count_in_ecr_alone() {
     assert_eq!(document.size(), text(0, on_identity).replace(' ', "").len());
     assert_eq!(document.kind(), DocumentKind::Managed);
 }
+
+#[test]
+fn a_document_says_whom_it_names() {
+    let text = one(
+        r#""Effect": "Allow", "Action": "ecr:*", "Principal": {"Service": "x.amazonaws.com", "AWS": [
+        "111122223333", "arn:aws:iam::111122223333:user/team/ann", "AIDAX", "*",
+        "arn:aws:iam::999988887777:role/build", "arn:aws:sts::999988887777:assumed-role/build/ci"]}"#,
+    );
+    let document = Document::parse(&text, DocumentKind::Repository).unwrap();
+    let named: Vec<&str> = document.identities().collect();
+    assert_eq!(
+        named,
+        [
+            "arn:aws:iam::111122223333:user/team/ann",
+            "arn:aws:iam::999988887777:role/build",
+        ]
+    );
+}

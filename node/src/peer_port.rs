@@ -2,6 +2,7 @@
 //! behind the check of certificates; without certificates, behind the check of
 //! the cluster's secret.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,8 +23,8 @@ use entrepot_replication::server::{BlobsServer, PingServer};
 use entrepot_service::MembersServer;
 use entrepot_service::peer::UploadsServer;
 use entrepot_service::trust::{JOIN_BYTES_MAX, JoinServer, Trust};
-use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use futures::{Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
@@ -32,13 +33,12 @@ use tonic::{Request, Status};
 
 use crate::listen::{self, Listen};
 use crate::stop::Stop;
-use crate::trust::{PeerCertificate, PeerTls, Trusted};
+use crate::trust::{HANDSHAKES_MAX, Handshakes, PeerCertificate, PeerTls, Trusted};
 
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAMS_MAX: u32 = 4_096;
-/// TLS handshakes under way at the same time.
-const HANDSHAKES_MAX: usize = 1_024;
+const CROWDED: &str = "its TLS handshake did not get on, and others needed its place";
 
 /// What this node does for its peers.
 #[derive(Debug)]
@@ -58,8 +58,11 @@ pub(crate) enum Guard {
     Certificate { tls: Arc<PeerTls>, join: JoinServer },
 }
 
+/// The connections that are served.
+pub(crate) type Incoming = BoxStream<'static, Result<PeerIo, std::io::Error>>;
+
 /// A peer's connection.
-struct PeerIo {
+pub(crate) struct PeerIo {
     connection: Box<dyn Io>,
     certificate: PeerCertificate,
 }
@@ -115,23 +118,34 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-/// Connections as they come, each once its handshake is done.
-fn incoming(
-    listener: Box<dyn Listen>,
-    guard: &Guard,
-) -> BoxStream<'static, Result<PeerIo, std::io::Error>> {
-    let accepted = futures::stream::unfold(listener, |listener| async move {
-        let (connection, _) = listen::accept(listener.as_ref()).await;
-        Some((connection, listener))
-    });
-    let Guard::Certificate { tls, .. } = guard else {
-        return accepted.map(|it| Ok(PeerIo::plain(it))).boxed();
-    };
-    let tls = Arc::clone(tls);
-    let shaken = accepted.map(move |connection| {
+/// Connections as they come; with certificates, each once its handshake is done.
+fn incoming(listener: Box<dyn Listen>, guard: &Guard) -> Incoming {
+    match guard {
+        Guard::Secret(_) => accepted(listener)
+            .map(|(connection, _)| Ok(PeerIo::plain(connection)))
+            .boxed(),
+        Guard::Certificate { tls, .. } => shaken(listener, Arc::clone(tls)),
+    }
+}
+
+fn accepted(listener: Box<dyn Listen>) -> impl Stream<Item = (Box<dyn Io>, Option<IpAddr>)> {
+    futures::stream::unfold(listener, |listener| async move {
+        let accepted = listen::accept(listener.as_ref()).await;
+        Some((accepted, listener))
+    })
+}
+
+/// In the order in which their handshakes are done; none waits for another's.
+pub(crate) fn shaken(listener: Box<dyn Listen>, tls: Arc<PeerTls>) -> Incoming {
+    let handshakes = Arc::new(Handshakes::default());
+    let shaken = accepted(listener).map(move |(connection, from)| {
         let tls = Arc::clone(&tls);
+        let place = handshakes.begin(from);
         async move {
-            let guarded = tls.accept(connection).await;
+            let Some(guarded) = place.hold(tls.accept(connection)).await else {
+                tls.gate().log(&CROWDED);
+                return None;
+            };
             let guarded = guarded.inspect_err(|error| {
                 tls.gate()
                     .log(&format_args!("its TLS handshake failed: {error}"));
@@ -144,7 +158,8 @@ fn incoming(
             })
         }
     });
-    let shaken = shaken.buffer_unordered(HANDSHAKES_MAX);
+    // One more than there are places: it makes the oldest give way.
+    let shaken = shaken.buffer_unordered(HANDSHAKES_MAX + 1);
     shaken.filter_map(std::future::ready).boxed()
 }
 

@@ -1,10 +1,13 @@
 //! Nodes that meet: who is let in, who is not, and for how long.
 
+use std::collections::VecDeque;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use entrepot_access::trust::{Authority, Fingerprint};
 use entrepot_metadata::command::{
     Command, FormCluster, MemberSpec, RemoveMember, RevokeCertificates,
@@ -13,20 +16,26 @@ use entrepot_metadata::query;
 use entrepot_metadata::{GroupId, LocalMetadata, Metadata};
 use entrepot_proto::environment::{Clock, SystemClock};
 use entrepot_proto::peers::{Caller, Dial, Io, PeerInfo};
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tonic::Request;
+use tonic::transport::server::Connected as _;
 
 use super::folder::{Admitted, TrustFolder};
 use super::gate::PeerCertificate;
 use super::guarded::Guarded;
+use super::handshakes::HANDSHAKES_MAX;
 use super::issue_all;
 use super::own::Upkeep;
 use super::parts::Trusted;
 use super::tls::connect_pinned;
 use crate::config::Config;
+use crate::listen::Listen;
 use crate::node::tests::alone;
+use crate::peer_port::shaken;
 
 const NOW: i64 = 1_800_000_000_000;
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -52,6 +61,25 @@ impl Dial for OneDial {
             let connection = connection.ok_or(io::ErrorKind::ConnectionRefused)?;
             Ok(Box::new(connection) as Box<dyn Io>)
         })
+    }
+}
+
+/// Accepts these, and then nobody.
+#[derive(Debug)]
+struct Coming(Mutex<VecDeque<(DuplexStream, Option<IpAddr>)>>);
+
+#[async_trait]
+impl Listen for Coming {
+    async fn accept(&self) -> io::Result<Box<dyn Io>> {
+        Ok(self.accept_from().await?.0)
+    }
+
+    async fn accept_from(&self) -> io::Result<(Box<dyn Io>, Option<IpAddr>)> {
+        let next = self.0.lock().await.pop_front();
+        match next {
+            Some((connection, from)) => Ok((Box::new(connection), from)),
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -417,4 +445,34 @@ async fn who_says_nothing_is_not_waited_for() {
     let (_silent, far) = tokio::io::duplex(64);
     let ended = cluster.nodes[1].tls().accept(Box::new(far)).await;
     assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+}
+
+/// However many they are, from one address or from many.
+#[tokio::test(start_paused = true)]
+async fn those_who_say_nothing_keep_no_peer_waiting() {
+    let cluster = Cluster::formed().await;
+    let address = |nth: u32| Some(IpAddr::from(Ipv4Addr::from_bits(nth)));
+    let many = 3 * u32::try_from(HANDSHAKES_MAX).unwrap();
+    for addresses in [1, many] {
+        let (silent, mut coming): (Vec<_>, VecDeque<_>) = (0..many)
+            .map(|nth| {
+                let (near, far) = tokio::io::duplex(64);
+                (near, (far, address(nth % addresses)))
+            })
+            .unzip();
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        coming.push_back((far, address(0)));
+        let listener = Box::new(Coming(Mutex::new(coming)));
+        let mut incoming = shaken(listener, cluster.nodes[1].tls());
+
+        let dial: Arc<dyn Dial> = Arc::new(OneDial(Arc::new(Mutex::new(Some(near)))));
+        let dial = cluster.nodes[0].over(&dial);
+        let started = Instant::now();
+        let (near, far) = tokio::join!(dial.dial_node(2, "a:1".to_owned()), incoming.next());
+        near.unwrap();
+        let shown = far.unwrap().unwrap().connect_info();
+        assert_eq!(shown.0.unwrap().name.node, 1);
+        assert!(started.elapsed() < Duration::from_secs(1));
+        drop(silent);
+    }
 }

@@ -8,6 +8,7 @@ mod arguments;
 mod bootstrap;
 mod care;
 mod client_port;
+mod clock;
 mod config;
 mod connection;
 mod dev;

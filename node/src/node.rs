@@ -24,6 +24,7 @@ use tracing::{info, warn};
 use crate::arguments::RunArguments;
 use crate::bootstrap::Bootstrap;
 use crate::care::{Care, open_blobs};
+use crate::clock::ClusterClock;
 use crate::config::{ClientLimits, Config, ListenConfig};
 use crate::disk::Disk;
 use crate::entry::{Arrival, Entry};
@@ -82,7 +83,7 @@ struct Workers {
     members: Members,
     report: Report,
     disk: Disk,
-    clock: Arc<dyn Clock>,
+    clock: Arc<ClusterClock>,
     blocking: Blocking,
     trusted: Option<(Trusted, Arc<Trust>)>,
 }
@@ -159,9 +160,12 @@ impl Workers {
             work.spawn(failures.vital("reload of certificates", follow));
         }
         if let Some((trusted, trust)) = self.trusted {
+            let clock = Arc::clone(&self.clock).watch().map(Ok);
+            work.spawn(failures.vital("watch over the clock", clock));
             let watch = trusted.gate().watch().map(Ok);
             work.spawn(failures.vital("watch over connections", watch));
-            let upkeep = trusted.upkeep(&trust, &self.clock).run().map(Ok);
+            let clock: Arc<dyn Clock> = Arc::<ClusterClock>::clone(&self.clock);
+            let upkeep = trusted.upkeep(&trust, &clock).run().map(Ok);
             work.spawn(failures.vital("renewal of the node's certificate", upkeep));
         }
         work
@@ -191,22 +195,22 @@ impl Node {
         let tls = load_tls(&config.listen).await?;
         files::create_folder(&config.data)?;
         let claimed = Identity::of(&config).claim(&config.data)?;
-        let trusted = Trusted::of(&config, &mut outside)?;
+        let clock = ClusterClock::new(Arc::clone(&outside.clock));
+        let trusted = Trusted::of(&config, &mut outside, &clock)?;
         let Entry {
             peers,
             founders,
             is_new,
         } = Entry::of(&config, &outside)?;
         let first = groups(&founders, &config.region);
-        let founding = founders.iter().map(|peer| peer.id).collect();
         let mut metrics = Metrics::new();
-        let health = Health::new(Arc::clone(&peers));
+        let health = clock.follow(Health::new(Arc::clone(&peers)));
         let storage = &outside.storage;
         let blobs = open_blobs(&config, storage, &peers, &health, &mut metrics).await?;
         let consensus = start_consensus(&config, storage, &first, &peers).await?;
         let metadata: Arc<dyn Metadata> = Arc::<Consensus>::clone(&consensus);
-        let disk = storage.disk(&config);
-        let trust = Trusted::serve(trusted.as_ref(), &config, &metadata, &outside.clock);
+        let ping = ping_server(&peers, &health, &metadata, &founders, &outside.clock);
+        let trust = Trusted::serve(trusted.as_ref(), &config, &metadata, &clock);
         let registry = Registry::new(RegistryParts {
             metadata: Arc::clone(&metadata),
             blobs: Arc::clone(&blobs),
@@ -238,11 +242,11 @@ impl Node {
                 leads: Box::new(leads(&config, &consensus)),
                 folder: claimed.folder,
                 founders,
-                disk: disk.clone(),
+                disk: storage.disk(&config),
                 clock: Arc::clone(&outside.clock),
             },
-            disk,
-            clock: Arc::clone(&outside.clock),
+            disk: storage.disk(&config),
+            clock,
             blocking: outside.blocking,
             trusted: trusted.clone().zip(trust.clone()),
         };
@@ -259,7 +263,7 @@ impl Node {
 
         let services = PeerServices {
             consensus: Arc::clone(&consensus),
-            ping: PingServer::new(peers.own().clone(), health, Arc::clone(&metadata), founding),
+            ping,
             blobs: BlobsServer::new(Arc::clone(&blobs)),
             uploads: UploadsServer::new(Arc::clone(&registry)),
             members: MembersServer::new(Arc::clone(&registry)),
@@ -378,6 +382,22 @@ impl Port {
         self.served.shutdown().await;
         drained.is_ok()
     }
+}
+
+fn ping_server(
+    peers: &Peers,
+    health: &Arc<Health>,
+    metadata: &Arc<dyn Metadata>,
+    founders: &[PeerInfo],
+    clock: &Arc<dyn Clock>,
+) -> PingServer {
+    PingServer::new(
+        peers.own().clone(),
+        Arc::clone(health),
+        Arc::clone(metadata),
+        founders.iter().map(|peer| peer.id).collect(),
+        Arc::clone(clock),
+    )
 }
 
 /// The groups wait until they are made, or until this node is added to them.

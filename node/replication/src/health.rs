@@ -15,7 +15,7 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tonic::{Code, Response, Status};
 use tracing::{info, warn};
 
@@ -44,6 +44,8 @@ pub struct Health {
     silent: RwLock<BTreeSet<u64>>,
     /// What the nodes said of their disks, this one's too.
     spaces: RwLock<BTreeMap<u64, Space>>,
+    /// What the peers' clocks said, and when they said it.
+    clocks: RwLock<BTreeMap<u64, (i64, Instant)>>,
     changes: watch::Sender<u64>,
 }
 
@@ -56,6 +58,7 @@ impl Health {
             peers,
             silent: RwLock::default(),
             spaces: RwLock::default(),
+            clocks: RwLock::default(),
             changes: watch::Sender::new(0),
         })
     }
@@ -96,6 +99,24 @@ impl Health {
     /// Whether `node` has said that it takes no new copies.
     pub fn is_full(&self, node: u64) -> bool {
         self.space(node).is_some_and(|space| space.is_full)
+    }
+
+    /// What the peers' clocks say now, milliseconds since the Unix epoch, of those
+    /// that have told: about that, for the answer took its time.
+    pub fn clocks(&self) -> Vec<i64> {
+        let clocks = self.clocks.read().unwrap_or_else(PoisonError::into_inner);
+        let list = self.peers.all();
+        let now = |(said, at): &(i64, Instant)| {
+            let since = i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX);
+            said.saturating_add(since)
+        };
+        let known = clocks.iter().filter(|(node, _)| list.get(**node).is_some());
+        known.map(|(_, clock)| now(clock)).collect()
+    }
+
+    fn set_clock(&self, node: u64, said_ms: i64) {
+        let mut clocks = self.clocks.write().unwrap_or_else(PoisonError::into_inner);
+        clocks.insert(node, (said_ms, Instant::now()));
     }
 
     /// Counts the changes of any peer's health.
@@ -152,9 +173,13 @@ impl Health {
                 .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer to a ping")));
             let ping = ping.map(Response::into_inner);
             let space = ping.as_ref().ok().map(Space::of);
+            let said_ms = ping.as_ref().map_or(0, |reply| reply.now_ms);
             let outcome = Outcome::of(ping, &peer);
             if let Some(space) = space.filter(|_| outcome == Outcome::Answered) {
                 self.set_space(peer.id, space);
+                if said_ms > 0 {
+                    self.set_clock(peer.id, said_ms);
+                }
             }
             if !outcome.is_like(&last) {
                 outcome.log(&peer);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use entrepot_blobs::{BlobError, BlobStore, Expected, Hashing, Staging};
 use entrepot_metadata::{GroupId, Metadata, MetadataError, query};
+use entrepot_proto::environment::Clock;
 use entrepot_proto::peer::blobs_server::Blobs;
 use entrepot_proto::peer::node_server::Node;
 use entrepot_proto::peer::write_request::Part;
@@ -44,6 +45,7 @@ pub struct PingServer {
     health: Arc<Health>,
     metadata: Arc<dyn Metadata>,
     founders: Vec<u64>,
+    clock: Arc<dyn Clock>,
 }
 
 // === impl PingServer ===
@@ -57,6 +59,7 @@ impl PingServer {
         health: Arc<Health>,
         metadata: Arc<dyn Metadata>,
         mut founders: Vec<u64>,
+        clock: Arc<dyn Clock>,
     ) -> Self {
         founders.sort_unstable();
         Self {
@@ -64,6 +67,7 @@ impl PingServer {
             health,
             metadata,
             founders,
+            clock,
         }
     }
 
@@ -109,6 +113,7 @@ impl Node for PingServer {
             is_formed,
             asker: known.into(),
             founders,
+            now_ms: self.clock.now_ms(),
         }))
     }
 }

@@ -148,8 +148,11 @@ impl Upkeep {
         }
     }
 
+    /// Also when it is one of the future: a wrong clock has dated it, and nobody
+    /// takes it.
     fn is_due(&self) -> bool {
-        self.clock.now_ms() >= self.own.says().renew_at_ms()
+        let (says, now_ms) = (self.own.says(), self.clock.now_ms());
+        now_ms >= says.renew_at_ms() || now_ms < says.not_before_ms
     }
 
     pub(super) async fn attempt(&mut self) -> anyhow::Result<()> {

@@ -12,6 +12,7 @@ use super::folder::TrustFolder;
 use super::gate::Gate;
 use super::own::{OwnCertificate, Upkeep};
 use super::tls::PeerTls;
+use crate::clock::ClusterClock;
 use crate::config::Config;
 use crate::node::Outside;
 
@@ -28,11 +29,16 @@ pub(crate) struct Trusted {
 impl Trusted {
     /// From now on, what the node dials through makes sure of who is there. None:
     /// the node has no certificate.
-    pub(crate) fn of(config: &Config, outside: &mut Outside) -> anyhow::Result<Option<Self>> {
+    pub(crate) fn of(
+        config: &Config,
+        outside: &mut Outside,
+        clock: &Arc<ClusterClock>,
+    ) -> anyhow::Result<Option<Self>> {
         let Some(folder) = &config.trust else {
             return Ok(None);
         };
-        let trusted = Self::open(folder, &outside.clock)?;
+        let clock: Arc<dyn Clock> = Arc::<ClusterClock>::clone(clock);
+        let trusted = Self::open(folder, &clock)?;
         outside.dial = trusted.tls.over(Arc::clone(&outside.dial));
         Ok(Some(trusted))
     }
@@ -42,11 +48,12 @@ impl Trusted {
         trusted: Option<&Self>,
         config: &Config,
         metadata: &Arc<dyn Metadata>,
-        clock: &Arc<dyn Clock>,
+        clock: &Arc<ClusterClock>,
     ) -> Option<Arc<Trust>> {
         let trusted = trusted?;
+        let clock: Arc<dyn Clock> = Arc::<ClusterClock>::clone(clock);
         trusted.tls.gate().ask(Arc::clone(metadata));
-        Some(trusted.for_cluster(config, metadata, clock))
+        Some(trusted.for_cluster(config, metadata, &clock))
     }
 
     pub(crate) fn open(folder: &Arc<TrustFolder>, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {

@@ -32,6 +32,7 @@ use super::issue_all;
 use super::own::Upkeep;
 use super::parts::Trusted;
 use super::tls::connect_pinned;
+use crate::clock::ClusterClock;
 use crate::config::Config;
 use crate::listen::Listen;
 use crate::node::tests::alone;
@@ -150,8 +151,12 @@ impl Cluster {
 
     fn upkeep(&self) -> Upkeep {
         let clock: Arc<dyn Clock> = Arc::<TestClock>::clone(&self.clock);
-        let trust = self.nodes[0].for_cluster(&self.configs[0], &self.metadata, &clock);
-        self.nodes[0].upkeep(&trust, &clock)
+        self.upkeep_by(&clock)
+    }
+
+    fn upkeep_by(&self, clock: &Arc<dyn Clock>) -> Upkeep {
+        let trust = self.nodes[0].for_cluster(&self.configs[0], &self.metadata, clock);
+        self.nodes[0].upkeep(&trust, clock)
     }
 }
 
@@ -475,4 +480,46 @@ async fn those_who_say_nothing_keep_no_peer_waiting() {
         assert!(started.elapsed() < Duration::from_secs(1));
         drop(silent);
     }
+}
+
+/// Its own clock is two days ahead when a new certificate is due.
+#[tokio::test]
+async fn a_node_whose_clock_is_wrong_dates_its_certificate_by_the_others() {
+    let cluster = Cluster::formed().await;
+    cluster.clock.0.fetch_add(61 * DAY_MS, Ordering::SeqCst);
+    let right = cluster.clock.now_ms();
+    let wrong = Arc::new(TestClock(AtomicI64::new(right + 2 * DAY_MS)));
+    let clock = ClusterClock::new(Arc::<TestClock>::clone(&wrong) as Arc<dyn Clock>);
+    let by: Arc<dyn Clock> = Arc::<ClusterClock>::clone(&clock);
+    let mut upkeep = cluster.upkeep_by(&by);
+    clock.ask(move || vec![right, right]);
+    upkeep.attempt().await.unwrap();
+    let renewed = upkeep.own.says();
+    assert_eq!(renewed.not_after_ms / 1_000, (right + 90 * DAY_MS) / 1_000);
+    // The others take it, and nothing is to be done when the clock is set right.
+    let (near, far) = meet(&cluster.nodes[0], &cluster.nodes[1], 2).await;
+    near.unwrap();
+    assert_eq!(far.unwrap().certificate().0, Some(renewed));
+    wrong.0.store(right, Ordering::SeqCst);
+    upkeep.attempt().await.unwrap();
+    assert_eq!(upkeep.own.says(), renewed);
+}
+
+/// As when a node was alone with its wrong clock.
+#[tokio::test]
+async fn a_certificate_of_the_future_is_replaced_when_the_clock_is_right() {
+    let cluster = Cluster::formed().await;
+    let right = cluster.clock.now_ms();
+    cluster.clock.0.fetch_add(70 * DAY_MS, Ordering::SeqCst);
+    let mut upkeep = cluster.upkeep();
+    upkeep.attempt().await.unwrap();
+    let future = upkeep.own.says();
+    assert!(future.not_before_ms > right);
+    cluster.clock.0.store(right, Ordering::SeqCst);
+    let (near, far) = meet(&cluster.nodes[0], &cluster.nodes[1], 2).await;
+    assert!(near.is_ok_and(|_| far.is_err()), "nobody takes it");
+    upkeep.attempt().await.unwrap();
+    assert!(upkeep.own.says().not_before_ms <= right);
+    let (near, far) = meet(&cluster.nodes[0], &cluster.nodes[1], 2).await;
+    assert!(near.is_ok() && far.is_ok());
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use entrepot_access::trust::{Fingerprint, NodeCertificate, NodeName, Root, Usage};
+use entrepot_access::trust::{Fingerprint, NodeCertificate, NodeName, Root, TrustError, Usage};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -28,7 +28,12 @@ impl Verifier {
     fn verify(&self, der: &[u8], usage: Usage) -> Result<NodeCertificate, Error> {
         let verified = self.0.root().verify(der, usage, self.0.now_ms());
         let found = verified.map_err(|error| {
-            self.0.log(&error);
+            match error {
+                TrustError::Expired | TrustError::NotYetValid => self.0.log(&format_args!(
+                    "{error}, by the clock of this machine: is it right?"
+                )),
+                _ => self.0.log(&error),
+            }
             refused(error)
         })?;
         let checked = match usage {

@@ -31,6 +31,9 @@ pub struct PingReply {
     /// was told.
     #[prost(uint64, repeated, tag = "8")]
     pub founders: ::prost::alloc::vec::Vec<u64>,
+    /// What its clock says; 0: not told.
+    #[prost(int64, tag = "9")]
+    pub now_ms: i64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DepartureRequest {

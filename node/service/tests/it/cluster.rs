@@ -270,6 +270,7 @@ fn serve(node: &Node, listener: TcpListener) -> impl Future<Output = ()> + Send 
         Arc::clone(&node.health),
         Arc::clone(&node.metadata),
         Vec::new(),
+        clock(),
     ));
     let members = MembersService::new(MembersServer::new(Arc::clone(&node.registry)));
     let server = Server::builder()

@@ -20,6 +20,7 @@ mod hostile;
 mod images;
 mod lag;
 mod outbox;
+mod pings;
 mod places;
 mod reading;
 mod referrers;

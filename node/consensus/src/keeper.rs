@@ -68,6 +68,22 @@ fn wanted(group: &GroupId, records: &GroupState) -> Result<BTreeMap<u64, Candida
     Ok(candidates.collect())
 }
 
+/// The step by records that are up to date. This node's copy of them, which says
+/// `first`, may be one of long ago, or on its way: that is no reason to take votes
+/// from anybody, so it is asked `again` once it is `confirmed`. A step that was
+/// interrupted is finished without.
+async fn sure<E>(
+    first: Option<Step>,
+    confirmed: impl Future<Output = Result<(), E>>,
+    again: impl Future<Output = Option<Step>>,
+) -> Result<Option<Step>, E> {
+    if first.is_none() || first == Some(Step::Finish) {
+        return Ok(first);
+    }
+    confirmed.await?;
+    Ok(again.await)
+}
+
 impl Group {
     async fn keep(&self, records: &Records, log_bytes_max: u64) {
         self.incoming.tidy().await;
@@ -84,17 +100,16 @@ impl Group {
             self.add_learners().await;
             return;
         };
-        let mut step = self.next_step(records).await;
-        if step.as_ref().is_some_and(|step| *step != Step::Finish) {
-            // This node's copy of the records may be one of long ago, or on its
-            // way: what that says is no reason to take votes from anybody.
-            if let Err(error) = records.linearize().await {
+        let first = self.next_step(records).await;
+        let again = self.next_step(records);
+        let step = match sure(first, records.linearize(), again).await {
+            Ok(Some(step)) => step,
+            Ok(None) => return,
+            Err(error) => {
                 tracing::info!(group = %self.id(), %error, "the group's members stay for now");
                 return;
             }
-            step = self.next_step(records).await;
-        }
-        let Some(step) = step else { return };
+        };
         tracing::info!(group = %self.id(), ?step, "the group's members change");
         match tokio::time::timeout(STEP_DEADLINE, self.take(step)).await {
             Ok(Ok(())) => {}
@@ -206,5 +221,49 @@ impl Group {
         if let Err(error) = requested {
             tracing::debug!(group = %self.id(), %error, "cannot cut the log");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// The steps that a node's copy of the records asks for, before and after it
+    /// is made sure of.
+    async fn found(
+        before: Option<Step>,
+        after: Result<Option<Step>, ()>,
+    ) -> Result<Option<Step>, ()> {
+        let records = RefCell::new(before.clone());
+        let confirmed = async {
+            *records.borrow_mut() = after?;
+            Ok(())
+        };
+        sure(before, confirmed, async { records.borrow().clone() }).await
+    }
+
+    fn vote(voters: impl IntoIterator<Item = u64>) -> Step {
+        Step::Vote(voters.into_iter().collect())
+    }
+
+    #[tokio::test]
+    async fn members_change_only_by_records_that_are_up_to_date() {
+        // Its copy is one from before nodes 4 and 5 joined.
+        let old = || Some(vote(1..=3));
+        assert_eq!(found(old(), Ok(None)).await, Ok(None));
+        let gone = Some(Step::Remove([4].into()));
+        assert_eq!(found(old(), Ok(gone.clone())).await, Ok(gone));
+        // It is cut off from those who know.
+        assert_eq!(found(old(), Err(())).await, Err(()));
+        assert_eq!(found(old(), Ok(old())).await, Ok(old()));
+    }
+
+    #[tokio::test]
+    async fn nobody_is_asked_for_nothing_nor_for_what_was_begun() {
+        assert_eq!(found(None, Err(())).await, Ok(None));
+        let finish = Some(Step::Finish);
+        assert_eq!(found(finish.clone(), Err(())).await, Ok(finish));
     }
 }

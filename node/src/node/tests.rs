@@ -90,6 +90,37 @@ pub(crate) async fn failing(folder: &Path) -> Node {
     Node::start(alone(folder), outside).await.unwrap()
 }
 
+/// Nobody makes a cluster with it, however little it has read of its records.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_has_run_founds_no_cluster() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = alone(folder.path());
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let outside = async || {
+        let bound = async || listen::bind(any).await.unwrap();
+        Outside::real(Listeners {
+            client: bound().await,
+            peer: bound().await,
+            ops: None,
+        })
+    };
+    std::fs::create_dir(&config.data).unwrap();
+    let entry = Entry::of(&config, &outside().await).unwrap();
+    assert!(entry.is_new && entry.founders.len() == 1);
+    let node = Node::start(config.clone(), outside().await).await.unwrap();
+    node.ready(PATIENCE).await.unwrap();
+    let list = config.data.join("members");
+    let written = async {
+        while !list.exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, written).await.unwrap();
+    node.stop().await.unwrap();
+    let entry = Entry::of(&config, &outside().await).unwrap();
+    assert!(!entry.is_new && entry.founders.is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_part_that_panics_is_a_failure_of_the_node() {
     let folder = tempfile::tempdir().unwrap();

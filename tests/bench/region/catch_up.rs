@@ -15,7 +15,8 @@ const PUSHES_AT_ONCE: usize = 64;
 const WRITES_PER_S: u32 = 100;
 const SETTLED: Duration = Duration::from_mins(1);
 const CAUGHT_UP: Duration = Duration::from_mins(5);
-const LOOK: Duration = Duration::from_millis(50);
+/// Each takes a process.
+const LOOK: Duration = Duration::from_millis(200);
 
 pub(crate) async fn run(sizes: &Sizes) -> Result<String> {
     let mut cluster = Cluster::builder().nodes(3).start().await?;

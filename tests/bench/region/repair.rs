@@ -23,7 +23,7 @@ const PULLS_PER_S: u32 = 100;
 const PUSHES_AT_ONCE: usize = 4;
 const SETTLED: Duration = Duration::from_mins(2);
 const REPAIRED: Duration = Duration::from_mins(10);
-const LOOK: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_millis(500);
 /// Of what is to come: the rate is measured between these.
 const BEGUN: f64 = 0.02;
 const ALL_BUT: f64 = 0.98;
@@ -46,7 +46,7 @@ pub(crate) async fn run(sizes: &Sizes) -> Result<String> {
     push(&through, 1, sizes.lost, LOST_BYTES).await?;
     let pulled = push(&through, 1 << 32, PULLED, PULLED_BYTES).await?;
     rustix::fs::sync();
-    let total = blob_bytes(&cluster, 1)?;
+    let total = blob_bytes(&cluster, 1).await?;
     let pull = async |number: u64| {
         let digest = &pulled[usize::try_from(number * 7 % PULLED)?];
         pull(&through[usize::try_from(number % 2)?], digest).await
@@ -77,7 +77,7 @@ async fn repaired(cluster: &Cluster, total: u64) -> Result<Repaired> {
     let mut begun: Option<(Instant, u64)> = None;
     let mut rate = f64::NAN;
     loop {
-        let bytes = blob_bytes(cluster, 4)?;
+        let bytes = blob_bytes(cluster, 4).await?;
         let now = Instant::now();
         let part = float(bytes) / float(total);
         if begun.is_none() && part >= BEGUN {
@@ -129,26 +129,28 @@ async fn pull(client: &Registry, digest: &str) -> Result<()> {
 
 /// What the blobs of a node have in bytes, without their hash trees and without
 /// what is on its way.
-fn blob_bytes(cluster: &Cluster, id: u64) -> Result<u64> {
-    fn below(folder: &Path) -> Result<u64> {
-        let Ok(entries) = fs::read_dir(folder) else {
-            return Ok(0);
+async fn blob_bytes(cluster: &Cluster, id: u64) -> Result<u64> {
+    let folder = cluster.node(id)?.data().join("blobs/sha256");
+    // Not where the pulls are timed: it takes some milliseconds.
+    tokio::task::spawn_blocking(move || bytes_below(&folder)).await?
+}
+
+fn bytes_below(folder: &Path) -> Result<u64> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(0);
+    };
+    let mut sum = 0;
+    for entry in entries {
+        let entry = entry.context("list a folder")?;
+        let path = entry.path();
+        sum += match entry.metadata() {
+            Ok(found) if found.is_dir() => bytes_below(&path)?,
+            Ok(found) if path.extension().is_none() => found.len(),
+            // Hash trees, and what was renamed between two looks.
+            _ => 0,
         };
-        let mut sum = 0;
-        for entry in entries {
-            let entry = entry.context("list a folder")?;
-            let path = entry.path();
-            let found = entry.metadata();
-            sum += match found {
-                Ok(found) if found.is_dir() => below(&path)?,
-                Ok(found) if path.extension().is_none() => found.len(),
-                // Hash trees, and what was renamed between two looks.
-                _ => 0,
-            };
-        }
-        Ok(sum)
     }
-    below(&cluster.node(id)?.data().join("blobs/sha256"))
+    Ok(sum)
 }
 
 fn table(repaired: &Repaired, [before, without, during, after]: [&Latencies; 4]) -> String {

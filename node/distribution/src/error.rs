@@ -4,8 +4,10 @@
 //! The match over the service's errors is exhaustive, so a new one does not
 //! compile until its answer is decided here. A 5xx never says what went wrong
 //! inside, only the request's id, which the log knows. The codes of a 4xx are
-//! the specification's and no others, as it demands; for a 5xx it has none, so
-//! those are Docker's (`UNAVAILABLE`, `UNKNOWN`), which clients know as well.
+//! the specification's, as it demands, but for a tag that may not move: of those
+//! it knows nothing, and ECR's clients expect Docker's `TAG_INVALID`. For a 5xx it
+//! has none, so those are Docker's (`UNAVAILABLE`, `UNKNOWN`), which clients know
+//! as well.
 
 use axum::http::StatusCode;
 use axum::http::header::{self, HeaderName};
@@ -240,6 +242,8 @@ impl From<ServiceError> for Refusal {
             },
             E::TagNotAsExpected(found) => Self::new(S::PRECONDITION_FAILED, "DENIED", message)
                 .with_detail(json!({"tag": found.tag, "digest": found.digest})),
+            E::TagImmutable(fixed) => Self::new(S::BAD_REQUEST, "TAG_INVALID", message)
+                .with_detail(json!({"tag": fixed.tag, "digest": fixed.digest})),
             E::WatchOutOfRange { .. } | E::WatchOtherLog { .. } => {
                 Self::new(S::BAD_REQUEST, "UNSUPPORTED", message)
             }

@@ -15,6 +15,7 @@ mod manifests;
 mod members;
 mod registry;
 mod rules;
+pub(crate) mod settings;
 mod tags;
 mod tasks;
 #[cfg(test)]
@@ -104,10 +105,10 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
     };
     match command {
         Command::CreateAccount(command) => accounts::create(overlay, index, command),
-        Command::CreateRepository(command) => registry::create_repository(overlay, index, &command),
+        Command::CreateRepository(command) => registry::create_repository(overlay, index, command),
         Command::PutRegistrySettings(command) => registry::put_settings(overlay, &command),
         Command::PutRepositorySettings(command) => {
-            registry::put_repository_settings(overlay, &command)
+            registry::put_repository_settings(overlay, command)
         }
         Command::LinkBlob(command) => blobs::link(overlay, index, command),
         Command::MountBlob(command) => blobs::mount(overlay, index, &command),
@@ -152,6 +153,10 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         }
         Command::DeletePolicyVersion(command) => identity::delete_version(overlay, index, &command),
         Command::DeletePolicy(command) => identity::delete_policy(overlay, index, &command),
+        Command::TagRepository(command) => settings::tag_repository(overlay, command),
+        Command::PutRepositoryText(command) => settings::put_text(overlay, command),
+        Command::PutRegistryItem(command) => settings::put_item(overlay, command),
+        Command::DeleteRegistryItem(command) => settings::delete_item(overlay, &command),
     }
 }
 

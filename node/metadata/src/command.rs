@@ -14,6 +14,7 @@ mod deletion;
 mod identity;
 mod members;
 mod new;
+mod settings;
 mod trust;
 
 use std::fmt;
@@ -34,15 +35,19 @@ pub use self::members::{
     AddMember, AddRegion, FormCluster, MemberSpec, RemoveMember, RemoveRegion, SetMemberState,
     UpdateMember,
 };
+pub use self::settings::{
+    DeleteRegistryItem, PutRegistryItem, PutRepositoryText, RepositorySpec, TagRepository,
+};
 pub use self::trust::{CreateJoinToken, Join, PutAuthority, RecordCertificate, RevokeCertificates};
 use crate::limits::ENVELOPE_ID_BYTES;
 use crate::records::Origin;
+use crate::records::settings::MutabilityRecord;
 
 /// What this version's state machine understands. Whoever adds a command, or a
 /// member to one that changes what it does, raises this and has
 /// [`Command::level`] say so: a copy that applied it without understanding all of
 /// it would differ from the others for ever.
-pub const LEVEL: u32 = 4;
+pub const LEVEL: u32 = 5;
 
 /// One command and the id under which it is applied at most once.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -53,7 +58,7 @@ pub struct Envelope {
     #[prost(
         oneof = "Command",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 32, \
-                33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88"
+                33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 100, 101, 102, 103"
     )]
     pub command: Option<Command>,
     /// Log index up to which the proposer's copy was applied when it drew the id:
@@ -164,6 +169,14 @@ pub enum Command {
     DeletePolicyVersion(DeletePolicyVersion),
     #[prost(message, tag = "88")]
     DeletePolicy(DeletePolicy),
+    #[prost(message, tag = "100")]
+    TagRepository(TagRepository),
+    #[prost(message, tag = "101")]
+    PutRepositoryText(PutRepositoryText),
+    #[prost(message, tag = "102")]
+    PutRegistryItem(PutRegistryItem),
+    #[prost(message, tag = "103")]
+    DeleteRegistryItem(DeleteRegistryItem),
 }
 
 /// Makes the cluster's first account, `AccountExists` when there is any; or one
@@ -201,6 +214,12 @@ pub struct CreateRepository {
     pub repository: String,
     #[prost(int64, tag = "3")]
     pub at_ms: i64,
+    /// What it is to have if it is made; unset: the defaults.
+    #[prost(message, optional, tag = "4")]
+    pub spec: Option<RepositorySpec>,
+    /// `RepositoryExists` if it does.
+    #[prost(bool, tag = "5")]
+    pub must_be_new: bool,
 }
 
 /// A durable blob becomes part of a repository.
@@ -436,6 +455,10 @@ pub struct PutRepositorySettings {
     pub repository: String,
     #[prost(bool, optional, tag = "3")]
     pub sparse_indexes: Option<bool>,
+    #[prost(message, optional, tag = "4")]
+    pub mutability: Option<MutabilityRecord>,
+    #[prost(bool, optional, tag = "5")]
+    pub scan_on_push: Option<bool>,
 }
 
 // === impl Envelope ===
@@ -487,6 +510,8 @@ impl Command {
         match self {
             Self::DeleteRepository(_) => 2,
             Self::CreateAccount(command) if command.is_first() => 0,
+            Self::CreateRepository(command) if command.is_plain() => 0,
+            Self::PutRepositorySettings(command) if command.is_plain() => 0,
             Self::CreateAccount(_)
             | Self::SetAccountState(_)
             | Self::CreateAccessKey(_)
@@ -507,6 +532,12 @@ impl Command {
             | Self::SetDefaultPolicyVersion(_)
             | Self::DeletePolicyVersion(_)
             | Self::DeletePolicy(_) => 4,
+            Self::CreateRepository(_)
+            | Self::PutRepositorySettings(_)
+            | Self::TagRepository(_)
+            | Self::PutRepositoryText(_)
+            | Self::PutRegistryItem(_)
+            | Self::DeleteRegistryItem(_) => 5,
             _ => 0,
         }
     }
@@ -559,6 +590,10 @@ impl Command {
             Self::SetDefaultPolicyVersion(_) => "set_default_policy_version",
             Self::DeletePolicyVersion(_) => "delete_policy_version",
             Self::DeletePolicy(_) => "delete_policy",
+            Self::TagRepository(_) => "tag_repository",
+            Self::PutRepositoryText(_) => "put_repository_text",
+            Self::PutRegistryItem(_) => "put_registry_item",
+            Self::DeleteRegistryItem(_) => "delete_registry_item",
         }
     }
 }
@@ -619,6 +654,10 @@ into_command!(
     SetDefaultPolicyVersion,
     DeletePolicyVersion,
     DeletePolicy,
+    TagRepository,
+    PutRepositoryText,
+    PutRegistryItem,
+    DeleteRegistryItem,
 );
 
 // === impl CreateAccount ===
@@ -627,6 +666,20 @@ impl CreateAccount {
     /// Every version can apply it.
     fn is_first(&self) -> bool {
         !self.additional && self.name.is_empty() && self.root_key.is_none()
+    }
+}
+
+impl CreateRepository {
+    /// Every version can apply it.
+    fn is_plain(&self) -> bool {
+        self.spec.is_none() && !self.must_be_new
+    }
+}
+
+impl PutRepositorySettings {
+    /// Every version can apply it.
+    fn is_plain(&self) -> bool {
+        self.mutability.is_none() && self.scan_on_push.is_none()
     }
 }
 

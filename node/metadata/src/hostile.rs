@@ -5,6 +5,7 @@
 //! would stop a whole group, for ever.
 
 mod identity;
+mod settings;
 mod trust;
 
 use std::fmt::Display;
@@ -58,6 +59,7 @@ fn state() -> MemoryState {
     });
     trust::prepare(&mut machine);
     identity::prepare(&mut machine);
+    settings::prepare(&mut machine);
     machine.state
 }
 
@@ -115,6 +117,7 @@ fn commands() -> Vec<(&'static str, Command)> {
     .chain(of_members())
     .chain(trust::commands())
     .chain(identity::commands())
+    .chain(settings::commands())
     .collect()
 }
 
@@ -351,6 +354,7 @@ fn read_all(view: &dyn KeyValue) -> Result<(), StorageError> {
     query::certificates(view, 1)?;
     query::standing(view, 1, &[0x44; 16])?;
     identity::read_all(view)?;
+    settings::read_all(view)?;
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod identity;
 mod images;
 mod members;
 mod registry;
+mod settings;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -145,6 +146,9 @@ impl Check<'_> {
             Namespace::Settings => registry::settings(self, pair),
             Namespace::Rule => registry::rule(self, pair),
             Namespace::Repository => registry::repository(self, pair),
+            Namespace::ResourceTags => settings::resource_tags(self, pair),
+            Namespace::RepositoryText => settings::text(self, pair),
+            Namespace::RegistryItem => settings::item(self, pair),
             Namespace::Blob => blobs::blob(self, pair),
             Namespace::Link => blobs::link(self, pair),
             Namespace::LinkOf => blobs::link_of(self, pair),

@@ -22,6 +22,7 @@ use entrepot_oci::{AccountId, Algorithm, Digest, RegionName, RepositoryName, Tag
 
 use crate::limits::{HASH_BYTES, SERIAL_BYTES};
 use crate::query::TaskKey;
+use crate::records::settings::{ItemKind, TextKind};
 
 /// The lowest first byte of a state machine's key; what sorts before it is the
 /// store's own.
@@ -77,6 +78,12 @@ pub(crate) enum Namespace {
     PolicyUse = 0x1b,
     /// account, repository -> `RepositoryRecord`
     Repository = 0x20,
+    /// account, repository -> `ResourceTagsRecord`
+    ResourceTags = 0x21,
+    /// account, repository, kind -> `TextRecord`
+    RepositoryText = 0x22,
+    /// account, kind, name -> `ItemRecord`: what a registry has under names
+    RegistryItem = 0x23,
     /// digest -> `BlobRecord`
     Blob = 0x30,
     /// account, repository, digest -> `LinkRecord`
@@ -106,7 +113,7 @@ pub(crate) enum Namespace {
 }
 
 /// Every namespace, in order.
-const NAMESPACES: [Namespace; 36] = [
+const NAMESPACES: [Namespace; 39] = [
     Namespace::Envelope,
     Namespace::EnvelopeSlot,
     Namespace::Cluster,
@@ -130,6 +137,9 @@ const NAMESPACES: [Namespace; 36] = [
     Namespace::GroupMember,
     Namespace::PolicyUse,
     Namespace::Repository,
+    Namespace::ResourceTags,
+    Namespace::RepositoryText,
+    Namespace::RegistryItem,
     Namespace::Blob,
     Namespace::Link,
     Namespace::LinkOf,
@@ -303,6 +313,31 @@ pub(crate) fn rule(account: &AccountId, id: &str) -> Key {
 
 pub(crate) fn repository(account: &AccountId, repository: &RepositoryName) -> Key {
     Key::new(Namespace::Repository).home(account, repository)
+}
+
+pub(crate) fn resource_tags(account: &AccountId, repository: &RepositoryName) -> Key {
+    Key::new(Namespace::ResourceTags).home(account, repository)
+}
+
+pub(crate) fn repository_text(
+    account: &AccountId,
+    repository: &RepositoryName,
+    kind: TextKind,
+) -> Key {
+    Key::new(Namespace::RepositoryText)
+        .home(account, repository)
+        .raw(&[kind.byte()])
+}
+
+/// The prefix of what a registry has of a kind.
+pub(crate) fn registry_items(account: &AccountId, kind: ItemKind) -> Key {
+    Key::new(Namespace::RegistryItem)
+        .account(account)
+        .raw(&[kind.byte()])
+}
+
+pub(crate) fn registry_item(account: &AccountId, kind: ItemKind, name: &str) -> Key {
+    registry_items(account, kind).name(name)
 }
 
 pub(crate) fn blob(digest: &Digest) -> Key {

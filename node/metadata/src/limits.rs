@@ -154,6 +154,33 @@ pub const TAG_VALUE_CHARS_MAX: usize = 256;
 pub const SESSION_S_MIN: u32 = 3_600;
 pub const SESSION_S_MAX: u32 = 43_200;
 
+/// Exclusion filters of a repository's tag mutability, and the bytes of one, as
+/// in ECR.
+pub const MUTABILITY_FILTERS_MAX: usize = 5;
+pub const MUTABILITY_FILTER_BYTES_MAX: usize = 128;
+
+/// Resource tags of a repository, as in ECR.
+pub const RESOURCE_TAGS_MAX: usize = 50;
+
+/// Bytes of a repository's policy and of its lifecycle policy, as in ECR.
+pub const POLICY_TEXT_BYTES_MAX: usize = 10_240;
+pub const LIFECYCLE_TEXT_BYTES_MAX: usize = 30_720;
+
+/// Bytes of the name of a repository's key, as in ECR.
+pub const KMS_KEY_BYTES_MAX: usize = 2_048;
+
+/// Of one registry: creation templates, pull through cache rules (as in ECR), and
+/// principals whose pulls do not count (as in ECR).
+pub const CREATION_TEMPLATES_MAX: usize = 1_000;
+pub const CACHE_RULES_MAX: usize = 50;
+pub const PULL_TIME_EXCLUSIONS_MAX: usize = 100;
+
+/// Bytes of the name of something that a registry has: an ARN.
+pub const ITEM_NAME_BYTES_MAX: usize = 2_048;
+
+/// Bytes of something that a registry has: a template with both policies.
+pub const ITEM_BODY_BYTES_MAX: usize = 64 * 1024;
+
 /// Open tasks that one change of the rules looks at for tasks to drop, oldest
 /// first: the batch of one entry has to stay of a bearable size.
 pub const SWEEP_TASKS_MAX: usize = 50_000;

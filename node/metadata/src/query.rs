@@ -12,6 +12,7 @@ mod identity;
 mod images;
 mod members;
 mod registry;
+mod settings;
 mod tasks;
 mod trust;
 
@@ -38,8 +39,12 @@ pub use members::{
 pub(crate) use members::{cluster, member_of};
 pub(crate) use registry::rule_of;
 pub use registry::{
-    RegistrySettings, Repository, RepositorySettings, Rule, destinations, registry_settings,
-    repositories, repository, rule, rules,
+    Encryption, RegistrySettings, Repository, RepositorySettings, Rule, destinations,
+    registry_settings, repositories, repository, rule, rules,
+};
+pub use settings::{
+    Mutability, RegistryItem, RepositoryText, matches_wildcard, registry_item, registry_items,
+    repository_tags, repository_text,
 };
 pub use tasks::{Task, TaskKey, TaskKeyError, open_tasks, task, tasks, tasks_of};
 pub use trust::{
@@ -51,6 +56,7 @@ pub(crate) use trust::{join_token_of, serial_of};
 pub use crate::records::TaskState;
 pub use crate::records::identity::{AccessKeyState, AccountState, EntityKind};
 pub use crate::records::members::MemberState;
+pub use crate::records::settings::{ItemKind, MutabilityMode, TextKind};
 
 use std::str::FromStr;
 

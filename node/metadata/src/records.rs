@@ -8,6 +8,7 @@
 pub mod changes;
 pub mod identity;
 pub mod members;
+pub mod settings;
 pub mod trust;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 
 use crate::response::Response;
 use changes::ChangesRecord;
+use settings::{EncryptionRecord, MutabilityRecord};
 
 /// An envelope that was applied, with what it was answered.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -82,7 +84,7 @@ pub struct RuleRecord {
     pub index: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct RepositoryRecord {
     #[prost(int64, tag = "1")]
     pub created_at_ms: i64,
@@ -94,6 +96,14 @@ pub struct RepositoryRecord {
     /// Its deletion has begun: it takes nothing any more.
     #[prost(bool, tag = "4")]
     pub deleting: bool,
+    /// Which tags may move; unset: all.
+    #[prost(message, optional, tag = "10")]
+    pub mutability: Option<MutabilityRecord>,
+    /// Unset: AES256.
+    #[prost(message, optional, tag = "11")]
+    pub encryption: Option<EncryptionRecord>,
+    #[prost(bool, tag = "12")]
+    pub scan_on_push: bool,
 }
 
 /// A blob of this region, whichever repositories link it.

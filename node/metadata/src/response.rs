@@ -164,7 +164,7 @@ pub struct Refusal {
     #[prost(
         oneof = "Refused",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, \
-                24, 40, 41, 42, 43, 44, 45, 46, 60, 61, 70, 71, 72, 73, 74, 75, 76, 77"
+                24, 40, 41, 42, 43, 44, 45, 46, 60, 61, 70, 71, 72, 73, 74, 75, 76, 77, 90, 91, 92, 93"
     )]
     pub reason: Option<Refused>,
 }
@@ -309,6 +309,19 @@ pub enum Refused {
     #[error("{0} can be changed by its service alone")]
     #[prost(message, tag = "77")]
     Unmodifiable(Entity),
+    #[error("repository {0} exists")]
+    #[prost(string, tag = "90")]
+    RepositoryExists(String),
+    /// The first tag, in order, that is elsewhere and may not move.
+    #[error("{0}")]
+    #[prost(message, tag = "91")]
+    TagImmutable(TagFixed),
+    #[error("{0} exists")]
+    #[prost(message, tag = "92")]
+    ItemExists(Item),
+    #[error("{0} is unknown")]
+    #[prost(message, tag = "93")]
+    ItemUnknown(Item),
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -374,6 +387,28 @@ pub struct EntityLimit {
     pub max: u32,
 }
 
+/// A tag that may not move, and where it is.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct TagFixed {
+    #[prost(string, tag = "1")]
+    pub tag: String,
+    #[prost(string, tag = "2")]
+    pub repository: String,
+    /// What it points to.
+    #[prost(string, tag = "3")]
+    pub digest: String,
+}
+
+/// What a registry or a repository has, or has not.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Item {
+    #[prost(string, tag = "1")]
+    pub kind: String,
+    /// Empty for what there is one of.
+    #[prost(string, tag = "2")]
+    pub name: String,
+}
+
 // === impl Response ===
 
 impl Response {
@@ -426,6 +461,30 @@ impl From<Refused> for Outcome {
         Self::Refused(Refusal {
             reason: Some(reason),
         })
+    }
+}
+
+// === impl TagFixed, Item ===
+
+impl std::fmt::Display for TagFixed {
+    /// As ECR says it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "The image tag '{}' already exists in the '{}' repository and cannot be overwritten \
+             because the repository is immutable.",
+            self.tag, self.repository
+        )
+    }
+}
+
+impl std::fmt::Display for Item {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.kind)?;
+        if !self.name.is_empty() {
+            write!(f, " {}", self.name)?;
+        }
+        Ok(())
     }
 }
 

@@ -159,6 +159,7 @@ impl Admin for AdminServer {
             .ok_or_else(|| Status::invalid_argument("the request has no settings"))?;
         let change = RepositoryChange {
             sparse_indexes: settings.sparse_indexes,
+            ..RepositoryChange::default()
         };
         let changed = self
             .registry

@@ -74,6 +74,9 @@ pub(crate) fn status(error: &ServiceError) -> Status {
             }
         }
         E::Conflict(_) | E::RepositoryDeleting(_) => refusal(C::Aborted, "DENIED"),
+        E::TagImmutable(fixed) => refusal(C::FailedPrecondition, "TAG_INVALID")
+            .with(TAG, &fixed.tag)
+            .with(DIGEST, &fixed.digest),
         E::WatchOutOfRange { oldest, newest, .. } => refusal(C::OutOfRange, "WATCH_OUT_OF_RANGE")
             .with(OLDEST, oldest)
             .with(NEWEST, newest),

@@ -6,7 +6,9 @@ use entrepot_metadata::command::{
     CreateRepository, DeleteRepository, DeleteRule, PutRegistrySettings, PutRepositorySettings,
     PutRule,
 };
-use entrepot_metadata::query::{self, RegistrySettings, RepositorySettings, Task, TaskKey};
+use entrepot_metadata::query::{
+    self, Mutability, RegistrySettings, RepositorySettings, Task, TaskKey,
+};
 use entrepot_metadata::response::Outcome;
 use entrepot_oci::{AccountId, Digest, RegionName, RepositoryName, Tag};
 
@@ -42,6 +44,8 @@ pub struct RepositoryInfo {
     pub settings: RepositorySettings,
     /// It is on its way out, and takes nothing any more.
     pub deleting: bool,
+    /// Which tags may move.
+    pub mutability: Mutability,
 }
 
 /// What one request for a repository's deletion did.
@@ -55,9 +59,11 @@ pub struct RepositoryDeletion {
 }
 
 /// Settings of a repository to change; what is `None` stays as it is.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct RepositoryChange {
     pub sparse_indexes: Option<bool>,
+    /// Which tags may move.
+    pub mutability: Option<Mutability>,
 }
 
 #[derive(Debug, Clone)]
@@ -206,6 +212,7 @@ impl Registry {
     ) -> Result<RepositoryInfo, ServiceError> {
         let command = PutRepositorySettings {
             sparse_indexes: change.sparse_indexes,
+            mutability: change.mutability.map(Into::into),
             ..PutRepositorySettings::new(&who.account, repository)
         };
         let response = self.propose(command.into()).await?;
@@ -374,6 +381,7 @@ impl From<query::Repository> for RepositoryInfo {
         Self {
             name: repository.name,
             created_at_ms: repository.created_at_ms,
+            mutability: repository.mutability,
             settings: repository.settings,
             deleting: repository.deleting,
         }

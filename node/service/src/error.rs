@@ -4,7 +4,7 @@
 
 use entrepot_blobs::BlobError;
 use entrepot_metadata::StorageError;
-use entrepot_metadata::response::TagFound;
+use entrepot_metadata::response::{TagFixed, TagFound};
 use entrepot_metadata::seam::MetadataError;
 use entrepot_oci::{Digest, RepositoryName};
 use entrepot_replication::{ReplicationError, chain};
@@ -71,6 +71,9 @@ pub enum ServiceError {
     /// The first tag that a condition did not hold for.
     #[error("{0}, which is not what the request expects")]
     TagNotAsExpected(TagFound),
+    /// The first tag that is elsewhere and may not move.
+    #[error("{0}")]
+    TagImmutable(TagFixed),
     #[error("{0}")]
     Invalid(String),
     #[error("{0}")]

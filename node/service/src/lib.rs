@@ -44,10 +44,10 @@ pub use departure::{Counted, Departure, MembersServer, Progress};
 pub use entrepot_access::{AccessKey, AssumedRole, Identity, Principal, Secret, User};
 pub use entrepot_blobs::BlobStream;
 pub use entrepot_metadata::query::{
-    AccountState, Change, Member, MemberState, RegistrySettings, RepositorySettings, Task, TaskKey,
-    TaskState,
+    AccountState, Change, Member, MemberState, Mutability, MutabilityMode, RegistrySettings,
+    RepositorySettings, Task, TaskKey, TaskState,
 };
-pub use entrepot_metadata::response::TagFound;
+pub use entrepot_metadata::response::{TagFixed, TagFound};
 pub use entrepot_replication::upkeep::NodeUpkeep;
 pub use error::ServiceError;
 pub use logins::Source;

@@ -113,6 +113,7 @@ pub(crate) fn refused(refused: Refused) -> ServiceError {
             ServiceError::Referenced(by.to_string())
         }
         Refused::TagNotAsExpected(found) => ServiceError::TagNotAsExpected(found),
+        Refused::TagImmutable(fixed) => ServiceError::TagImmutable(fixed),
         other @ (Refused::Invalid(_)
         | Refused::RuleLimit(_)
         | Refused::MemberLimit(_)
@@ -123,7 +124,8 @@ pub(crate) fn refused(refused: Refused) -> ServiceError {
         other @ (Refused::MemberUnknown(_)
         | Refused::RegionUnknown(_)
         | Refused::AccountUnknown(_)
-        | Refused::NoSuchEntity(_)) => ServiceError::NotFound(other.to_string()),
+        | Refused::NoSuchEntity(_)
+        | Refused::ItemUnknown(_)) => ServiceError::NotFound(other.to_string()),
         other @ (Refused::AccountExists(_)
         | Refused::BlobMismatch(_)
         | Refused::AddressInUse(_)
@@ -135,7 +137,9 @@ pub(crate) fn refused(refused: Refused) -> ServiceError {
         | Refused::FirstAccount(_)
         | Refused::EntityExists(_)
         | Refused::DeleteConflict(_)
-        | Refused::Unmodifiable(_)) => ServiceError::Conflict(other.to_string()),
+        | Refused::Unmodifiable(_)
+        | Refused::RepositoryExists(_)
+        | Refused::ItemExists(_)) => ServiceError::Conflict(other.to_string()),
         other @ (Refused::TokenUnknown(_)
         | Refused::TokenUsed(_)
         | Refused::TokenExpired(_)

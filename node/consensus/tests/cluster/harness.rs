@@ -481,6 +481,7 @@ async fn create(consensus: &Consensus, group: &GroupId, name: &str) -> Result<()
         account: ACCOUNT.to_owned(),
         repository: name.to_owned(),
         at_ms: 1,
+        ..CreateRepository::default()
     });
     let response = consensus.propose(group, command).await?;
     response.into_result().expect("it is not refused");

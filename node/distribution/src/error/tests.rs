@@ -3,7 +3,7 @@
 use entrepot_oci::{Algorithm, Digest};
 use serde_json::json;
 
-use entrepot_service::TagFound;
+use entrepot_service::{TagFixed, TagFound};
 
 use super::{Failure, Refusal, RequestError, ServiceError};
 
@@ -77,6 +77,11 @@ fn every() -> Vec<(ServiceError, u16, &'static str)> {
             ServiceError::BlobTooLarge { max: 4 },
             413,
             "BLOB_UPLOAD_INVALID",
+        ),
+        (
+            ServiceError::TagImmutable(TagFixed::default()),
+            400,
+            "TAG_INVALID",
         ),
         (
             ServiceError::TagNotAsExpected(TagFound::default()),
@@ -162,7 +167,8 @@ fn the_codes_of_a_4xx_are_the_specifications() {
     let of_the_service = every().into_iter().map(|(error, ..)| error.into());
     let refusals = of_requests.into_iter().map(Refusal::from);
     for refusal in refusals.chain(of_the_service) {
-        let is_listed = CODES.contains(&refusal.code);
+        // Docker's, and ECR's for a tag that may not move.
+        let is_listed = CODES.contains(&refusal.code) || refusal.code == "TAG_INVALID";
         assert!(is_listed || refusal.status.is_server_error(), "{refusal:?}");
     }
 }

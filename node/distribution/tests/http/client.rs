@@ -1,5 +1,6 @@
 //! A client of the front end, without a network between them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use entrepot_blobs::{BlobStore, Fault, MemoryStore, Operation};
 use entrepot_distribution::router;
 use entrepot_oci::{Algorithm, Digest};
+use entrepot_service::Registry;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -31,6 +33,8 @@ pub(crate) struct Reply {
 
 pub(crate) struct Client {
     router: Router,
+    /// What answers.
+    pub(crate) registry: Arc<Registry>,
     store: MemoryStore,
 }
 
@@ -39,8 +43,10 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) async fn new() -> Self {
         let store = MemoryStore::new();
+        let registry = registry::registry_over(store.clone()).await;
         Self {
-            router: router(registry::registry_over(store.clone()).await, BODY_TIMEOUT),
+            router: router(Arc::clone(&registry), BODY_TIMEOUT),
+            registry,
             store,
         }
     }

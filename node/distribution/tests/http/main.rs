@@ -8,6 +8,7 @@ mod blobs;
 mod client;
 mod conditions;
 mod hostile;
+mod immutable;
 mod kinds;
 mod lists;
 mod logs;

@@ -8,7 +8,7 @@
 
 use entrepot_oci::{AccountId, RepositoryName};
 
-use super::{Stop, manifests, parse};
+use super::{Stop, manifests, parse, settings};
 use crate::command::DeleteRepository;
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::{DELETION_MANIFESTS_PAGE, DELETION_STEP_PAIRS};
@@ -54,6 +54,7 @@ pub(super) fn step(overlay: &mut Overlay<'_>, command: &DeleteRepository) -> Res
         ..step.deleted
     };
     if empty {
+        settings::clear(overlay, &account, &repository);
         overlay.delete(key);
     } else if !record.deleting {
         let deleting = RepositoryRecord {

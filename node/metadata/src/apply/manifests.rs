@@ -18,10 +18,10 @@ use crate::command::{DeleteManifest, PutManifest};
 use crate::keys::{self, Key, Namespace};
 use crate::limits::{REFERENCES_MAX, TAGS_PER_PUSH_MAX};
 use crate::overlay::Overlay;
-use crate::query::{self, ManifestEntry, TagOrigin};
+use crate::query::{self, ManifestEntry, Mutability, TagOrigin};
 use crate::read;
 use crate::records::ManifestRecord;
-use crate::response::{ManifestDeleted, ManifestPut, Outcome, Refused};
+use crate::response::{ManifestDeleted, ManifestPut, Outcome, Refused, TagFixed};
 use crate::store::StorageError;
 
 /// A [`PutManifest`] whose every name is valid.
@@ -52,8 +52,10 @@ pub(super) fn put(
         index,
         at_ms,
     };
-    let repository_created = creation.ensure(overlay, &push.account, &push.repository)?;
-    push.check_tags(overlay)?;
+    let (repository_created, record) =
+        creation.ensured(overlay, &push.account, &push.repository)?;
+    let mutability = Mutability::from(record.mutability.unwrap_or_default());
+    let fixed = push.check_tags(overlay, &mutability)?;
     let key = keys::manifest(&push.account, &push.repository, &push.digest);
     let created = !read::exists(overlay, &key)?;
     if created {
@@ -76,6 +78,10 @@ pub(super) fn put(
         enqueue.run(overlay, None, !created)?;
     }
     for tag in &push.tags {
+        if fixed.contains(tag) {
+            tags_kept.push(tag.to_string());
+            continue;
+        }
         let to = Move {
             account: &push.account,
             repository: &push.repository,
@@ -214,14 +220,35 @@ impl Push {
         })
     }
 
-    /// All tags are looked at before the first one moves: all or none.
-    fn check_tags(&self, overlay: &Overlay<'_>) -> Result<(), Stop> {
-        let Some(condition) = &self.condition else {
-            return Ok(());
-        };
-        self.tags
-            .iter()
-            .try_for_each(|tag| condition.check(overlay, &self.account, &self.repository, tag))
+    /// All tags are looked at before the first one moves: all or none. Returns
+    /// those of a replica that are fixed elsewhere, and stay there.
+    fn check_tags(
+        &self,
+        overlay: &Overlay<'_>,
+        mutability: &Mutability,
+    ) -> Result<BTreeSet<&Tag>, Stop> {
+        if let Some(condition) = &self.condition {
+            for tag in &self.tags {
+                condition.check(overlay, &self.account, &self.repository, tag)?;
+            }
+        }
+        let mut fixed = BTreeSet::new();
+        for tag in self.tags.iter().filter(|tag| mutability.is_fixed(tag)) {
+            let found = query::tag(overlay, &self.account, &self.repository, tag)?;
+            let Some(found) = found.filter(|found| found.digest != self.digest) else {
+                continue;
+            };
+            if self.origin.is_none() {
+                let fixed = TagFixed {
+                    tag: tag.to_string(),
+                    repository: self.repository.to_string(),
+                    digest: found.digest.to_string(),
+                };
+                return Err(Refused::TagImmutable(fixed).into());
+            }
+            fixed.insert(tag);
+        }
+        Ok(fixed)
     }
 
     /// The children that are not there, if they may be missing.

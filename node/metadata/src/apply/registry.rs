@@ -2,7 +2,7 @@
 
 use entrepot_oci::{AccountId, RepositoryName};
 
-use super::{Stop, parse};
+use super::{Stop, parse, settings};
 use crate::command::{CreateRepository, PutRegistrySettings, PutRepositorySettings};
 use crate::keys;
 use crate::overlay::Overlay;
@@ -31,7 +31,7 @@ pub(super) fn put_settings(
 
 pub(super) fn put_repository_settings(
     overlay: &mut Overlay<'_>,
-    command: &PutRepositorySettings,
+    command: PutRepositorySettings,
 ) -> Result<Outcome, Stop> {
     let account = parse("account", &command.account)?;
     let repository = parse("repository", &command.repository)?;
@@ -42,9 +42,14 @@ pub(super) fn put_repository_settings(
     if before.deleting {
         return Err(deleting(&repository));
     }
+    if let Some(mutability) = &command.mutability {
+        settings::check_mutability(mutability)?;
+    }
     let after = RepositoryRecord {
         sparse_indexes: command.sparse_indexes.unwrap_or(before.sparse_indexes),
-        ..before
+        mutability: command.mutability.or_else(|| before.mutability.clone()),
+        scan_on_push: command.scan_on_push.unwrap_or(before.scan_on_push),
+        ..before.clone()
     };
     if after != before {
         overlay.put(key, &after);
@@ -55,16 +60,24 @@ pub(super) fn put_repository_settings(
 pub(super) fn create_repository(
     overlay: &mut Overlay<'_>,
     index: u64,
-    command: &CreateRepository,
+    command: CreateRepository,
 ) -> Result<Outcome, Stop> {
     let account = parse("account", &command.account)?;
     let repository = parse("repository", &command.repository)?;
-    let created = Creation {
+    let (created, mut record) = Creation {
         wanted: true,
         index,
         at_ms: command.at_ms,
     }
-    .ensure(overlay, &account, &repository)?;
+    .ensured(overlay, &account, &repository)?;
+    if !created && command.must_be_new {
+        return Err(Refused::RepositoryExists(repository.to_string()).into());
+    }
+    if created && let Some(spec) = command.spec {
+        let at_ms = command.at_ms;
+        settings::furnish(overlay, &account, &repository, spec, &mut record, at_ms)?;
+        overlay.put(keys::repository(&account, &repository), &record);
+    }
     Ok(Outcome::RepositoryPut(RepositoryPut { created }))
 }
 
@@ -86,12 +99,23 @@ impl Creation {
         account: &AccountId,
         repository: &RepositoryName,
     ) -> Result<bool, Stop> {
+        let (created, _) = self.ensured(overlay, account, repository)?;
+        Ok(created)
+    }
+
+    /// The same, with the repository as it is then.
+    pub(super) fn ensured(
+        &self,
+        overlay: &mut Overlay<'_>,
+        account: &AccountId,
+        repository: &RepositoryName,
+    ) -> Result<(bool, RepositoryRecord), Stop> {
         let key = keys::repository(account, repository);
         if let Some(found) = read::record::<RepositoryRecord>(overlay, &key)? {
             return if found.deleting {
                 Err(deleting(repository))
             } else {
-                Ok(false)
+                Ok((false, found))
             };
         }
         if !self.wanted {
@@ -101,10 +125,10 @@ impl Creation {
             created_at_ms: self.at_ms,
             index: self.index,
             sparse_indexes: RepositorySettings::default().sparse_indexes,
-            deleting: false,
+            ..RepositoryRecord::default()
         };
         overlay.put(key, &record);
-        Ok(true)
+        Ok((true, record))
     }
 }
 

@@ -13,6 +13,7 @@ mod images;
 mod members;
 mod registry;
 mod replication;
+mod settings;
 mod sparse;
 mod trust;
 

@@ -47,6 +47,8 @@ impl CreateRepository {
             account: account.to_string(),
             repository: repository.to_string(),
             at_ms,
+            spec: None,
+            must_be_new: false,
         }
     }
 }
@@ -269,6 +271,8 @@ impl PutRepositorySettings {
             account: account.to_string(),
             repository: repository.to_string(),
             sparse_indexes: None,
+            mutability: None,
+            scan_on_push: None,
         }
     }
 }

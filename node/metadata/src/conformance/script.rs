@@ -1,18 +1,24 @@
 //! A fixed history with every command in it, refusals and a repeat included.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use entrepot_oci::{Algorithm, Digest};
 
 use crate::command::{
     AddMember, AddRegion, AttachPolicy, Command, CreateAccessKey, CreateAccount, CreateEntity,
     CreatePolicy, CreatePolicyVersion, CreateRepository, DeleteAccessKey, DeleteEntity,
-    DeleteManifest, DeletePolicy, DeletePolicyVersion, DeleteRepository, DeleteRule, DeleteTag,
-    DetachPolicy, EndTask, Envelope, FormCluster, LinkBlob, MemberSpec, MountBlob, NewAccessKey,
-    PutManifest, PutRegistrySettings, PutRepositorySettings, PutRule, RemoveMember, RemoveRegion,
-    SetAccessKeyState, SetAccountState, SetGroupMember, SetMemberState, TagState, UnlinkBlob,
-    UpdateMember,
+    DeleteManifest, DeletePolicy, DeletePolicyVersion, DeleteRegistryItem, DeleteRepository,
+    DeleteRule, DeleteTag, DetachPolicy, EndTask, Envelope, FormCluster, LinkBlob, MemberSpec,
+    MountBlob, NewAccessKey, PutManifest, PutRegistryItem, PutRegistrySettings,
+    PutRepositorySettings, PutRepositoryText, PutRule, RemoveMember, RemoveRegion, RepositorySpec,
+    SetAccessKeyState, SetAccountState, SetGroupMember, SetMemberState, TagRepository, TagState,
+    UnlinkBlob, UpdateMember,
 };
-use crate::query::{AccessKeyState, AccountState, EntityKind, MemberState};
+use crate::query::{
+    AccessKeyState, AccountState, EntityKind, ItemKind, MemberState, MutabilityMode, TextKind,
+};
+use crate::records::settings::MutabilityRecord;
 
 const ACCOUNT: &str = "123456789012";
 
@@ -50,6 +56,7 @@ fn commands() -> Vec<Command> {
             account: ACCOUNT.to_owned(),
             repository: "base".to_owned(),
             at_ms: 2,
+            ..CreateRepository::default()
         }
         .into(),
         MountBlob {
@@ -70,6 +77,7 @@ fn commands() -> Vec<Command> {
             account: ACCOUNT.to_owned(),
             repository: "team/app".to_owned(),
             sparse_indexes: Some(true),
+            ..PutRepositorySettings::default()
         }
         .into(),
         push("team/app", 14, &[], &[11, 15], &["sparse"]).into(),
@@ -123,6 +131,7 @@ fn commands() -> Vec<Command> {
     .chain(deletions())
     .chain(of_members())
     .chain(of_accounts())
+    .chain(of_settings())
     .collect()
 }
 
@@ -137,6 +146,63 @@ fn deletions() -> Vec<Command> {
         }
         .into(),
         delete("short", true, 30).into(),
+    ]
+}
+
+/// A repository whose tags stay where they are, and what goes with it.
+fn of_settings() -> Vec<Command> {
+    let account = || ACCOUNT.to_owned();
+    let spec = RepositorySpec {
+        mutability: Some(MutabilityRecord {
+            mode: MutabilityMode::Immutable.into(),
+            filters: Vec::new(),
+        }),
+        tags: BTreeMap::from([("team".to_owned(), "a".to_owned())]),
+        policy: "{}".to_owned(),
+        ..RepositorySpec::default()
+    };
+    let item = |name: &str| PutRegistryItem {
+        account: account(),
+        kind: ItemKind::CreationTemplate.into(),
+        name: name.to_owned(),
+        body: Bytes::from_static(b"{}"),
+        at_ms: 20,
+        ..PutRegistryItem::default()
+    };
+    vec![
+        CreateRepository {
+            account: account(),
+            repository: "fixed".to_owned(),
+            at_ms: 20,
+            spec: Some(spec),
+            must_be_new: true,
+        }
+        .into(),
+        push("fixed", 10, &[], &[], &["v1"]).into(),
+        push("fixed", 11, &[], &[], &["v1"]).into(),
+        PutRepositoryText {
+            account: account(),
+            repository: "fixed".to_owned(),
+            kind: TextKind::Lifecycle.into(),
+            text: "{}".to_owned(),
+            at_ms: 21,
+        }
+        .into(),
+        TagRepository {
+            account: account(),
+            repository: "fixed".to_owned(),
+            remove: vec!["team".to_owned()],
+            ..TagRepository::default()
+        }
+        .into(),
+        item("team/").into(),
+        item("ROOT").into(),
+        DeleteRegistryItem {
+            account: account(),
+            kind: ItemKind::CreationTemplate.into(),
+            name: "team/".to_owned(),
+        }
+        .into(),
     ]
 }
 

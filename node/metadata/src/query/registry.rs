@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use entrepot_oci::{AccountId, RegionName, RepositoryName};
 
-use super::{after_name, parsed};
+use super::{Mutability, after_name, parsed};
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::RULES_MAX;
 use crate::read;
@@ -39,6 +39,19 @@ pub struct Repository {
     /// Its deletion has begun: it takes nothing any more, and indexes may lack
     /// manifests that are gone already.
     pub deleting: bool,
+    /// Which tags may move.
+    pub mutability: Mutability,
+    /// None: AES256.
+    pub encryption: Option<Encryption>,
+    pub scan_on_push: bool,
+}
+
+/// How a repository's content is said to be encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encryption {
+    /// `AES256`, `KMS` or `KMS_DSSE`.
+    pub kind: String,
+    pub kms_key: Option<String>,
 }
 
 /// The settings of a repository; by default, nothing out of the ordinary is
@@ -175,6 +188,14 @@ impl Repository {
             settings: RepositorySettings {
                 sparse_indexes: record.sparse_indexes,
             },
+            mutability: record
+                .mutability
+                .map_or_else(Mutability::default, Mutability::from),
+            encryption: record.encryption.map(|encryption| Encryption {
+                kind: encryption.kind,
+                kms_key: Some(encryption.kms_key).filter(|key| !key.is_empty()),
+            }),
+            scan_on_push: record.scan_on_push,
             deleting: record.deleting,
         }
     }

@@ -11,9 +11,10 @@ use entrepot_metadata::command::{
 use entrepot_metadata::limits::ENVELOPES_KEPT;
 use entrepot_metadata::query::TaskState;
 use entrepot_metadata::records::Origin;
+use entrepot_metadata::records::settings::{MutabilityMode, MutabilityRecord};
 use entrepot_metadata::response::{
     BlobLinked, Digests, Done, ManifestDeleted, ManifestPut, Referenced, RepositoryDeleted,
-    RepositoryPut, RulesChanged, TagFound, TaskEnded,
+    RepositoryPut, RulesChanged, TagFixed, TagFound, TaskEnded,
 };
 use entrepot_metadata::{Command, Envelope, Outcome, Refused, Response};
 
@@ -31,6 +32,8 @@ pub(crate) struct Oracle {
     pub(crate) repositories: HashMap<Home, u64>,
     /// The repositories that take sparse indexes.
     pub(crate) sparse: HashSet<Home>,
+    /// Which tags may move, where that was said.
+    pub(crate) mutability: HashMap<Home, MutabilityRecord>,
     /// Size, root, holders and content.
     pub(crate) blobs: HashMap<String, (u64, Bytes, HashSet<u64>, Option<Bytes>)>,
     pub(crate) links: HashSet<(Home, String)>,
@@ -184,7 +187,11 @@ impl Oracle {
             | Command::CreatePolicyVersion(_)
             | Command::SetDefaultPolicyVersion(_)
             | Command::DeletePolicyVersion(_)
-            | Command::DeletePolicy(_) => unreachable!("no step proposes it"),
+            | Command::DeletePolicy(_)
+            | Command::TagRepository(_)
+            | Command::PutRepositoryText(_)
+            | Command::PutRegistryItem(_)
+            | Command::DeleteRegistryItem(_) => unreachable!("no step proposes it"),
         }
     }
 
@@ -210,6 +217,9 @@ impl Oracle {
     fn put_repository_settings(&mut self, it: PutRepositorySettings) -> Result<Outcome, Refused> {
         let home = (it.account, it.repository);
         self.ensure(&home, false, 0)?;
+        if let Some(mutability) = it.mutability {
+            self.mutability.insert(home.clone(), mutability);
+        }
         match it.sparse_indexes {
             Some(true) => drop(self.sparse.insert(home)),
             Some(false) => drop(self.sparse.remove(&home)),
@@ -232,6 +242,7 @@ impl Oracle {
         }
         self.repositories.remove(&home);
         self.sparse.remove(&home);
+        self.mutability.remove(&home);
         self.links.retain(|(at, _)| *at != home);
         self.manifests.retain(|(at, _), _| *at != home);
         self.absent.retain(|(at, _, _)| *at != home);
@@ -312,6 +323,16 @@ impl Oracle {
         for tag in &tags {
             self.expect(&home, tag, it.condition.as_ref())?;
         }
+        for tag in tags.iter().filter(|_| it.origin.is_none()) {
+            if let Some(digest) = self.is_fixed_elsewhere(&home, tag, &it.digest) {
+                let (tag, repository) = (tag.clone(), it.repository.clone());
+                return Err(Refused::TagImmutable(TagFixed {
+                    tag,
+                    repository,
+                    digest,
+                }));
+            }
+        }
         let key = (home.clone(), it.digest.clone());
         let created = !self.manifests.contains_key(&key);
         if created {
@@ -345,6 +366,10 @@ impl Oracle {
         }
         let mut tags_kept = Vec::new();
         for tag in tags {
+            if self.is_fixed_elsewhere(&home, &tag, &it.digest).is_some() {
+                tags_kept.push(tag);
+                continue;
+            }
             let was_there = self.move_tag(&home, &tag, it, &mut tags_kept);
             tasks += self.enqueue(index, &home, it, &tag, was_there);
         }
@@ -354,6 +379,26 @@ impl Oracle {
             tags_kept,
             tasks,
         }))
+    }
+
+    /// Where a tag is that may not move from there to `digest`.
+    fn is_fixed_elsewhere(&self, home: &Home, tag: &str, digest: &str) -> Option<String> {
+        let mutability = self.mutability.get(home)?;
+        // Every filter is of this form.
+        let is_excluded = mutability
+            .filters
+            .iter()
+            .any(|filter| tag.starts_with(filter.trim_end_matches('*')));
+        let is_fixed = match mutability.mode() {
+            MutabilityMode::Mutable => false,
+            MutabilityMode::Immutable => true,
+            MutabilityMode::ImmutableWithExclusion => !is_excluded,
+            MutabilityMode::MutableWithExclusion => is_excluded,
+        };
+        let found = self.tags.get(&(home.clone(), tag.to_owned()));
+        found
+            .map(|(at, _)| at.clone())
+            .filter(|at| is_fixed && at != digest)
     }
 
     /// That a tag is as a command expects it.

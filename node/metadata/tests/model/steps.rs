@@ -10,6 +10,7 @@ use entrepot_metadata::command::{
 };
 use entrepot_metadata::limits::ENVELOPES_KEPT;
 use entrepot_metadata::records::Origin;
+use entrepot_metadata::records::settings::{MutabilityMode, MutabilityRecord};
 use entrepot_oci::{Algorithm, Digest};
 use proptest::collection::vec;
 use proptest::prelude::{BoxedStrategy, Just, Strategy, any, prop_oneof};
@@ -120,11 +121,18 @@ fn command() -> BoxedStrategy<Command> {
             PutRegistrySettings { account, create_on_push }.into()
         }),
         1 => (account(), repository(), at()).prop_map(|(account, repository, at_ms)| {
-            CreateRepository { account, repository, at_ms }.into()
+            CreateRepository { account, repository, at_ms, ..CreateRepository::default() }.into()
         }),
-        2 => (account(), repository(), any::<Option<bool>>()).prop_map(
-            |(account, repository, sparse_indexes)| {
-                PutRepositorySettings { account, repository, sparse_indexes }.into()
+        2 => (account(), repository(), any::<Option<bool>>(), mutability()).prop_map(
+            |(account, repository, sparse_indexes, mutability)| {
+                PutRepositorySettings {
+                    account,
+                    repository,
+                    sparse_indexes,
+                    mutability,
+                    scan_on_push: None,
+                }
+                .into()
             }
         ),
         4 => blob_command(),
@@ -220,6 +228,24 @@ fn push() -> impl Strategy<Value = PutManifest> {
     })
 }
 
+/// Mostly nothing is said; of two modes, some tags are excluded.
+fn mutability() -> impl Strategy<Value = Option<MutabilityRecord>> {
+    let modes = vec![
+        (MutabilityMode::Mutable, ""),
+        (MutabilityMode::Immutable, ""),
+        (MutabilityMode::ImmutableWithExclusion, "v*"),
+        (MutabilityMode::MutableWithExclusion, "v1*"),
+    ];
+    let record = select(modes).prop_map(|(mode, filter)| MutabilityRecord {
+        mode: mode.into(),
+        filters: Some(filter.to_owned())
+            .filter(|filter| !filter.is_empty())
+            .into_iter()
+            .collect(),
+    });
+    proptest::option::weighted(0.5, record)
+}
+
 /// Mostly none; else often one that the few tags there are happen to meet.
 fn condition() -> impl Strategy<Value = Option<TagCondition>> {
     let expected = prop_oneof![
@@ -295,6 +321,7 @@ fn create_repository(repository: &str) -> Command {
         account: ACCOUNTS[0].to_owned(),
         repository: repository.to_owned(),
         at_ms: 0,
+        ..CreateRepository::default()
     }
     .into()
 }

@@ -2,7 +2,7 @@
 //! request with its own.
 
 use entrepot_oci::{Algorithm, Digest};
-use entrepot_service::{ServiceError, TagFound};
+use entrepot_service::{ServiceError, TagFixed, TagFound};
 use tonic::{Code, Status};
 
 use super::status;
@@ -109,6 +109,11 @@ fn every_error_of_the_service_has_its_status_and_code() {
             "MANIFEST_BLOB_UNKNOWN",
         ),
         (E::Referenced(text()), C::FailedPrecondition, "DENIED"),
+        (
+            E::TagImmutable(TagFixed::default()),
+            C::FailedPrecondition,
+            "TAG_INVALID",
+        ),
         (
             E::TagNotAsExpected(TagFound::default()),
             C::Aborted,

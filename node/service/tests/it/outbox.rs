@@ -159,6 +159,7 @@ async fn a_sparse_index_arrives_with_what_there_is_of_it() {
     put(node, &present).await;
     let change = RepositoryChange {
         sparse_indexes: Some(true),
+        ..RepositoryChange::default()
     };
     node.registry
         .put_repository_settings(&root(), &app(), change)

@@ -172,7 +172,10 @@ async fn without_a_quorum_nothing_is_said_about_a_repository_that_may_be_there()
 
 /// Whether indexes may be sparse, or no change; what holds then.
 async fn set_sparse(node: &Node, sparse_indexes: Option<bool>) -> Result<bool, ServiceError> {
-    let change = RepositoryChange { sparse_indexes };
+    let change = RepositoryChange {
+        sparse_indexes,
+        ..RepositoryChange::default()
+    };
     let (who, app) = (root(), app());
     let changed = node.registry.put_repository_settings(&who, &app, change);
     changed.await.map(|info| info.settings.sparse_indexes)

@@ -233,11 +233,8 @@ impl Consensus {
         if level == 0 || level <= query::level(self.view(&GroupId::global())?.as_ref())? {
             return Ok(());
         }
-        Err(MetadataError::Unavailable {
+        Err(MetadataError::NotYetKnown {
             group: group.clone(),
-            reason: "a node of the cluster runs a version that does not know this yet: upgrade \
-                     all nodes first"
-                .to_owned(),
         })
     }
 }

@@ -44,6 +44,12 @@ pub enum MetadataError {
     /// Nothing was done: no leader was found in time, or no quorum answers.
     #[error("group {group} is unavailable: {reason}")]
     Unavailable { group: GroupId, reason: String },
+    /// Nothing was done, and nothing will be until the last node of the cluster
+    /// runs a version that knows the command.
+    #[error(
+        "a node of the cluster runs a version that does not know this yet: upgrade all nodes first"
+    )]
+    NotYetKnown { group: GroupId },
     /// The deadline passed after the command had been sent: it may have been
     /// committed, may be later, or never.
     #[error("the outcome of a command to group {group} is unknown")]
@@ -63,7 +69,7 @@ impl MetadataError {
     /// when applied twice.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unavailable { .. } | Self::Unknown { .. } => true,
+            Self::Unavailable { .. } | Self::NotYetKnown { .. } | Self::Unknown { .. } => true,
             Self::UnknownGroup { .. } | Self::Storage(_) => false,
         }
     }

@@ -126,6 +126,9 @@ impl ServiceError {
 
 impl From<MetadataError> for ServiceError {
     fn from(error: MetadataError) -> Self {
+        if matches!(error, MetadataError::NotYetKnown { .. }) {
+            return Self::unavailable(error.to_string());
+        }
         if error.is_transient() {
             warn!(cause = chain(&error), "the metadata is unavailable");
             return Self::unavailable(
@@ -168,5 +171,21 @@ impl From<ReplicationError> for ServiceError {
             )),
             other => Self::internal(&other),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use entrepot_metadata::GroupId;
+    use entrepot_metadata::seam::MetadataError;
+
+    use super::ServiceError;
+
+    #[test]
+    fn whoever_asks_for_what_an_older_node_does_not_know_is_told_so() {
+        let group = GroupId::global();
+        let error = ServiceError::from(MetadataError::NotYetKnown { group });
+        assert!(matches!(&error, ServiceError::Unavailable { .. }));
+        assert!(error.to_string().ends_with("upgrade all nodes first"));
     }
 }

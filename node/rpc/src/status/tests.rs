@@ -1,7 +1,7 @@
 //! Each refusal of the service with its gRPC code and details, and each broken
 //! request with its own.
 
-use entrepot_oci::{Algorithm, Digest};
+use entrepot_oci::{Algorithm, Digest, RepositoryName};
 use entrepot_service::{ServiceError, TagFixed, TagFound};
 use tonic::{Code, Status};
 
@@ -33,6 +33,10 @@ fn trailer(status: &Status, name: &str) -> Vec<String> {
         .collect()
 }
 
+fn app() -> RepositoryName {
+    "app".parse().unwrap()
+}
+
 #[test]
 fn every_error_of_the_service_has_its_status_and_code() {
     use Code as C;
@@ -41,23 +45,11 @@ fn every_error_of_the_service_has_its_status_and_code() {
         (E::Unauthorized, C::Unauthenticated, "UNAUTHORIZED"),
         (E::LoginsTooMany, C::ResourceExhausted, "TOOMANYREQUESTS"),
         (E::Denied(text()), C::PermissionDenied, "DENIED"),
+        (E::NameUnknown(app()), C::NotFound, "NAME_UNKNOWN"),
+        (E::CreationOff(app()), C::NotFound, "NAME_UNKNOWN"),
+        (E::RepositoryDeleting(app()), C::Aborted, "DENIED"),
         (
-            E::NameUnknown("app".parse().unwrap()),
-            C::NotFound,
-            "NAME_UNKNOWN",
-        ),
-        (
-            E::CreationOff("app".parse().unwrap()),
-            C::NotFound,
-            "NAME_UNKNOWN",
-        ),
-        (
-            E::RepositoryDeleting("app".parse().unwrap()),
-            C::Aborted,
-            "DENIED",
-        ),
-        (
-            E::RepositoryNotEmpty("app".parse().unwrap()),
+            E::RepositoryNotEmpty(app()),
             C::FailedPrecondition,
             "DENIED",
         ),

@@ -95,20 +95,7 @@ fn table(facts: &str, [before, without, during, after]: [&Latencies; 4]) -> Stri
         ("while it catches up", during),
         ("after that", after),
     ];
-    let mut lines = vec![
-        facts.to_owned(),
-        String::new(),
-        "| writes | count | p50, ms | p99, ms | p99 to that before |".to_owned(),
-        "|---|---:|---:|---:|---:|".to_owned(),
-    ];
-    for (what, latencies) in rows {
-        lines.push(format!(
-            "| {what} | {} | {:.2} | {:.2} | {:.2} |",
-            latencies.count(),
-            latencies.ms(50),
-            latencies.ms(99),
-            latencies.ms(99) / before.ms(99)
-        ));
-    }
+    let mut lines = vec![facts.to_owned(), String::new()];
+    lines.extend(load::table("writes", &rows));
     lines.join("\n")
 }

@@ -3,9 +3,7 @@
 //! Each is timed from the moment when it was due, so that a server which stands
 //! still is charged for all that had to wait.
 
-use std::future::poll_fn;
 use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -80,15 +78,33 @@ pub(crate) async fn for_seconds(
     request: impl AsyncFn(u64) -> Result<()>,
 ) -> Result<Latencies> {
     let end = Instant::now() + Duration::from_secs(seconds);
-    let mut end = pin!(tokio::time::sleep_until(end));
-    let work = poll_fn(|context| match end.as_mut().poll(context) {
-        Poll::Ready(()) => Poll::Ready(Ok(())),
-        Poll::Pending => Poll::Pending,
-    });
+    let work = async {
+        tokio::time::sleep_until(end).await;
+        Ok(())
+    };
     Ok(during(per_s, request, work).await?.1)
 }
 
 async fn timed(due: Instant, request: impl Future<Output = Result<()>>) -> Result<Duration> {
     request.await?;
     Ok(due.elapsed())
+}
+
+/// The lines of a table of what each stage's `requests` took; the first stage is
+/// what the others are held against.
+pub(crate) fn table(requests: &str, stages: &[(&str, &Latencies)]) -> Vec<String> {
+    let before = stages.first().map_or(f64::NAN, |(_, before)| before.ms(99));
+    let mut lines = vec![
+        format!("| {requests} | count | p50, ms | p99, ms | p99 to that before |"),
+        "|---|---:|---:|---:|---:|".to_owned(),
+    ];
+    lines.extend(stages.iter().map(|(what, latencies)| {
+        let (p50, p99) = (latencies.ms(50), latencies.ms(99));
+        let count = latencies.count();
+        format!(
+            "| {what} | {count} | {p50:.2} | {p99:.2} | {:.2} |",
+            p99 / before
+        )
+    }));
+    lines
 }

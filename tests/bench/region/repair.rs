@@ -174,18 +174,8 @@ fn table(repaired: &Repaired, [before, without, during, after]: [&Latencies; 4])
              that stay, each timed from when it was due"
         ),
         String::new(),
-        "| pulls of 1 MiB | count | p50, ms | p99, ms | p99 to that before |".to_owned(),
-        "|---|---:|---:|---:|---:|".to_owned(),
     ];
-    for (what, latencies) in rows {
-        lines.push(format!(
-            "| {what} | {} | {:.2} | {:.2} | {:.2} |",
-            latencies.count(),
-            latencies.ms(50),
-            latencies.ms(99),
-            latencies.ms(99) / before.ms(99)
-        ));
-    }
+    lines.extend(load::table("pulls of 1 MiB", &rows));
     lines.join("\n")
 }
 

@@ -20,11 +20,13 @@ const LADDER: &[(&str, &[&str])] = &[
         "entrepot-node",
         &[
             "entrepot-distribution",
+            "entrepot-ecr",
             "entrepot-rpc",
             "entrepot-consensus",
         ],
     ),
     ("entrepot-distribution", &["entrepot-service"]),
+    ("entrepot-ecr", &["entrepot-service"]),
     ("entrepot-rpc", &["entrepot-service"]),
     (
         "entrepot-service",

@@ -1,0 +1,12 @@
+//! The front end of AWS's protocols: ECR and ECR Public (JSON 1.1), IAM and STS
+//! (Query), all on one endpoint.
+//!
+//! A request flows parse -> authenticate -> authorize -> operation -> render.
+//! Nothing here knows how anything is kept.
+
+mod api;
+mod error;
+mod model;
+mod wire;
+
+pub use model::ModelError;

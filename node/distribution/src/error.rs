@@ -250,6 +250,7 @@ impl From<ServiceError> for Refusal {
             E::WatchTooSlow { .. } => Self::new(S::CONFLICT, "UNSUPPORTED", message),
             E::Referenced(_)
             | E::Conflict(_)
+            | E::ImageExists(_)
             | E::RepositoryNotEmpty(_)
             | E::RepositoryDeleting(_) => Self::new(S::CONFLICT, "DENIED", message),
             E::Invalid(_) => Self::new(S::BAD_REQUEST, "UNSUPPORTED", message),

@@ -5,8 +5,11 @@
 //! Nothing here knows how anything is kept.
 
 mod api;
+mod call;
 mod error;
 mod model;
+mod operations;
+mod page;
 mod wire;
 
 pub use model::ModelError;

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize;
 
 pub(crate) use self::check::{Expected, Violation};
-pub(crate) use self::shape::{Kind, Member, Shape, ShapeId, Structure};
+pub(crate) use self::shape::{Kind, Shape, ShapeId};
 use crate::api::Api;
 
 /// The models of all services.

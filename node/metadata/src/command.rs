@@ -47,7 +47,7 @@ use crate::records::settings::MutabilityRecord;
 /// member to one that changes what it does, raises this and has
 /// [`Command::level`] say so: a copy that applied it without understanding all of
 /// it would differ from the others for ever.
-pub const LEVEL: u32 = 5;
+pub const LEVEL: u32 = 6;
 
 /// One command and the id under which it is applied at most once.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -370,7 +370,7 @@ pub struct DeleteManifest {
     pub digest: String,
 }
 
-/// Removes a tag; the manifest stays, and so do copies of it under way.
+/// Removes a tag; copies of its manifest that are under way go on.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct DeleteTag {
     #[prost(string, tag = "1")]
@@ -383,6 +383,10 @@ pub struct DeleteTag {
     /// has to be there, `TagUnknown` when it is not.
     #[prost(message, optional, tag = "4")]
     pub condition: Option<TagCondition>,
+    /// The manifest goes as well if that was its last tag, unless an index names
+    /// it. Else it stays.
+    #[prost(bool, tag = "5")]
+    pub with_manifest: bool,
 }
 
 /// Makes a replication rule, or replaces the one of that id. That the
@@ -538,6 +542,7 @@ impl Command {
             | Self::PutRepositoryText(_)
             | Self::PutRegistryItem(_)
             | Self::DeleteRegistryItem(_) => 5,
+            Self::DeleteTag(command) if command.with_manifest => 6,
             _ => 0,
         }
     }

@@ -77,6 +77,7 @@ pub(crate) fn status(error: &ServiceError) -> Status {
         E::TagImmutable(fixed) => refusal(C::FailedPrecondition, "TAG_INVALID")
             .with(TAG, &fixed.tag)
             .with(DIGEST, &fixed.digest),
+        E::ImageExists(_) => refusal(C::AlreadyExists, "DENIED"),
         E::WatchOutOfRange { oldest, newest, .. } => refusal(C::OutOfRange, "WATCH_OUT_OF_RANGE")
             .with(OLDEST, oldest)
             .with(NEWEST, newest),

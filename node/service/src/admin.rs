@@ -10,7 +10,7 @@ use entrepot_metadata::query::{
     self, Mutability, RegistrySettings, RepositorySettings, Task, TaskKey,
 };
 use entrepot_metadata::response::Outcome;
-use entrepot_oci::{AccountId, Digest, RegionName, RepositoryName, Tag};
+use entrepot_oci::{AccountId, RegionName, RepositoryName};
 
 use crate::metadata::refused;
 use crate::{Caller, Registry, ServiceError};
@@ -18,8 +18,6 @@ use crate::{Caller, Registry, ServiceError};
 /// Items in a page when the caller does not say, and at most.
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1_000;
-/// Tags listed with one image.
-const TAGS_PER_IMAGE_MAX: usize = 1_000;
 /// Steps of a repository's deletion in one request: a few seconds.
 const DELETION_STEPS_MAX: usize = 50;
 
@@ -69,22 +67,6 @@ pub struct RepositoryChange {
 #[derive(Debug, Clone)]
 pub struct RepositoryPage {
     pub repositories: Vec<RepositoryInfo>,
-    pub more: bool,
-}
-
-#[derive(Debug, Clone)]
-pub struct ImageInfo {
-    pub digest: Digest,
-    pub tags: Vec<Tag>,
-    pub media_type: String,
-    /// Config and layers, bytes.
-    pub size: u64,
-    pub pushed_at_ms: i64,
-}
-
-#[derive(Debug, Clone)]
-pub struct ImagePage {
-    pub images: Vec<ImageInfo>,
     pub more: bool,
 }
 
@@ -235,43 +217,6 @@ impl Registry {
         found.truncate(limit);
         let repositories = found.into_iter().map(RepositoryInfo::from).collect();
         Ok(RepositoryPage { repositories, more })
-    }
-
-    /// A page of a repository's manifests, in order of digest.
-    pub async fn list_images(
-        &self,
-        who: &Caller,
-        repository: &RepositoryName,
-        after: Option<&Digest>,
-        limit: Option<usize>,
-    ) -> Result<ImagePage, ServiceError> {
-        let limit = page(limit);
-        let view = self.current().await?;
-        if query::repository(view.as_ref(), &who.account, repository)?.is_none() {
-            return Err(ServiceError::NameUnknown(repository.clone()));
-        }
-        let mut found =
-            query::manifests(view.as_ref(), &who.account, repository, after, limit + 1)?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let mut images = Vec::with_capacity(found.len());
-        for entry in found {
-            let tags = query::tags_of(
-                view.as_ref(),
-                &who.account,
-                repository,
-                &entry.digest,
-                TAGS_PER_IMAGE_MAX,
-            )?;
-            images.push(ImageInfo {
-                digest: entry.digest,
-                tags,
-                media_type: entry.media_type.to_string(),
-                size: entry.size,
-                pushed_at_ms: entry.pushed_at_ms,
-            });
-        }
-        Ok(ImagePage { images, more })
     }
 
     /// Makes or replaces a rule; whether it replaced one.

@@ -66,6 +66,9 @@ pub enum ServiceError {
     ManifestUnknown(String),
     #[error("the manifest names content that is not in this repository")]
     ManifestBlobsUnknown(Vec<Digest>),
+    /// With the tags that it was to have.
+    #[error("the repository has the image {0} already")]
+    ImageExists(Digest),
     #[error("{0}")]
     Referenced(String),
     /// The first tag that a condition did not hold for.

@@ -19,6 +19,7 @@ mod error;
 mod feed;
 #[cfg(test)]
 mod hostile;
+mod images;
 mod logins;
 mod manifests;
 mod members;
@@ -34,8 +35,8 @@ mod watch;
 
 pub use accounts::{AccountInfo, AccountPage, CreatedAccount, NewAccount};
 pub use admin::{
-    ImageInfo, ImagePage, RegistryChange, RegistryInfo, RepositoryChange, RepositoryDeletion,
-    RepositoryInfo, RepositoryPage, RuleInfo, TaskPage,
+    RegistryChange, RegistryInfo, RepositoryChange, RepositoryDeletion, RepositoryInfo,
+    RepositoryPage, RuleInfo, TaskPage,
 };
 pub use blobs::BlobInfo;
 pub use budget::{Gathering, UNCOUNTED_BYTES};
@@ -50,6 +51,7 @@ pub use entrepot_metadata::query::{
 pub use entrepot_metadata::response::{TagFixed, TagFound};
 pub use entrepot_replication::upkeep::NodeUpkeep;
 pub use error::ServiceError;
+pub use images::{ImageInfo, ImagePage, StoredImage};
 pub use logins::Source;
 pub use manifests::{ManifestContent, ManifestPush, PutManifest, TagCondition, TagPage};
 pub use members::{MemberInfo, RegionInfo, Removal};

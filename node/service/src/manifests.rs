@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use entrepot_metadata::command::{self, DeleteManifest, DeleteTag};
 use entrepot_metadata::limits::IMAGE_MANIFESTS_MAX;
-use entrepot_metadata::query::{self, StoredManifest};
+use entrepot_metadata::query;
 use entrepot_metadata::{KeyValue, StorageError};
 use entrepot_oci::{
     AccountId, Algorithm, Descriptor, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType, Reference,
@@ -113,7 +113,8 @@ impl ManifestPush {
         Ok((manifest, self.digest()?))
     }
 
-    fn digest(&self) -> Result<Digest, ServiceError> {
+    /// What the content hashes to.
+    pub(crate) fn digest(&self) -> Result<Digest, ServiceError> {
         let expected = self.digest.as_ref();
         let algorithm = expected.map_or(Algorithm::Sha256, Digest::algorithm);
         let digest = Digest::of(algorithm, &self.content);
@@ -129,7 +130,7 @@ impl ManifestPush {
 // === impl TagCondition ===
 
 impl TagCondition {
-    fn command(self) -> Option<command::TagCondition> {
+    pub(crate) fn command(self) -> Option<command::TagCondition> {
         match self {
             Self::None => None,
             Self::Is(digest) => Some(command::TagCondition::is(&digest)),
@@ -287,7 +288,9 @@ impl Registry {
             }
             Reference::Tag(tag) => {
                 let view = self.current().await?;
-                tagged(view.as_ref(), account, repository, tag)?
+                let look =
+                    |digest: &Digest| query::manifest(view.as_ref(), account, repository, digest);
+                tagged(view.as_ref(), account, repository, tag, look)?
             }
         };
         let Some(manifest) = found else {
@@ -360,18 +363,19 @@ fn has_size(named: &Descriptor, size: u64) -> Result<(), ServiceError> {
     )))
 }
 
-/// The manifest that a tag points to. The view moves on between two reads: a
+/// What `look` finds of the manifest that a tag points to. The view moves on between two reads: a
 /// manifest that is not there any more was deleted, and its tags with it, unless
 /// they had moved on.
-fn tagged(
+pub(crate) fn tagged<T>(
     view: &dyn KeyValue,
     account: &AccountId,
     repository: &RepositoryName,
     tag: &Tag,
-) -> Result<Option<StoredManifest>, StorageError> {
+    look: impl Fn(&Digest) -> Result<Option<T>, StorageError>,
+) -> Result<Option<T>, StorageError> {
     let mut last = None;
     while let Some(entry) = query::tag(view, account, repository, tag)? {
-        let found = query::manifest(view, account, repository, &entry.digest)?;
+        let found = look(&entry.digest)?;
         // The same tag as before and still nothing: no later look will differ.
         if found.is_some() || last == Some(entry.index) {
             return Ok(found);

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entrepot_oci::{AccountId, RepositoryName};
 use entrepot_proto::peers::ClusterSecret;
 use subtle::ConstantTimeEq;
+use uuid::Uuid;
 
 const OWNER_BYTES: usize = 8;
 const RANDOM_BYTES: usize = 16;
@@ -20,10 +21,41 @@ pub(crate) struct SessionId {
     pub(crate) random: [u8; RANDOM_BYTES],
 }
 
+/// The owner's id in front of what is random, so that this alone, as a UUID,
+/// finds the session from any node.
+const UUID_OWNER_BYTES: usize = 4;
+
 /// Makes and checks session names.
 #[derive(Debug)]
 pub(crate) struct SessionNames {
     key: [u8; 32],
+}
+
+// === impl SessionId ===
+
+impl SessionId {
+    /// A new one. Node ids beyond 32 bits would be found under no UUID; the
+    /// cluster counts them from 1.
+    pub(crate) fn new(owner: u64) -> Result<Self, getrandom::Error> {
+        let mut random = [0; RANDOM_BYTES];
+        getrandom::fill(&mut random)?;
+        let id = u32::try_from(owner).unwrap_or(u32::MAX);
+        random[..UUID_OWNER_BYTES].copy_from_slice(&id.to_be_bytes());
+        Ok(Self { owner, random })
+    }
+
+    /// Has no proof: whoever makes one up finds no session.
+    pub(crate) fn uuid(&self) -> String {
+        Uuid::from_bytes(self.random).to_string()
+    }
+
+    /// The session of that UUID, if there is one.
+    pub(crate) fn of_uuid(text: &str) -> Option<Self> {
+        let random = Uuid::try_parse(text).ok()?.into_bytes();
+        let (owner, _) = random.split_first_chunk::<UUID_OWNER_BYTES>()?;
+        let owner = u32::from_be_bytes(*owner).into();
+        Some(Self { owner, random })
+    }
 }
 
 // === impl SessionNames ===
@@ -108,5 +140,24 @@ mod tests {
         assert_eq!(others.parse(&name, &account, &repository), None);
         assert_eq!(names.parse("", &account, &repository), None);
         assert_eq!(names.parse(&name[1..], &account, &repository), None);
+    }
+
+    #[test]
+    fn a_session_is_found_by_its_uuid() {
+        let id = SessionId::new(7).unwrap();
+        let uuid = id.uuid();
+        assert!(uuid.starts_with("00000007-"), "{uuid}");
+        assert_eq!(uuid.len(), 36);
+        assert_eq!(SessionId::of_uuid(&uuid), Some(id.clone()));
+        assert_eq!(SessionId::of_uuid(&uuid.to_uppercase()), Some(id));
+        for wrong in [
+            "",
+            "7",
+            &uuid[1..],
+            &uuid.replace('-', "x"),
+            &format!("{uuid}0"),
+        ] {
+            assert_eq!(SessionId::of_uuid(wrong), None, "{wrong}");
+        }
     }
 }

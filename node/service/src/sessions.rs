@@ -108,14 +108,15 @@ impl Sessions {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A session that others find by its name.
+    /// A session of this node, `owner`, that others find by its name.
     pub(crate) fn open(
         &self,
+        owner: u64,
         who: &Caller,
         repository: &RepositoryName,
         algorithm: Option<Algorithm>,
     ) -> Result<Arc<Session>, ServiceError> {
-        let session = Session::new(who, repository, algorithm)?;
+        let session = Session::new(owner, who, repository, algorithm)?;
         let mut open = self.lock();
         let own = |session: &Session| session.who == who.principal;
         let is_small = |session: &Session| session.place.get().is_none();
@@ -135,11 +136,12 @@ impl Sessions {
 
     /// A session for one request, which nobody else can find.
     pub(crate) fn unnamed(
+        owner: u64,
         who: &Caller,
         repository: &RepositoryName,
         algorithm: Algorithm,
     ) -> Result<Arc<Session>, ServiceError> {
-        Session::new(who, repository, Some(algorithm))
+        Session::new(owner, who, repository, Some(algorithm))
     }
 
     /// Gives `session` the place that it needs for more than a few KiB. What had
@@ -267,18 +269,18 @@ fn locked(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
 
 impl Session {
     fn new(
+        owner: u64,
         who: &Caller,
         repository: &RepositoryName,
         algorithm: Option<Algorithm>,
     ) -> Result<Arc<Self>, ServiceError> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|error| ServiceError::internal(&error))?;
+        let id = SessionId::new(owner).map_err(|error| ServiceError::internal(&error))?;
         Ok(Arc::new(Self {
             who: who.principal.clone(),
             account: who.account.clone(),
             repository: repository.clone(),
             algorithm,
-            random,
+            random: id.random,
             size: AtomicU64::new(0),
             touched: Mutex::new(Instant::now()),
             place: OnceLock::new(),

@@ -68,8 +68,35 @@ impl Registry {
         algorithm: Option<Algorithm>,
     ) -> Result<UploadState, ServiceError> {
         self.pushable(&who.account, repository).await?;
-        let session = self.sessions.open(who, repository, algorithm)?;
+        let owner = self.peers.own().id;
+        let session = self.sessions.open(owner, who, repository, algorithm)?;
         Ok(self.upload_name(&session))
+    }
+
+    /// Opens a session in a repository that exists, for a client that names its
+    /// uploads by UUIDs.
+    pub async fn open_part_upload(
+        &self,
+        who: &Caller,
+        repository: &RepositoryName,
+    ) -> Result<String, ServiceError> {
+        self.existing(who, repository).await?;
+        let owner = self.peers.own().id;
+        let session = self.sessions.open(owner, who, repository, None)?;
+        let random = session.random;
+        Ok(SessionId { owner, random }.uuid())
+    }
+
+    /// The name, as all other calls take it, of the session that such a client
+    /// calls `uuid`.
+    pub fn part_upload(
+        &self,
+        who: &Caller,
+        repository: &RepositoryName,
+        uuid: &str,
+    ) -> Option<String> {
+        let id = SessionId::of_uuid(uuid)?;
+        Some(self.names.name(&id, &who.account, repository))
     }
 
     /// Adds a request's bytes to a session.
@@ -126,7 +153,7 @@ impl Registry {
     ) -> Result<BlobInfo, ServiceError> {
         self.pushable(&who.account, repository).await?;
         // Nobody knows its name, and nobody could go on with it.
-        let session = Sessions::unnamed(who, repository, digest.algorithm())?;
+        let session = Sessions::unnamed(self.peers.own().id, who, repository, digest.algorithm())?;
         let chunk = UploadChunk {
             offset: None,
             length,

@@ -143,6 +143,25 @@ pub(super) fn remove(
     pairs
 }
 
+/// Deletes a manifest that has no tag and that no index names.
+pub(super) fn delete_untagged(
+    overlay: &mut Overlay<'_>,
+    account: &AccountId,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Result<(), StorageError> {
+    let tags = keys::of_digest(Namespace::TagOf, account, repository, digest);
+    let parents = keys::of_digest(Namespace::ChildUse, account, repository, digest);
+    if read::first(overlay, &tags)?.is_some() || read::first(overlay, &parents)?.is_some() {
+        return Ok(());
+    }
+    if let Some(entry) = query::manifest_entry(overlay, account, repository, digest)? {
+        tasks::delete_all(overlay, account, repository, digest)?;
+        remove(overlay, account, repository, &entry);
+    }
+    Ok(())
+}
+
 /// Where the references of a manifest are kept.
 struct Home<'a> {
     account: &'a AccountId,

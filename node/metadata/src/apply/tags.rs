@@ -6,6 +6,7 @@
 
 use entrepot_oci::{AccountId, Digest, RepositoryName, Tag};
 
+use super::manifests;
 use super::registry::require_repository;
 use super::{Stop, invalid, parse};
 use crate::command::{DeleteTag, TagCondition, TagState};
@@ -55,6 +56,9 @@ pub(super) fn delete(overlay: &mut Overlay<'_>, command: &DeleteTag) -> Result<O
     };
     overlay.delete(keys::tag(&account, &repository, &tag));
     overlay.delete(keys::tag_of(&account, &repository, &entry.digest, &tag));
+    if command.with_manifest {
+        manifests::delete_untagged(overlay, &account, &repository, &entry.digest)?;
+    }
     Ok(Outcome::Done(Done {}))
 }
 

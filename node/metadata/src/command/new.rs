@@ -196,6 +196,7 @@ impl DeleteTag {
             repository: repository.to_string(),
             tag: tag.to_string(),
             condition: None,
+            with_manifest: false,
         }
     }
 }

@@ -99,6 +99,7 @@ fn commands() -> Vec<Command> {
             repository: "team/app".to_owned(),
             tag: "v1".to_owned(),
             condition: None,
+            with_manifest: true,
         }
         .into(),
         only_if("latest", 10).into(),
@@ -458,5 +459,6 @@ fn only_if(tag: &str, manifest: u8) -> DeleteTag {
         repository: "team/app".to_owned(),
         tag: tag.to_owned(),
         condition: Some(TagState::Is(digest(manifest)).into()),
+        with_manifest: false,
     }
 }

@@ -507,12 +507,18 @@ impl Oracle {
                 by,
             }));
         }
+        let tags = self.remove_manifest(key);
+        Ok(Outcome::ManifestDeleted(ManifestDeleted { tags }))
+    }
+
+    fn remove_manifest(&mut self, key: (Home, String)) -> Vec<String> {
         self.manifests.remove(&key);
+        let (home, removed) = key;
         self.absent
-            .retain(|(at, index, _)| (at, index) != (&home, &it.digest));
+            .retain(|(at, index, _)| (at, index) != (&home, &removed));
         let mut tags = Vec::new();
         self.tags.retain(|(at, tag), (digest, _)| {
-            let goes = *at == home && *digest == it.digest;
+            let goes = *at == home && *digest == removed;
             if goes {
                 tags.push(tag.clone());
             }
@@ -520,8 +526,8 @@ impl Oracle {
         });
         tags.sort();
         self.tasks
-            .retain(|(at, digest, _, _), _| (at, digest) != (&home, &it.digest));
-        Ok(Outcome::ManifestDeleted(ManifestDeleted { tags }))
+            .retain(|(at, digest, _, _), _| (at, digest) != (&home, &removed));
+        tags
     }
 
     fn delete_tag(&mut self, it: DeleteTag) -> Result<Outcome, Refused> {
@@ -529,10 +535,16 @@ impl Oracle {
         known(it.condition.as_ref())?;
         self.ensure(&home, false, 0)?;
         self.expect(&home, &it.tag, it.condition.as_ref())?;
-        match self.tags.remove(&(home, it.tag.clone())) {
-            Some(_) => Ok(done()),
-            None => Err(Refused::TagUnknown(it.tag)),
+        let Some((digest, _)) = self.tags.remove(&(home.clone(), it.tag.clone())) else {
+            return Err(Refused::TagUnknown(it.tag));
+        };
+        let mut tags = self.tags.iter();
+        let is_tagged = tags.any(|((at, _), (to, _))| *at == home && *to == digest);
+        let parents = self.users(&home, |manifest| manifest.children.contains(&digest));
+        if it.with_manifest && !is_tagged && parents.is_empty() {
+            self.remove_manifest((home, digest));
         }
+        Ok(done())
     }
 
     /// Drops the open tasks that no rule asks for.

@@ -140,9 +140,9 @@ fn command() -> BoxedStrategy<Command> {
         3 => (account(), repository(), manifest()).prop_map(|(account, repository, digest)| {
             DeleteManifest { account, repository, digest }.into()
         }),
-        2 => (account(), repository(), tag(), condition()).prop_map(
-            |(account, repository, tag, condition)| {
-                DeleteTag { account, repository, tag, condition }.into()
+        2 => (account(), repository(), tag(), condition(), any::<bool>()).prop_map(
+            |(account, repository, tag, condition, with_manifest)| {
+                DeleteTag { account, repository, tag, condition, with_manifest }.into()
             }
         ),
         3 => rule_command(),

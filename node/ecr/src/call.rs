@@ -1,0 +1,125 @@
+//! One call: on whose behalf, to which registry, and under which names it is
+//! known to clients.
+//!
+//! Owns what every operation says of itself: ARNs, URIs, and what the service's
+//! errors mean in ECR's words.
+
+use std::sync::Arc;
+
+use entrepot_oci::{AccountId, RegionName, RepositoryName};
+use entrepot_service::{Caller, Registry, ServiceError};
+
+use crate::api::Api;
+use crate::error::ApiError;
+
+/// A call that was authenticated.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) caller: Caller,
+    pub(crate) api: Api,
+    /// Without scheme: what the client reached this node by.
+    pub(crate) host: String,
+    /// Under which `<account>.dkr.ecr.<region>.<domain>` is a registry's host;
+    /// none: any host is.
+    pub(crate) domain: Option<Arc<str>>,
+}
+
+// === impl Call ===
+
+impl Call {
+    pub(crate) fn account(&self) -> &AccountId {
+        &self.caller.account
+    }
+
+    pub(crate) fn region(&self) -> &RegionName {
+        self.registry.region()
+    }
+
+    /// Where images of the registry are pushed to and pulled from.
+    pub(crate) fn registry_host(&self) -> String {
+        match &self.domain {
+            Some(domain) => format!("{}.dkr.ecr.{}.{domain}", self.account(), self.region()),
+            None => self.host.clone(),
+        }
+    }
+
+    pub(crate) fn repository_uri(&self, repository: &RepositoryName) -> String {
+        format!("{}/{repository}", self.registry_host())
+    }
+
+    pub(crate) fn repository_arn(&self, repository: &RepositoryName) -> String {
+        let (region, account) = (self.region(), self.account());
+        format!("arn:aws:ecr:{region}:{account}:repository/{repository}")
+    }
+
+    /// A name that the model has let pass.
+    pub(crate) fn repository(&self, name: &str) -> Result<RepositoryName, ApiError> {
+        name.parse().map_err(|_| self.repository_unknown(name))
+    }
+
+    pub(crate) fn repository_unknown(&self, name: &str) -> ApiError {
+        let account = self.account();
+        ApiError::new(
+            "RepositoryNotFoundException",
+            format!(
+                "The repository with name '{name}' does not exist in the registry with id '{account}'"
+            ),
+        )
+    }
+
+    /// What a failed use case means to the client.
+    pub(crate) fn failed(&self, error: ServiceError) -> ApiError {
+        use ServiceError as E;
+        let text = error.to_string();
+        match error {
+            E::NameUnknown(name) | E::CreationOff(name) => self.repository_unknown(name.as_str()),
+            E::RepositoryNotEmpty(name) => {
+                let account = self.account();
+                let text = format!(
+                    "The repository with name '{name}' in registry with id '{account}' cannot be \
+                     deleted because it still contains images"
+                );
+                ApiError::new("RepositoryNotEmptyException", text)
+            }
+            E::Denied(text) => ApiError::new("AccessDeniedException", text),
+            E::Unauthorized => ApiError::new(
+                "UnrecognizedClientException",
+                "The security token included in the request is invalid.",
+            ),
+            E::LoginsTooMany => ApiError::new("ThrottlingException", "Rate exceeded"),
+            E::UploadUnknown => ApiError::new("UploadNotFoundException", text),
+            E::UploadInvalid(_) | E::UploadStalled | E::SizeInvalid { .. } => {
+                ApiError::new("InvalidLayerPartException", text)
+            }
+            E::BlobTooLarge { .. } => ApiError::new("LimitExceededException", text),
+            E::DigestInvalid(_) => ApiError::new("InvalidLayerException", text),
+            E::BlobUnknown(_) => ApiError::new("LayersNotFoundException", text),
+            E::ManifestUnknown(_) => ApiError::new("ImageNotFoundException", text),
+            E::ImageExists(_) => ApiError::new("ImageAlreadyExistsException", text),
+            E::ManifestBlobsUnknown(digests) => {
+                let digests: Vec<String> = digests.iter().map(ToString::to_string).collect();
+                let text = format!(
+                    "Layers with digests '[{}]' required for pushing image into repository do not \
+                     exist",
+                    digests.join(", ")
+                );
+                ApiError::new("LayersNotFoundException", text)
+            }
+            E::RangeInvalid { .. }
+            | E::BeyondEnd { .. }
+            | E::ManifestInvalid(_)
+            | E::ManifestTooLarge { .. }
+            | E::Referenced(_)
+            | E::TagNotAsExpected(_)
+            | E::Invalid(_)
+            | E::NotFound(_)
+            | E::Conflict(_)
+            | E::RepositoryDeleting(_)
+            | E::WatchOutOfRange { .. }
+            | E::WatchTooSlow { .. }
+            | E::WatchOtherLog { .. } => ApiError::new("InvalidParameterException", text),
+            E::Unavailable { .. } | E::Full | E::Internal { .. } => ApiError::internal(self.api),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Every operation of every service, and what carries it out.
+//!
+//! Owns the tables from which requests are dispatched and the compatibility
+//! table in the documentation is written: what is not in them is not answered.
+
+mod images;
+mod layers;
+
+use std::pin::Pin;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::api::Api;
+use crate::call::Call;
+use crate::error::ApiError;
+
+type Answer = Pin<Box<dyn Future<Output = Result<Value, ApiError>> + Send>>;
+
+/// What carries an operation out.
+#[derive(Clone, Copy)]
+pub(crate) enum Handler {
+    Works(fn(Call, Value) -> Answer),
+    /// Answered with an error that says why.
+    Refused(&'static str),
+}
+
+/// A handler that takes a call and its input as its own type.
+macro_rules! works {
+    ($operation:path) => {
+        Handler::Works(|call, input| {
+            Box::pin(async move { answered($operation(&call, read(input)?).await?) })
+        })
+    };
+}
+
+/// Those of ECR.
+const ECR: &[(&str, Handler)] = &[
+    ("BatchCheckLayerAvailability", works!(layers::check)),
+    ("BatchDeleteImage", works!(images::delete)),
+    ("BatchGetImage", works!(images::get)),
+    ("CompleteLayerUpload", works!(layers::complete)),
+    ("DescribeImages", works!(images::describe)),
+    ("InitiateLayerUpload", works!(layers::initiate)),
+    ("ListImageReferrers", works!(images::referrers)),
+    ("ListImages", works!(images::list)),
+    ("PutImage", works!(images::put)),
+    ("UploadLayerPart", works!(layers::upload)),
+];
+
+/// What carries out `operation` of `api`; none: nothing yet.
+pub(crate) fn handler(api: Api, operation: &str) -> Option<Handler> {
+    let table = match api {
+        Api::Ecr => ECR,
+        Api::EcrPublic | Api::Iam | Api::Sts => &[],
+    };
+    let found = table.iter().find(|(name, _)| *name == operation);
+    found.map(|(_, handler)| *handler)
+}
+
+/// The input as its operation reads it. The model has let it pass, so that what
+/// fails here is a type that says something else than the model.
+fn read<T: DeserializeOwned>(input: Value) -> Result<T, ApiError> {
+    serde_json::from_value(input).map_err(|error| ApiError::serialization(error.to_string()))
+}
+
+fn answered<T: Serialize>(output: T) -> Result<Value, ApiError> {
+    serde_json::to_value(output).map_err(|error| ApiError::serialization(error.to_string()))
+}

@@ -1,0 +1,643 @@
+//! Images: put, get, list, describe, delete, and what refers to them.
+//!
+//! Owns the words for images that are not there. An image is a manifest: by its
+//! digest, or by a tag that points to it now.
+
+use std::collections::BTreeMap;
+
+use entrepot_oci::{Digest, Reference, RepositoryName, Tag};
+use entrepot_service::{ImageInfo, ManifestPush, ServiceError, TagCondition};
+use serde::{Deserialize, Serialize};
+
+use crate::call::Call;
+use crate::error::ApiError;
+use crate::page;
+
+/// Manifests that one step of a listing looks at.
+const STEP: usize = 200;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ImageId {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_digest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_tag: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ImageFailure {
+    image_id: ImageId,
+    failure_code: &'static str,
+    failure_reason: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Image {
+    registry_id: String,
+    repository_name: String,
+    image_id: ImageId,
+    image_manifest: String,
+    image_manifest_media_type: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PutInput {
+    repository_name: String,
+    image_manifest: String,
+    image_manifest_media_type: Option<String>,
+    image_tag: Option<String>,
+    image_digest: Option<String>,
+}
+
+#[derive(Serialize)]
+pub(super) struct PutOutput {
+    image: Image,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct IdsInput {
+    repository_name: String,
+    image_ids: Vec<ImageId>,
+}
+
+#[derive(Serialize)]
+pub(super) struct GetOutput {
+    images: Vec<Image>,
+    failures: Vec<ImageFailure>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DeleteOutput {
+    image_ids: Vec<ImageId>,
+    failures: Vec<ImageFailure>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Filter {
+    tag_status: Option<TagStatus>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum TagStatus {
+    Tagged,
+    Untagged,
+    Any,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ListInput {
+    repository_name: String,
+    next_token: Option<String>,
+    max_results: Option<i64>,
+    #[serde(default)]
+    filter: Filter,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ListOutput {
+    image_ids: Vec<ImageId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DescribeInput {
+    repository_name: String,
+    image_ids: Option<Vec<ImageId>>,
+    next_token: Option<String>,
+    max_results: Option<i64>,
+    #[serde(default)]
+    filter: Filter,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DescribeOutput {
+    image_details: Vec<ImageDetail>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ImageDetail {
+    registry_id: String,
+    repository_name: String,
+    image_digest: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    image_tags: Vec<String>,
+    image_size_in_bytes: u64,
+    image_pushed_at: f64,
+    image_manifest_media_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_media_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject_manifest_digest: Option<String>,
+    image_status: &'static str,
+}
+
+/// Where a listing of tags goes on: behind this image, or within its tags.
+#[derive(Serialize, Deserialize)]
+struct Position {
+    /// None: at the first image.
+    after: Option<String>,
+    /// Tags of the image behind that which are listed already.
+    skip: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ReferrersInput {
+    repository_name: String,
+    subject_id: ImageId,
+    #[serde(default)]
+    filter: ReferrersFilter,
+    next_token: Option<String>,
+    max_results: Option<i64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct ReferrersFilter {
+    artifact_types: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ReferrersOutput {
+    referrers: Vec<Referrer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Referrer {
+    digest: String,
+    media_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_type: Option<String>,
+    size: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+    artifact_status: &'static str,
+}
+
+/// Why an image was not found by what a client gave for it.
+#[derive(Clone, Copy)]
+enum Miss {
+    DigestInvalid,
+    TagInvalid,
+    Nothing,
+    Unknown,
+    TagElsewhere,
+    Referenced,
+}
+
+// === impl Miss ===
+
+impl Miss {
+    /// The code and the reason of a failure.
+    fn failure(self, image_id: ImageId) -> ImageFailure {
+        let (failure_code, failure_reason) = match self {
+            Self::DigestInvalid => (
+                "InvalidImageDigest",
+                "Invalid request parameters: image digest should satisfy the regex \
+                 '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'",
+            ),
+            Self::TagInvalid => ("InvalidImageTag", "Invalid image tag"),
+            Self::Nothing => (
+                "MissingDigestAndTag",
+                "Invalid request parameters: both tag and digest cannot be null",
+            ),
+            Self::Unknown => ("ImageNotFound", "Requested image not found"),
+            Self::TagElsewhere => (
+                "ImageTagDoesNotMatchDigest",
+                "Requested image tag does not match the image digest",
+            ),
+            Self::Referenced => (
+                "ImageReferencedByManifestList",
+                "Requested image referenced by manifest list",
+            ),
+        };
+        ImageFailure {
+            image_id,
+            failure_code,
+            failure_reason,
+        }
+    }
+}
+
+// === impl ImageId ===
+
+impl ImageId {
+    fn of(digest: &Digest, tag: Option<&Tag>) -> Self {
+        Self {
+            image_digest: Some(digest.to_string()),
+            image_tag: tag.map(Tag::to_string),
+        }
+    }
+
+    fn digest(&self) -> Result<Option<Digest>, Miss> {
+        let digest = self.image_digest.as_deref().map(str::parse);
+        digest.transpose().map_err(|_| Miss::DigestInvalid)
+    }
+
+    fn tag(&self) -> Result<Option<Tag>, Miss> {
+        let tag = self.image_tag.as_deref().map(str::parse);
+        tag.transpose().map_err(|_| Miss::TagInvalid)
+    }
+}
+
+/// The image that `id` names, or why there is none.
+async fn find(
+    call: &Call,
+    repository: &RepositoryName,
+    id: &ImageId,
+) -> Result<Result<ImageInfo, Miss>, ApiError> {
+    let (digest, tag) = match (id.digest(), id.tag()) {
+        (Ok(digest), Ok(tag)) => (digest, tag),
+        (Err(miss), _) | (_, Err(miss)) => return Ok(Err(miss)),
+    };
+    let reference = match (digest, &tag) {
+        (_, Some(tag)) => Reference::Tag(tag.clone()),
+        (Some(digest), None) => Reference::Digest(digest),
+        (None, None) => return Ok(Err(Miss::Nothing)),
+    };
+    let found = call
+        .registry
+        .image_info(&call.caller, repository, &reference)
+        .await;
+    match found {
+        Ok(image) if digest.is_some_and(|digest| digest != image.digest) => {
+            Ok(Err(Miss::TagElsewhere))
+        }
+        Ok(image) => Ok(Ok(image)),
+        Err(ServiceError::ManifestUnknown(_)) => Ok(Err(Miss::Unknown)),
+        Err(error) => Err(call.failed(error)),
+    }
+}
+
+fn not_found(call: &Call, repository: &RepositoryName, id: &ImageId) -> ApiError {
+    let quoted = |text: &Option<String>| text.as_deref().unwrap_or("null").to_owned();
+    let (digest, tag) = (quoted(&id.image_digest), quoted(&id.image_tag));
+    let account = call.account();
+    ApiError::new(
+        "ImageNotFoundException",
+        format!(
+            "The image with imageId {{imageDigest:'{digest}', imageTag:'{tag}'}} does not exist \
+             within the repository with name '{repository}' in the registry with id '{account}'"
+        ),
+    )
+}
+
+pub(super) async fn put(call: &Call, input: PutInput) -> Result<PutOutput, ApiError> {
+    let repository = call.repository(&input.repository_name)?;
+    let wanted = ImageId {
+        image_digest: input.image_digest,
+        image_tag: input.image_tag,
+    };
+    let invalid = |_| {
+        ApiError::new(
+            "InvalidParameterException",
+            "Invalid parameter at 'imageId' failed to satisfy constraint: 'not a digest or a tag'",
+        )
+    };
+    let digest = wanted.digest().map_err(invalid)?;
+    let tag = wanted.tag().map_err(invalid)?;
+    let media_type = input.image_manifest_media_type;
+    let content_type = media_type.as_deref().map(str::parse).transpose();
+    let content_type = content_type.map_err(|_| {
+        ApiError::new(
+            "InvalidParameterException",
+            "Invalid parameter at 'imageManifestMediaType' failed to satisfy constraint: 'Unknown \
+             media type'",
+        )
+    })?;
+    let push = ManifestPush {
+        digest,
+        tags: tag.iter().cloned().collect(),
+        condition: TagCondition::None,
+        content_type,
+        content: input.image_manifest.clone().into_bytes().into(),
+    };
+    let stored = call
+        .registry
+        .put_image(&call.caller, &repository, push)
+        .await
+        .map_err(|error| refused_put(call, &repository, tag.as_ref(), error))?;
+    Ok(PutOutput {
+        image: Image {
+            registry_id: call.account().to_string(),
+            repository_name: input.repository_name,
+            image_id: ImageId::of(&stored.digest, tag.as_ref()),
+            image_manifest: input.image_manifest,
+            image_manifest_media_type: stored.media_type,
+        },
+    })
+}
+
+fn refused_put(
+    call: &Call,
+    repository: &RepositoryName,
+    tag: Option<&Tag>,
+    error: ServiceError,
+) -> ApiError {
+    let account = call.account();
+    match error {
+        ServiceError::ImageExists(digest) => {
+            let tag = tag.map_or_else(|| "null".to_owned(), Tag::to_string);
+            let message = format!(
+                "Image with digest '{digest}' and tag '{tag}' already exists in the repository \
+                 with name '{repository}' in registry with id '{account}'"
+            );
+            ApiError::new("ImageAlreadyExistsException", message)
+        }
+        ServiceError::DigestInvalid(text) => {
+            ApiError::new("ImageDigestDoesNotMatchException", text)
+        }
+        error => call.failed(error),
+    }
+}
+
+pub(super) async fn get(call: &Call, input: IdsInput) -> Result<GetOutput, ApiError> {
+    let repository = call.repository(&input.repository_name)?;
+    let mut output = GetOutput {
+        images: Vec::new(),
+        failures: Vec::new(),
+    };
+    for id in input.image_ids {
+        let image = match find(call, &repository, &id).await? {
+            Ok(image) => image,
+            Err(miss) => {
+                output.failures.push(miss.failure(id));
+                continue;
+            }
+        };
+        let reference = Reference::Digest(image.digest);
+        let manifest = call
+            .registry
+            .get_manifest(&call.caller, &repository, &reference)
+            .await;
+        let manifest = match manifest {
+            Ok(manifest) => manifest,
+            // Deleted since.
+            Err(ServiceError::ManifestUnknown(_)) => {
+                output.failures.push(Miss::Unknown.failure(id));
+                continue;
+            }
+            Err(error) => return Err(call.failed(error)),
+        };
+        // A manifest is JSON, which is UTF-8.
+        let content = String::from_utf8_lossy(&manifest.content).into_owned();
+        output.images.push(Image {
+            registry_id: call.account().to_string(),
+            repository_name: input.repository_name.clone(),
+            image_id: ImageId {
+                image_digest: Some(image.digest.to_string()),
+                image_tag: id.image_tag,
+            },
+            image_manifest: content,
+            image_manifest_media_type: manifest.media_type,
+        });
+    }
+    Ok(output)
+}
+
+pub(super) async fn delete(call: &Call, input: IdsInput) -> Result<DeleteOutput, ApiError> {
+    let repository = call.repository(&input.repository_name)?;
+    let mut output = DeleteOutput {
+        image_ids: Vec::new(),
+        failures: Vec::new(),
+    };
+    for id in input.image_ids {
+        let image = match find(call, &repository, &id).await? {
+            Ok(image) => image,
+            Err(miss) => {
+                output.failures.push(miss.failure(id));
+                continue;
+            }
+        };
+        let tag = id.tag().unwrap_or_default();
+        let deleted = call
+            .registry
+            .delete_image(&call.caller, &repository, &image.digest, tag.as_ref())
+            .await;
+        match deleted {
+            Ok(tags) if tags.is_empty() => output.image_ids.push(ImageId::of(&image.digest, None)),
+            Ok(tags) => {
+                let gone = tags.iter().map(|tag| ImageId::of(&image.digest, Some(tag)));
+                output.image_ids.extend(gone);
+            }
+            Err(ServiceError::ManifestUnknown(_) | ServiceError::TagNotAsExpected(_)) => {
+                output.failures.push(Miss::Unknown.failure(id));
+            }
+            Err(ServiceError::Referenced(_)) => {
+                output.failures.push(Miss::Referenced.failure(id));
+            }
+            Err(error) => return Err(call.failed(error)),
+        }
+    }
+    Ok(output)
+}
+
+pub(super) async fn list(call: &Call, input: ListInput) -> Result<ListOutput, ApiError> {
+    let repository = call.repository(&input.repository_name)?;
+    let size = page::size(input.max_results);
+    let status = input.filter.tag_status.unwrap_or(TagStatus::Any);
+    let mut position = page::start(input.next_token.as_deref())?.unwrap_or(Position {
+        after: None,
+        skip: 0,
+    });
+    let mut image_ids = Vec::new();
+    loop {
+        let after = digest_of(position.after.as_deref())?;
+        let found = call
+            .registry
+            .list_images(&call.caller, &repository, after.as_ref(), Some(STEP))
+            .await
+            .map_err(|error| call.failed(error))?;
+        for image in found.images {
+            let ids: Vec<ImageId> = ids_of(&image, status);
+            for id in ids.into_iter().skip(position.skip) {
+                if image_ids.len() == size {
+                    let next_token = Some(page::token(&position));
+                    return Ok(ListOutput {
+                        image_ids,
+                        next_token,
+                    });
+                }
+                image_ids.push(id);
+                position.skip += 1;
+            }
+            position = Position {
+                after: Some(image.digest.to_string()),
+                skip: 0,
+            };
+        }
+        if !found.more {
+            return Ok(ListOutput {
+                image_ids,
+                next_token: None,
+            });
+        }
+    }
+}
+
+/// What a listing has of an image: a line for each tag, or one for none.
+fn ids_of(image: &ImageInfo, status: TagStatus) -> Vec<ImageId> {
+    if image.tags.is_empty() {
+        let shown = status != TagStatus::Tagged;
+        return shown
+            .then(|| ImageId::of(&image.digest, None))
+            .into_iter()
+            .collect();
+    }
+    if status == TagStatus::Untagged {
+        return Vec::new();
+    }
+    let tags = image.tags.iter();
+    tags.map(|tag| ImageId::of(&image.digest, Some(tag)))
+        .collect()
+}
+
+fn digest_of(text: Option<&str>) -> Result<Option<Digest>, ApiError> {
+    let digest = text.map(str::parse).transpose();
+    digest.map_err(|_| {
+        ApiError::new(
+            "InvalidParameterException",
+            "Invalid parameter at 'nextToken' failed to satisfy constraint: 'Invalid token'",
+        )
+    })
+}
+
+pub(super) async fn describe(
+    call: &Call,
+    input: DescribeInput,
+) -> Result<DescribeOutput, ApiError> {
+    let repository = call.repository(&input.repository_name)?;
+    if let Some(ids) = input.image_ids {
+        if input.next_token.is_some() || input.max_results.is_some() {
+            return Err(ApiError::new(
+                "InvalidParameterException",
+                "Invalid parameter at 'imageIds' failed to satisfy constraint: 'nextToken and \
+                 maxResults cannot be used with imageIds'",
+            ));
+        }
+        let mut image_details = Vec::new();
+        for id in ids {
+            let image = find(call, &repository, &id).await?;
+            let image = image.map_err(|_| not_found(call, &repository, &id))?;
+            image_details.push(detail(call, &repository, image));
+        }
+        return Ok(DescribeOutput {
+            image_details,
+            next_token: None,
+        });
+    }
+    let size = page::size(input.max_results);
+    let status = input.filter.tag_status.unwrap_or(TagStatus::Any);
+    let mut after = digest_of(page::start::<String>(input.next_token.as_deref())?.as_deref())?;
+    let mut image_details = Vec::new();
+    loop {
+        let found = call
+            .registry
+            .list_images(&call.caller, &repository, after.as_ref(), Some(STEP))
+            .await
+            .map_err(|error| call.failed(error))?;
+        for image in found.images {
+            if image_details.len() == size {
+                let next_token = after.map(|after| page::token(&after.to_string()));
+                return Ok(DescribeOutput {
+                    image_details,
+                    next_token,
+                });
+            }
+            after = Some(image.digest);
+            let shown = match status {
+                TagStatus::Any => true,
+                TagStatus::Tagged => !image.tags.is_empty(),
+                TagStatus::Untagged => image.tags.is_empty(),
+            };
+            if shown {
+                image_details.push(detail(call, &repository, image));
+            }
+        }
+        if !found.more {
+            return Ok(DescribeOutput {
+                image_details,
+                next_token: None,
+            });
+        }
+    }
+}
+
+fn detail(call: &Call, repository: &RepositoryName, image: ImageInfo) -> ImageDetail {
+    ImageDetail {
+        registry_id: call.account().to_string(),
+        repository_name: repository.to_string(),
+        image_digest: image.digest.to_string(),
+        image_tags: image.tags.iter().map(Tag::to_string).collect(),
+        image_size_in_bytes: image.size,
+        image_pushed_at: seconds(image.pushed_at_ms),
+        image_manifest_media_type: image.media_type,
+        artifact_media_type: image.artifact_type.map(|it| it.to_string()),
+        subject_manifest_digest: image.subject.map(|subject| subject.to_string()),
+        image_status: "ACTIVE",
+    }
+}
+
+/// As JSON 1.1 has times: seconds since 1970.
+#[expect(clippy::cast_precision_loss, reason = "exact for 285,000 years")]
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+pub(super) async fn referrers(
+    call: &Call,
+    input: ReferrersInput,
+) -> Result<ReferrersOutput, ApiError> {
+    /// Unless the client says how many.
+    const SIZE_DEFAULT: i64 = 20;
+    let repository = call.repository(&input.repository_name)?;
+    let invalid = || not_found(call, &repository, &input.subject_id);
+    let subject = input.subject_id.digest().ok().flatten();
+    let subject = subject.ok_or_else(invalid)?;
+    let after = digest_of(page::start::<String>(input.next_token.as_deref())?.as_deref())?;
+    let size = page::size(input.max_results.or(Some(SIZE_DEFAULT)));
+    let found = call
+        .registry
+        .list_referrers(
+            &call.caller,
+            &repository,
+            &subject,
+            &input.filter.artifact_types,
+            after.as_ref(),
+            size,
+        )
+        .await
+        .map_err(|error| call.failed(error))?;
+    let referrers = found.referrers.into_iter().map(|referrer| Referrer {
+        digest: referrer.digest.to_string(),
+        media_type: referrer.media_type.to_string(),
+        artifact_type: referrer.artifact_type.map(|it| it.to_string()),
+        size: referrer.size,
+        annotations: referrer.annotations,
+        artifact_status: "ACTIVE",
+    });
+    Ok(ReferrersOutput {
+        referrers: referrers.collect(),
+        next_token: found.next.map(|next| page::token(&next.to_string())),
+    })
+}

@@ -1,0 +1,180 @@
+//! Images as ECR has them: manifests with their tags.
+//!
+//! The invariant: an image that is named by its last tag goes with that tag, in
+//! one step; a tag that comes at the same moment keeps it.
+
+use entrepot_metadata::command::{DeleteManifest, DeleteTag};
+use entrepot_metadata::response::Outcome;
+use entrepot_metadata::{KeyValue, query};
+use entrepot_oci::{Digest, MediaType, Reference, RepositoryName, Tag};
+
+use crate::admin::page;
+use crate::manifests::tagged;
+use crate::metadata::refused;
+use crate::{Caller, ManifestPush, Registry, ServiceError, TagCondition};
+
+/// Tags of one image that are told of.
+const TAGS_PER_IMAGE_MAX: usize = 1_000;
+
+/// A manifest and its tags.
+#[derive(Debug, Clone)]
+pub struct ImageInfo {
+    pub digest: Digest,
+    pub tags: Vec<Tag>,
+    pub media_type: String,
+    pub artifact_type: Option<MediaType>,
+    pub subject: Option<Digest>,
+    /// Config and layers, bytes.
+    pub size: u64,
+    pub pushed_at_ms: i64,
+}
+
+#[derive(Debug, Clone)]
+pub struct ImagePage {
+    pub images: Vec<ImageInfo>,
+    pub more: bool,
+}
+
+/// An image that was put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredImage {
+    pub digest: Digest,
+    pub media_type: String,
+}
+
+impl Registry {
+    /// A page of a repository's manifests, in order of digest.
+    pub async fn list_images(
+        &self,
+        who: &Caller,
+        repository: &RepositoryName,
+        after: Option<&Digest>,
+        limit: Option<usize>,
+    ) -> Result<ImagePage, ServiceError> {
+        let limit = page(limit);
+        let view = self.current().await?;
+        if query::repository(view.as_ref(), &who.account, repository)?.is_none() {
+            return Err(ServiceError::NameUnknown(repository.clone()));
+        }
+        let mut found =
+            query::manifests(view.as_ref(), &who.account, repository, after, limit + 1)?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let mut images = Vec::with_capacity(found.len());
+        for entry in found {
+            images.push(image(view.as_ref(), who, repository, entry)?);
+        }
+        Ok(ImagePage { images, more })
+    }
+
+    /// The image of a digest, or the one that a tag points to now.
+    pub async fn image_info(
+        &self,
+        who: &Caller,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<ImageInfo, ServiceError> {
+        let view = self.current().await?;
+        let view = view.as_ref();
+        let account = &who.account;
+        let look = |digest: &Digest| query::manifest_entry(view, account, repository, digest);
+        let found = match reference {
+            Reference::Digest(digest) => look(digest)?,
+            Reference::Tag(tag) => tagged(view, account, repository, tag, look)?,
+        };
+        match found {
+            Some(entry) => image(view, who, repository, entry),
+            None => {
+                self.existing(who, repository).await?;
+                Err(ServiceError::ManifestUnknown(reference.to_string()))
+            }
+        }
+    }
+
+    /// Like [`put_manifest`](Self::put_manifest), into a repository that exists.
+    ///
+    /// # Errors
+    /// `ImageExists` when the repository has the manifest, with that tag if one
+    /// is given.
+    pub async fn put_image(
+        &self,
+        who: &Caller,
+        repository: &RepositoryName,
+        push: ManifestPush,
+    ) -> Result<StoredImage, ServiceError> {
+        self.existing(who, repository).await?;
+        let digest = push.digest()?;
+        let reference = match push.tags.first() {
+            Some(tag) => Reference::Tag(tag.clone()),
+            None => Reference::Digest(digest),
+        };
+        match self.image_info(who, repository, &reference).await {
+            Ok(found) if found.digest == digest => return Err(ServiceError::ImageExists(digest)),
+            Ok(_) | Err(ServiceError::ManifestUnknown(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let stored = self.put_manifest(who, repository, push).await?;
+        let stored = Reference::Digest(stored.digest);
+        let image = self.image_info(who, repository, &stored).await?;
+        Ok(StoredImage {
+            digest: image.digest,
+            media_type: image.media_type,
+        })
+    }
+
+    /// Deletes an image with all its tags, or one of them, and the image with its
+    /// last one unless an index names it. Returns the tags that went.
+    ///
+    /// # Errors
+    /// `TagNotAsExpected` when `tag` does not point to the image.
+    pub async fn delete_image(
+        &self,
+        who: &Caller,
+        repository: &RepositoryName,
+        digest: &Digest,
+        tag: Option<&Tag>,
+    ) -> Result<Vec<Tag>, ServiceError> {
+        self.existing(who, repository).await?;
+        let command = match tag {
+            Some(tag) => DeleteTag {
+                condition: TagCondition::Is(*digest).command(),
+                with_manifest: true,
+                ..DeleteTag::new(&who.account, repository, tag)
+            }
+            .into(),
+            None => DeleteManifest::new(&who.account, repository, digest).into(),
+        };
+        let response = self.propose(command).await?;
+        Ok(match response.into_result().map_err(refused)? {
+            Outcome::ManifestDeleted(deleted) => {
+                let tags = deleted.tags.iter();
+                tags.filter_map(|tag| tag.parse().ok()).collect()
+            }
+            _ => tag.cloned().into_iter().collect(),
+        })
+    }
+}
+
+fn image(
+    view: &dyn KeyValue,
+    who: &Caller,
+    repository: &RepositoryName,
+    entry: query::ManifestEntry,
+) -> Result<ImageInfo, ServiceError> {
+    let tags = query::tags_of(
+        view,
+        &who.account,
+        repository,
+        &entry.digest,
+        TAGS_PER_IMAGE_MAX,
+    )?;
+    Ok(ImageInfo {
+        digest: entry.digest,
+        tags,
+        media_type: entry.media_type.to_string(),
+        artifact_type: entry.artifact_type,
+        subject: entry.subject,
+        size: entry.size,
+        pushed_at_ms: entry.pushed_at_ms,
+    })
+}

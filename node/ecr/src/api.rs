@@ -149,9 +149,9 @@ mod tests {
         Target::of(method, path, query, &map)
     }
 
-    fn json(api: Api, operation: &str) -> Option<Target> {
+    fn json(api: Api, operation: &str) -> Target {
         let operation = operation.to_owned();
-        Some(Target::Json { api, operation })
+        Target::Json { api, operation }
     }
 
     #[test]
@@ -166,11 +166,11 @@ mod tests {
         for (found, expected) in [
             (
                 target(post, "/", &[("x-amz-target", ecr)]),
-                json(Api::Ecr, "ListImages"),
+                Some(json(Api::Ecr, "ListImages")),
             ),
             (
                 target(post, "/", &[("x-amz-target", public)]),
-                json(Api::EcrPublic, "PutImage"),
+                Some(json(Api::EcrPublic, "PutImage")),
             ),
             (
                 target(post, "/", &[("x-amz-target", "DynamoDB_20120810.PutItem")]),

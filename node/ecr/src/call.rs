@@ -96,6 +96,7 @@ impl Call {
             E::DigestInvalid(_) => ApiError::new("InvalidLayerException", text),
             E::BlobUnknown(_) => ApiError::new("LayersNotFoundException", text),
             E::ManifestUnknown(_) => ApiError::new("ImageNotFoundException", text),
+            E::TagImmutable(_) => ApiError::new("ImageTagAlreadyExistsException", text),
             E::ImageExists(_) => ApiError::new("ImageAlreadyExistsException", text),
             E::ManifestBlobsUnknown(digests) => {
                 let digests: Vec<String> = digests.iter().map(ToString::to_string).collect();

@@ -3,6 +3,7 @@
 //!
 //! A request flows parse -> authenticate -> authorize -> operation -> render.
 //! Nothing here knows how anything is kept.
+#![expect(dead_code, reason = "the client port does not serve it yet")]
 
 mod api;
 mod call;

@@ -2,6 +2,10 @@
 //!
 //! Owns the tables from which requests are dispatched and the compatibility
 //! table in the documentation is written: what is not in them is not answered.
+#![expect(
+    clippy::struct_field_names,
+    reason = "what goes in and out has the names of AWS's members"
+)]
 
 mod images;
 mod layers;

@@ -82,13 +82,11 @@ impl Registry {
             Reference::Digest(digest) => look(digest)?,
             Reference::Tag(tag) => tagged(view, account, repository, tag, look)?,
         };
-        match found {
-            Some(entry) => image(view, who, repository, entry),
-            None => {
-                self.existing(who, repository).await?;
-                Err(ServiceError::ManifestUnknown(reference.to_string()))
-            }
+        if let Some(entry) = found {
+            return image(view, who, repository, entry);
         }
+        self.existing(who, repository).await?;
+        Err(ServiceError::ManifestUnknown(reference.to_string()))
     }
 
     /// Like [`put_manifest`](Self::put_manifest), into a repository that exists.

@@ -10,6 +10,7 @@ pub mod trust;
 mod accounts;
 mod admin;
 mod authenticate;
+mod authorize;
 mod blobs;
 mod budget;
 mod caller;
@@ -38,6 +39,7 @@ pub use admin::{
     RegistryChange, RegistryInfo, RepositoryChange, RepositoryDeletion, RepositoryInfo,
     RepositoryPage, RuleInfo, TaskPage,
 };
+pub use authorize::Target;
 pub use blobs::BlobInfo;
 pub use budget::{Gathering, UNCOUNTED_BYTES};
 pub use caller::Caller;

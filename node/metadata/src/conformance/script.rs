@@ -94,14 +94,7 @@ fn commands() -> Vec<Command> {
             at_ms: 5,
         }
         .into(),
-        DeleteTag {
-            account: ACCOUNT.to_owned(),
-            repository: "team/app".to_owned(),
-            tag: "v1".to_owned(),
-            condition: None,
-            with_manifest: true,
-        }
-        .into(),
+        untag("v1").into(),
         only_if("latest", 10).into(),
         only_if("latest", 11).into(),
         DeleteManifest {
@@ -453,6 +446,17 @@ fn push(
 }
 
 /// Deletes a tag of `team/app` that points to a certain manifest.
+/// The tag goes, and its manifest with it if that was the last.
+fn untag(tag: &str) -> DeleteTag {
+    DeleteTag {
+        account: ACCOUNT.to_owned(),
+        repository: "team/app".to_owned(),
+        tag: tag.to_owned(),
+        condition: None,
+        with_manifest: true,
+    }
+}
+
 fn only_if(tag: &str, manifest: u8) -> DeleteTag {
     DeleteTag {
         account: ACCOUNT.to_owned(),

@@ -1,5 +1,5 @@
-//! The client port: `/v2/` and the gRPC front ends, HTTP/1.1 and HTTP/2, with
-//! TLS or without.
+//! The client port: `/v2/`, AWS's protocols and the gRPC front ends, HTTP/1.1 and
+//! HTTP/2, with TLS or without.
 //!
 //! It decides which front end a request is for. How a connection is served, and
 //! how long, is `connection`'s.
@@ -19,7 +19,7 @@ use tower::ServiceExt;
 use tower_http::timeout::RequestBodyTimeout;
 use tracing::debug;
 
-use crate::config::ClientLimits;
+use crate::config::{ClientLimits, ListenConfig};
 use crate::connection::Serving;
 use crate::listen::{self, Listen};
 use crate::open_files;
@@ -33,9 +33,10 @@ const GRPC: &[u8] = b"application/grpc";
 
 /// What answers requests.
 #[derive(Debug, Clone)]
-struct FrontEnds {
+pub(crate) struct FrontEnds {
     web: Router,
     rpc: RequestBodyTimeout<Router>,
+    ecr: RequestBodyTimeout<Router>,
 }
 
 /// Serves clients until `stop`; requests in progress are finished.
@@ -43,10 +44,9 @@ pub(crate) async fn serve(
     listener: Box<dyn Listen>,
     tls: Option<Arc<Tls>>,
     limits: ClientLimits,
-    registry: Arc<Registry>,
+    front_ends: FrontEnds,
     stop: Stop,
 ) {
-    let front_ends = FrontEnds::new(registry, &limits);
     let serving = Serving::new(&limits, stop.clone());
     let connections_max = limits
         .connections_max
@@ -87,13 +87,15 @@ async fn secured(tls: &Tls, connection: Box<dyn Io>) -> Option<Box<dyn Io>> {
 // === impl FrontEnds ===
 
 impl FrontEnds {
-    fn new(registry: Arc<Registry>, limits: &ClientLimits) -> Self {
-        let rpc = entrepot_rpc::router(Arc::clone(&registry), limits.body_timeout());
-        let web = entrepot_distribution::router(registry, limits.body_timeout());
-        Self {
-            web,
-            rpc: RequestBodyTimeout::new(rpc, limits.body_timeout()),
-        }
+    pub(crate) fn new(registry: &Arc<Registry>, listen: &ListenConfig) -> anyhow::Result<Self> {
+        let timeout = listen.limits.body_timeout();
+        let rpc = entrepot_rpc::router(Arc::clone(registry), timeout);
+        let ecr = entrepot_ecr::router(Arc::clone(registry), listen.domain.clone())?;
+        Ok(Self {
+            web: entrepot_distribution::router(Arc::clone(registry), timeout),
+            rpc: RequestBodyTimeout::new(rpc, timeout),
+            ecr: RequestBodyTimeout::new(ecr, timeout),
+        })
     }
 
     async fn answer(self, mut request: Request<Incoming>, source: Source) -> Response<Body> {
@@ -103,6 +105,8 @@ impl FrontEnds {
         }
         let answered: Result<_, Infallible> = if is_grpc(&request) {
             self.rpc.oneshot(request).await
+        } else if entrepot_ecr::is_ours(&request) {
+            self.ecr.oneshot(request).await
         } else {
             self.web.oneshot(request.map(Body::new)).await
         };

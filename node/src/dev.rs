@@ -209,6 +209,7 @@ fn plan(arguments: &DevArguments, data: &Path) -> anyhow::Result<(Cluster, Vec<C
                 peer,
                 ops: Some(ops),
                 tls: None,
+                domain: None,
                 limits: ClientLimits::of(CONNECTIONS_MAX),
             });
         }

@@ -24,6 +24,7 @@ use tracing::{info, warn};
 use crate::arguments::RunArguments;
 use crate::bootstrap::Bootstrap;
 use crate::care::{Care, open_blobs};
+use crate::client_port::FrontEnds;
 use crate::clock::ClusterClock;
 use crate::config::{ClientLimits, Config, ListenConfig};
 use crate::disk::Disk;
@@ -90,7 +91,7 @@ struct Workers {
 
 /// What clients and watchers are served with.
 struct Front {
-    registry: Arc<Registry>,
+    clients: FrontEnds,
     readiness: Readiness,
     limits: ClientLimits,
     tls: Option<Arc<Tls>>,
@@ -276,7 +277,7 @@ impl Node {
             JoinSet::from_iter([failures.vital("peer port", served)])
         });
         let front = Front {
-            registry: Arc::clone(&registry),
+            clients: FrontEnds::new(&registry, &config.listen)?,
             readiness: readiness.clone(),
             limits: config.listen.limits,
             tls,
@@ -350,7 +351,7 @@ impl Front {
         failures: &Failures,
     ) -> JoinSet<()> {
         let mut served = JoinSet::new();
-        let client = client_port::serve(client, self.tls, self.limits, self.registry, stop.clone());
+        let client = client_port::serve(client, self.tls, self.limits, self.clients, stop.clone());
         served.spawn(failures.vital("client port", client.map(Ok)));
         if let Some(ops) = ops {
             let ops = ops_port::serve(ops, self.readiness, self.metrics, stop);

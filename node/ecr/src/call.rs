@@ -3,11 +3,15 @@
 //!
 //! Owns what every operation says of itself: ARNs, URIs, and what the service's
 //! errors mean in ECR's words.
+#![expect(
+    dead_code,
+    reason = "the operations that use all of it are being written"
+)]
 
 use std::sync::Arc;
 
 use entrepot_oci::{AccountId, RegionName, RepositoryName};
-use entrepot_service::{Caller, Registry, ServiceError};
+use entrepot_service::{Caller, Domain, Registry, ServiceError};
 
 use crate::api::Api;
 use crate::error::ApiError;
@@ -20,9 +24,8 @@ pub(crate) struct Call {
     pub(crate) api: Api,
     /// Without scheme: what the client reached this node by.
     pub(crate) host: String,
-    /// Under which `<account>.dkr.ecr.<region>.<domain>` is a registry's host;
-    /// none: any host is.
-    pub(crate) domain: Option<Arc<str>>,
+    /// Under which registries have hosts of their own; none: any host is theirs.
+    pub(crate) domain: Option<Domain>,
 }
 
 // === impl Call ===
@@ -39,7 +42,7 @@ impl Call {
     /// Where images of the registry are pushed to and pulled from.
     pub(crate) fn registry_host(&self) -> String {
         match &self.domain {
-            Some(domain) => format!("{}.dkr.ecr.{}.{domain}", self.account(), self.region()),
+            Some(domain) => domain.host(self.account(), self.region()),
             None => self.host.clone(),
         }
     }
@@ -82,12 +85,12 @@ impl Call {
                 );
                 ApiError::new("RepositoryNotEmptyException", text)
             }
-            E::Denied(text) => ApiError::new("AccessDeniedException", text),
+            E::Denied(text) => ApiError::denied(self.api, text),
             E::Unauthorized => ApiError::new(
                 "UnrecognizedClientException",
                 "The security token included in the request is invalid.",
             ),
-            E::LoginsTooMany => ApiError::new("ThrottlingException", "Rate exceeded"),
+            E::LoginsTooMany => ApiError::throttled(self.api),
             E::UploadUnknown => ApiError::new("UploadNotFoundException", text),
             E::UploadInvalid(_) | E::UploadStalled | E::SizeInvalid { .. } => {
                 ApiError::new("InvalidLayerPartException", text)

@@ -6,10 +6,34 @@
 use std::borrow::Cow;
 
 use axum::http::StatusCode;
+use entrepot_service::SignedError;
+use entrepot_service::sigv4::{self, SigV4Error};
 use serde_json::{Map, Value};
 
 use crate::api::{Api, Protocol};
 use crate::model::{Expected, Violation};
+
+/// What any operation may be refused with ("Common Errors" of each service).
+const COMMON: &[&str] = &[
+    "AccessDenied",
+    "AccessDeniedException",
+    "InternalFailure",
+    "InvalidAction",
+    "InvalidParameterException",
+    "MalformedQueryString",
+    "NotImplemented",
+    "RequestEntityTooLargeException",
+    "RequestTimeoutException",
+    "SerializationException",
+    "ServerException",
+    "ServiceFailure",
+    "Throttling",
+    "ThrottlingException",
+    "UnknownOperationException",
+    "UnsupportedCommandException",
+    "ValidationError",
+    "ValidationException",
+];
 
 /// A refusal, in the protocol's own terms.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +93,69 @@ impl ApiError {
                 format!("Could not find operation {name} for this version"),
             ),
         }
+    }
+
+    /// A request that is not properly signed.
+    pub(crate) fn unsigned(api: Api, error: &SigV4Error) -> Self {
+        let protocol = match api.protocol() {
+            Protocol::Json => sigv4::Protocol::Json,
+            Protocol::Query => sigv4::Protocol::Query,
+        };
+        let status = StatusCode::from_u16(error.status(protocol));
+        Self::with_status(
+            status.unwrap_or(StatusCode::FORBIDDEN),
+            error.code(protocol),
+            error.to_string(),
+        )
+    }
+
+    /// A request whose key is nobody's, or cannot be looked up.
+    pub(crate) fn unproved(api: Api, error: SignedError) -> Self {
+        match error {
+            SignedError::Signature(error) => Self::unsigned(api, &error),
+            SignedError::Failed(error) => Self::internal_of(api, &error),
+        }
+    }
+
+    /// The same as [`internal`](Self::internal), with a reason for the log.
+    pub(crate) fn internal_of(api: Api, reason: &dyn std::error::Error) -> Self {
+        tracing::warn!(reason = %reason, "a request cannot be served");
+        Self::internal(api)
+    }
+
+    /// The caller may not do that; `sentence` says what.
+    pub(crate) fn denied(api: Api, sentence: impl Into<String>) -> Self {
+        match api.protocol() {
+            Protocol::Json => Self::new("AccessDeniedException", sentence),
+            Protocol::Query => Self::with_status(StatusCode::FORBIDDEN, "AccessDenied", sentence),
+        }
+    }
+
+    /// This node has enough to do.
+    pub(crate) fn throttled(api: Api) -> Self {
+        match api.protocol() {
+            Protocol::Json => Self::new("ThrottlingException", "Rate exceeded"),
+            Protocol::Query => Self::new("Throttling", "Rate exceeded"),
+        }
+    }
+
+    /// An operation that cannot work here, and why.
+    pub(crate) fn not_here(api: Api, reason: &str) -> Self {
+        let code = match api {
+            Api::Ecr => "ValidationException",
+            Api::EcrPublic => "UnsupportedCommandException",
+            Api::Iam | Api::Sts => "NotImplemented",
+        };
+        let message = format!("This operation is not supported: {reason}");
+        match api.protocol() {
+            Protocol::Json => Self::new(code, message),
+            Protocol::Query => Self::with_status(StatusCode::NOT_IMPLEMENTED, code, message),
+        }
+    }
+
+    /// Whether any operation may answer it, though no model lists it.
+    pub(crate) fn is_common(&self) -> bool {
+        COMMON.contains(&self.code.as_ref())
     }
 
     /// A body that is no value at all.

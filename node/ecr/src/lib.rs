@@ -3,14 +3,17 @@
 //!
 //! A request flows parse -> authenticate -> authorize -> operation -> render.
 //! Nothing here knows how anything is kept.
-#![expect(dead_code, reason = "the client port does not serve it yet")]
 
 mod api;
+mod body;
 mod call;
 mod error;
 mod model;
 mod operations;
 mod page;
+mod request;
+mod router;
 mod wire;
 
 pub use model::ModelError;
+pub use router::{is_ours, router};

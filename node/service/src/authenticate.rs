@@ -11,6 +11,8 @@
 //! The invariant: whoever is refused cannot tell by the answer, or by how long
 //! it took, whether there is such an account or key.
 
+pub(crate) mod signed;
+
 use std::sync::Arc;
 
 use entrepot_access::{

@@ -20,6 +20,8 @@ mod error;
 mod feed;
 #[cfg(test)]
 mod hostile;
+mod hosts;
+mod identities;
 mod images;
 mod logins;
 mod manifests;
@@ -39,11 +41,13 @@ pub use admin::{
     RegistryChange, RegistryInfo, RepositoryChange, RepositoryDeletion, RepositoryInfo,
     RepositoryPage, RuleInfo, TaskPage,
 };
+pub use authenticate::signed::{SignedError, SigningKey};
 pub use authorize::Target;
 pub use blobs::BlobInfo;
 pub use budget::{Gathering, UNCOUNTED_BYTES};
 pub use caller::Caller;
 pub use departure::{Counted, Departure, MembersServer, Progress};
+pub use entrepot_access::sigv4;
 pub use entrepot_access::{AccessKey, AssumedRole, Identity, Principal, Secret, User};
 pub use entrepot_blobs::BlobStream;
 pub use entrepot_metadata::query::{
@@ -53,6 +57,7 @@ pub use entrepot_metadata::query::{
 pub use entrepot_metadata::response::{TagFixed, TagFound};
 pub use entrepot_replication::upkeep::NodeUpkeep;
 pub use error::ServiceError;
+pub use hosts::{Domain, DomainError, RegistryHost};
 pub use images::{ImageInfo, ImagePage, StoredImage};
 pub use logins::Source;
 pub use manifests::{ManifestContent, ManifestPush, PutManifest, TagCondition, TagPage};

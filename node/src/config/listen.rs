@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
-use serde::Deserialize;
+use entrepot_service::Domain;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use crate::arguments::RunArguments;
 
@@ -24,6 +26,10 @@ pub struct ListenConfig {
     pub ops: Option<SocketAddr>,
     /// None: the client port speaks plain HTTP.
     pub tls: Option<TlsConfig>,
+    /// `<account>.dkr.ecr.<region>.<domain>` is a registry's host; none: no host
+    /// names a registry.
+    #[serde(default, deserialize_with = "domain")]
+    pub domain: Option<Domain>,
     #[serde(default)]
     pub limits: ClientLimits,
 }
@@ -66,6 +72,11 @@ pub struct ClientLimits {
     http2_ping_s: u64,
     /// For it to answer that.
     http2_ping_timeout_s: u64,
+}
+
+fn domain<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Domain>, D::Error> {
+    let text = String::deserialize(value)?;
+    text.parse().map(Some).map_err(D::Error::custom)
 }
 
 fn reload_default() -> u64 {

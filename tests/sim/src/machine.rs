@@ -251,6 +251,7 @@ impl Machine {
                 peer: port(PEER_PORT),
                 ops: None,
                 tls: None,
+                domain: None,
                 limits: ClientLimits::of(CONNECTIONS_MAX),
             },
             root: RootConfig {

@@ -16,6 +16,7 @@ pub(crate) struct ShapeId(pub(super) usize);
 
 #[derive(Debug)]
 pub(crate) struct Shape {
+    #[cfg_attr(not(test), expect(dead_code, reason = "shown by `Debug`"))]
     pub(crate) name: String,
     pub(crate) kind: Kind,
 }

@@ -1,0 +1,228 @@
+//! A request, from its head to the call that it makes.
+//!
+//! The order: what it is for, whose key signs it, its body, whether the signature
+//! is right, whether the model allows the input. So nothing is read from anybody
+//! whose key there is not, and nothing is looked at for anybody who has not proved
+//! who they are.
+
+use axum::body::Body;
+use axum::http::Method;
+use axum::http::header::HOST;
+use axum::http::request::Parts;
+use entrepot_oci::AccountId;
+use entrepot_service::sigv4::{Message, Payload, Signature};
+use entrepot_service::{Caller, Gathering};
+use serde_json::Value;
+
+use crate::api::{Api, Target};
+use crate::body::{self, Content};
+use crate::call::Call;
+use crate::error::ApiError;
+use crate::model::{Operation, Service};
+use crate::operations::{self, Handler};
+use crate::router::Front;
+use crate::wire::form::Form;
+use crate::wire::json;
+
+const REGISTRY_ID: &str = "registryId";
+
+/// Names and values.
+type Headers<'a> = Vec<(&'a str, &'a str)>;
+
+/// A request whose head is well-formed and signed by somebody.
+pub(crate) struct Signed<'a> {
+    parts: &'a Parts,
+    pub(crate) api: Api,
+    target: Target,
+    host: &'a str,
+    headers: Headers<'a>,
+    signature: Signature,
+}
+
+/// What a request asks for, and who asks.
+pub(crate) struct Asked<'a> {
+    pub(crate) call: Call,
+    pub(crate) operation: &'a Operation,
+    pub(crate) handler: Handler,
+    /// As the model allows it.
+    pub(crate) input: Value,
+    /// What the body takes, until the operation is done.
+    pub(crate) memory: Gathering,
+}
+
+// === impl Signed ===
+
+impl<'a> Signed<'a> {
+    /// # Errors
+    /// What is wrong, and the service that says so.
+    pub(crate) fn of(parts: &'a Parts) -> Result<Self, (Api, ApiError)> {
+        let uri = &parts.uri;
+        let target = Target::of(&parts.method, uri.path(), uri.query(), &parts.headers);
+        let target = match target {
+            Some(target @ (Target::Json { .. } | Target::Query)) => target,
+            Some(Target::JsonUnknown) | None => {
+                return Err((Api::Ecr, ApiError::unknown_operation(Api::Ecr, "")));
+            }
+        };
+        let presumed = match &target {
+            Target::Json { api, .. } => *api,
+            Target::JsonUnknown | Target::Query => Api::Iam,
+        };
+        let (host, headers) = texts(parts).map_err(|error| (presumed, error))?;
+        let signature = Signature::read(&message(parts, &headers))
+            .map_err(|error| (presumed, ApiError::unsigned(presumed, &error)))?;
+        // The form, which says it too, is in the body.
+        let is_sts = target == Target::Query && signature.service() == Api::Sts.name();
+        Ok(Self {
+            parts,
+            api: if is_sts { Api::Sts } else { presumed },
+            target,
+            host,
+            headers,
+            signature,
+        })
+    }
+
+    /// Reads the body, and proves the caller.
+    ///
+    /// # Errors
+    /// In the service's own words.
+    pub(crate) async fn asked(self, front: &Front, body: Body) -> Result<Asked<'_>, ApiError> {
+        let api = self.api;
+        let service = front.models.service(api);
+        let registry = &front.registry;
+        let unsigned = |error| ApiError::unsigned(api, &error);
+        // A region is a registry's; identities are the whole cluster's, and clients
+        // sign for the region that they are set to.
+        let region = (api == Api::Ecr).then(|| registry.region().as_str());
+        let scope = self.signature.check_scope(&[api.name()], region);
+        scope.map_err(unsigned)?;
+        let limit = match &self.target {
+            Target::Json { operation, .. } => {
+                named(service, api, operation)?;
+                body::json_limit(operation)
+            }
+            Target::JsonUnknown | Target::Query => body::FORM_BYTES_MAX,
+        };
+        let key = registry.signing_key(&self.signature);
+        let key = key.map_err(|error| ApiError::unproved(api, error))?;
+        let mut memory = registry.passing();
+        let body = body::whole(api, self.parts, body, limit, &mut memory).await?;
+        let content = Content::of(body)
+            .await
+            .map_err(|error| ApiError::internal_of(api, &error))?;
+        let payload = Payload::Sha256(content.sha256);
+        let message = message(self.parts, &self.headers);
+        let caller = registry
+            .verify_signed(key, &self.signature, &message, payload)
+            .map_err(unsigned)?;
+        let (operation, input) = self.read(service, &content.bytes)?;
+        drop(content);
+        check(api, service, operation, &input)?;
+        let handler = operations::handler(api, &operation.name);
+        Ok(Asked {
+            call: Call {
+                caller: meaning(api, caller, &input),
+                registry: registry.clone(),
+                api,
+                host: self.host.to_owned(),
+                domain: front.domain.clone(),
+            },
+            handler: handler.unwrap_or(Handler::Refused("it is not implemented yet")),
+            operation,
+            input,
+            memory,
+        })
+    }
+
+    /// The operation and its input, as they were sent.
+    fn read<'s>(
+        &self,
+        service: &'s Service,
+        content: &[u8],
+    ) -> Result<(&'s Operation, Value), ApiError> {
+        let api = self.api;
+        if let Target::Json { operation, .. } = &self.target {
+            return Ok((named(service, api, operation)?, json::parse(content)?));
+        }
+        let form = if self.parts.method == Method::GET {
+            Form::parse(self.parts.uri.query().unwrap_or_default().as_bytes())?
+        } else {
+            Form::parse(content)?
+        };
+        let action = form.text("Action").unwrap_or_default();
+        let version = form.text("Version").and_then(Api::of_version);
+        if version != Some(api) {
+            return Err(ApiError::unknown_operation(api, action));
+        }
+        let operation = named(service, api, action)?;
+        let input = operation.input.map(|shape| form.value(service, shape));
+        Ok((
+            operation,
+            input.unwrap_or_else(|| Value::Object(serde_json::Map::new())),
+        ))
+    }
+}
+
+fn named<'s>(service: &'s Service, api: Api, name: &str) -> Result<&'s Operation, ApiError> {
+    let operation = service.operation(name);
+    operation.ok_or_else(|| ApiError::unknown_operation(api, name))
+}
+
+fn check(
+    api: Api,
+    service: &Service,
+    operation: &Operation,
+    input: &Value,
+) -> Result<(), ApiError> {
+    let Some(shape) = operation.input else {
+        return Ok(());
+    };
+    let violations = service.violations(shape, input);
+    if violations.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid(api, &violations))
+}
+
+/// The caller, and the registry that the request names. ECR Public has aliases
+/// there as well, which its operations read.
+fn meaning(api: Api, caller: Caller, input: &Value) -> Caller {
+    let named = input.get(REGISTRY_ID).and_then(Value::as_str);
+    let named: Option<AccountId> = named.and_then(|text| text.parse().ok());
+    match (api, named) {
+        (Api::Ecr, Some(account)) => Caller { account, ..caller },
+        _ => caller,
+    }
+}
+
+/// The host, and all headers as they are signed.
+fn texts(parts: &Parts) -> Result<(&str, Headers<'_>), ApiError> {
+    let mut headers = Vec::with_capacity(parts.headers.len() + 1);
+    for (name, value) in &parts.headers {
+        let value = std::str::from_utf8(value.as_bytes()).map_err(|_| {
+            ApiError::new(
+                "IncompleteSignatureException",
+                format!("The value of the header '{name}' is not UTF-8."),
+            )
+        })?;
+        headers.push((name.as_str(), value));
+    }
+    let own = headers.iter().find(|(name, _)| *name == HOST.as_str());
+    if let Some((_, host)) = own {
+        return Ok((host, headers));
+    }
+    // HTTP/2 says it in another place.
+    let host = parts.uri.authority().map_or("", |it| it.as_str());
+    headers.push((HOST.as_str(), host));
+    Ok((host, headers))
+}
+
+fn message<'m>(parts: &'m Parts, headers: &'m [(&'m str, &'m str)]) -> Message<'m> {
+    Message {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or_default(),
+        headers,
+    }
+}

@@ -1,0 +1,69 @@
+//! Who is behind a key or a token, as the records say it now.
+//!
+//! The invariant: an account, a user, a role or a key that is gone or not active
+//! is nobody, and one that was made anew under an old name is somebody else.
+
+use entrepot_access::token::Claims;
+use entrepot_access::{AssumedRole, Identity, Principal, User};
+use entrepot_metadata::query::{self, AccessKey, EntityKind};
+use entrepot_metadata::{KeyValue, StorageError};
+use entrepot_oci::AccountId;
+
+/// Who holds a long-term access key; none: it is good for nothing.
+pub(crate) fn holder(
+    view: &dyn KeyValue,
+    key: &AccessKey,
+) -> Result<Option<Principal>, StorageError> {
+    if !key.is_active() || !is_active(view, &key.account)? {
+        return Ok(None);
+    }
+    if key.owner.is_empty() {
+        return Ok(Some(Principal::root(key.account.clone())));
+    }
+    let user = query::entity(view, &key.account, EntityKind::User, &key.owner)?;
+    Ok(user.map(|user| Principal {
+        account: key.account.clone(),
+        identity: Identity::User(User {
+            path: user.path,
+            name: user.name,
+            id: user.id,
+        }),
+    }))
+}
+
+/// Whether there still is who a token was made for, and the key with which it was
+/// asked for.
+pub(crate) fn is_in_force(view: &dyn KeyValue, claims: &Claims) -> Result<bool, StorageError> {
+    let principal = &claims.principal;
+    let account = &principal.account;
+    if !is_active(view, account)? {
+        return Ok(false);
+    }
+    if let Some(key_id) = &claims.key_id {
+        let key = query::access_key(view, key_id)?;
+        let is_good = match &key {
+            Some(key) => holder(view, key)?.is_some(),
+            None => false,
+        };
+        if !is_good {
+            return Ok(false);
+        }
+    }
+    let is_there = |kind, name: &str, id: &str| {
+        let entity = query::entity(view, account, kind, name)?;
+        Ok(entity.is_some_and(|entity| entity.id == id))
+    };
+    match &principal.identity {
+        Identity::Root => Ok(true),
+        Identity::User(User { name, id, .. }) => is_there(EntityKind::User, name, id),
+        Identity::AssumedRole(AssumedRole { role, role_id, .. }) => {
+            is_there(EntityKind::Role, role, role_id)
+        }
+        Identity::Service(_) | Identity::Anonymous => Ok(false),
+    }
+}
+
+fn is_active(view: &dyn KeyValue, account: &AccountId) -> Result<bool, StorageError> {
+    let account = query::account(view, account)?;
+    Ok(account.is_some_and(|account| account.is_active()))
+}

@@ -244,16 +244,17 @@ impl From<ServiceError> for Refusal {
                 .with_detail(json!({"tag": found.tag, "digest": found.digest})),
             E::TagImmutable(fixed) => Self::new(S::BAD_REQUEST, "TAG_INVALID", message)
                 .with_detail(json!({"tag": fixed.tag, "digest": fixed.digest})),
-            E::WatchOutOfRange { .. } | E::WatchOtherLog { .. } => {
-                Self::new(S::BAD_REQUEST, "UNSUPPORTED", message)
-            }
+            E::WatchOutOfRange { .. }
+            | E::WatchOtherLog { .. }
+            | E::Invalid(_)
+            | E::LimitExceeded(_)
+            | E::Unsupported(_) => Self::new(S::BAD_REQUEST, "UNSUPPORTED", message),
             E::WatchTooSlow { .. } => Self::new(S::CONFLICT, "UNSUPPORTED", message),
             E::Referenced(_)
             | E::Conflict(_)
             | E::ImageExists(_)
             | E::RepositoryNotEmpty(_)
             | E::RepositoryDeleting(_) => Self::new(S::CONFLICT, "DENIED", message),
-            E::Invalid(_) => Self::new(S::BAD_REQUEST, "UNSUPPORTED", message),
             E::NotFound(_) => Self::new(S::NOT_FOUND, "UNSUPPORTED", message),
             // The reason is written for clients; the service logged the cause.
             E::Unavailable { reason } => Self::new(S::SERVICE_UNAVAILABLE, "UNAVAILABLE", reason)

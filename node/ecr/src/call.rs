@@ -95,7 +95,10 @@ impl Call {
             E::UploadInvalid(_) | E::UploadStalled | E::SizeInvalid { .. } => {
                 ApiError::new("InvalidLayerPartException", text)
             }
-            E::BlobTooLarge { .. } => ApiError::new("LimitExceededException", text),
+            E::BlobTooLarge { .. } | E::LimitExceeded(_) => {
+                ApiError::new("LimitExceededException", text)
+            }
+            E::Unsupported(_) => ApiError::new(self.api.unsupported(), text),
             E::DigestInvalid(_) => ApiError::new("InvalidLayerException", text),
             E::BlobUnknown(_) => ApiError::new("LayersNotFoundException", text),
             E::ManifestUnknown(_) => ApiError::new("ImageNotFoundException", text),

@@ -9,6 +9,12 @@
 
 mod images;
 mod layers;
+mod policies;
+mod repositories;
+mod settings;
+mod tags;
+#[cfg(test)]
+mod tests;
 
 use std::pin::Pin;
 
@@ -45,11 +51,28 @@ const ECR: &[(&str, Handler)] = &[
     ("BatchDeleteImage", works!(images::delete)),
     ("BatchGetImage", works!(images::get)),
     ("CompleteLayerUpload", works!(layers::complete)),
+    ("CreateRepository", works!(repositories::create)),
+    ("DeleteRepository", works!(repositories::delete)),
+    ("DeleteRepositoryPolicy", works!(policies::delete)),
     ("DescribeImages", works!(images::describe)),
+    ("DescribeRepositories", works!(repositories::describe)),
+    ("GetRepositoryPolicy", works!(policies::get)),
     ("InitiateLayerUpload", works!(layers::initiate)),
     ("ListImageReferrers", works!(images::referrers)),
     ("ListImages", works!(images::list)),
+    ("ListTagsForResource", works!(tags::list)),
     ("PutImage", works!(images::put)),
+    (
+        "PutImageScanningConfiguration",
+        works!(repositories::put_scanning),
+    ),
+    (
+        "PutImageTagMutability",
+        works!(repositories::put_mutability),
+    ),
+    ("SetRepositoryPolicy", works!(policies::set)),
+    ("TagResource", works!(tags::tag)),
+    ("UntagResource", works!(tags::untag)),
     ("UploadLayerPart", works!(layers::upload)),
 ];
 

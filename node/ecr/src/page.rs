@@ -36,6 +36,23 @@ pub(crate) fn token<T: Serialize>(next: &T) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// That nothing is said of pages where items are named.
+///
+/// # Errors
+/// `InvalidParameterException` when both were given.
+pub(crate) fn alone(paged: bool, named: &str) -> Result<(), ApiError> {
+    if !paged {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        "InvalidParameterException",
+        format!(
+            "Invalid parameter at '{named}' failed to satisfy constraint: 'nextToken and \
+             maxResults cannot be used with {named}'"
+        ),
+    ))
+}
+
 /// How many items a page has. The model has looked at the bounds.
 pub(crate) fn size(asked: Option<i64>) -> usize {
     asked

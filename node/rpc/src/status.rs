@@ -55,6 +55,7 @@ pub(crate) fn status(error: &ServiceError) -> Status {
             refusal(C::InvalidArgument, "MANIFEST_INVALID").with(SIZE_MAX, max)
         }
         E::Invalid(_) => refusal(C::InvalidArgument, "UNSUPPORTED"),
+        E::Unsupported(_) => refusal(C::Unimplemented, "UNSUPPORTED"),
         E::UploadStalled => refusal(C::DeadlineExceeded, "BLOB_UPLOAD_INVALID"),
         E::RangeInvalid { size } => {
             refusal(C::OutOfRange, "BLOB_UPLOAD_INVALID").with(RECEIVED, size)
@@ -88,7 +89,7 @@ pub(crate) fn status(error: &ServiceError) -> Status {
             refusal(C::FailedPrecondition, "WATCH_OTHER_LOG").with(LOG, log)
         }
         E::Unavailable { .. } => refusal(C::Unavailable, "UNAVAILABLE"),
-        E::Full => refusal(C::ResourceExhausted, "DENIED"),
+        E::Full | E::LimitExceeded(_) => refusal(C::ResourceExhausted, "DENIED"),
         E::Internal { id } => refusal(C::Internal, "UNKNOWN").with(LOG_ID, id),
     };
     refusal.into()

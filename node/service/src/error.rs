@@ -79,6 +79,12 @@ pub enum ServiceError {
     TagImmutable(TagFixed),
     #[error("{0}")]
     Invalid(String),
+    /// There may be no more of it.
+    #[error("{0}")]
+    LimitExceeded(String),
+    /// What this version cannot do, though others can.
+    #[error("{0}")]
+    Unsupported(String),
     #[error("{0}")]
     NotFound(String),
     #[error("{0}")]

@@ -27,8 +27,10 @@ mod logins;
 mod manifests;
 mod members;
 mod metadata;
+mod policies;
 mod referrers;
 mod registry;
+mod repositories;
 mod request_id;
 mod session;
 mod sessions;
@@ -51,8 +53,8 @@ pub use entrepot_access::sigv4;
 pub use entrepot_access::{AccessKey, AssumedRole, Identity, Principal, Secret, User};
 pub use entrepot_blobs::BlobStream;
 pub use entrepot_metadata::query::{
-    AccountState, Change, Member, MemberState, Mutability, MutabilityMode, RegistrySettings,
-    RepositorySettings, Task, TaskKey, TaskState,
+    AccountState, Change, Encryption, Member, MemberState, Mutability, MutabilityMode,
+    RegistrySettings, Repository, RepositorySettings, Task, TaskKey, TaskState,
 };
 pub use entrepot_metadata::response::{TagFixed, TagFound};
 pub use entrepot_replication::upkeep::NodeUpkeep;
@@ -64,6 +66,7 @@ pub use manifests::{ManifestContent, ManifestPush, PutManifest, TagCondition, Ta
 pub use members::{MemberInfo, RegionInfo, Removal};
 pub use referrers::ReferrerPage;
 pub use registry::{Registry, RegistryParts, Settings};
+pub use repositories::{DescribedPage, NewRepository};
 pub use request_id::RequestId;
 pub use upload::{BodyStream, UploadChunk, UploadState};
 pub use watch::{Watch, WatchEvent};

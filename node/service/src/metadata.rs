@@ -119,8 +119,8 @@ pub(crate) fn refused(refused: Refused) -> ServiceError {
         | Refused::MemberLimit(_)
         | Refused::RegionLimit(_)
         | Refused::TokenLimit(_)
-        | Refused::AccountLimit(_)
-        | Refused::EntityLimit(_)) => ServiceError::Invalid(other.to_string()),
+        | Refused::AccountLimit(_)) => ServiceError::Invalid(other.to_string()),
+        Refused::EntityLimit(limit) => ServiceError::LimitExceeded(limit.to_string()),
         other @ (Refused::MemberUnknown(_)
         | Refused::RegionUnknown(_)
         | Refused::AccountUnknown(_)

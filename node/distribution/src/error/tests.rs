@@ -31,6 +31,8 @@ fn every() -> Vec<(ServiceError, u16, &'static str)> {
             404,
             "NAME_UNKNOWN",
         ),
+        (ServiceError::LimitExceeded(text()), 400, "UNSUPPORTED"),
+        (ServiceError::Unsupported(text()), 400, "UNSUPPORTED"),
         (
             ServiceError::RepositoryDeleting("app".parse().unwrap()),
             409,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::page;
+use crate::wire::json::seconds;
 
 /// Manifests that one step of a listing looks at.
 const STEP: usize = 200;
@@ -528,13 +529,10 @@ pub(super) async fn describe(
 ) -> Result<DescribeOutput, ApiError> {
     let repository = call.repository(&input.repository_name)?;
     if let Some(ids) = input.image_ids {
-        if input.next_token.is_some() || input.max_results.is_some() {
-            return Err(ApiError::new(
-                "InvalidParameterException",
-                "Invalid parameter at 'imageIds' failed to satisfy constraint: 'nextToken and \
-                 maxResults cannot be used with imageIds'",
-            ));
-        }
+        page::alone(
+            input.next_token.is_some() || input.max_results.is_some(),
+            "imageIds",
+        )?;
         let mut image_details = Vec::new();
         for id in ids {
             let image = find(call, &repository, &id).await?;
@@ -596,12 +594,6 @@ fn detail(call: &Call, repository: &RepositoryName, image: ImageInfo) -> ImageDe
         subject_manifest_digest: image.subject.map(|subject| subject.to_string()),
         image_status: "ACTIVE",
     }
-}
-
-/// As JSON 1.1 has times: seconds since 1970.
-#[expect(clippy::cast_precision_loss, reason = "exact for 285,000 years")]
-fn seconds(ms: i64) -> f64 {
-    ms as f64 / 1000.0
 }
 
 pub(super) async fn referrers(

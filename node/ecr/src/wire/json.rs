@@ -26,6 +26,12 @@ pub(crate) fn parse(body: &[u8]) -> Result<Value, ApiError> {
     }
 }
 
+/// As JSON 1.1 has times: seconds since 1970.
+#[expect(clippy::cast_precision_loss, reason = "exact for 285,000 years")]
+pub(crate) fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
 /// The body of an error.
 pub(crate) fn error(error: &ApiError) -> Value {
     let mut members = error.details.clone();

@@ -48,6 +48,8 @@ fn every_error_of_the_service_has_its_status_and_code() {
         (E::NameUnknown(app()), C::NotFound, "NAME_UNKNOWN"),
         (E::CreationOff(app()), C::NotFound, "NAME_UNKNOWN"),
         (E::RepositoryDeleting(app()), C::Aborted, "DENIED"),
+        (E::LimitExceeded(text()), C::ResourceExhausted, "DENIED"),
+        (E::Unsupported(text()), C::Unimplemented, "UNSUPPORTED"),
         (
             E::RepositoryNotEmpty(app()),
             C::FailedPrecondition,

@@ -1,6 +1,6 @@
 //! What the integration tests and the benchmark are built from: clusters of
 //! real `entrepot-node` processes, real clients (skopeo, docker, podman, oras,
-//! containerd), a raw OCI client, and images to push.
+//! containerd, boto3, aws), a raw OCI client, and images to push.
 //!
 //! It must never depend on a crate of the node: what it knows of the protocols
 //! is written here a second time, so that a mistake in the node's vocabulary
@@ -10,6 +10,7 @@
 
 mod admin;
 mod authority;
+mod aws;
 mod cluster;
 mod config;
 mod containerd;
@@ -42,6 +43,7 @@ mod wait;
 
 pub use admin::{Admin, Task};
 pub use authority::{Authority, Certificate};
+pub use aws::{AwsAccount, AwsCall, walk as aws_walk};
 pub use cluster::{Cluster, ClusterBuilder};
 pub use containerd::Containerd;
 pub use docker::Engine;

@@ -9,6 +9,7 @@ mod access;
 mod accounts;
 mod architecture;
 mod away;
+mod aws;
 mod bad_input;
 mod bit_rot;
 mod chaos;

@@ -9,6 +9,7 @@
 //!
 //! - [`trust`]: whether to believe it
 //! - [`state`]: one group
+//! - [`pending`]: what waits to get into its tree
 //! - [`frozen`]: a view that stands still while the group moves on
 //! - [`tree`]: what the last two ask of a database
 //! - [`sled_tree`], [`memory`]: the databases of nodes and of simulations
@@ -16,6 +17,7 @@
 
 mod frozen;
 mod memory;
+mod pending;
 mod sled_tree;
 mod state;
 mod tree;
@@ -188,7 +190,7 @@ impl AppliedStore {
             return Ok(());
         };
         for group in groups.iter().filter_map(Weak::upgrade) {
-            group.close();
+            group.close()?;
         }
         database.flush()?;
         drop(database);

@@ -1,8 +1,8 @@
 //! One group's state machine as openraft wants to see it.
 //!
-//! Entries are applied by `entrepot_metadata`, one batch each, where blocking
-//! is allowed. The position travels in the batch, so an entry is applied once
-//! or not at all, however the process ends.
+//! Entries are applied by `entrepot_metadata`, one after another, where blocking
+//! is allowed. The position travels with what an entry changes, so an entry is
+//! applied once or not at all, however the process ends.
 
 use std::io;
 use std::sync::Arc;
@@ -200,8 +200,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
         // No entry is being applied while openraft asks for this.
+        let state = Arc::clone(&self.state);
+        let view = applied::blocking(&self.store, move || state.freeze()).await;
         SnapshotBuilder {
-            view: self.state.freeze().map_err(|error| error.to_string()),
+            view: view.map_err(|error| error.to_string()),
             machine: self.clone(),
         }
     }

@@ -1,11 +1,12 @@
 //! One group's applied state: a tree of the index.
 //!
 //! Every batch carries the position in the log up to which it is applied, so
-//! the two can never disagree. A snapshot is loaded into a tree of its own,
-//! which then takes the old one's place: readers see the state before or
+//! the two can never disagree. The last few entries wait in [`Pending`] for the
+//! next batch, where readers see them. A snapshot is loaded into a tree of its
+//! own, which then takes the old one's place: readers see the state before or
 //! after, never a half.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use bytes::Bytes;
 use entrepot_metadata::{KeyValue, LEVEL, StorageError, Writes, keys};
@@ -13,6 +14,7 @@ use entrepot_proto::peer;
 use prost::Message;
 
 use super::Frozen;
+use super::pending::{self, Pending};
 use super::tree::{Database, Most, Tree};
 use crate::types::Position;
 use crate::wire;
@@ -35,6 +37,8 @@ pub(crate) struct GroupState {
     name: Arc<str>,
     /// None once it is closed.
     open: RwLock<Option<Open>>,
+    /// Taken after `open`.
+    pending: RwLock<Pending>,
     frozen: Mutex<Vec<Weak<Frozen>>>,
 }
 
@@ -76,39 +80,69 @@ impl GroupState {
         Ok(Self {
             name: Arc::from(name),
             open: RwLock::new(Some(Open { database, tree })),
+            pending: RwLock::default(),
             frozen: Mutex::new(Vec::new()),
         })
     }
 
     /// The position up to which the log is applied.
     pub(crate) fn position(&self) -> Result<Position, StorageError> {
-        self.read(|tree| Ok(position(&**tree)?.unwrap_or_default()))
-    }
-
-    /// Applies a batch together with the position that it leads to. Views that
-    /// are being scanned keep what it replaces.
-    pub(crate) fn write(&self, writes: &Writes, position: &Position) -> Result<(), StorageError> {
-        let position = encode_position(position);
-        let changes = writes
-            .iter()
-            .map(|(key, value)| (key, value.map(AsRef::as_ref)));
-        let mut batch = changes.chain([(POSITION_KEY, Some(position.as_slice()))]);
-        let frozen = self.frozen_views();
         self.read(|tree| {
-            let mut guards = Vec::with_capacity(frozen.len());
-            for view in &frozen {
-                let mut guard = view.lock();
-                for (key, _) in writes.iter() {
-                    guard.keep(&**tree, key)?;
-                }
-                guards.push(guard);
+            if let Some(position) = self.pending().position() {
+                return Ok(position.clone());
             }
-            tree.write(&mut batch)
+            Ok(position(&**tree)?.unwrap_or_default())
         })
     }
 
-    /// A view of the state as it is now. No batch may be under way.
+    /// Takes what an entry changes, together with the position that it leads to.
+    /// One at a time.
+    pub(crate) fn write(&self, writes: &Writes, position: &Position) -> Result<(), StorageError> {
+        self.read(|tree| {
+            let is_full = {
+                let mut pending = self.pending.write().unwrap_or_else(PoisonError::into_inner);
+                pending.add(writes, position);
+                pending.is_full()
+            };
+            if is_full {
+                self.settle(&**tree)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Gets all that was written so far into the tree. No write may be under
+    /// way.
+    pub(crate) fn flush(&self) -> Result<(), StorageError> {
+        self.read(|tree| self.settle(&**tree))
+    }
+
+    /// Applies what waits as one batch. Views that are being scanned keep what it
+    /// replaces. Readers find what they look for in one of the two all the time.
+    fn settle(&self, tree: &dyn Tree) -> Result<(), StorageError> {
+        let frozen = self.frozen_views();
+        let waiting = self.pending();
+        let Some(position) = waiting.position().map(encode_position) else {
+            return Ok(());
+        };
+        let mut guards = Vec::with_capacity(frozen.len());
+        for view in &frozen {
+            let mut guard = view.lock();
+            for (key, _) in waiting.changes() {
+                guard.keep(tree, key)?;
+            }
+            guards.push(guard);
+        }
+        let position = [(POSITION_KEY, Some(position.as_slice()))];
+        tree.write(&mut waiting.changes().chain(position))?;
+        drop(waiting);
+        self.forget_pending();
+        Ok(())
+    }
+
+    /// A view of the state as it is now. No batch may be under way. Blocks.
     pub(crate) fn freeze(&self) -> Result<Arc<Frozen>, StorageError> {
+        self.flush()?;
         let view = self.read(|tree| {
             let position = position(&**tree)?.unwrap_or_default();
             Ok(Arc::new(Frozen::new(Arc::clone(tree), position)))
@@ -142,19 +176,26 @@ impl GroupState {
         let position = encode_position(position);
         tree.write(&mut [(POSITION_KEY, Some(position.as_slice()))].into_iter())?;
         match &mut *self.open.write().unwrap_or_else(PoisonError::into_inner) {
-            Some(open) => open.tree = tree,
+            Some(open) => {
+                open.tree = tree;
+                self.forget_pending();
+            }
             None => return Err(closed()),
         }
         database.drop_tree(&old)
     }
 
     /// Lets go of the database, once no batch is under way; every use after
-    /// this is an error.
-    pub(super) fn close(&self) {
+    /// this is an error. What waits goes to the tree first.
+    pub(super) fn close(&self) -> Result<(), StorageError> {
         for view in self.frozen_views() {
             view.abandon();
         }
-        *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        match open.take() {
+            Some(open) => self.settle(&*open.tree),
+            None => Ok(()),
+        }
     }
 
     fn read<T>(
@@ -166,6 +207,15 @@ impl GroupState {
             Some(open) => read(&open.tree),
             None => Err(closed()),
         }
+    }
+
+    fn pending(&self) -> RwLockReadGuard<'_, Pending> {
+        // Each entry is taken whole, or the process is about to end.
+        self.pending.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget_pending(&self) {
+        *self.pending.write().unwrap_or_else(PoisonError::into_inner) = Pending::default();
     }
 
     fn frozen_views(&self) -> Vec<Arc<Frozen>> {
@@ -184,7 +234,11 @@ impl KeyValue for GroupState {
         if key < first_key().as_slice() {
             return Ok(None);
         }
-        self.read(|tree| tree.get(key))
+        self.read(|tree| {
+            // Before the tree: what is not here any more is there.
+            let new = self.pending().get(key).cloned();
+            new.map_or_else(|| tree.get(key), Ok)
+        })
     }
 
     fn scan(
@@ -199,7 +253,10 @@ impl KeyValue for GroupState {
         if start >= end {
             return Ok(Vec::new());
         }
-        self.read(|tree| tree.scan(start, Some(end), Most::pairs(limit)))
+        self.read(|tree| {
+            let above = self.pending().range(start, end);
+            pending::scan_under(&**tree, above, (start, end), limit)
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! The state against the conformance body, a model, and broken databases.
 
+mod pending;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -40,6 +42,8 @@ fn open(dir: &Path) -> (AppliedStore, Opened) {
 #[derive(Debug)]
 struct Temporary {
     state: Arc<GroupState>,
+    /// Whether each batch goes to the tree at once.
+    flushes: bool,
     _store: AppliedStore,
     _dir: Option<tempfile::TempDir>,
 }
@@ -51,6 +55,7 @@ impl Temporary {
         assert_eq!(opened, Opened::Fresh);
         Self {
             state: store.group("region/a/0").unwrap(),
+            flushes: false,
             _store: store,
             _dir: Some(dir),
         }
@@ -61,6 +66,7 @@ impl Temporary {
         assert_eq!(opened, Opened::Fresh);
         Self {
             state: store.group("region/a/0").unwrap(),
+            flushes: false,
             _store: store,
             _dir: None,
         }
@@ -84,13 +90,25 @@ impl KeyValue for Temporary {
 
 impl Store for Temporary {
     fn write(&mut self, writes: &Writes) -> Result<(), StorageError> {
-        self.state.write(writes, &position(1))
+        self.state.write(writes, &position(1))?;
+        if self.flushes {
+            self.state.flush()?;
+        }
+        Ok(())
     }
 }
 
 #[test]
 fn the_state_conforms() {
     conformance::run(Temporary::new);
+}
+
+#[test]
+fn the_state_conforms_when_nothing_waits() {
+    conformance::run(|| Temporary {
+        flushes: true,
+        ..Temporary::new()
+    });
 }
 
 #[test]
@@ -187,6 +205,7 @@ fn a_half_loaded_state_does_not_count() {
     let (store, _) = open(dir.path());
     let state = store.group("global/0").unwrap();
     state.write(&put(b"\x01old", b"1"), &position(1)).unwrap();
+    state.flush().unwrap();
     let pairs = vec![
         Ok((Bytes::from_static(b"\x01new"), Bytes::new())),
         Err("the file ends here"),
@@ -225,6 +244,9 @@ fn a_clean_stop_or_a_kill_keeps_it() {
         let state = store.group("global/0").unwrap();
         assert_eq!(state.get(b"\x01k").unwrap().is_some(), round > 1);
         state.write(&put(b"\x01k", b"v"), &position(round)).unwrap();
+        if round > 1 {
+            state.flush().unwrap();
+        }
         if round == 1 {
             store.close().unwrap();
             assert!(state.get(b"\x01k").is_err(), "it is closed");
@@ -264,6 +286,7 @@ fn doubt_sets_it_aside() {
         let state = store.group("global/0").unwrap();
         let found = state.get(b"\x01k").unwrap().is_some();
         state.write(&put(b"\x01k", b"v"), &position(1)).unwrap();
+        state.flush().unwrap();
         (store, opened, found)
     };
     drop(written(false));
@@ -369,16 +392,20 @@ fn files_go_with_the_values_that_needed_them() {
     let (one, two) = (b"\x01one".as_slice(), b"\x01two".as_slice());
     for key in [one, two] {
         state.write(&put(key, &large), &position(1)).unwrap();
+        state.flush().unwrap();
     }
     assert_eq!(files(dir.path()), 2, "one for each key");
     // The same again, as when the log is applied again after a crash.
     state.write(&put(one, &large), &position(2)).unwrap();
+    state.flush().unwrap();
     assert_eq!(state.get(one).unwrap(), Some(Bytes::from(large)));
     assert_eq!(files(dir.path()), 2);
     state.write(&put(one, b"small"), &position(3)).unwrap();
+    state.flush().unwrap();
     assert_eq!(files(dir.path()), 1);
     let entries = vec![(two.to_vec(), None)];
     state.write(&Writes { entries }, &position(4)).unwrap();
+    state.flush().unwrap();
     assert_eq!(files(dir.path()), 0);
     assert_eq!(state.get(one).unwrap(), Some(Bytes::from_static(b"small")));
     state
@@ -407,6 +434,7 @@ fn a_state_of_a_newer_level_is_not_opened() {
     };
     let state = store.group("global/0").unwrap();
     state.write(&put(b"\x01k", b"v"), &level(LEVEL)).unwrap();
+    state.flush().unwrap();
     assert_eq!(
         store.group("global/0").unwrap().position().unwrap(),
         level(LEVEL)
@@ -414,6 +442,7 @@ fn a_state_of_a_newer_level_is_not_opened() {
     state
         .write(&put(b"\x01k", b"w"), &level(LEVEL + 1))
         .unwrap();
+    state.flush().unwrap();
     let refused = store.group("global/0").unwrap_err();
     assert!(
         matches!(refused, StorageError::NewerState { level } if level == LEVEL + 1),

@@ -3,10 +3,6 @@
 //!
 //! Owns what every operation says of itself: ARNs, URIs, and what the service's
 //! errors mean in ECR's words.
-#![expect(
-    dead_code,
-    reason = "the operations that use all of it are being written"
-)]
 
 use std::sync::Arc;
 

@@ -27,6 +27,7 @@ const COMMON: &[&str] = &[
     "SerializationException",
     "ServerException",
     "ServiceFailure",
+    "ServiceUnavailable",
     "Throttling",
     "ThrottlingException",
     "UnknownOperationException",

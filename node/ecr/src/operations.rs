@@ -7,6 +7,7 @@
     reason = "what goes in and out has the names of AWS's members"
 )]
 
+mod iam;
 mod images;
 mod layers;
 mod policies;
@@ -40,10 +41,14 @@ pub(crate) enum Handler {
 macro_rules! works {
     ($operation:path) => {
         Handler::Works(|call, input| {
-            Box::pin(async move { answered($operation(&call, read(input)?).await?) })
+            Box::pin(async move {
+                let input = $crate::operations::read(input)?;
+                $crate::operations::answered($operation(&call, input).await?)
+            })
         })
     };
 }
+use works;
 
 /// Those of ECR.
 const ECR: &[(&str, Handler)] = &[
@@ -80,7 +85,8 @@ const ECR: &[(&str, Handler)] = &[
 pub(crate) fn handler(api: Api, operation: &str) -> Option<Handler> {
     let table = match api {
         Api::Ecr => ECR,
-        Api::EcrPublic | Api::Iam | Api::Sts => &[],
+        Api::Iam => iam::TABLE,
+        Api::EcrPublic | Api::Sts => &[],
     };
     let found = table.iter().find(|(name, _)| *name == operation);
     found.map(|(_, handler)| *handler)

@@ -4,6 +4,7 @@
 //! of HTTP, and no blob is ever held in memory: bytes come and go as streams.
 
 pub mod cluster;
+pub mod iam;
 pub mod peer;
 pub mod trust;
 

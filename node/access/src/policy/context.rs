@@ -33,6 +33,15 @@ impl Context {
         values.push(value.into());
     }
 
+    /// What `other` has too; values of one key come together.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        for (key, values) in other.values {
+            self.values.entry(key).or_default().extend(values);
+        }
+        self
+    }
+
     /// The time of the request: `aws:CurrentTime` and `aws:EpochTime`.
     #[must_use]
     pub fn at(self, now_ms: i64) -> Self {

@@ -16,7 +16,7 @@ pub(crate) struct ShapeId(pub(super) usize);
 
 #[derive(Debug)]
 pub(crate) struct Shape {
-    #[cfg_attr(not(test), expect(dead_code, reason = "shown by `Debug`"))]
+    #[expect(dead_code, reason = "shown by `Debug`")]
     pub(crate) name: String,
     pub(crate) kind: Kind,
 }
@@ -93,6 +93,13 @@ pub(super) struct Text {
     pattern: Option<String>,
     #[serde(rename = "enum", default)]
     values: Vec<String>,
+    error: Option<ErrorText>,
+}
+
+/// How an error is called where its shape's name is not its code.
+#[derive(Deserialize)]
+struct ErrorText {
+    code: Option<String>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -108,6 +115,16 @@ enum KindText {
     Boolean,
     Timestamp,
     Blob,
+}
+
+// === impl Text ===
+
+impl Text {
+    /// The code of an error, whose shape is called `name`.
+    pub(super) fn code<'a>(&'a self, name: &'a str) -> &'a str {
+        let code = self.error.as_ref().and_then(|error| error.code.as_deref());
+        code.unwrap_or(name)
+    }
 }
 
 // === impl Shape ===

@@ -1,0 +1,130 @@
+//! Roles.
+
+use entrepot_service::iam::{EntityKind, NewEntity, NewRole, RoleChange};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::shapes::{Tag, given, role};
+use super::{Named, Nothing, Part, failed, iam, listed};
+use crate::call::Call;
+use crate::error::ApiError;
+
+/// Seconds, unless a role says otherwise.
+const MAX_SESSION_DEFAULT: u32 = 3_600;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct CreateInput {
+    role_name: String,
+    assume_role_policy_document: String,
+    path: Option<String>,
+    description: Option<String>,
+    max_session_duration: Option<u32>,
+    permissions_boundary: Option<String>,
+    tags: Option<Vec<Tag>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListInput {
+    path_prefix: Option<String>,
+    #[serde(flatten)]
+    part: Part,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct UpdateInput {
+    role_name: String,
+    description: Option<String>,
+    max_session_duration: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct TrustInput {
+    role_name: String,
+    policy_document: String,
+}
+
+pub(super) async fn create(call: &Call, input: CreateInput) -> Result<Value, ApiError> {
+    let iam = iam(call);
+    let new = NewEntity {
+        name: input.role_name,
+        path: input.path.unwrap_or_else(|| "/".to_owned()),
+        tags: given(input.tags)?,
+        boundary: input.permissions_boundary,
+    };
+    let spec = NewRole {
+        trust: input.assume_role_policy_document,
+        description: input.description.unwrap_or_default(),
+        max_session_s: input.max_session_duration.unwrap_or(MAX_SESSION_DEFAULT),
+    };
+    let made = iam.create_role(new, spec).await;
+    let made = made.map_err(|error| failed(call, &error))?;
+    Ok(json!({ "Role": role(iam, &made, true) }))
+}
+
+pub(super) async fn get(call: &Call, input: Named) -> Result<Value, ApiError> {
+    let iam = iam(call);
+    let found = iam.entity(EntityKind::Role, &input.name).await;
+    let found = found.map_err(|error| failed(call, &error))?;
+    Ok(json!({ "Role": role(iam, &found, true) }))
+}
+
+pub(super) async fn list(call: &Call, input: ListInput) -> Result<Value, ApiError> {
+    let iam = iam(call);
+    let after: Option<String> = input.part.start()?;
+    let prefix = input.path_prefix.as_deref().unwrap_or("/");
+    let (kind, size) = (EntityKind::Role, input.part.size());
+    let page = iam.entities(kind, prefix, after.as_deref(), size).await;
+    let page = page.map_err(|error| failed(call, &error))?;
+    let shown: Vec<_> = page.items.iter().map(|it| role(iam, it, false)).collect();
+    let last = page.items.last().filter(|_| page.more);
+    Ok(listed("Roles", &shown, last.map(|it| &it.name)))
+}
+
+pub(super) async fn update(call: &Call, input: UpdateInput) -> Result<Nothing, ApiError> {
+    let change = RoleChange {
+        description: input.description,
+        max_session_s: input.max_session_duration,
+        ..RoleChange::default()
+    };
+    let (name, action) = (&input.role_name, "iam:UpdateRole");
+    let done = iam(call).update_role(action, name, change).await;
+    done.map(|_| Nothing {})
+        .map_err(|error| failed(call, &error))
+}
+
+pub(super) async fn update_description(call: &Call, input: UpdateInput) -> Result<Value, ApiError> {
+    let iam = iam(call);
+    let change = RoleChange {
+        description: input.description,
+        ..RoleChange::default()
+    };
+    let (name, action) = (&input.role_name, "iam:UpdateRoleDescription");
+    let after = iam.update_role(action, name, change).await;
+    let after = after.map_err(|error| failed(call, &error))?;
+    Ok(json!({ "Role": role(iam, &after, true) }))
+}
+
+pub(super) async fn update_trust(call: &Call, input: TrustInput) -> Result<Nothing, ApiError> {
+    let change = RoleChange {
+        trust: Some(input.policy_document),
+        ..RoleChange::default()
+    };
+    let (name, action) = (&input.role_name, "iam:UpdateAssumeRolePolicy");
+    let done = iam(call).update_role(action, name, change).await;
+    done.map(|_| Nothing {})
+        .map_err(|error| failed(call, &error))
+}
+
+/// There are no instances, so that no role has any; tools ask before they delete
+/// one.
+pub(super) async fn instance_profiles(call: &Call, input: Named) -> Result<Value, ApiError> {
+    let iam = iam(call);
+    let action = "iam:ListInstanceProfilesForRole";
+    let found = iam.entity_for(EntityKind::Role, &input.name, action).await;
+    found.map_err(|error| failed(call, &error))?;
+    Ok(json!({ "InstanceProfiles": [], "IsTruncated": false }))
+}

@@ -1,0 +1,78 @@
+//! Users.
+
+use entrepot_service::iam::{EntityKind, KeyOwner, NewEntity};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::shapes::{Tag, given, user};
+use super::{Part, failed, iam, listed};
+use crate::call::Call;
+use crate::error::ApiError;
+
+/// What the root user is called where there has to be a name.
+pub(super) const ROOT: &str = "root";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct CreateInput {
+    user_name: String,
+    path: Option<String>,
+    permissions_boundary: Option<String>,
+    tags: Option<Vec<Tag>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct GetInput {
+    user_name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ListInput {
+    path_prefix: Option<String>,
+    #[serde(flatten)]
+    part: Part,
+}
+
+pub(super) async fn create(call: &Call, input: CreateInput) -> Result<Value, ApiError> {
+    let iam = iam(call);
+    let new = NewEntity {
+        name: input.user_name,
+        path: input.path.unwrap_or_else(|| "/".to_owned()),
+        tags: given(input.tags)?,
+        boundary: input.permissions_boundary,
+    };
+    let made = iam.create_user(new).await;
+    let made = made.map_err(|error| failed(call, &error))?;
+    Ok(json!({ "User": user(iam, &made, true) }))
+}
+
+/// Without a name: the caller.
+pub(super) async fn get(call: &Call, input: GetInput) -> Result<Value, ApiError> {
+    let iam = iam(call);
+    let found = iam.user(input.user_name.as_deref()).await;
+    let shown = match found.map_err(|error| failed(call, &error))? {
+        KeyOwner::User(found) => user(iam, &found, true),
+        KeyOwner::Root { created_at_ms } => json!({
+            "UserName": ROOT,
+            "UserId": iam.account(),
+            "Path": "/",
+            "Arn": format!("arn:aws:iam::{}:root", iam.account()),
+            "CreateDate": super::seconds(created_at_ms),
+        }),
+    };
+    Ok(json!({ "User": shown }))
+}
+
+pub(super) async fn list(call: &Call, input: ListInput) -> Result<Value, ApiError> {
+    let iam = iam(call);
+    let after: Option<String> = input.part.start()?;
+    let prefix = input.path_prefix.as_deref().unwrap_or("/");
+    let (kind, size) = (EntityKind::User, input.part.size());
+    let page = iam.entities(kind, prefix, after.as_deref(), size).await;
+    let page = page.map_err(|error| failed(call, &error))?;
+    let shown: Vec<_> = page.items.iter().map(|it| user(iam, it, false)).collect();
+    let last = page.items.last().filter(|_| page.more);
+    Ok(listed("Users", &shown, last.map(|it| &it.name)))
+}

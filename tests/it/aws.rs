@@ -1,5 +1,5 @@
 //! The real clients of Amazon ECR, IAM and STS against a cluster, by one changed
-//! URL: boto3, and the `aws` programs of PyPI and of Debian.
+//! URL: boto3, and the `aws` programs of `PyPI` and of Debian.
 //!
 //! The walks are written in Python (`tests/aws`); each has two accounts of its own.
 

@@ -1,7 +1,8 @@
 //! The client port: `/v2/`, AWS's protocols and the gRPC front ends, HTTP/1.1 and
 //! HTTP/2, with TLS or without.
 //!
-//! It decides which front end a request is for. How a connection is served, and
+//! It decides which front end a request is for, and passes on what is for another
+//! region. How a connection is served, and
 //! how long, is `connection`'s.
 
 use std::convert::Infallible;
@@ -23,6 +24,7 @@ use crate::config::{ClientLimits, ListenConfig};
 use crate::connection::Serving;
 use crate::listen::{self, Listen};
 use crate::open_files;
+use crate::relay::Relay;
 use crate::stop::Stop;
 use crate::tls::Tls;
 
@@ -39,14 +41,23 @@ pub(crate) struct FrontEnds {
     ecr: RequestBodyTimeout<Router>,
 }
 
+/// The front ends, and the way to those of other regions.
+#[derive(Debug, Clone)]
+struct Door {
+    here: FrontEnds,
+    relay: Relay,
+}
+
 /// Serves clients until `stop`; requests in progress are finished.
 pub(crate) async fn serve(
     listener: Box<dyn Listen>,
     tls: Option<Arc<Tls>>,
     limits: ClientLimits,
-    front_ends: FrontEnds,
+    here: FrontEnds,
+    relay: Relay,
     stop: Stop,
 ) {
+    let door = Door { here, relay };
     let serving = Serving::new(&limits, stop.clone());
     let connections_max = limits
         .connections_max
@@ -57,7 +68,7 @@ pub(crate) async fn serve(
         stop.clone(),
         move |connection, from| {
             let (tls, serving) = (tls.clone(), serving.clone());
-            let (front_ends, stop) = (front_ends.clone(), stop.clone());
+            let (door, stop) = (door.clone(), stop.clone());
             let source = from.map(Source::address).unwrap_or_default();
             async move {
                 let connection = match tls {
@@ -68,7 +79,7 @@ pub(crate) async fn serve(
                     },
                 };
                 if let Some(connection) = connection {
-                    let answer = move |request| front_ends.clone().answer(request, source);
+                    let answer = move |request| door.clone().answer(request, source);
                     serving.serve(connection, answer).await;
                 }
             }
@@ -98,19 +109,32 @@ impl FrontEnds {
         })
     }
 
-    async fn answer(self, mut request: Request<Incoming>, source: Source) -> Response<Body> {
+    /// What this node answers.
+    pub(crate) async fn answer(self, mut request: Request<Body>, source: Source) -> Response<Body> {
         request.extensions_mut().insert(source);
-        if !names_its_host(&request) {
-            return host_invalid(&request);
-        }
         let answered: Result<_, Infallible> = if is_grpc(&request) {
             self.rpc.oneshot(request).await
         } else if entrepot_ecr::is_ours(&request) {
             self.ecr.oneshot(request).await
         } else {
-            self.web.oneshot(request.map(Body::new)).await
+            self.web.oneshot(request).await
         };
         answered.unwrap_or_else(|never| match never {})
+    }
+}
+
+// === impl Door ===
+
+impl Door {
+    async fn answer(self, request: Request<Incoming>, source: Source) -> Response<Body> {
+        if !names_its_host(&request) {
+            return host_invalid(&request);
+        }
+        let request = request.map(Body::new);
+        match self.relay.region(&request) {
+            Some(region) if !is_grpc(&request) => self.relay.pass(&region, request, source).await,
+            _ => self.here.answer(request, source).await,
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use entrepot_access::parse_basic;
 use entrepot_oci::{AccountId, RegionName};
 use entrepot_proto::peers::{ClusterSecret, PeerInfo};
+use entrepot_service::Settings;
 use serde::Deserialize;
 
 pub use self::listen::{ClientLimits, ListenConfig, TlsConfig};
@@ -163,6 +164,12 @@ impl Config {
             certificate_life,
             rebuild_index: false,
         })
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            upload_expiry: self.upload_expiry,
+        }
     }
 
     /// Nodes whose addresses are set here, whatever the cluster's records say.

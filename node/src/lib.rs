@@ -24,6 +24,7 @@ mod node;
 mod open_files;
 mod ops_port;
 mod peer_port;
+mod relay;
 mod stop;
 mod storage;
 mod tasks;

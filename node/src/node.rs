@@ -16,7 +16,7 @@ use entrepot_replication::replica::ReplicaServer;
 use entrepot_replication::server::{BlobsServer, PingServer};
 use entrepot_service::peer::UploadsServer;
 use entrepot_service::trust::Trust;
-use entrepot_service::{MembersServer, Registry, RegistryParts, Settings};
+use entrepot_service::{MembersServer, Registry, RegistryParts};
 use futures::FutureExt as _;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -35,6 +35,7 @@ use crate::members::{Members, Report};
 use crate::metrics::{Metrics, MetricsText};
 use crate::ops_port::Readiness;
 use crate::peer_port::{Guard, PeerServices};
+use crate::relay::{Relay, RelayServer};
 use crate::stop::{self, Stop, Stopper};
 use crate::storage::Storage;
 use crate::tasks::Failures;
@@ -92,6 +93,7 @@ struct Workers {
 /// What clients and watchers are served with.
 struct Front {
     clients: FrontEnds,
+    relay: Relay,
     readiness: Readiness,
     limits: ClientLimits,
     tls: Option<Arc<Tls>>,
@@ -219,16 +221,12 @@ impl Node {
             clock: Arc::clone(&outside.clock),
             view: Arc::new(ConsensusView(Arc::clone(&consensus))),
             verifier: Verifier::new()?,
-            settings: Settings {
-                upload_expiry: config.upload_expiry,
-            },
+            settings: config.settings(),
             blocking: outside.blocking,
             trust: trust.clone(),
         });
-        let readiness = Readiness::new(
-            Arc::clone(&metadata),
-            GroupId::region(config.region.clone()),
-        );
+        let group = GroupId::region(config.region.clone());
+        let readiness = Readiness::new(Arc::clone(&metadata), group);
 
         let failures = Failures::new();
         let workers = Workers {
@@ -262,6 +260,7 @@ impl Node {
         let account = make_account(&config, &consensus, &outside);
         work.spawn(failures.finite("making of the account", account));
 
+        let clients = FrontEnds::new(&registry, &config.listen)?;
         let services = PeerServices {
             consensus: Arc::clone(&consensus),
             ping,
@@ -269,6 +268,7 @@ impl Node {
             uploads: UploadsServer::new(Arc::clone(&registry)),
             members: MembersServer::new(Arc::clone(&registry)),
             replica: ReplicaServer::new(blobs, metadata, outside.clock),
+            relay: RelayServer::new(clients.clone()),
         };
         let guard = Guard::of(trusted.as_ref().zip(trust), config.secret);
         let Listeners { client, peer, ops } = outside.listeners;
@@ -277,7 +277,8 @@ impl Node {
             JoinSet::from_iter([failures.vital("peer port", served)])
         });
         let front = Front {
-            clients: FrontEnds::new(&registry, &config.listen)?,
+            relay: Relay::new(&peers, &health, config.listen.domain),
+            clients,
             readiness: readiness.clone(),
             limits: config.listen.limits,
             tls,
@@ -351,7 +352,14 @@ impl Front {
         failures: &Failures,
     ) -> JoinSet<()> {
         let mut served = JoinSet::new();
-        let client = client_port::serve(client, self.tls, self.limits, self.clients, stop.clone());
+        let client = client_port::serve(
+            client,
+            self.tls,
+            self.limits,
+            self.clients,
+            self.relay,
+            stop.clone(),
+        );
         served.spawn(failures.vital("client port", client.map(Ok)));
         if let Some(ops) = ops {
             let ops = ops_port::serve(ops, self.readiness, self.metrics, stop);

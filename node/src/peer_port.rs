@@ -13,6 +13,7 @@ use entrepot_proto::peer::blobs_server::BlobsServer as BlobsService;
 use entrepot_proto::peer::join_server::JoinServer as JoinService;
 use entrepot_proto::peer::members_server::MembersServer as MembersService;
 use entrepot_proto::peer::node_server::NodeServer as NodeService;
+use entrepot_proto::peer::relay_server::RelayServer as RelayService;
 use entrepot_proto::peer::replication_server::ReplicationServer as ReplicationService;
 use entrepot_proto::peer::uploads_server::UploadsServer as UploadsService;
 use entrepot_proto::peers::{
@@ -32,6 +33,7 @@ use tonic::transport::server::Connected;
 use tonic::{Request, Status};
 
 use crate::listen::{self, Listen};
+use crate::relay::RelayServer;
 use crate::stop::Stop;
 use crate::trust::{HANDSHAKES_MAX, Handshakes, PeerCertificate, PeerTls, Trusted};
 
@@ -49,6 +51,7 @@ pub(crate) struct PeerServices {
     pub(crate) uploads: UploadsServer,
     pub(crate) members: MembersServer,
     pub(crate) replica: ReplicaServer,
+    pub(crate) relay: RelayServer,
 }
 
 /// By what a peer is known.
@@ -84,6 +87,7 @@ pub(crate) async fn serve(
         UploadsService::new(services.uploads).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let replica =
         ReplicationService::new(services.replica).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let relay = RelayService::new(services.relay).max_decoding_message_size(MESSAGE_BYTES_MAX);
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -108,6 +112,7 @@ pub(crate) async fn serve(
         ))
         .add_service(InterceptedService::new(blobs, check.clone()))
         .add_service(InterceptedService::new(uploads, check.clone()))
+        .add_service(InterceptedService::new(relay, check.clone()))
         .add_service(InterceptedService::new(replica, check))
         .add_optional_service(join.map(|join| {
             let service = JoinService::new(join.clone()).max_decoding_message_size(JOIN_BYTES_MAX);

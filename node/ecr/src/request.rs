@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::http::Method;
 use axum::http::header::HOST;
 use axum::http::request::Parts;
-use entrepot_oci::AccountId;
+use entrepot_oci::{AccountId, RegionName};
 use entrepot_service::sigv4::{Message, Payload, Signature};
 use entrepot_service::{Caller, Gathering};
 use serde_json::Value;
@@ -162,6 +162,27 @@ impl<'a> Signed<'a> {
             input.unwrap_or_else(|| Value::Object(serde_json::Map::new())),
         ))
     }
+}
+
+/// The region of a signature for a registry, well-formed or not at all.
+pub(crate) fn signed_region<B>(request: &axum::http::Request<B>) -> Option<RegionName> {
+    let headers: Option<Headers<'_>> = request
+        .headers()
+        .iter()
+        .map(|(name, value)| Some((name.as_str(), std::str::from_utf8(value.as_bytes()).ok()?)))
+        .collect();
+    let uri = request.uri();
+    let signature = Signature::read(&Message {
+        method: request.method().as_str(),
+        path: uri.path(),
+        query: uri.query().unwrap_or_default(),
+        headers: &headers?,
+    });
+    let signature = signature.ok()?;
+    let is_registry = [Api::Ecr, Api::EcrPublic]
+        .iter()
+        .any(|api| api.name() == signature.service());
+    is_registry.then(|| signature.region().parse().ok())?
 }
 
 fn named<'s>(service: &'s Service, api: Api, name: &str) -> Result<&'s Operation, ApiError> {

@@ -12,6 +12,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
+use entrepot_oci::RegionName;
 use entrepot_service::{Domain, Registry, RequestId};
 use serde_json::Value;
 use tracing::{Instrument, debug, error, error_span, warn};
@@ -20,7 +21,7 @@ use crate::api::{Api, Protocol, Target};
 use crate::error::ApiError;
 use crate::model::{ModelError, Models, Operation, Service};
 use crate::operations::Handler;
-use crate::request::{Asked, Signed};
+use crate::request::{self, Asked, Signed};
 use crate::wire::{json, xml};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
@@ -54,6 +55,15 @@ pub fn router(registry: Arc<Registry>, domain: Option<Domain>) -> Result<Router,
 pub fn is_ours<B>(request: &axum::http::Request<B>) -> bool {
     let uri = request.uri();
     Target::of(request.method(), uri.path(), uri.query(), request.headers()).is_some()
+}
+
+/// For the registry of which region a request of ECR's is signed. Identities are
+/// the same in every region.
+pub fn region<B>(request: &axum::http::Request<B>) -> Option<RegionName> {
+    if !is_ours(request) {
+        return None;
+    }
+    request::signed_region(request)
 }
 
 async fn answer(State(front): State<Front>, request: Request) -> Response {

@@ -72,6 +72,11 @@ impl Source {
         }))
     }
 
+    /// None: nobody can tell.
+    pub fn ip(self) -> Option<IpAddr> {
+        self.0
+    }
+
     /// Those for whom there is no record.
     const OTHERS: Self = Self(Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
 }

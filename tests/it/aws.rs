@@ -6,9 +6,15 @@
 use anyhow::{Result, ensure};
 use entrepot_harness::{AwsAccount, AwsCall, Cluster, aws_walk};
 
-/// A walk that has to pass, in a region of two nodes.
-async fn walk(name: &str) -> Result<Vec<AwsCall>> {
-    let cluster = Cluster::builder().nodes(2).start().await?;
+use crate::support::{EU, US};
+
+/// A walk that has to pass, in regions of two nodes each.
+async fn walk(name: &str, regions: &[&str]) -> Result<Vec<AwsCall>> {
+    let cluster = Cluster::builder()
+        .regions(regions.iter().copied())
+        .nodes(2)
+        .start()
+        .await?;
     let accounts = [
         AwsAccount::create(&cluster, "111122223333").await?,
         AwsAccount::create(&cluster, "444455556666").await?,
@@ -21,5 +27,10 @@ async fn walk(name: &str) -> Result<Vec<AwsCall>> {
 
 #[tokio::test]
 async fn images_and_layers() -> Result<()> {
-    walk("images").await.map(drop)
+    walk("images", &[US]).await.map(drop)
+}
+
+#[tokio::test]
+async fn regions() -> Result<()> {
+    walk("regions", &[US, EU]).await.map(drop)
 }

@@ -153,6 +153,7 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         }
         Command::DeletePolicyVersion(command) => identity::delete_version(overlay, index, &command),
         Command::DeletePolicy(command) => identity::delete_policy(overlay, index, &command),
+        Command::UpdateEntity(command) => identity::update(overlay, index, command),
         Command::TagRepository(command) => settings::tag_repository(overlay, command),
         Command::PutRepositoryText(command) => settings::put_text(overlay, command),
         Command::PutRegistryItem(command) => settings::put_item(overlay, command),

@@ -29,7 +29,7 @@ pub use self::deletion::DeleteRepository;
 pub use self::identity::{
     AttachPolicy, CreateEntity, CreatePolicy, CreatePolicyVersion, DeleteEntity,
     DeleteInlinePolicy, DeletePolicy, DeletePolicyVersion, DetachPolicy, PutInlinePolicy, RoleSpec,
-    SetBoundary, SetDefaultPolicyVersion, SetGroupMember, TagEntity, UpdateRole,
+    SetBoundary, SetDefaultPolicyVersion, SetGroupMember, TagEntity, UpdateEntity, UpdateRole,
 };
 pub use self::members::{
     AddMember, AddRegion, FormCluster, MemberSpec, RemoveMember, RemoveRegion, SetMemberState,
@@ -47,7 +47,7 @@ use crate::records::settings::MutabilityRecord;
 /// member to one that changes what it does, raises this and has
 /// [`Command::level`] say so: a copy that applied it without understanding all of
 /// it would differ from the others for ever.
-pub const LEVEL: u32 = 6;
+pub const LEVEL: u32 = 8;
 
 /// One command and the id under which it is applied at most once.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -58,7 +58,7 @@ pub struct Envelope {
     #[prost(
         oneof = "Command",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 32, \
-                33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 100, 101, 102, 103"
+                33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 100, 101, 102, 103"
     )]
     pub command: Option<Command>,
     /// Log index up to which the proposer's copy was applied when it drew the id:
@@ -169,6 +169,8 @@ pub enum Command {
     DeletePolicyVersion(DeletePolicyVersion),
     #[prost(message, tag = "88")]
     DeletePolicy(DeletePolicy),
+    #[prost(message, tag = "89")]
+    UpdateEntity(UpdateEntity),
     #[prost(message, tag = "100")]
     TagRepository(TagRepository),
     #[prost(message, tag = "101")]
@@ -521,6 +523,8 @@ impl Command {
             | Self::CreateAccessKey(_)
             | Self::SetAccessKeyState(_)
             | Self::DeleteAccessKey(_) => 3,
+            Self::UpdateEntity(_) => 8,
+            Self::CreateEntity(command) if !command.attached.is_empty() => 8,
             Self::CreateEntity(_)
             | Self::DeleteEntity(_)
             | Self::UpdateRole(_)
@@ -595,6 +599,7 @@ impl Command {
             Self::SetDefaultPolicyVersion(_) => "set_default_policy_version",
             Self::DeletePolicyVersion(_) => "delete_policy_version",
             Self::DeletePolicy(_) => "delete_policy",
+            Self::UpdateEntity(_) => "update_entity",
             Self::TagRepository(_) => "tag_repository",
             Self::PutRepositoryText(_) => "put_repository_text",
             Self::PutRegistryItem(_) => "put_registry_item",
@@ -659,6 +664,7 @@ into_command!(
     SetDefaultPolicyVersion,
     DeletePolicyVersion,
     DeletePolicy,
+    UpdateEntity,
     TagRepository,
     PutRepositoryText,
     PutRegistryItem,

@@ -13,8 +13,10 @@ mod error;
 mod groups;
 mod inline;
 mod keys;
+mod linked;
 mod managed;
 mod roles;
+mod simulate;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ pub use self::error::IamError;
 pub use self::keys::{KeyInfo, KeyOwner};
 pub use self::managed::{ManagedPolicy, NewPolicy, PolicyFilter, PolicyScope, VersionInfo};
 pub use self::roles::{NewRole, RoleChange};
+pub use self::simulate::{Outcome as SimulatedOutcome, Simulated, Simulation, Stated};
 pub use entrepot_metadata::query::{
     AccessKeyState, Entity, EntityKind, PolicyUser, Role as RoleSettings,
 };

@@ -11,6 +11,7 @@ mod keys;
 mod policies;
 mod roles;
 mod shapes;
+mod simulate;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ pub(super) const TABLE: &[(&str, Handler)] = &[
     ("CreatePolicy", works!(policies::create)),
     ("CreatePolicyVersion", works!(versions::create)),
     ("CreateRole", works!(roles::create)),
+    ("CreateServiceLinkedRole", works!(roles::create_linked)),
     ("CreateUser", works!(users::create)),
     ("DeleteAccessKey", works!(keys::delete)),
     ("DeleteGroup", works!(shapes::delete::<OfGroup>)),
@@ -93,6 +95,7 @@ pub(super) const TABLE: &[(&str, Handler)] = &[
     ("PutUserPolicy", works!(inline::put::<OfUser>)),
     ("RemoveUserFromGroup", works!(groups::remove)),
     ("SetDefaultPolicyVersion", works!(versions::set_default)),
+    ("SimulatePrincipalPolicy", works!(simulate::simulate)),
     ("TagPolicy", works!(tags::tag_policy)),
     ("TagRole", works!(tags::tag::<OfRole>)),
     ("TagUser", works!(tags::tag::<OfUser>)),
@@ -101,8 +104,10 @@ pub(super) const TABLE: &[(&str, Handler)] = &[
     ("UntagUser", works!(tags::untag::<OfUser>)),
     ("UpdateAccessKey", works!(keys::update)),
     ("UpdateAssumeRolePolicy", works!(roles::update_trust)),
+    ("UpdateGroup", works!(groups::update)),
     ("UpdateRole", works!(roles::update)),
     ("UpdateRoleDescription", works!(roles::update_description)),
+    ("UpdateUser", works!(users::update)),
 ];
 
 /// What an operation is about that there is for users, groups and roles alike.

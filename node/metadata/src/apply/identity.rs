@@ -9,6 +9,7 @@ mod checks;
 mod entities;
 mod inline;
 mod policies;
+mod rename;
 
 pub(super) use attachments::{attach, detach, set_boundary};
 pub(super) use entities::{create, delete, set_member, tag, update_role};
@@ -17,6 +18,7 @@ pub(super) use policies::{
     create as create_policy, create_version, delete as delete_policy, delete_version,
     set_default_version,
 };
+pub(super) use rename::update;
 
 use entrepot_oci::AccountId;
 

@@ -36,6 +36,9 @@ pub struct CreateEntity {
     /// Of a role, and of nothing else.
     #[prost(message, optional, tag = "9")]
     pub role: Option<RoleSpec>,
+    /// ARNs of managed policies that it has from the beginning.
+    #[prost(string, repeated, tag = "10")]
+    pub attached: Vec<String>,
 }
 
 /// What only roles have.
@@ -77,6 +80,23 @@ pub struct UpdateRole {
     pub description: Option<String>,
     #[prost(uint32, optional, tag = "5")]
     pub max_session_s: Option<u32>,
+}
+
+/// Gives a user or a group another name, another path or both; it stays the same
+/// one. `EntityExists` when another has the name.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct UpdateEntity {
+    #[prost(string, tag = "1")]
+    pub account: String,
+    /// `User` or `Group`.
+    #[prost(enumeration = "EntityKind", tag = "2")]
+    pub kind: i32,
+    #[prost(string, tag = "3")]
+    pub name: String,
+    #[prost(string, optional, tag = "4")]
+    pub new_name: Option<String>,
+    #[prost(string, optional, tag = "5")]
+    pub new_path: Option<String>,
 }
 
 /// Makes or replaces a policy that belongs to one user, group or role.

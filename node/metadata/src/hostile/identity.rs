@@ -9,7 +9,7 @@ use crate::command::{
     AttachPolicy, Command, CreateAccessKey, CreateAccount, CreateEntity, CreatePolicy,
     CreatePolicyVersion, DeleteAccessKey, DeleteEntity, DeletePolicy, NewAccessKey,
     PutInlinePolicy, RoleSpec, SetAccessKeyState, SetAccountState, SetBoundary, SetGroupMember,
-    TagEntity,
+    TagEntity, UpdateEntity,
 };
 use crate::query::{self, AccessKeyState, AccountState, EntityKind};
 use crate::store::{KeyValue, StorageError};
@@ -78,6 +78,16 @@ fn member(is_member: bool) -> SetGroupMember {
     }
 }
 
+fn update(name: &str, new: &str) -> UpdateEntity {
+    UpdateEntity {
+        account: OTHER.to_owned(),
+        kind: EntityKind::User.into(),
+        name: name.to_owned(),
+        new_name: Some(new.to_owned()),
+        new_path: Some("/team/".to_owned()),
+    }
+}
+
 fn attach(kind: EntityKind, name: &str, arn: &str) -> AttachPolicy {
     AttachPolicy {
         account: OTHER.to_owned(),
@@ -137,6 +147,16 @@ fn of_entities() -> Vec<(&'static str, Command)> {
             }
             .into(),
         ),
+        ("good-update", update("ann", "eve").into()),
+        (
+            "good-group-update",
+            UpdateEntity {
+                kind: EntityKind::Group.into(),
+                ..update("devs", "DEVS")
+            }
+            .into(),
+        ),
+        ("bad-update-unknown", update("eve", "ann").into()),
         ("good-inline-policy", inline.into()),
         ("good-policy", policy("q").into()),
         ("good-policy-version", version.into()),

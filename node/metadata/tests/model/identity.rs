@@ -7,13 +7,14 @@ use entrepot_metadata::command::{
     AttachPolicy, CreateAccessKey, CreateAccount, CreateEntity, CreatePolicy, CreatePolicyVersion,
     DeleteAccessKey, DeleteEntity, DeleteInlinePolicy, DeletePolicy, DeletePolicyVersion,
     DetachPolicy, NewAccessKey, PutInlinePolicy, RoleSpec, SetBoundary, SetDefaultPolicyVersion,
-    SetGroupMember, TagEntity,
+    SetGroupMember, TagEntity, UpdateEntity,
 };
 use entrepot_metadata::limits::{ACCESS_KEYS_MAX, POLICY_VERSIONS_MAX};
 use entrepot_metadata::query::{self, EntityKind};
 use entrepot_metadata::response::{Done, Entity, EntityLimit, PolicyVersionMade};
 use entrepot_metadata::{Command, Envelope, MemoryState, Outcome, Refused, apply, invariants};
 use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::{BoxedStrategy, Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
 use proptest::sample::select;
 
@@ -121,6 +122,7 @@ impl Model {
                 }
                 Ok(done())
             }
+            Command::UpdateEntity(it) => self.update(it),
             Command::CreateAccessKey(it) => self.create_key(it),
             Command::DeleteAccessKey(it) => {
                 let owner = self.find(EntityKind::User.into(), &it.owner)?.name.clone();
@@ -219,15 +221,48 @@ impl Model {
         if let Some(arn) = &boundary {
             self.require(arn)?;
         }
+        let attached: BTreeSet<String> = it.attached.into_iter().collect();
+        for arn in &attached {
+            self.require(arn)?;
+        }
         let known = Known {
             name: it.name,
             id: it.id,
             path: it.path,
             tags: it.tags,
             boundary,
+            attached,
             ..Known::default()
         };
         self.entities.insert(key, known);
+        Ok(done())
+    }
+
+    fn update(&mut self, it: UpdateEntity) -> Result<Outcome, Refused> {
+        let kind = EntityKind::try_from(it.kind).unwrap();
+        let mut known = self.find(it.kind, &it.name)?.clone();
+        let before = known.name.clone();
+        let new = it.new_name.unwrap_or_else(|| before.clone());
+        let (from, to) = (before.to_lowercase(), new.to_lowercase());
+        if from != to
+            && let Some(there) = self.entities.get(&(kind, to.clone()))
+        {
+            return Err(Refused::EntityExists(Entity::new(kind, &there.name)));
+        }
+        known.path = it.new_path.unwrap_or(known.path);
+        known.name.clone_from(&new);
+        self.entities.remove(&(kind, from));
+        self.entities.insert((kind, to), known);
+        for user in self.entities.values_mut() {
+            if kind == EntityKind::Group && user.groups.remove(&before) {
+                user.groups.insert(new.clone());
+            }
+        }
+        for owner in self.keys.values_mut() {
+            if kind == EntityKind::User && *owner == before {
+                owner.clone_from(&new);
+            }
+        }
         Ok(done())
     }
 
@@ -412,9 +447,16 @@ fn history() -> impl Strategy<Value = Vec<Command>> {
 
 fn of_entities() -> BoxedStrategy<Command> {
     let account = || ACCOUNT.to_owned();
-    let create = (kind(), name(), path(), id("AIDA"), boundary());
+    let create = (
+        kind(),
+        name(),
+        path(),
+        id("AIDA"),
+        boundary(),
+        vec(arn(), 0..2),
+    );
     prop_oneof![
-        4 => create.prop_map(move |(kind, name, path, id, boundary)| {
+        4 => create.prop_map(move |(kind, name, path, id, boundary, attached)| {
             let is_group = kind == EntityKind::Group;
             let role = RoleSpec { trust: "{}".to_owned(), max_session_s: 3_600, ..RoleSpec::default() };
             CreateEntity {
@@ -424,6 +466,7 @@ fn of_entities() -> BoxedStrategy<Command> {
                 path,
                 id,
                 at_ms: 1,
+                attached,
                 boundary: if is_group { String::new() } else { boundary },
                 role: (kind == EntityKind::Role).then_some(role),
                 ..CreateEntity::default()
@@ -443,6 +486,10 @@ fn of_entities() -> BoxedStrategy<Command> {
             let remove = if set { Vec::new() } else { vec![tag] };
             TagEntity { account: account(), kind: kind.into(), name, set: tags, remove }.into()
         }),
+        2 => (select(vec![EntityKind::User, EntityKind::Group]), name(), option::of(name()), option::of(path()))
+            .prop_map(move |(kind, name, new_name, new_path)| {
+                UpdateEntity { account: account(), kind: kind.into(), name, new_name, new_path }.into()
+            }),
         3 => (name(), name(), any::<bool>()).prop_map(move |(group, user, is_member)| {
             SetGroupMember { account: account(), group, user, is_member }.into()
         }),

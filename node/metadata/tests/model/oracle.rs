@@ -188,6 +188,7 @@ impl Oracle {
             | Command::SetDefaultPolicyVersion(_)
             | Command::DeletePolicyVersion(_)
             | Command::DeletePolicy(_)
+            | Command::UpdateEntity(_)
             | Command::TagRepository(_)
             | Command::PutRepositoryText(_)
             | Command::PutRegistryItem(_)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use entrepot_access::UniqueId;
 use entrepot_access::policy::Context;
 use entrepot_metadata::KeyValue;
-use entrepot_metadata::command::{CreateEntity, DeleteEntity, RoleSpec, TagEntity};
+use entrepot_metadata::command::{CreateEntity, DeleteEntity, RoleSpec, TagEntity, UpdateEntity};
 use entrepot_metadata::query::{self, Entity, EntityKind};
 
 use super::{Iam, IamError, Page, Tags, of_tagged, unique_id, with_tags};
@@ -62,6 +62,7 @@ impl Iam<'_> {
             path: new.path,
             role,
             name: new.name.clone(),
+            attached: Vec::new(),
         };
         self.propose(command).await?;
         let made = query::entity(self.local()?.as_ref(), self.account(), kind, &new.name)?;
@@ -112,6 +113,36 @@ impl Iam<'_> {
             account: self.account().to_string(),
             kind: kind.into(),
             name: entity.name,
+        };
+        self.propose(command).await.map(drop)
+    }
+
+    /// Gives a user or a group another name, another path, or both.
+    ///
+    /// # Errors
+    /// `NoSuchEntity`, `EntityExists`
+    pub async fn update(
+        &self,
+        kind: EntityKind,
+        name: &str,
+        new_name: Option<String>,
+        new_path: Option<String>,
+    ) -> Result<(), IamError> {
+        let action = action("Update", kind, "");
+        let (_, entity) = self.find(kind, name, &action).await?;
+        if new_name.is_none() && new_path.is_none() {
+            return Ok(());
+        }
+        // As what it becomes, too: a policy may keep callers to a path.
+        let path = new_path.as_ref().unwrap_or(&entity.path);
+        let arn = self.arn(kind, path, new_name.as_ref().unwrap_or(&entity.name));
+        self.authorize(&action, &arn, &of_tagged(&entity.tags))?;
+        let command = UpdateEntity {
+            account: self.account().to_string(),
+            kind: kind.into(),
+            name: entity.name,
+            new_name,
+            new_path,
         };
         self.propose(command).await.map(drop)
     }

@@ -18,6 +18,14 @@ pub(super) struct CreateInput {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
+pub(super) struct UpdateInput {
+    group_name: String,
+    new_group_name: Option<String>,
+    new_path: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
 pub(super) struct MemberInput {
     group_name: String,
     user_name: String,
@@ -50,6 +58,14 @@ pub(super) async fn create(call: &Call, input: CreateInput) -> Result<Value, Api
     let made = iam.create_group(new).await;
     let made = made.map_err(|error| failed(call, &error))?;
     Ok(json!({ "Group": group(iam, &made) }))
+}
+
+pub(super) async fn update(call: &Call, input: UpdateInput) -> Result<Nothing, ApiError> {
+    let (name, path) = (input.new_group_name, input.new_path);
+    let iam = iam(call);
+    let done = iam.update(EntityKind::Group, &input.group_name, name, path);
+    let done = done.await.map(|()| Nothing {});
+    done.map_err(|error| failed(call, &error))
 }
 
 pub(super) async fn add(call: &Call, input: MemberInput) -> Result<Nothing, ApiError> {

@@ -25,6 +25,16 @@ pub(super) struct CreateInput {
 }
 
 #[derive(Deserialize)]
+pub(super) struct LinkedInput {
+    #[serde(rename = "AWSServiceName")]
+    service: String,
+    #[serde(rename = "Description")]
+    description: Option<String>,
+    #[serde(rename = "CustomSuffix")]
+    suffix: Option<String>,
+}
+
+#[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct ListInput {
     path_prefix: Option<String>,
@@ -62,6 +72,14 @@ pub(super) async fn create(call: &Call, input: CreateInput) -> Result<Value, Api
     };
     let made = iam.create_role(new, spec).await;
     let made = made.map_err(|error| failed(call, &error))?;
+    Ok(json!({ "Role": role(iam, &made, true) }))
+}
+
+pub(super) async fn create_linked(call: &Call, input: LinkedInput) -> Result<Value, ApiError> {
+    let iam = iam(call);
+    let (service, suffix) = (&input.service, input.suffix.as_deref());
+    let made = iam.create_linked_role(service, input.description, suffix);
+    let made = made.await.map_err(|error| failed(call, &error))?;
     Ok(json!({ "Role": role(iam, &made, true) }))
 }
 

@@ -6,6 +6,7 @@ mod identities;
 mod keys;
 mod managed;
 mod policies;
+mod simulation;
 
 use serde_json::{Value, json};
 

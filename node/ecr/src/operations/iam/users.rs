@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::shapes::{Tag, given, user};
-use super::{Part, failed, iam, listed};
+use super::{Nothing, Part, failed, iam, listed};
 use crate::call::Call;
 use crate::error::ApiError;
 
@@ -25,6 +25,14 @@ pub(super) struct CreateInput {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct GetInput {
     user_name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct UpdateInput {
+    user_name: String,
+    new_user_name: Option<String>,
+    new_path: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -63,6 +71,14 @@ pub(super) async fn get(call: &Call, input: GetInput) -> Result<Value, ApiError>
         }),
     };
     Ok(json!({ "User": shown }))
+}
+
+pub(super) async fn update(call: &Call, input: UpdateInput) -> Result<Nothing, ApiError> {
+    let (name, path) = (input.new_user_name, input.new_path);
+    let iam = iam(call);
+    let done = iam.update(EntityKind::User, &input.user_name, name, path);
+    let done = done.await.map(|()| Nothing {});
+    done.map_err(|error| failed(call, &error))
 }
 
 pub(super) async fn list(call: &Call, input: ListInput) -> Result<Value, ApiError> {

@@ -40,6 +40,25 @@ pub(in crate::apply) fn attach(
     Ok(DONE)
 }
 
+/// Attaches what an identity is made with.
+pub(super) fn attached(
+    overlay: &mut Overlay<'_>,
+    target: &mut Target,
+    mut arns: Vec<String>,
+) -> Result<(), Stop> {
+    arns.sort();
+    arns.dedup();
+    if arns.len() > ATTACHED_MAX {
+        return Err(limit("PoliciesPerRole", ATTACHED_MAX));
+    }
+    for arn in &arns {
+        require(overlay, target, arn)?;
+        overlay.mark(target.used(PolicyUse::Attached, arn));
+    }
+    target.record.attached = arns;
+    Ok(())
+}
+
 pub(in crate::apply) fn detach(
     overlay: &mut Overlay<'_>,
     index: u64,
@@ -122,7 +141,7 @@ fn check_arn(arn: &str) -> Result<(), Stop> {
 // === impl Target ===
 
 impl Target {
-    fn used(&self, how: PolicyUse, arn: &str) -> keys::Key {
+    pub(super) fn used(&self, how: PolicyUse, arn: &str) -> keys::Key {
         keys::policy_use(&self.account, arn, how, self.kind, &self.record.name)
     }
 }

@@ -57,6 +57,7 @@ pub(in crate::apply) fn create(
     if !command.boundary.is_empty() {
         super::attachments::bound(overlay, &mut target, &command.boundary)?;
     }
+    super::attachments::attached(overlay, &mut target, command.attached)?;
     target.save(overlay, index)?;
     Ok(DONE)
 }

@@ -7,7 +7,7 @@ use super::{Machine, account};
 use crate::command::{
     AttachPolicy, Command, CreateAccessKey, CreateAccount, CreateEntity, CreatePolicy,
     CreatePolicyVersion, DeleteEntity, NewAccessKey, PutInlinePolicy, RoleSpec, SetGroupMember,
-    TagEntity, UpdateRole,
+    TagEntity, UpdateEntity, UpdateRole,
 };
 use crate::limits::{
     ATTACHED_MAX, GROUPS_MAX, GROUPS_PER_USER_MAX, IDENTITY_TAGS_MAX, MANAGED_POLICY_CHARS_MAX,
@@ -375,4 +375,52 @@ fn a_user_with_a_key_stays_and_a_key_is_the_users() {
         machine.refused(delete),
         Refused::DeleteConflict(why.to_owned())
     );
+}
+
+#[test]
+fn who_is_renamed_keeps_everything() {
+    let arn = format!("arn:aws:iam::{}:policy/p", account());
+    let mut machine = with_account();
+    machine.done(policy("p", "{}"));
+    machine.done(CreateEntity {
+        boundary: arn.clone(),
+        attached: vec![arn.clone()],
+        ..user("ann")
+    });
+    machine.done(user("ben"));
+    machine.done(group("devs"));
+    machine.done(member("devs", "ann"));
+    let key = NewAccessKey::new("AKIAANN", &b"sealed"[..]);
+    machine.done(CreateAccessKey::new(&account(), "ann", key, 1));
+    let update = |kind: EntityKind, name: &str, new: &str| UpdateEntity {
+        account: account().to_string(),
+        kind: kind.into(),
+        name: name.to_owned(),
+        new_name: Some(new.to_owned()),
+        new_path: None,
+    };
+    machine.done(update(EntityKind::User, "ann", "Eve"));
+    machine.done(update(EntityKind::User, "eve", "EVE"));
+    machine.done(update(EntityKind::Group, "devs", "ops"));
+    let eve = query::entity(&machine.state, &account(), EntityKind::User, "eve");
+    let eve = eve.unwrap().unwrap();
+    assert_eq!((eve.name.as_str(), eve.id), ("EVE", user("ann").id));
+    assert_eq!(
+        (eve.groups, eve.attached),
+        (vec!["ops".to_owned()], vec![arn])
+    );
+    let keys = query::access_keys(&machine.state, &account(), "Eve").unwrap();
+    assert_eq!((keys.len(), keys[0].owner.as_str()), (1, "EVE"));
+    let members = query::group_members(&machine.state, &account(), "ops", None, 9);
+    assert_eq!(members.unwrap().len(), 1);
+    let gone = query::entity(&machine.state, &account(), EntityKind::User, "ann");
+    assert_eq!(gone.unwrap(), None);
+    let taken = Refused::EntityExists(Entity::new(EntityKind::User, "ben"));
+    assert_eq!(
+        machine.refused(update(EntityKind::User, "eve", "BEN")),
+        taken
+    );
+    machine.done(role("r"));
+    invalid(&mut machine, update(EntityKind::Role, "r", "s"));
+    invalid(&mut machine, update(EntityKind::User, "eve", "a b"));
 }

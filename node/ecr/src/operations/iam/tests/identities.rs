@@ -87,6 +87,99 @@ async fn lists_come_in_pages_by_path() {
 }
 
 #[tokio::test]
+async fn users_and_groups_are_renamed() {
+    let iam = Iam::start().await;
+    iam.user("ann").await;
+    iam.user("ben").await;
+    iam.group("dev").await;
+    let input = json!({"GroupName": "dev", "UserName": "ann"});
+    iam.get("AddUserToGroup", input).await;
+    let made = iam.get("CreateAccessKey", json!({"UserName": "ann"})).await;
+    let before = iam.get("GetUser", json!({"UserName": "ann"})).await;
+    let input = json!({"UserName": "ann", "NewUserName": "eve", "NewPath": "/team/"});
+    iam.get("UpdateUser", input).await;
+    let after = iam.get("GetUser", json!({"UserName": "eve"})).await;
+    assert_eq!(
+        after["User"]["Arn"],
+        "arn:aws:iam::123456789012:user/team/eve"
+    );
+    assert_eq!(after["User"]["UserId"], before["User"]["UserId"]);
+    let listed = iam.get("ListAccessKeys", json!({"UserName": "eve"})).await;
+    let key = &listed["AccessKeyMetadata"][0];
+    assert_eq!(key["AccessKeyId"], made["AccessKey"]["AccessKeyId"]);
+    let input = json!({"GroupName": "dev", "NewGroupName": "ops"});
+    iam.get("UpdateGroup", input).await;
+    let found = iam.get("GetGroup", json!({"GroupName": "ops"})).await;
+    assert_eq!(
+        names(found["Users"].as_array().unwrap(), "UserName"),
+        ["eve"]
+    );
+    let input = json!({"UserName": "eve"});
+    iam.get("UpdateUser", input).await;
+    let text = "User with name ben already exists.";
+    let input = json!({"UserName": "eve", "NewUserName": "BEN"});
+    let refused = iam.refused("UpdateUser", input).await;
+    assert_eq!(refused, error(409, "EntityAlreadyExists", text));
+    let gone = iam.refused("UpdateUser", json!({"UserName": "ann"})).await;
+    assert_eq!(gone, missing("The user with name ann cannot be found."));
+    let gone = iam
+        .refused("UpdateGroup", json!({"GroupName": "dev"}))
+        .await;
+    assert_eq!(gone, missing("The group with name dev cannot be found."));
+}
+
+#[tokio::test]
+async fn services_have_roles_that_nobody_else_changes() {
+    let iam = Iam::start().await;
+    let input = json!({"AWSServiceName": "replication.ecr.amazonaws.com"});
+    let made = iam.get("CreateServiceLinkedRole", input.clone()).await;
+    let arn = "arn:aws:iam::123456789012:role/aws-service-role/replication.ecr.amazonaws.com/\
+               AWSServiceRoleForECRReplication";
+    assert_eq!(made["Role"]["Arn"], arn);
+    let role = "AWSServiceRoleForECRReplication";
+    let of = json!({ "RoleName": role });
+    let listed = iam.get("ListAttachedRolePolicies", of.clone()).await;
+    let attached = names(listed["AttachedPolicies"].as_array().unwrap(), "PolicyName");
+    assert_eq!(attached, ["ECRReplicationServiceRolePolicy"]);
+    let text = format!(
+        "Service role name {role} has been taken in this account, please try a different suffix."
+    );
+    let again = iam.refused("CreateServiceLinkedRole", input.clone()).await;
+    assert_eq!(again, error(400, "InvalidInput", &text));
+    let mut suffixed = input;
+    suffixed["CustomSuffix"] = "x".into();
+    let text = "Custom suffix is not allowed for replication.ecr.amazonaws.com";
+    let refused = iam.refused("CreateServiceLinkedRole", suffixed).await;
+    assert_eq!(refused, error(400, "InvalidInput", text));
+    let input = json!({"AWSServiceName": "ec2.amazonaws.com"});
+    let text = "Service ec2.amazonaws.com has no service-linked role here.";
+    let refused = iam.refused("CreateServiceLinkedRole", input).await;
+    assert_eq!(refused, error(400, "InvalidInput", text));
+    let text = format!(
+        "Cannot perform the operation on the protected role '{role}' - this role is only \
+         modifiable by AWS"
+    );
+    let protected = error(400, "UnmodifiableEntity", &text);
+    for (name, rest) in [
+        ("DeleteRole", json!({})),
+        ("UpdateRole", json!({"Description": "x"})),
+        ("UpdateRoleDescription", json!({"Description": "x"})),
+        ("UpdateAssumeRolePolicy", json!({"PolicyDocument": TRUST})),
+        ("AttachRolePolicy", json!({"PolicyArn": READ_ONLY})),
+        ("DetachRolePolicy", json!({"PolicyArn": READ_ONLY})),
+        (
+            "PutRolePolicy",
+            json!({"PolicyName": "p", "PolicyDocument": PULL}),
+        ),
+        ("DeleteRolePolicy", json!({"PolicyName": "p"})),
+    ] {
+        let mut input = rest;
+        input["RoleName"] = role.into();
+        assert_eq!(iam.refused(name, input).await, protected, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn groups_have_members() {
     let iam = Iam::start().await;
     for user in ["ann", "ben"] {

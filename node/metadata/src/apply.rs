@@ -118,6 +118,7 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::DeleteTag(command) => tags::delete(overlay, &command),
         Command::PutRule(command) => rules::put(overlay, index, command),
         Command::DeleteRule(command) => rules::delete(overlay, &command),
+        Command::ReplaceRules(command) => rules::replace(overlay, index, command),
         Command::EndTask(command) => tasks::end(overlay, command),
         Command::FormCluster(command) => members::form(overlay, index, command),
         Command::AddMember(command) => members::add(overlay, index, command),

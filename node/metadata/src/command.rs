@@ -36,12 +36,13 @@ pub use self::members::{
     UpdateMember,
 };
 pub use self::settings::{
-    DeleteRegistryItem, PutRegistryItem, PutRepositoryText, RepositorySpec, TagRepository,
+    CreationTemplate, DeleteRegistryItem, PutRegistryItem, PutRepositoryText, ReplaceRules,
+    RepositorySpec, RuleSpec, TagRepository,
 };
 pub use self::trust::{CreateJoinToken, Join, PutAuthority, RecordCertificate, RevokeCertificates};
 use crate::limits::ENVELOPE_ID_BYTES;
 use crate::records::Origin;
-use crate::records::settings::MutabilityRecord;
+use crate::records::settings::{ItemKind, MutabilityRecord};
 
 /// What this version's state machine understands. Whoever adds a command, or a
 /// member to one that changes what it does, raises this and has
@@ -58,7 +59,7 @@ pub struct Envelope {
     #[prost(
         oneof = "Command",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 32, \
-                33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 100, 101, 102, 103"
+                33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 100, 101, 102, 103, 104"
     )]
     pub command: Option<Command>,
     /// Log index up to which the proposer's copy was applied when it drew the id:
@@ -179,6 +180,8 @@ pub enum Command {
     PutRegistryItem(PutRegistryItem),
     #[prost(message, tag = "103")]
     DeleteRegistryItem(DeleteRegistryItem),
+    #[prost(message, tag = "104")]
+    ReplaceRules(ReplaceRules),
 }
 
 /// Makes the cluster's first account, `AccountExists` when there is any; or one
@@ -540,6 +543,9 @@ impl Command {
             | Self::SetDefaultPolicyVersion(_)
             | Self::DeletePolicyVersion(_)
             | Self::DeletePolicy(_) => 4,
+            // Nodes that are older make repositories without it.
+            Self::PutRegistryItem(command) if command.kind() == ItemKind::CreationTemplate => 7,
+            Self::ReplaceRules(_) => 7,
             Self::CreateRepository(_)
             | Self::PutRepositorySettings(_)
             | Self::TagRepository(_)
@@ -604,6 +610,7 @@ impl Command {
             Self::PutRepositoryText(_) => "put_repository_text",
             Self::PutRegistryItem(_) => "put_registry_item",
             Self::DeleteRegistryItem(_) => "delete_registry_item",
+            Self::ReplaceRules(_) => "replace_rules",
         }
     }
 }
@@ -669,6 +676,7 @@ into_command!(
     PutRepositoryText,
     PutRegistryItem,
     DeleteRegistryItem,
+    ReplaceRules,
 );
 
 // === impl CreateAccount ===

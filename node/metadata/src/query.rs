@@ -44,7 +44,7 @@ pub use registry::{
 };
 pub use settings::{
     Mutability, RegistryItem, RepositoryText, matches_wildcard, registry_item, registry_items,
-    repository_tags, repository_text,
+    repository_tags, repository_text, template_for,
 };
 pub use tasks::{Task, TaskKey, TaskKeyError, open_tasks, task, tasks, tasks_of};
 pub use trust::{
@@ -56,7 +56,7 @@ pub(crate) use trust::{join_token_of, serial_of};
 pub use crate::records::TaskState;
 pub use crate::records::identity::{AccessKeyState, AccountState, EntityKind};
 pub use crate::records::members::MemberState;
-pub use crate::records::settings::{ItemKind, MutabilityMode, TextKind};
+pub use crate::records::settings::{CreatedFor, ItemKind, MutabilityMode, TextKind};
 
 use std::str::FromStr;
 

@@ -1,10 +1,12 @@
 //! Replication rules.
 
+use std::collections::BTreeSet;
+
 use entrepot_oci::{AccountId, RegionName};
 
 use super::tasks::{self, Swept};
-use super::{Stop, invalid, parse};
-use crate::command::{DeleteRule, PutRule};
+use super::{Stop, invalid, parse, settings};
+use crate::command::{DeleteRule, PutRule, ReplaceRules};
 use crate::keys;
 use crate::limits::{PREFIX_BYTES_MAX, PREFIXES_MAX, RULE_ID_BYTES_MAX, RULES_MAX};
 use crate::overlay::Overlay;
@@ -45,6 +47,39 @@ pub(super) fn put(
         }
     };
     Ok(changed(before.is_some(), &swept))
+}
+
+/// All of them at once: pushes meet the old rules or the new ones.
+pub(super) fn replace(
+    overlay: &mut Overlay<'_>,
+    index: u64,
+    command: ReplaceRules,
+) -> Result<Outcome, Stop> {
+    let account: AccountId = parse("account", &command.account)?;
+    let ids: BTreeSet<&str> = command.rules.iter().map(|rule| rule.id.as_str()).collect();
+    if ids.len() < command.rules.len() {
+        return Err(invalid("rule id", "must be given once").into());
+    }
+    if ids.len() > RULES_MAX {
+        let max = u32::try_from(RULES_MAX).unwrap_or(u32::MAX);
+        return Err(Refused::RuleLimit(max).into());
+    }
+    for rule in query::rules(overlay, &account)? {
+        overlay.delete(keys::rule(&account, &rule.id));
+    }
+    for rule in command.rules {
+        check_id(&rule.id)?;
+        let destination: RegionName = parse("destination", &rule.destination_region)?;
+        let record = RuleRecord {
+            prefixes: checked_prefixes(rule.prefixes)?,
+            destination_region: destination.to_string(),
+            updated_at_ms: command.at_ms,
+            index,
+        };
+        overlay.put(keys::rule(&account, &rule.id), &record);
+    }
+    settings::put_configuration(overlay, &account, command.document, command.at_ms)?;
+    Ok(changed(false, &tasks::sweep(overlay, &account)?))
 }
 
 pub(super) fn delete(overlay: &mut Overlay<'_>, command: &DeleteRule) -> Result<Outcome, Stop> {

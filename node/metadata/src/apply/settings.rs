@@ -1,6 +1,7 @@
 //! What a registry and its repositories are to be like: resource tags, policies,
 //! and what a registry has under names.
 
+use bytes::Bytes;
 use entrepot_oci::{AccountId, RepositoryName};
 
 use super::registry::require_repository;
@@ -163,9 +164,7 @@ pub(super) fn put_item(
     let account: AccountId = parse("account", &command.account)?;
     let kind = item_kind(command.kind)?;
     check_name(kind, &command.name)?;
-    if command.body.len() > ITEM_BODY_BYTES_MAX {
-        return Err(invalid(kind.name(), "must be of at most 65536 bytes").into());
-    }
+    check_body(kind, &command.body)?;
     let key = keys::registry_item(&account, kind, &command.name);
     let before: Option<ItemRecord> = read::record(overlay, &key)?;
     let item = || Item {
@@ -213,8 +212,43 @@ pub(super) fn delete_item(
     Ok(Outcome::Done(Done {}))
 }
 
+/// What may be changed by itself.
 fn item_kind(kind: i32) -> Result<ItemKind, Refused> {
-    ItemKind::try_from(kind).map_err(|_| invalid("item", "is of a kind that is not known here"))
+    match ItemKind::try_from(kind) {
+        Ok(ItemKind::ReplicationConfiguration) => Err(invalid(
+            ItemKind::ReplicationConfiguration.name(),
+            "is changed with the rules alone",
+        )),
+        Ok(kind) => Ok(kind),
+        Err(_) => Err(invalid("item", "is of a kind that is not known here")),
+    }
+}
+
+/// Keeps what the rules were made from.
+pub(super) fn put_configuration(
+    overlay: &mut Overlay<'_>,
+    account: &AccountId,
+    document: Bytes,
+    at_ms: i64,
+) -> Result<(), Stop> {
+    let kind = ItemKind::ReplicationConfiguration;
+    check_body(kind, &document)?;
+    let key = keys::registry_item(account, kind, "");
+    let before: Option<ItemRecord> = read::record(overlay, &key)?;
+    let record = ItemRecord {
+        body: document,
+        created_at_ms: before.map_or(at_ms, |before| before.created_at_ms),
+        updated_at_ms: at_ms,
+    };
+    overlay.put(key, &record);
+    Ok(())
+}
+
+fn check_body(kind: ItemKind, body: &Bytes) -> Result<(), Refused> {
+    if body.len() > ITEM_BODY_BYTES_MAX {
+        return Err(invalid(kind.name(), "must be of at most 65536 bytes"));
+    }
+    Ok(())
 }
 
 /// How many of a kind a registry may have, as in ECR.
@@ -224,16 +258,20 @@ pub(crate) fn items_max(kind: ItemKind) -> usize {
         ItemKind::PullThroughCacheRule => CACHE_RULES_MAX,
         ItemKind::PullTimeExclusion => PULL_TIME_EXCLUSIONS_MAX,
         ItemKind::AccountSetting => ACCOUNT_SETTINGS.len(),
-        ItemKind::Policy | ItemKind::ScanningConfiguration | ItemKind::SigningConfiguration => 1,
+        ItemKind::Policy
+        | ItemKind::ScanningConfiguration
+        | ItemKind::SigningConfiguration
+        | ItemKind::ReplicationConfiguration => 1,
     }
 }
 
 fn check_name(kind: ItemKind, name: &str) -> Result<(), Refused> {
     let printable = |name: &str| name.bytes().all(|byte| byte.is_ascii_graphic());
     let right = match kind {
-        ItemKind::Policy | ItemKind::ScanningConfiguration | ItemKind::SigningConfiguration => {
-            name.is_empty()
-        }
+        ItemKind::Policy
+        | ItemKind::ScanningConfiguration
+        | ItemKind::SigningConfiguration
+        | ItemKind::ReplicationConfiguration => name.is_empty(),
         ItemKind::AccountSetting => ACCOUNT_SETTINGS.contains(&name),
         _ => (1..=ITEM_NAME_BYTES_MAX).contains(&name.len()) && printable(name),
     };

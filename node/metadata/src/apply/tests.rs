@@ -5,6 +5,7 @@ mod accounts;
 mod blobs;
 mod changes;
 mod conditions;
+mod configuration;
 mod cost;
 mod deletion;
 mod envelopes;

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use entrepot_oci::{AccountId, RepositoryName};
 
-use crate::records::settings::{EncryptionRecord, ItemKind, MutabilityRecord, TextKind};
+use crate::records::settings::{
+    CreatedFor, EncryptionRecord, ItemKind, MutabilityRecord, TextKind,
+};
 
 /// What a repository is made with.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -29,6 +31,46 @@ pub struct RepositorySpec {
     pub policy: String,
     #[prost(string, tag = "6")]
     pub lifecycle: String,
+}
+
+/// What repositories are made with that nobody makes by hand: the body of an
+/// [`ItemKind::CreationTemplate`], whose name is the prefix of their names.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct CreationTemplate {
+    #[prost(message, optional, tag = "1")]
+    pub spec: Option<RepositorySpec>,
+    /// For which of the ways to make one.
+    #[prost(enumeration = "CreatedFor", repeated, tag = "2")]
+    pub applied_for: Vec<i32>,
+    #[prost(string, optional, tag = "3")]
+    pub description: Option<String>,
+    #[prost(string, optional, tag = "4")]
+    pub role: Option<String>,
+}
+
+/// Makes these rules a registry's, and no others.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ReplaceRules {
+    #[prost(string, tag = "1")]
+    pub account: String,
+    #[prost(message, repeated, tag = "2")]
+    pub rules: Vec<RuleSpec>,
+    /// What they were made from: kept as an [`ItemKind::ReplicationConfiguration`].
+    #[prost(bytes = "bytes", tag = "3")]
+    pub document: Bytes,
+    #[prost(int64, tag = "4")]
+    pub at_ms: i64,
+}
+
+/// As in `PutRule`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct RuleSpec {
+    #[prost(string, tag = "1")]
+    pub id: String,
+    #[prost(string, repeated, tag = "2")]
+    pub prefixes: Vec<String>,
+    #[prost(string, tag = "3")]
+    pub destination_region: String,
 }
 
 /// Changes the resource tags of a repository.
@@ -139,6 +181,22 @@ impl PutRegistryItem {
             body: body.into(),
             at_ms,
             ..Self::default()
+        }
+    }
+}
+
+impl ReplaceRules {
+    pub fn new(
+        account: &AccountId,
+        rules: Vec<RuleSpec>,
+        document: impl Into<Bytes>,
+        at_ms: i64,
+    ) -> Self {
+        Self {
+            account: account.to_string(),
+            rules,
+            document: document.into(),
+            at_ms,
         }
     }
 }

@@ -11,9 +11,9 @@ use crate::command::{
     DeleteManifest, DeletePolicy, DeletePolicyVersion, DeleteRegistryItem, DeleteRepository,
     DeleteRule, DeleteTag, DetachPolicy, EndTask, Envelope, FormCluster, LinkBlob, MemberSpec,
     MountBlob, NewAccessKey, PutManifest, PutRegistryItem, PutRegistrySettings,
-    PutRepositorySettings, PutRepositoryText, PutRule, RemoveMember, RemoveRegion, RepositorySpec,
-    SetAccessKeyState, SetAccountState, SetGroupMember, SetMemberState, TagRepository, TagState,
-    UnlinkBlob, UpdateMember,
+    PutRepositorySettings, PutRepositoryText, PutRule, RemoveMember, RemoveRegion, ReplaceRules,
+    RepositorySpec, RuleSpec, SetAccessKeyState, SetAccountState, SetGroupMember, SetMemberState,
+    TagRepository, TagState, UnlinkBlob, UpdateMember,
 };
 use crate::query::{
     AccessKeyState, AccountState, EntityKind, ItemKind, MemberState, MutabilityMode, TextKind,
@@ -191,6 +191,17 @@ fn of_settings() -> Vec<Command> {
         .into(),
         item("team/").into(),
         item("ROOT").into(),
+        ReplaceRules {
+            account: "210987654321".to_owned(),
+            rules: vec![RuleSpec {
+                id: "new".to_owned(),
+                prefixes: vec!["team/".to_owned()],
+                destination_region: "us-east-1".to_owned(),
+            }],
+            document: Bytes::from_static(b"{}"),
+            at_ms: 21,
+        }
+        .into(),
         DeleteRegistryItem {
             account: account(),
             kind: ItemKind::CreationTemplate.into(),

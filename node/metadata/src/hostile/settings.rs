@@ -7,7 +7,7 @@ use entrepot_oci::RepositoryName;
 use crate::apply::tests::{Machine, account, image};
 use crate::command::{
     Command, CreateRepository, DeleteRegistryItem, PutRegistryItem, PutRepositorySettings,
-    PutRepositoryText, RepositorySpec, TagRepository,
+    PutRepositoryText, ReplaceRules, RepositorySpec, RuleSpec, TagRepository,
 };
 use crate::query::{self, ItemKind, MutabilityMode, TextKind};
 use crate::records::settings::{EncryptionRecord, MutabilityRecord};
@@ -73,6 +73,15 @@ pub(super) fn commands() -> Vec<(&'static str, Command)> {
     };
     let text = |kind, text| PutRepositoryText::new(&account(), &name("fixed"), kind, text, 2);
     let template = ItemKind::CreationTemplate;
+    let rules = |ids: &[&str]| {
+        let rules = ids.iter().map(|id| RuleSpec {
+            id: (*id).to_owned(),
+            prefixes: vec!["team/".to_owned()],
+            destination_region: "eu-west-1".to_owned(),
+        });
+        let (account, document) = (&account(), &b"{}"[..]);
+        ReplaceRules::new(account, rules.collect(), document, 3)
+    };
     vec![
         ("good-repository-with-a-spec", create("more").into()),
         ("bad-repository-again", create("fixed").into()),
@@ -88,6 +97,8 @@ pub(super) fn commands() -> Vec<(&'static str, Command)> {
             "good-no-template",
             DeleteRegistryItem::new(&account(), template, "team/").into(),
         ),
+        ("good-rules", rules(&["one", "two"]).into()),
+        ("bad-rules", rules(&["one", "one"]).into()),
         (
             "bad-no-registry-policy",
             DeleteRegistryItem::new(&account(), ItemKind::Policy, "").into(),

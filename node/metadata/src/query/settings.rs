@@ -6,13 +6,17 @@ use bytes::Bytes;
 use entrepot_oci::{AccountId, RepositoryName, Tag};
 
 use super::after_name;
+use crate::command::{CreationTemplate, RepositorySpec};
 use crate::keys::{self, Parts};
 use crate::read;
 use crate::records::settings::{
-    ItemKind, ItemRecord, MutabilityMode, MutabilityRecord, ResourceTagsRecord, TextKind,
-    TextRecord,
+    CreatedFor, ItemKind, ItemRecord, MutabilityMode, MutabilityRecord, ResourceTagsRecord,
+    TextKind, TextRecord,
 };
 use crate::store::{KeyValue, StorageError};
+
+/// The name of the template for what no other is for.
+const TEMPLATE_ROOT: &str = "ROOT";
 
 /// Which tags of a repository may move once they are set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +103,30 @@ pub fn registry_items(
             Ok(RegistryItem::new(name, read::decode(&key, value)?))
         })
         .collect()
+}
+
+/// What a repository is to be made with that comes to be in this way: that of the
+/// longest prefix of its name. A prefix ends at a `/`, said or not.
+pub fn template_for(
+    view: &dyn KeyValue,
+    account: &AccountId,
+    repository: &RepositoryName,
+    way: CreatedFor,
+) -> Result<Option<RepositorySpec>, StorageError> {
+    let name = repository.as_str();
+    let slashes = name.rmatch_indices('/').map(|(at, _)| at);
+    let prefixes = slashes.flat_map(|at| [&name[..=at], &name[..at]]);
+    for prefix in prefixes.chain([TEMPLATE_ROOT]) {
+        let key = keys::registry_item(account, ItemKind::CreationTemplate, prefix);
+        let Some(record): Option<ItemRecord> = read::record(view, &key)? else {
+            continue;
+        };
+        let template: CreationTemplate = read::decode(key.as_bytes(), record.body)?;
+        if template.applied_for().any(|applied| applied == way) {
+            return Ok(Some(template.spec.unwrap_or_default()));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether `text` is one that `wildcard` stands for; `*`: any characters.

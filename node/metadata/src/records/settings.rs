@@ -90,6 +90,18 @@ pub enum ItemKind {
     PullTimeExclusion = 6,
     /// By ECR's names of them.
     AccountSetting = 7,
+    /// One: what the replication rules were made from.
+    ReplicationConfiguration = 8,
+}
+
+/// Ways in which repositories come to be that nobody makes by hand, as ECR's
+/// `appliedFor`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum CreatedFor {
+    Replication = 1,
+    PullThroughCache = 2,
+    Push = 3,
 }
 
 // === impl TextKind, ItemKind ===
@@ -126,6 +138,7 @@ impl ItemKind {
             Self::SigningConfiguration => "signing configuration",
             Self::PullTimeExclusion => "pull time exclusion",
             Self::AccountSetting => "account setting",
+            Self::ReplicationConfiguration => "replication configuration",
         }
     }
 

@@ -154,6 +154,24 @@ impl Oracle {
                 Some(_) => Ok(self.rules_changed(false)),
                 None => Err(Refused::RuleUnknown(it.id)),
             },
+            Command::ReplaceRules(it) => {
+                self.rules.retain(|(account, _), _| *account != it.account);
+                for rule in it.rules {
+                    let mut prefixes = rule.prefixes;
+                    prefixes.sort();
+                    prefixes.dedup();
+                    let put = PutRule {
+                        account: it.account.clone(),
+                        id: rule.id,
+                        prefixes,
+                        destination_region: rule.destination_region,
+                        at_ms: it.at_ms,
+                    };
+                    self.rules
+                        .insert((put.account.clone(), put.id.clone()), put);
+                }
+                Ok(self.rules_changed(false))
+            }
             Command::EndTask(it) => Ok(self.end(it)),
             Command::DeleteRepository(it) => self.delete_repository(it),
             // Tested by themselves, against a model of their own.

@@ -6,7 +6,7 @@ use entrepot_metadata::Command;
 use entrepot_metadata::command::{
     Blank, CreateAccount, CreateRepository, DeleteManifest, DeleteRepository, DeleteRule,
     DeleteTag, EndTask, LinkBlob, MountBlob, PutManifest, PutRegistrySettings,
-    PutRepositorySettings, PutRule, TagCondition, TagState, UnlinkBlob,
+    PutRepositorySettings, PutRule, ReplaceRules, RuleSpec, TagCondition, TagState, UnlinkBlob,
 };
 use entrepot_metadata::limits::ENVELOPES_KEPT;
 use entrepot_metadata::records::Origin;
@@ -260,14 +260,29 @@ fn condition() -> impl Strategy<Value = Option<TagCondition>> {
 
 fn rule_command() -> BoxedStrategy<Command> {
     let id = || select(vec!["x", "y", "z"]).prop_map(str::to_owned);
-    let prefix = select(vec!["a", "aa", "ab/", "aaa"]).prop_map(str::to_owned);
+    let prefix = || select(vec!["a", "aa", "ab/", "aaa"]).prop_map(str::to_owned);
+    let spec = || {
+        (id(), vec(prefix(), 0..3), region()).prop_map(|(id, prefixes, destination_region)| {
+            RuleSpec {
+                id,
+                prefixes,
+                destination_region,
+            }
+        })
+    };
     prop_oneof![
-        3 => (account(), id(), vec(prefix, 0..3), region(), at()).prop_map(
+        3 => (account(), id(), vec(prefix(), 0..3), region(), at()).prop_map(
             |(account, id, prefixes, destination_region, at_ms)| {
                 PutRule { account, id, prefixes, destination_region, at_ms }.into()
             }
         ),
         1 => (account(), id()).prop_map(|(account, id)| DeleteRule { account, id }.into()),
+        1 => (account(), vec(spec(), 0..3), at()).prop_map(|(account, mut rules, at_ms)| {
+            rules.sort_by(|a, b| a.id.cmp(&b.id));
+            rules.dedup_by(|a, b| a.id == b.id);
+            let document = Bytes::from_static(b"{}");
+            ReplaceRules { account, rules, document, at_ms }.into()
+        }),
     ]
     .boxed()
 }

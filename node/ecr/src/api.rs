@@ -59,14 +59,6 @@ impl Api {
         }
     }
 
-    /// The error of what its operations cannot do here.
-    pub(crate) fn unsupported(self) -> &'static str {
-        match self {
-            Self::EcrPublic => "UnsupportedCommandException",
-            Self::Ecr | Self::Iam | Self::Sts => "ValidationException",
-        }
-    }
-
     pub(crate) fn model(self) -> &'static str {
         match self {
             Self::Ecr => include_str!("../model/ecr.json"),

@@ -67,6 +67,20 @@ impl Call {
         )
     }
 
+    /// The same where something that was asked for may not be there, for which the
+    /// operation has a code of its own.
+    pub(crate) fn failed_or(
+        &self,
+        error: ServiceError,
+        code: &'static str,
+        message: impl FnOnce() -> String,
+    ) -> ApiError {
+        match error {
+            ServiceError::NotFound(_) => ApiError::new(code, message()),
+            error => self.failed(error),
+        }
+    }
+
     /// What a failed use case means to the client.
     pub(crate) fn failed(&self, error: ServiceError) -> ApiError {
         use ServiceError as E;
@@ -94,7 +108,7 @@ impl Call {
             E::BlobTooLarge { .. } | E::LimitExceeded(_) => {
                 ApiError::new("LimitExceededException", text)
             }
-            E::Unsupported(_) => ApiError::new(self.api.unsupported(), text),
+            E::Unsupported(text) => ApiError::not_here(self.api, &text),
             E::DigestInvalid(_) => ApiError::new("InvalidLayerException", text),
             E::BlobUnknown(_) => ApiError::new("LayersNotFoundException", text),
             E::ManifestUnknown(_) => ApiError::new("ImageNotFoundException", text),

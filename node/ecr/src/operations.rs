@@ -7,13 +7,19 @@
     reason = "what goes in and out has the names of AWS's members"
 )]
 
+mod cache_rules;
 mod iam;
 mod images;
 mod layers;
+mod lifecycle;
 mod policies;
+mod registry;
+mod replication;
 mod repositories;
+mod scanning;
 mod settings;
 mod tags;
+mod templates;
 #[cfg(test)]
 mod tests;
 
@@ -50,22 +56,85 @@ macro_rules! works {
 }
 use works;
 
+/// Why some operations are refused.
+const NO_BACKFILL: &str = "images that were pushed before a rule was made are not replicated by \
+                           this version of Entrepot";
+const NO_SCANNER: &str = "this version of Entrepot has no scanner";
+const NO_PREVIEW: &str =
+    "this version of Entrepot keeps lifecycle policies and does not carry them out";
+const NO_ARCHIVE: &str = "this version of Entrepot has one storage class, STANDARD";
+
 /// Those of ECR.
 const ECR: &[(&str, Handler)] = &[
     ("BatchCheckLayerAvailability", works!(layers::check)),
     ("BatchDeleteImage", works!(images::delete)),
     ("BatchGetImage", works!(images::get)),
+    (
+        "BatchGetRepositoryScanningConfiguration",
+        works!(scanning::batch),
+    ),
     ("CompleteLayerUpload", works!(layers::complete)),
+    ("CreatePullThroughCacheRule", works!(cache_rules::create)),
     ("CreateRepository", works!(repositories::create)),
+    (
+        "CreateRepositoryCreationTemplate",
+        works!(templates::create),
+    ),
+    ("DeleteLifecyclePolicy", works!(lifecycle::delete)),
+    ("DeletePullThroughCacheRule", works!(cache_rules::delete)),
+    ("DeleteRegistryPolicy", works!(registry::delete_policy)),
     ("DeleteRepository", works!(repositories::delete)),
+    (
+        "DeleteRepositoryCreationTemplate",
+        works!(templates::delete),
+    ),
     ("DeleteRepositoryPolicy", works!(policies::delete)),
+    (
+        "DeleteSigningConfiguration",
+        works!(scanning::delete_signing),
+    ),
+    (
+        "DeregisterPullTimeUpdateExclusion",
+        works!(registry::deregister),
+    ),
+    (
+        "DescribeImageReplicationStatus",
+        works!(replication::status),
+    ),
+    ("DescribeImageScanFindings", works!(scanning::findings)),
+    (
+        "DescribeImageSigningStatus",
+        works!(scanning::signing_status),
+    ),
     ("DescribeImages", works!(images::describe)),
+    (
+        "DescribePullThroughCacheRules",
+        works!(cache_rules::describe),
+    ),
+    ("DescribeRegistry", works!(replication::describe)),
+    (
+        "DescribeReplicationBackfillResults",
+        Handler::Refused(NO_BACKFILL),
+    ),
     ("DescribeRepositories", works!(repositories::describe)),
+    (
+        "DescribeRepositoryCreationTemplates",
+        works!(templates::describe),
+    ),
+    ("GetAccountSetting", works!(registry::get_setting)),
+    ("GetLifecyclePolicy", works!(lifecycle::get)),
+    ("GetLifecyclePolicyPreview", Handler::Refused(NO_PREVIEW)),
+    ("GetRegistryPolicy", works!(registry::get_policy)),
+    ("GetRegistryScanningConfiguration", works!(scanning::get)),
     ("GetRepositoryPolicy", works!(policies::get)),
+    ("GetSigningConfiguration", works!(scanning::get_signing)),
     ("InitiateLayerUpload", works!(layers::initiate)),
     ("ListImageReferrers", works!(images::referrers)),
     ("ListImages", works!(images::list)),
+    ("ListPullTimeUpdateExclusions", works!(registry::exclusions)),
+    ("ListReplicationBackfills", Handler::Refused(NO_BACKFILL)),
     ("ListTagsForResource", works!(tags::list)),
+    ("PutAccountSetting", works!(registry::put_setting)),
     ("PutImage", works!(images::put)),
     (
         "PutImageScanningConfiguration",
@@ -75,10 +144,33 @@ const ECR: &[(&str, Handler)] = &[
         "PutImageTagMutability",
         works!(repositories::put_mutability),
     ),
+    ("PutLifecyclePolicy", works!(lifecycle::put)),
+    ("PutRegistryPolicy", works!(registry::put_policy)),
+    ("PutRegistryScanningConfiguration", works!(scanning::put)),
+    ("PutReplicationConfiguration", works!(replication::put)),
+    ("PutSigningConfiguration", works!(scanning::put_signing)),
+    (
+        "RegisterPullTimeUpdateExclusion",
+        works!(registry::register),
+    ),
     ("SetRepositoryPolicy", works!(policies::set)),
+    ("StartImageScan", Handler::Refused(NO_SCANNER)),
+    ("StartLifecyclePolicyPreview", Handler::Refused(NO_PREVIEW)),
+    ("StartReplicationBackfill", Handler::Refused(NO_BACKFILL)),
+    ("StopReplicationBackfill", Handler::Refused(NO_BACKFILL)),
     ("TagResource", works!(tags::tag)),
     ("UntagResource", works!(tags::untag)),
+    ("UpdateImageStorageClass", Handler::Refused(NO_ARCHIVE)),
+    ("UpdatePullThroughCacheRule", works!(cache_rules::update)),
+    (
+        "UpdateRepositoryCreationTemplate",
+        works!(templates::update),
+    ),
     ("UploadLayerPart", works!(layers::upload)),
+    (
+        "ValidatePullThroughCacheRule",
+        works!(cache_rules::validate),
+    ),
 ];
 
 /// What carries out `operation` of `api`; none: nothing yet.

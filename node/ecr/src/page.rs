@@ -12,6 +12,8 @@ use crate::error::ApiError;
 
 /// Unless the client says how many.
 pub(crate) const SIZE_DEFAULT: usize = 100;
+/// Items that a client may name, where the model does not say.
+const NAMED_MAX: usize = 100;
 
 /// Where a page starts.
 ///
@@ -49,6 +51,23 @@ pub(crate) fn alone(paged: bool, named: &str) -> Result<(), ApiError> {
         format!(
             "Invalid parameter at '{named}' failed to satisfy constraint: 'nextToken and \
              maxResults cannot be used with {named}'"
+        ),
+    ))
+}
+
+/// That no more items are named than a page may have.
+///
+/// # Errors
+/// `InvalidParameterException` when there are.
+pub(crate) fn few(named: usize, at: &str) -> Result<(), ApiError> {
+    if named <= NAMED_MAX {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        "InvalidParameterException",
+        format!(
+            "Invalid parameter at '{at}' failed to satisfy constraint: 'Member must have length \
+             less than or equal to {NAMED_MAX}'"
         ),
     ))
 }

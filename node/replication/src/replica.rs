@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use entrepot_metadata::GroupId;
-use entrepot_metadata::command::{Command, LinkBlob, PutManifest};
+use entrepot_metadata::command::{Command, CreateRepository, LinkBlob, PutManifest};
 use entrepot_metadata::limits::INLINE_BYTES_MAX;
-use entrepot_metadata::query;
+use entrepot_metadata::query::{self, CreatedFor};
 use entrepot_metadata::records::Origin;
 use entrepot_metadata::response::Refused;
 use entrepot_metadata::seam::{Metadata, MetadataError};
@@ -86,6 +86,7 @@ impl ReplicaServer {
         let Some(blob) = query::blob(view.as_ref(), digest)? else {
             return Ok(false);
         };
+        self.prepare(account, repository).await?;
         let command = LinkBlob {
             create_repository: true,
             ..LinkBlob::new(account, repository, &blob, self.clock.now_ms())
@@ -141,6 +142,7 @@ impl ReplicaServer {
             Sink::Memory(content) => Stored::inline(digest, content.freeze())?,
             Sink::Upload(upload) => upload.commit(digest).await?,
         };
+        self.prepare(&account, &repository).await?;
         let command = LinkBlob {
             create_repository: true,
             ..stored.link(&account, &repository, self.clock.now_ms())
@@ -168,6 +170,7 @@ impl ReplicaServer {
             "" => Vec::new(),
             tag => vec![wire::name::<Tag>(tag).map_err(bad)?.to_string()],
         };
+        self.prepare(&account, &repository).await?;
         let command = PutManifest {
             tags,
             create_repository: true,
@@ -181,6 +184,28 @@ impl ReplicaServer {
                 replica.content,
                 self.clock.now_ms(),
             )
+        };
+        self.propose(command.into()).await
+    }
+
+    /// Makes a repository that is not there yet as the template for replicas says,
+    /// if there is one; else what is stored in it makes it.
+    async fn prepare(
+        &self,
+        account: &AccountId,
+        repository: &RepositoryName,
+    ) -> Result<(), ReplicationError> {
+        let view = self.metadata.view(&self.group)?;
+        if query::repository(view.as_ref(), account, repository)?.is_some() {
+            return Ok(());
+        }
+        let way = CreatedFor::Replication;
+        let spec = query::template_for(view.as_ref(), account, repository, way)?;
+        drop(view);
+        let Some(spec) = spec else { return Ok(()) };
+        let command = CreateRepository {
+            spec: Some(spec),
+            ..CreateRepository::new(account, repository, self.clock.now_ms())
         };
         self.propose(command.into()).await
     }

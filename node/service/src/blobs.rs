@@ -84,7 +84,12 @@ impl Registry {
         from: Option<&RepositoryName>,
         digest: &Digest,
     ) -> Result<Option<BlobInfo>, ServiceError> {
-        let create_repository = self.creates(&who.account, repository).await?;
+        // An upload has to follow, which makes the repository.
+        if !self.mounts(who)? {
+            self.pushable(&who.account, repository).await?;
+            return Ok(None);
+        }
+        let create_repository = self.creates_plain(&who.account, repository).await?;
         let from = match from {
             Some(from) => from.clone(),
             None => match self.any_with_blob(who, digest).await? {
@@ -127,7 +132,7 @@ impl Registry {
         stored: Stored,
     ) -> Result<(), ServiceError> {
         let command = LinkBlob {
-            create_repository: self.creates(account, repository).await?,
+            create_repository: self.creates_plain(account, repository).await?,
             ..stored.link(account, repository, self.clock.now_ms())
         };
         let response = self.propose(command.into()).await?;

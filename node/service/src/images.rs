@@ -11,7 +11,7 @@ use entrepot_oci::{Digest, MediaType, Reference, RepositoryName, Tag};
 use crate::admin::page;
 use crate::manifests::tagged;
 use crate::metadata::refused;
-use crate::{Caller, ManifestPush, Registry, ServiceError, TagCondition};
+use crate::{Caller, ManifestPush, Registry, ServiceError, TagCondition, Target};
 
 /// Tags of one image that are told of.
 const TAGS_PER_IMAGE_MAX: usize = 1_000;
@@ -67,8 +67,30 @@ impl Registry {
         Ok(ImagePage { images, more })
     }
 
+    /// The same as [`image_info`](Self::image_info), for a use case that has an
+    /// `action` of its own.
+    pub async fn image_for(
+        &self,
+        who: &Caller,
+        action: &str,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<ImageInfo, ServiceError> {
+        self.authorize(who, action, Target::Repository(repository))?;
+        self.image_now(who, repository, reference).await
+    }
+
     /// The image of a digest, or the one that a tag points to now.
     pub async fn image_info(
+        &self,
+        who: &Caller,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<ImageInfo, ServiceError> {
+        self.image_now(who, repository, reference).await
+    }
+
+    async fn image_now(
         &self,
         who: &Caller,
         repository: &RepositoryName,

@@ -14,8 +14,10 @@ mod authenticate;
 mod authorize;
 mod blobs;
 mod budget;
+mod cache_rules;
 mod caller;
 mod commit;
+mod configuration;
 mod departure;
 mod error;
 mod feed;
@@ -24,6 +26,7 @@ mod hostile;
 mod hosts;
 mod identities;
 mod images;
+mod lifecycle;
 mod logins;
 mod manifests;
 mod members;
@@ -31,10 +34,13 @@ mod metadata;
 mod policies;
 mod referrers;
 mod registry;
+mod registry_items;
 mod repositories;
 mod request_id;
+mod scanning;
 mod session;
 mod sessions;
+mod templates;
 mod upkeep;
 mod upload;
 mod watch;
@@ -48,13 +54,18 @@ pub use authenticate::signed::{SignedError, SigningKey};
 pub use authorize::Target;
 pub use blobs::BlobInfo;
 pub use budget::{Gathering, UNCOUNTED_BYTES};
+pub use cache_rules::{CacheRule, CacheRuleMembers, CacheRulePage};
 pub use caller::Caller;
+pub use configuration::{
+    DeleteReplication, ReplicationConfiguration, ReplicationDestination, ReplicationFilter,
+    ReplicationRule,
+};
 pub use departure::{Counted, Departure, MembersServer, Progress};
 pub use entrepot_access::sigv4;
 pub use entrepot_access::{AccessKey, AssumedRole, Identity, Principal, Secret, User};
 pub use entrepot_blobs::BlobStream;
 pub use entrepot_metadata::query::{
-    AccountState, Change, Encryption, Member, MemberState, Mutability, MutabilityMode,
+    AccountState, Change, CreatedFor, Encryption, Member, MemberState, Mutability, MutabilityMode,
     RegistrySettings, Repository, RepositorySettings, Task, TaskKey, TaskState,
 };
 pub use entrepot_metadata::response::{TagFixed, TagFound};
@@ -67,7 +78,13 @@ pub use manifests::{ManifestContent, ManifestPush, PutManifest, TagCondition, Ta
 pub use members::{MemberInfo, RegionInfo, Removal};
 pub use referrers::ReferrerPage;
 pub use registry::{Registry, RegistryParts, Settings};
+pub use registry_items::{PullTimeExclusion, PullTimeExclusionPage};
 pub use repositories::{DescribedPage, NewRepository};
 pub use request_id::RequestId;
+pub use scanning::{
+    RegistryScanning, RepositoryFilter, RepositoryScanning, ScanFrequency, ScanType, ScanningRule,
+    Signing, SigningRule,
+};
+pub use templates::{Template, TemplateChange, TemplatePage};
 pub use upload::{BodyStream, UploadChunk, UploadState};
 pub use watch::{Watch, WatchEvent};

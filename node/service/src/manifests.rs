@@ -176,7 +176,7 @@ impl Registry {
         let command = command::PutManifest {
             tags: push.tags.iter().map(Tag::to_string).collect(),
             condition: push.condition.command(),
-            create_repository: self.creates(&who.account, repository).await?,
+            create_repository: self.creates_plain(&who.account, repository).await?,
             ..command::PutManifest::new(
                 &who.account,
                 repository,

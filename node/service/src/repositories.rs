@@ -288,7 +288,7 @@ pub(crate) fn check_mutability(mutability: &Mutability) -> Result<(), ServiceErr
     }
 }
 
-fn check_encryption(encryption: Option<&Encryption>) -> Result<(), ServiceError> {
+pub(crate) fn check_encryption(encryption: Option<&Encryption>) -> Result<(), ServiceError> {
     match encryption {
         Some(Encryption { kind, kms_key }) if kind == "AES256" && kms_key.is_some() => {
             Err(invalid(

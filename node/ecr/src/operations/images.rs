@@ -21,9 +21,9 @@ const STEP: usize = 200;
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct ImageId {
     #[serde(skip_serializing_if = "Option::is_none")]
-    image_digest: Option<String>,
+    pub(super) image_digest: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    image_tag: Option<String>,
+    pub(super) image_tag: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -301,6 +301,38 @@ fn not_found(call: &Call, repository: &RepositoryName, id: &ImageId) -> ApiError
              within the repository with name '{repository}' in the registry with id '{account}'"
         ),
     )
+}
+
+/// The image that `id` names, which has to be there, for an operation that has an
+/// `action` of its own.
+pub(super) async fn existing(
+    call: &Call,
+    action: &str,
+    repository: &RepositoryName,
+    id: &ImageId,
+) -> Result<ImageInfo, ApiError> {
+    let wrong = || not_found(call, repository, id);
+    let digest = id.digest().map_err(|_| wrong())?;
+    let tag = id.tag().map_err(|_| wrong())?;
+    let reference = match (digest, tag) {
+        (_, Some(tag)) => Reference::Tag(tag),
+        (Some(digest), None) => Reference::Digest(digest),
+        (None, None) => {
+            return Err(ApiError::new(
+                "InvalidParameterException",
+                "Invalid request parameters: both tag and digest cannot be null",
+            ));
+        }
+    };
+    let found = call
+        .registry
+        .image_for(&call.caller, action, repository, &reference)
+        .await;
+    match found {
+        Ok(image) if digest.is_none_or(|digest| digest == image.digest) => Ok(image),
+        Ok(_) | Err(ServiceError::ManifestUnknown(_)) => Err(wrong()),
+        Err(error) => Err(call.failed(error)),
+    }
 }
 
 pub(super) async fn put(call: &Call, input: PutInput) -> Result<PutOutput, ApiError> {

@@ -31,6 +31,7 @@ mod scrub;
 mod settings;
 mod standing;
 mod surplus;
+mod templates;
 mod traffic;
 mod transfers;
 mod trust;

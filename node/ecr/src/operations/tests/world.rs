@@ -8,7 +8,7 @@ use bytes::Bytes;
 use entrepot_access::{Principal, Verifier};
 use entrepot_blobs::MemoryStore;
 use entrepot_metadata::{GroupId, LocalMetadata};
-use entrepot_oci::{AccountId, RegionName};
+use entrepot_oci::{AccountId, Algorithm, Digest, RegionName};
 use entrepot_proto::environment::{Blocking, Clock, SystemClock};
 use entrepot_proto::peers::{ClusterSecret, Dial, PeerInfo, Peers, TcpDial};
 use entrepot_replication::ClusterBlobs;
@@ -140,7 +140,7 @@ impl World {
         };
         match handler(api, operation) {
             Some(Handler::Works(handler)) => handler(call, input).await,
-            Some(Handler::Refused(reason)) => Err(ApiError::new(api.unsupported(), reason)),
+            Some(Handler::Refused(reason)) => Err(ApiError::not_here(api, reason)),
             None => panic!("{operation} is not in the table"),
         }
     }
@@ -167,17 +167,24 @@ impl World {
             .await;
     }
 
+    /// Pushes a layer, which makes the repository if there is none.
+    pub(super) async fn push_layer(&self, repository: &str, layer: &str) -> Digest {
+        let content = Bytes::from(layer.to_owned());
+        let digest = Digest::of(Algorithm::Sha256, &content);
+        let name = repository.parse().unwrap();
+        let size = content.len() as u64;
+        let body = Box::pin(futures::stream::iter([Ok(content)]));
+        let pushed = self
+            .registry
+            .push_blob(&self.caller(), &name, digest, Some(size), body)
+            .await;
+        pushed.unwrap().digest
+    }
+
     /// Puts an image of one layer; its digest, and the layer's.
     pub(super) async fn push(&self, repository: &str, tag: &str, layer: &str) -> (String, String) {
-        let content = Bytes::from(layer.to_owned());
-        let digest = entrepot_oci::Digest::of(entrepot_oci::Algorithm::Sha256, &content);
-        let name = repository.parse().unwrap();
-        let size = content.len();
-        let body = Box::pin(futures::stream::iter([Ok(content)]));
-        self.registry
-            .push_blob(&self.caller(), &name, digest, Some(size as u64), body)
-            .await
-            .unwrap();
+        let digest = self.push_layer(repository, layer).await;
+        let size = layer.len();
         let blob = |media_type: &str| json!({"mediaType": media_type, "digest": digest.to_string(), "size": size});
         let manifest = json!({
             "schemaVersion": 2,

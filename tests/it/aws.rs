@@ -34,3 +34,13 @@ async fn images_and_layers() -> Result<()> {
 async fn regions() -> Result<()> {
     walk("regions", &[US, EU]).await.map(drop)
 }
+
+#[tokio::test]
+async fn repositories() -> Result<()> {
+    walk("repositories", &[US]).await.map(drop)
+}
+
+#[tokio::test]
+async fn registry() -> Result<()> {
+    walk("registry", &[US, EU]).await.map(drop)
+}

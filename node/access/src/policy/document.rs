@@ -154,6 +154,12 @@ impl Document {
         self.size
     }
 
+    /// Whether anything counts for it besides principal, action and resource. If
+    /// not, what it decides of these three is always the same.
+    pub fn has_conditions(&self) -> bool {
+        self.statements.iter().any(Statement::has_conditions)
+    }
+
     /// The users and roles that a resource's document names by their ARNs, for
     /// whoever wants to know that they exist before it is kept.
     pub fn identities(&self) -> impl Iterator<Item = &str> {

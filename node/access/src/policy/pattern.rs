@@ -78,6 +78,10 @@ impl Pattern {
         })
     }
 
+    pub(super) fn has_variables(&self) -> bool {
+        self.has_variables
+    }
+
     /// In lower case, for comparisons that pass over case.
     pub(super) fn into_lower_case(mut self) -> Self {
         for piece in &mut self.pieces {

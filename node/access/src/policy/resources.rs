@@ -42,6 +42,10 @@ impl Resources {
         Ok(Self { negated, patterns })
     }
 
+    pub(super) fn has_variables(&self) -> bool {
+        self.patterns.iter().any(Pattern::has_variables)
+    }
+
     /// Whether a pattern stands for `resource`, `NotResource` or not.
     ///
     /// # Errors

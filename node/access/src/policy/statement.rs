@@ -107,6 +107,12 @@ impl Statement {
                 .all(|condition| condition.holds(facts, self.effect))
     }
 
+    /// Whether more counts than who asks for which action on which resource.
+    pub(super) fn has_conditions(&self) -> bool {
+        let resources = self.resources.as_ref();
+        !self.conditions.is_empty() || resources.is_some_and(Resources::has_variables)
+    }
+
     /// The users and roles that it names by their ARNs.
     pub(super) fn identities(&self) -> impl Iterator<Item = &str> {
         self.principals.iter().flat_map(Principals::identities)

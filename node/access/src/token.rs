@@ -6,6 +6,7 @@
 //! looked up by who holds it ([`Claims::principal`], [`Claims::key_id`]).
 
 mod authorization;
+mod bearer;
 #[cfg(test)]
 mod hostile;
 mod session;
@@ -17,6 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 pub use authorization::{AUTHORIZATION_TOKEN_LIFE_MS, AuthorizationToken};
+pub use bearer::{BEARER_TOKEN_LIFE_MS, BearerToken};
 pub use session::{SESSION_LIFE_MAX_MS, SESSION_LIFE_MIN_MS, SessionCredentials, SessionToken};
 
 use crate::Principal;
@@ -72,6 +74,14 @@ impl Claims {
             return Err(TokenError::Invalid);
         }
         Ok(())
+    }
+
+    /// That it is of somebody.
+    fn of_somebody(&self) -> Result<(), TokenError> {
+        if self.principal.is_of_an_account() {
+            return Ok(());
+        }
+        Err(TokenError::Invalid)
     }
 }
 

@@ -24,7 +24,8 @@ pub struct AuthorizationToken {
 
 impl AuthorizationToken {
     /// One from now on, for a caller of these claims, whose own times do not
-    /// count: it is good for 12 hours.
+    /// count: it is good for 12 hours, unless [`AuthorizationToken::ending`] says
+    /// less.
     pub fn issue(claims: Claims, region: RegionName, now_ms: i64) -> Self {
         let claims = Claims {
             issued_ms: now_ms,
@@ -34,11 +35,19 @@ impl AuthorizationToken {
         Self { claims, region }
     }
 
+    /// The same, which ends at `expires_ms` if that is sooner.
+    #[must_use]
+    pub fn ending(mut self, expires_ms: i64) -> Self {
+        self.claims.expires_ms = self.claims.expires_ms.min(expires_ms);
+        self
+    }
+
     /// As a password: letters, digits, `-` and `_`, and so no colon.
     ///
     /// # Errors
     /// [`TokenError::TooLong`], [`TokenError::Sealing`]
     pub fn seal(&self, key: &ClusterKey) -> Result<Secret, TokenError> {
+        self.claims.of_somebody()?;
         let plain = Wire::encode(&self.claims, Some(&self.region))?;
         seal(key, PURPOSE, &plain).map(Secret::new)
     }
@@ -55,6 +64,7 @@ impl AuthorizationToken {
         let plain = open(key, PURPOSE, password.expose())?;
         let (claims, own) = Wire::decode(&plain)?;
         let own = own.filter(|own| own == region).ok_or(TokenError::Invalid)?;
+        claims.of_somebody()?;
         claims.check(AUTHORIZATION_TOKEN_LIFE_MS, now_ms)?;
         Ok(Self {
             claims,

@@ -39,6 +39,7 @@ impl SessionToken {
     /// # Errors
     /// [`TokenError::TooLong`], [`TokenError::Sealing`]
     pub fn credentials(&self, key: &ClusterKey) -> Result<SessionCredentials, TokenError> {
+        self.claims.of_somebody()?;
         let token = seal(key, PURPOSE, &Wire::encode(&self.claims, None)?)?;
         let (key_id, secret) = self.access_key(key, &token);
         Ok(SessionCredentials {
@@ -62,6 +63,7 @@ impl SessionToken {
     ) -> Result<(Self, Secret), TokenError> {
         let plain = open(key, PURPOSE, token.expose())?;
         let (claims, region) = Wire::decode(&plain)?;
+        claims.of_somebody()?;
         if region.is_some() {
             return Err(TokenError::Invalid);
         }

@@ -40,12 +40,14 @@ enum WireIdentity {
     User(String, String, String),
     #[serde(rename = "role")]
     AssumedRole(String, String, String, String),
+    #[serde(rename = "none")]
+    Anonymous,
 }
 
 // === impl Wire ===
 
 impl Wire {
-    /// Nobody and services need no tokens: [`TokenError::Invalid`].
+    /// Services need no tokens: [`TokenError::Invalid`].
     pub(super) fn encode(
         claims: &Claims,
         region: Option<&RegionName>,
@@ -56,7 +58,8 @@ impl Wire {
             Identity::AssumedRole(it) => {
                 WireIdentity::AssumedRole(it.path, it.role, it.role_id, it.session)
             }
-            Identity::Service(_) | Identity::Anonymous => return Err(TokenError::Invalid),
+            Identity::Anonymous => WireIdentity::Anonymous,
+            Identity::Service(_) => return Err(TokenError::Invalid),
         };
         let wire = Self {
             version: VERSION,
@@ -78,6 +81,7 @@ impl Wire {
         }
         let identity = match wire.identity {
             WireIdentity::Root => Identity::Root,
+            WireIdentity::Anonymous => Identity::Anonymous,
             WireIdentity::User(path, name, id) => Identity::User(User { path, name, id }),
             WireIdentity::AssumedRole(path, role, role_id, session) => {
                 Identity::AssumedRole(AssumedRole {

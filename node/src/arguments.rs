@@ -44,6 +44,9 @@ pub(crate) struct LogArguments {
         default_value = "text"
     )]
     pub(crate) log_format: LogFormat,
+    /// Append the audit log to this file as well, a JSON object a line
+    #[arg(long, global = true, env = "ENTREPOT_AUDIT_LOG", value_name = "FILE")]
+    pub(crate) audit_log: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -58,7 +58,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<()> {
-    logging::start(&arguments.logging, arguments.command.default_log());
+    logging::start(&arguments.logging, arguments.command.default_log())?;
     open_files::raise_limit();
     small_pages();
     let runtime = tokio::runtime::Builder::new_multi_thread()

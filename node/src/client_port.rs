@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use entrepot_proto::peers::Io;
-use entrepot_service::{Registry, RequestId, Source};
+use entrepot_service::{Origin, Registry, RequestId};
 use http::header::{CONTENT_TYPE, HOST};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -69,7 +69,11 @@ pub(crate) async fn serve(
         move |connection, from| {
             let (tls, serving) = (tls.clone(), serving.clone());
             let (door, stop) = (door.clone(), stop.clone());
-            let source = from.map(Source::address).unwrap_or_default();
+            let origin = Origin {
+                address: from,
+                is_secure: tls.is_some(),
+                ..Origin::default()
+            };
             async move {
                 let connection = match tls {
                     None => Some(connection),
@@ -79,7 +83,7 @@ pub(crate) async fn serve(
                     },
                 };
                 if let Some(connection) = connection {
-                    let answer = move |request| door.clone().answer(request, source);
+                    let answer = move |request| door.clone().answer(request, origin.clone());
                     serving.serve(connection, answer).await;
                 }
             }
@@ -103,15 +107,19 @@ impl FrontEnds {
         let rpc = entrepot_rpc::router(Arc::clone(registry), timeout);
         let ecr = entrepot_ecr::router(Arc::clone(registry), listen.domain.clone())?;
         Ok(Self {
-            web: entrepot_distribution::router(Arc::clone(registry), timeout),
+            web: entrepot_distribution::router(
+                Arc::clone(registry),
+                timeout,
+                listen.domain.clone(),
+            ),
             rpc: RequestBodyTimeout::new(rpc, timeout),
             ecr: RequestBodyTimeout::new(ecr, timeout),
         })
     }
 
     /// What this node answers.
-    pub(crate) async fn answer(self, mut request: Request<Body>, source: Source) -> Response<Body> {
-        request.extensions_mut().insert(source);
+    pub(crate) async fn answer(self, mut request: Request<Body>, origin: Origin) -> Response<Body> {
+        request.extensions_mut().insert(origin);
         let answered: Result<_, Infallible> = if is_grpc(&request) {
             self.rpc.oneshot(request).await
         } else if entrepot_ecr::is_ours(&request) {
@@ -126,14 +134,14 @@ impl FrontEnds {
 // === impl Door ===
 
 impl Door {
-    async fn answer(self, request: Request<Incoming>, source: Source) -> Response<Body> {
+    async fn answer(self, request: Request<Incoming>, origin: Origin) -> Response<Body> {
         if !names_its_host(&request) {
             return host_invalid(&request);
         }
         let request = request.map(Body::new);
         match self.relay.region(&request) {
-            Some(region) if !is_grpc(&request) => self.relay.pass(&region, request, source).await,
-            _ => self.here.answer(request, source).await,
+            Some(region) if !is_grpc(&request) => self.relay.pass(&region, request, &origin).await,
+            _ => self.here.answer(request, origin).await,
         }
     }
 }

@@ -18,7 +18,7 @@ use entrepot_proto::peer::{RelayReply, RelayRequest, relay_reply, relay_request}
 use entrepot_proto::peers::{MESSAGE_BYTES_MAX, Peers};
 use entrepot_replication::health::Health;
 use entrepot_replication::wire::Outgoing;
-use entrepot_service::{Domain, Source};
+use entrepot_service::{Domain, Origin};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use http::header::{CONTENT_TYPE, HOST};
@@ -80,9 +80,9 @@ impl Relay {
         &self,
         region: &RegionName,
         request: Request<Body>,
-        source: Source,
+        origin: &Origin,
     ) -> Response<Body> {
-        match self.passed(region, request, source).await {
+        match self.passed(region, request, origin).await {
             Ok(response) => response,
             Err(status) => {
                 warn!(%region, %status, "a request could not be passed on to its region");
@@ -95,7 +95,7 @@ impl Relay {
         &self,
         region: &RegionName,
         request: Request<Body>,
-        source: Source,
+        origin: &Origin,
     ) -> Result<Response<Body>, Status> {
         let nobody = || Status::unavailable("no node of it is known to be there");
         let alive = self.health.alive_in(region);
@@ -104,7 +104,7 @@ impl Relay {
         let channel = self.peers.bulk_channel(*node).ok_or_else(nobody)?;
         let mut client = RelayClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let (parts, body) = request.into_parts();
-        let head = wire::request_head(&parts, source);
+        let head = wire::request_head(&parts, origin);
         let parts = wire::outgoing(relay_request::Part::Head(head), body)
             .map(|part| RelayRequest { part: Some(part) });
         let mut replies = client.pass(Outgoing::new(parts)).await?.into_inner();
@@ -137,8 +137,8 @@ impl RelayService for RelayServer {
         let Some(relay_request::Part::Head(head)) = first else {
             return Err(Status::invalid_argument("the first message is the head"));
         };
-        let (request, source) = wire::request(head, parts)?;
-        let response = self.front_ends.clone().answer(request, source).await;
+        let (request, origin) = wire::request(head, parts)?;
+        let response = self.front_ends.clone().answer(request, origin).await;
         Ok(tonic::Response::new(wire::reply(response)))
     }
 }

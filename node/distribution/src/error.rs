@@ -204,11 +204,13 @@ impl From<ServiceError> for Refusal {
         use StatusCode as S;
         let message = error.to_string();
         match error {
-            E::Unauthorized => Self::new(S::UNAUTHORIZED, "UNAUTHORIZED", message)
-                .with_header(header::WWW_AUTHENTICATE, "Basic realm=\"entrepot\""),
+            // Its challenge names the host that the client has asked.
+            E::Unauthorized => Self::new(S::UNAUTHORIZED, "UNAUTHORIZED", message),
+            // No challenge: the client would ask its user for a password.
+            E::TokenInvalid => Self::new(S::BAD_REQUEST, "DENIED", message),
             E::LoginsTooMany => Self::new(S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", message)
                 .with_header(header::RETRY_AFTER, "1"),
-            E::Denied(_) => Self::new(S::FORBIDDEN, "DENIED", message),
+            E::Denied(_) | E::TokenExpired => Self::new(S::FORBIDDEN, "DENIED", message),
             E::NameUnknown(name) | E::CreationOff(name) => {
                 Self::new(S::NOT_FOUND, "NAME_UNKNOWN", message)
                     .with_detail(json!({"name": name.as_str()}))

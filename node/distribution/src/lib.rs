@@ -15,13 +15,13 @@ use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HeaderName, X_CONTENT_TYPE_OPTIONS,
+    CONNECTION, CONTENT_LENGTH, HeaderName, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, Version};
 use axum::response::Response;
 use bytes::Bytes;
-use entrepot_service::{Registry, RequestId};
+use entrepot_service::{Domain, Identity, Registry, RequestId, ServiceError};
 use futures::stream;
 use tracing::{Instrument, debug, error_span, warn};
 
@@ -31,6 +31,7 @@ use crate::operation::Operation;
 use crate::perform::Performer;
 
 mod body;
+mod caller;
 mod condition;
 mod decode;
 mod entity_tag;
@@ -43,6 +44,7 @@ mod path;
 mod perform;
 mod precondition;
 mod render;
+mod token;
 mod traced;
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
@@ -53,17 +55,21 @@ const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 struct Front {
     registry: Arc<Registry>,
     body_timeout: Duration,
+    /// Under which `<account>.dkr.ecr.<region>.<domain>` is a registry's host;
+    /// none: any host is the caller's own.
+    domain: Option<Domain>,
 }
 
 /// The front end of `registry`. It answers every path: what lies outside `/v2/`
 /// is unknown to it. A request whose body brings nothing for `body_timeout` is
-/// given up.
-pub fn router(registry: Arc<Registry>, body_timeout: Duration) -> Router {
+/// given up. Under `domain`, hosts name registries.
+pub fn router(registry: Arc<Registry>, body_timeout: Duration, domain: Option<Domain>) -> Router {
     // Repository names contain slashes, which no route pattern can express: one
     // handler takes everything.
     Router::new().fallback(answer).with_state(Front {
         registry,
         body_timeout,
+        domain,
     })
 }
 
@@ -77,9 +83,9 @@ async fn answer(State(front): State<Front>, request: Request) -> Response {
     async move {
         let body = RequestBody::new(&parts, body, front.body_timeout);
         let left_unread = body.left_unread();
-        let response = respond(&front, &parts, body)
+        let response = respond(&front, &parts, body, &id)
             .await
-            .unwrap_or_else(|failure| refused(failure, &id));
+            .unwrap_or_else(|failure| refused(failure, &parts, &id));
         let status = response.status();
         debug!(status = status.as_u16(), "answered");
         let mut response = finished(response, &id, is_head);
@@ -96,24 +102,27 @@ async fn answer(State(front): State<Front>, request: Request) -> Response {
     .await
 }
 
-async fn respond(front: &Front, parts: &Parts, body: RequestBody) -> Result<Response, Failure> {
+async fn respond(
+    front: &Front,
+    parts: &Parts,
+    body: RequestBody,
+    id: &RequestId,
+) -> Result<Response, Failure> {
     let registry = &front.registry;
+    if parts.uri.path() == token::PATH {
+        let who = caller::of(front, parts, id).await?;
+        return token::answer(registry, &who, parts);
+    }
     let operation = Operation::parse(parts, body.length())?;
-    let source = parts.extensions.get().copied().unwrap_or_default();
-    let who = &registry.authenticate(credentials(parts), source).await?;
+    let who = &caller::of(front, parts, id).await?;
+    if operation == Operation::Ping && who.principal.identity == Identity::Anonymous {
+        // Clients ask for this to hear how to log in.
+        return Err(ServiceError::Unauthorized.into());
+    }
     Performer { registry, who }.perform(operation, body).await
 }
 
-/// Those of two lines are none: a proxy in front may have looked at the other.
-fn credentials(parts: &Parts) -> Option<&str> {
-    let mut lines = parts.headers.get_all(AUTHORIZATION).iter();
-    match (lines.next(), lines.next()) {
-        (Some(line), None) => line.to_str().ok(),
-        _ => None,
-    }
-}
-
-fn refused(failure: Failure, id: &RequestId) -> Response {
+fn refused(failure: Failure, parts: &Parts, id: &RequestId) -> Response {
     let shown = failure.to_string();
     let refusal = Refusal::from(failure).of_request(id);
     if refusal.status.is_server_error() {
@@ -121,7 +130,13 @@ fn refused(failure: Failure, id: &RequestId) -> Response {
     } else {
         debug!(failure = shown, "refused");
     }
-    render::refusal(&refusal)
+    let mut response = render::refusal(&refusal);
+    if refusal.status == StatusCode::UNAUTHORIZED
+        && let Ok(challenge) = HeaderValue::from_str(&caller::challenge(parts))
+    {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
 }
 
 /// What every response has. A HEAD's has no body, and the length of the one it

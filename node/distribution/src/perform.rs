@@ -146,6 +146,7 @@ impl Performer<'_> {
             mut tags,
             condition,
         } = put;
+        registry.before_body(who, "ecr:PutImage", repository)?;
         let mut gathering = registry.gathering();
         let content = body.manifest(MANIFEST_BYTES_MAX, &mut gathering).await?;
         let push = ManifestPush::new(reference, content);

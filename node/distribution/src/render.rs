@@ -7,7 +7,8 @@ use std::ops::Range;
 
 use axum::body::Body;
 use axum::http::header::{
-    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, LOCATION, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,
+    LOCATION, RANGE,
 };
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
@@ -15,7 +16,7 @@ use entrepot_oci::{Digest, Reference, RepositoryName};
 use entrepot_service::{BlobInfo, BlobStream, ManifestContent, PutManifest, UploadState};
 use futures::TryStreamExt;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tracing::warn;
 
 use crate::entity_tag::entity_tag;
@@ -137,6 +138,13 @@ pub(crate) fn base() -> Response {
     Answer::new(StatusCode::OK)
         .header(CONTENT_TYPE, JSON)
         .body("{}")
+}
+
+/// The answer of `/token`: good for so many seconds.
+pub(crate) fn token(token: &str, seconds: i64) -> Response {
+    let answer = Answer::new(StatusCode::OK).header(CACHE_CONTROL, "no-store");
+    let names = json!({"token": token, "access_token": token, "expires_in": seconds});
+    answer.json(JSON, &names)
 }
 
 pub(crate) fn refusal(refusal: &Refusal) -> Response {

@@ -100,6 +100,8 @@ impl Call {
                 "UnrecognizedClientException",
                 "The security token included in the request is invalid.",
             ),
+            E::TokenInvalid => ApiError::new("UnrecognizedClientException", text),
+            E::TokenExpired => ApiError::new("ExpiredTokenException", text),
             E::LoginsTooMany => ApiError::throttled(self.api),
             E::UploadUnknown => ApiError::new("UploadNotFoundException", text),
             E::UploadInvalid(_) | E::UploadStalled | E::SizeInvalid { .. } => {

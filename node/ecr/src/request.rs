@@ -7,11 +7,11 @@
 
 use axum::body::Body;
 use axum::http::Method;
-use axum::http::header::HOST;
+use axum::http::header::{HOST, USER_AGENT};
 use axum::http::request::Parts;
 use entrepot_oci::{AccountId, RegionName};
 use entrepot_service::sigv4::{Message, Payload, Signature};
-use entrepot_service::{Caller, Gathering};
+use entrepot_service::{Caller, Gathering, Origin, RequestId};
 use serde_json::Value;
 
 use crate::api::{Api, Target};
@@ -87,7 +87,12 @@ impl<'a> Signed<'a> {
     ///
     /// # Errors
     /// In the service's own words.
-    pub(crate) async fn asked(self, front: &Front, body: Body) -> Result<Asked<'_>, ApiError> {
+    pub(crate) async fn asked<'f>(
+        self,
+        front: &'f Front,
+        body: Body,
+        id: &RequestId,
+    ) -> Result<Asked<'f>, ApiError> {
         let api = self.api;
         let service = front.models.service(api);
         let registry = &front.registry;
@@ -116,6 +121,10 @@ impl<'a> Signed<'a> {
         let caller = registry
             .verify_signed(key, &self.signature, &message, payload)
             .map_err(unsigned)?;
+        let connection: Origin = self.parts.extensions.get().cloned().unwrap_or_default();
+        let agent = self.parts.headers.get(USER_AGENT);
+        let agent = agent.and_then(|agent| agent.to_str().ok());
+        let caller = caller.from_origin(connection.of_request(id, agent));
         let (operation, input) = self.read(service, &content.bytes)?;
         drop(content);
         check(api, service, operation, &input)?;

@@ -89,7 +89,7 @@ async fn respond(front: &Front, parts: &Parts, body: Body, id: &RequestId) -> Re
     let (api, answered) = match Signed::of(parts) {
         Ok(signed) => {
             let api = signed.api;
-            (api, performed(front, signed, body).await)
+            (api, performed(front, signed, body, id).await)
         }
         Err((api, error)) => (api, Err(error)),
     };
@@ -105,6 +105,7 @@ async fn performed<'a>(
     front: &'a Front,
     signed: Signed<'_>,
     body: Body,
+    id: &RequestId,
 ) -> Result<(&'a Operation, Value), ApiError> {
     let Asked {
         call,
@@ -112,7 +113,7 @@ async fn performed<'a>(
         handler,
         input,
         memory,
-    } = signed.asked(front, body).await?;
+    } = signed.asked(front, body, id).await?;
     let api = call.api;
     debug!(operation = operation.name, caller = %call.caller.principal, "asked");
     let answered = match handler {

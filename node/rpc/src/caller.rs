@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
-use entrepot_service::{Caller, Registry, RequestId, ServiceError};
+use entrepot_service::{Caller, Origin, Registry, RequestId, ServiceError};
 use tonic::Status;
 use tracing::{Instrument, debug, error_span};
 
@@ -40,9 +40,12 @@ pub(crate) async fn required(
     // Of the highest level: whatever is logged has the id.
     let span = error_span!("call", %id, path = request.uri().path());
     let answer = async move {
-        let source = request.extensions().get().copied().unwrap_or_default();
+        let connection: Origin = request.extensions().get().cloned().unwrap_or_default();
+        let agent = request.headers().get(USER_AGENT);
+        let origin = connection.of_request(&id, agent.and_then(|agent| agent.to_str().ok()));
         let header = credentials(request.headers());
-        let known = registry.authenticate(header, source).await;
+        let known = registry.authenticate(header, origin.source()).await;
+        let known = known.map(|who| who.from_origin(origin));
         let known = known.and_then(|who| allowed(&registry, who, request.uri().path()));
         let mut response = match known {
             Ok(who) => {

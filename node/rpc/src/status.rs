@@ -37,6 +37,7 @@ pub(crate) fn status(error: &ServiceError) -> Status {
     let refusal = |code, name| Refusal::new(code, name, error);
     let refusal = match error {
         E::Unauthorized => refusal(C::Unauthenticated, "UNAUTHORIZED"),
+        E::TokenInvalid | E::TokenExpired => refusal(C::Unauthenticated, "DENIED"),
         E::LoginsTooMany => refusal(C::ResourceExhausted, "TOOMANYREQUESTS"),
         E::Denied(_) => refusal(C::PermissionDenied, "DENIED"),
         E::NameUnknown(_) | E::CreationOff(_) => refusal(C::NotFound, "NAME_UNKNOWN"),

@@ -10,7 +10,7 @@ use entrepot_metadata::query::{self, Account, AccountState};
 use entrepot_oci::AccountId;
 
 use crate::admin::page;
-use crate::{Caller, Registry, ServiceError};
+use crate::{Caller, Registry, ServiceError, Target};
 
 /// Of every account but the first, which has what its operators chose.
 const ROOT_USER: &str = "root";
@@ -50,14 +50,17 @@ pub struct AccountPage {
 }
 
 impl Registry {
-    /// That the caller may ask for what concerns the whole cluster.
+    /// That the caller may ask for what concerns the whole cluster: whom a policy
+    /// of the first account allows `entrepot:OperateCluster`.
     ///
     /// # Errors
-    /// `Denied` for everybody but the first account's.
+    /// `Denied` for everybody else.
     pub fn operates(&self, who: &Caller) -> Result<(), ServiceError> {
         let view = self.metadata.view(&self.global)?;
         match query::first_account(view.as_ref())? {
-            Some(first) if first.id == who.principal.account => Ok(()),
+            Some(first) if who.principal.belongs_to(&first.id) => {
+                self.authorize(who, "entrepot:OperateCluster", Target::Any)
+            }
             _ => Err(ServiceError::Denied(format!(
                 "{} may not ask for what concerns the whole cluster: the cluster is the first \
                  account's",

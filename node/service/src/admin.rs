@@ -13,7 +13,7 @@ use entrepot_metadata::response::Outcome;
 use entrepot_oci::{AccountId, RegionName, RepositoryName};
 
 use crate::metadata::refused;
-use crate::{Caller, Registry, ServiceError};
+use crate::{Caller, Registry, ServiceError, Target};
 
 /// Items in a page when the caller does not say, and at most.
 const PAGE_DEFAULT: usize = 100;
@@ -89,6 +89,7 @@ pub struct TaskPage {
 impl Registry {
     /// The caller's registry in this region.
     pub async fn registry_info(&self, who: &Caller) -> Result<RegistryInfo, ServiceError> {
+        self.authorize(who, "ecr:DescribeRegistry", Target::Any)?;
         self.registry_in(self.current().await?.as_ref(), who)
     }
 
@@ -98,6 +99,7 @@ impl Registry {
         who: &Caller,
         change: RegistryChange,
     ) -> Result<RegistryInfo, ServiceError> {
+        self.authorize(who, "ecr:PutAccountSetting", Target::Any)?;
         let command = PutRegistrySettings {
             create_on_push: change.create_on_push,
             ..PutRegistrySettings::new(&who.account)
@@ -123,6 +125,7 @@ impl Registry {
         who: &Caller,
         repository: &RepositoryName,
     ) -> Result<bool, ServiceError> {
+        self.authorize(who, "ecr:CreateRepository", Target::Repository(repository))?;
         let command = CreateRepository::new(&who.account, repository, self.clock.now_ms());
         let response = self.propose(command.into()).await?;
         let outcome = response.into_result().map_err(refused)?;
@@ -143,6 +146,7 @@ impl Registry {
         force: bool,
         goes_on: bool,
     ) -> Result<RepositoryDeletion, ServiceError> {
+        self.authorize(who, "ecr:DeleteRepository", Target::Repository(repository))?;
         let view = self.current().await?;
         let found = query::repository(view.as_ref(), &who.account, repository)?
             .filter(|found| found.deleting || !goes_on);
@@ -182,6 +186,8 @@ impl Registry {
         who: &Caller,
         repository: &RepositoryName,
     ) -> Result<RepositoryInfo, ServiceError> {
+        let target = Target::Repository(repository);
+        self.authorize(who, "ecr:DescribeRepositories", target)?;
         repository_in(self.current().await?.as_ref(), who, repository)
     }
 
@@ -192,6 +198,9 @@ impl Registry {
         repository: &RepositoryName,
         change: RepositoryChange,
     ) -> Result<RepositoryInfo, ServiceError> {
+        // ECR has no other setting, and no action for others.
+        let target = Target::Repository(repository);
+        self.authorize(who, "ecr:PutImageTagMutability", target)?;
         let command = PutRepositorySettings {
             sparse_indexes: change.sparse_indexes,
             mutability: change.mutability.map(Into::into),
@@ -210,6 +219,7 @@ impl Registry {
         after: Option<&str>,
         limit: Option<usize>,
     ) -> Result<RepositoryPage, ServiceError> {
+        self.authorize(who, "ecr:DescribeRepositories", Target::Any)?;
         let limit = page(limit);
         let view = self.current().await?;
         let mut found = query::repositories(view.as_ref(), &who.account, after, limit + 1)?;
@@ -221,6 +231,7 @@ impl Registry {
 
     /// Makes or replaces a rule; whether it replaced one.
     pub async fn put_rule(&self, who: &Caller, rule: &RuleInfo) -> Result<bool, ServiceError> {
+        self.authorize(who, "ecr:PutReplicationConfiguration", Target::Any)?;
         let regions = self.peers.regions();
         if rule.destination == *self.region() {
             return Err(ServiceError::Invalid(
@@ -249,6 +260,7 @@ impl Registry {
 
     /// The caller's rules in this region.
     pub async fn list_rules(&self, who: &Caller) -> Result<Vec<RuleInfo>, ServiceError> {
+        self.authorize(who, "ecr:DescribeRegistry", Target::Any)?;
         let view = self.current().await?;
         let rules = query::rules(view.as_ref(), &who.account)?;
         Ok(rules
@@ -262,6 +274,7 @@ impl Registry {
     }
 
     pub async fn delete_rule(&self, who: &Caller, id: &str) -> Result<(), ServiceError> {
+        self.authorize(who, "ecr:PutReplicationConfiguration", Target::Any)?;
         let command = DeleteRule::new(&who.account, id);
         let response = self.propose(command.into()).await?;
         response.into_result().map(drop).map_err(refused)
@@ -276,6 +289,8 @@ impl Registry {
         after: Option<&str>,
         limit: Option<usize>,
     ) -> Result<TaskPage, ServiceError> {
+        let target = repository.map_or(Target::Any, Target::Repository);
+        self.authorize(who, "ecr:DescribeImageReplicationStatus", target)?;
         let limit = page(limit);
         let after: Option<TaskKey> = after
             .map(str::parse)

@@ -1,4 +1,5 @@
-//! Who is calling. Nobody is served without credentials.
+//! Who is calling. Nobody is served without credentials, unless a policy allows
+//! everyone.
 //!
 //! The user of a login names whom it is for:
 //!
@@ -7,29 +8,40 @@
 //! | the first account's root user | its password |
 //! | an account's 12 digits, or these, `/` and its root user | a secret of the root user's access keys, or its password |
 //! | an access key's id | that key's secret |
+//! | `AWS` | an authorization token |
+//!
+//! A `Bearer` token is one that such a login was given.
 //!
 //! The invariant: whoever is refused cannot tell by the answer, or by how long
-//! it took, whether there is such an account or key.
+//! it took, whether there is such an account, user or key.
 
 pub(crate) mod signed;
 
+mod generations;
+mod password;
+mod tokens;
+
 use std::sync::Arc;
 
-use entrepot_access::{
-    AccessError, AccessKey, AccountCredentials, BasicCredentials, Principal, parse_basic,
-};
+use entrepot_access::{AccessKey, BasicCredentials, Principal, parse_basic};
 use entrepot_metadata::KeyValue;
 use entrepot_metadata::query::{self, Account};
 use entrepot_oci::AccountId;
-use tokio::time::Instant;
+
+pub use tokens::GivenToken;
+pub(crate) use tokens::Tokens;
 
 use crate::logins::Source;
-use crate::{Caller, Registry, ServiceError};
+use crate::{Caller, Origin, Registry, ServiceError, audit, identities};
+
+/// Whose password an authorization token is.
+const TOKEN_USER: &str = "AWS";
+const BEARER: &str = "bearer ";
 
 /// Whom credentials are for, as their user says.
 enum Claim {
     /// They are right: a key's secret was as it should be.
-    Proved(Account),
+    Proved(Box<Caller>, Account),
     /// The password decides; this is whose it is.
     Password(Account),
     /// Nobody whom there is.
@@ -37,6 +49,31 @@ enum Claim {
 }
 
 impl Registry {
+    /// Whoever sent a request to `/v2/`, to the registry of `named` if its host
+    /// says one: nobody, if there are no credentials.
+    ///
+    /// # Errors
+    /// Of credentials that are there and wrong.
+    pub async fn caller(
+        &self,
+        header: Option<&str>,
+        origin: Arc<Origin>,
+        named: Option<AccountId>,
+    ) -> Result<Caller, ServiceError> {
+        let header = header.filter(|header| !is_blank(header));
+        let caller = if header.is_some() {
+            self.authenticate(header, origin.source()).await?
+        } else {
+            let account = self.registry_of_nobody(named.as_ref())?;
+            Caller::of(Principal::anonymous(account))
+        };
+        let caller = caller.from_origin(origin);
+        Ok(match named {
+            Some(account) => caller.meaning(account),
+            None => caller,
+        })
+    }
+
     /// Checks the value of an `Authorization` header. Credentials that were right
     /// before are never kept waiting.
     pub async fn authenticate(
@@ -44,21 +81,32 @@ impl Registry {
         header: Option<&str>,
         source: Source,
     ) -> Result<Caller, ServiceError> {
-        let credentials = header
-            .and_then(|header| parse_basic(header).ok())
-            .ok_or(ServiceError::Unauthorized)?;
+        let header = header.ok_or(ServiceError::Unauthorized)?;
+        if let Some(token) = bearer(header) {
+            return self.by_bearer_token(token);
+        }
+        let credentials = parse_basic(header).map_err(|_| ServiceError::Unauthorized)?;
+        if credentials.user() == TOKEN_USER {
+            let caller = self.by_authorization_token(credentials.password());
+            return caller.inspect_err(|error| {
+                audit::login_refused(TOKEN_USER, &error.to_string(), source);
+            });
+        }
         let view = self.metadata.view(&self.global)?;
         let Some(first) = query::first_account(view.as_ref())? else {
             return Err(ServiceError::unavailable(
                 "this node has not learnt the cluster's accounts yet; try again",
             ));
         };
-        match self.claim(view.as_ref(), &first, &credentials)? {
-            Claim::Proved(account) if account.is_active() => Ok(root_of(&account)),
-            Claim::Proved(account) => Err(ServiceError::Denied(format!(
-                "account {} is disabled",
-                account.id
-            ))),
+        match self.claim(view.as_ref(), &first, &credentials, source)? {
+            Claim::Proved(caller, account) => {
+                self.logins.right(source, credentials.user());
+                if account.is_active() {
+                    return Ok(*caller);
+                }
+                let text = format!("account {} is disabled", account.id);
+                Err(ServiceError::Denied(text))
+            }
             Claim::Password(account) => {
                 let user = credentials.user().to_owned();
                 self.check_password(credentials, user, account, source)
@@ -73,20 +121,47 @@ impl Registry {
         }
     }
 
+    /// That `source` may try to prove that it is `claimed`, such as the id of an
+    /// access key, by something that costs little to check. To be asked before
+    /// that is checked, and told how it went.
+    ///
+    /// # Errors
+    /// `LoginsTooMany` where it, or others at the same principal, have guessed
+    /// wrong too often, unless `claimed` has proved itself from there before.
+    pub fn may_try(&self, source: Source, claimed: &str) -> Result<(), ServiceError> {
+        self.logins.may_try(source, claimed)
+    }
+
+    pub fn has_proved(&self, source: Source, claimed: &str) {
+        self.logins.right(source, claimed);
+    }
+
+    /// `reason`: for the audit log.
+    pub fn has_failed(&self, source: Source, claimed: &str, reason: &str) {
+        self.logins.wrong(source, claimed);
+        audit::login_refused(claimed, reason, source);
+    }
+
     fn claim(
         &self,
         view: &dyn KeyValue,
         first: &Account,
         credentials: &BasicCredentials,
+        source: Source,
     ) -> Result<Claim, ServiceError> {
         let user = credentials.user();
         if user == first.root_user {
             return Ok(Claim::Password(first.clone()));
         }
+        // Comparing a secret costs nothing: who guesses is not to do so at will.
+        self.logins.may_try(source, user)?;
         if let Some(account) = named(view, user)? {
             for key in query::access_keys(view, &account.id, "")? {
                 if self.is_proved(&key, credentials)? {
-                    return Ok(Claim::Proved(account));
+                    return Ok(Claim::Proved(
+                        root_of(&account).with_key(&key.id).into(),
+                        account,
+                    ));
                 }
             }
             // Without a password there is nothing to compare with.
@@ -98,11 +173,16 @@ impl Registry {
         let Some(key) = query::access_key(view, user)? else {
             return Ok(Claim::Nobody);
         };
-        // What a user may is decided by policies, which nobody looks at here.
-        if !key.owner.is_empty() || !self.is_proved(&key, credentials)? {
+        if !self.is_proved(&key, credentials)? {
             return Ok(Claim::Nobody);
         }
-        Ok(query::account(view, &key.account)?.map_or(Claim::Nobody, Claim::Proved))
+        let Some(account) = query::account(view, &key.account)? else {
+            return Ok(Claim::Nobody);
+        };
+        let owner = identities::owner(view, &key)?;
+        Ok(owner.map_or(Claim::Nobody, |owner| {
+            Claim::Proved(Caller::of(owner).with_key(&key.id).into(), account)
+        }))
     }
 
     fn is_proved(
@@ -115,62 +195,30 @@ impl Registry {
         Ok(opened.is_proved_by(credentials.password()) && key.is_active())
     }
 
-    /// `user`: who has the password, as the credentials are to call them.
-    async fn check_password(
-        &self,
-        credentials: BasicCredentials,
-        user: String,
-        account: Account,
-        source: Source,
-    ) -> Result<Caller, ServiceError> {
-        let caller = root_of(&account);
-        let known = AccountCredentials {
-            user: &user,
-            password_hash: &account.password_hash,
-        };
-        let decided = || {
-            if self.verifier.check_cached(&credentials, &known) {
-                return Some(Ok(caller.clone()));
-            }
-            let now = Instant::now().into_std();
-            let wrong = self.verifier.is_known_wrong(&credentials, &known, now);
-            wrong.then_some(Err(ServiceError::Unauthorized))
-        };
-        if let Some(answer) = decided() {
-            return answer;
+    /// Which registry a request without credentials means.
+    fn registry_of_nobody(&self, named: Option<&AccountId>) -> Result<AccountId, ServiceError> {
+        if let Some(named) = named {
+            return Ok(named.clone());
         }
-        // Slow by design: few at a time, and not on the threads that serve.
-        let login = match self.logins.turn(source, &decided).await? {
-            Ok(login) => login,
-            Err(answer) => return answer,
-        };
-        let verifier = Arc::clone(&self.verifier);
-        let verifying = self.blocking.run(move || {
-            let known = AccountCredentials {
-                user: &user,
-                password_hash: &account.password_hash,
-            };
-            let right = verifier.verify(&credentials, Some(&known));
-            if matches!(right, Ok(false)) {
-                let now = Instant::now().into_std();
-                verifier.remember_wrong(&credentials, &known, now);
-            }
-            if !matches!(right, Ok(true)) {
-                login.wrong();
-            }
-            // The turn lasts until here, even when the caller goes away.
-            drop(login);
-            right
-        });
-        let right = verifying
-            .await
-            .map_err(|error| ServiceError::internal(&error))?;
-        match right {
-            Ok(true) => Ok(caller),
-            Ok(false) | Err(AccessError::PasswordTooLong { .. }) => Err(ServiceError::Unauthorized),
-            Err(error) => Err(ServiceError::internal(&error)),
-        }
+        let view = self.metadata.view(&self.global)?;
+        let first = query::first_account(view.as_ref())?;
+        first
+            .map(|first| first.id)
+            .ok_or(ServiceError::Unauthorized)
     }
+}
+
+/// Some clients say without credentials that their user and password are empty.
+fn is_blank(header: &str) -> bool {
+    parse_basic(header).is_ok_and(|it| it.user().is_empty() && it.password().expose().is_empty())
+}
+
+fn bearer(header: &str) -> Option<&str> {
+    let header = header.trim_matches([' ', '\t']);
+    let (scheme, token) = header.split_at_checked(BEARER.len())?;
+    scheme
+        .eq_ignore_ascii_case(BEARER)
+        .then(|| token.trim_start_matches(' '))
 }
 
 /// The account whose root user is called so: by its number, alone or before the

@@ -1,13 +1,35 @@
 //! Whether a caller may do what they ask for.
 //!
 //! Every use case asks here before it looks at anything: who is denied learns
-//! nothing of what there is.
+//! nothing of what there is. All of it is decided from this node's own copy of
+//! the records. The invariants: what cannot be read or understood denies, and
+//! what is remembered of a decision is all that it depends on.
 
-use entrepot_access::policy::{self, Context, Reason, Request, Resource, Source};
+mod asked;
+mod policies;
+
+use entrepot_access::policy::{self, Context, Decision, DocumentKind, PolicyError, Reason, Source};
 use entrepot_access::{Arn, Identity};
-use entrepot_oci::RepositoryName;
+use entrepot_metadata::query;
+use entrepot_oci::{AccountId, RepositoryName};
+use tracing::warn;
 
-use crate::{Caller, Registry, ServiceError};
+pub(crate) use asked::Asked;
+pub(crate) use policies::Policies;
+
+use crate::{Caller, Registry, ServiceError, audit};
+use policies::{Broken, InForce};
+
+/// What the root user may do although a policy of the registry cannot be read:
+/// nobody else could mend it.
+const MENDING: [&str; 6] = [
+    "ecr:SetRepositoryPolicy",
+    "ecr:DeleteRepositoryPolicy",
+    "ecr:GetRepositoryPolicy",
+    "ecr:PutRegistryPolicy",
+    "ecr:DeleteRegistryPolicy",
+    "ecr:GetRegistryPolicy",
+];
 
 /// What is to be acted on.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +44,7 @@ pub enum Target<'a> {
 
 impl Registry {
     /// # Errors
-    /// `Denied`, with AWS's sentence.
+    /// `Denied`, with AWS's sentence; `Unauthorized` where nobody said who calls.
     pub fn authorize(
         &self,
         who: &Caller,
@@ -36,7 +58,7 @@ impl Registry {
     /// is to be made (`aws:RequestTag/<key>`).
     ///
     /// # Errors
-    /// `Denied`, with AWS's sentence.
+    /// As [`Registry::authorize`].
     pub fn authorize_with(
         &self,
         who: &Caller,
@@ -44,27 +66,115 @@ impl Registry {
         target: Target<'_>,
         context: &Context,
     ) -> Result<(), ServiceError> {
-        let is_own = who.principal.account == who.account;
-        if who.principal.identity == Identity::Root && is_own {
-            return Ok(());
+        let asked = Asked::new(self.region(), who, action, target)?;
+        let decision = self.decide(&asked, context)?;
+        audit::decided(&asked, decision);
+        match decision {
+            Decision::Allow => Ok(()),
+            Decision::Deny(_) if who.principal.identity == Identity::Anonymous => {
+                Err(ServiceError::Unauthorized)
+            }
+            Decision::Deny(reason) => Err(ServiceError::Denied(asked.denial(reason))),
         }
-        let arn = match target {
-            Target::Repository(name) => Some(self.repository_arn(who, name)?),
-            Target::Named(arn) => Some(arn.clone()),
-            Target::Any => None,
-        };
-        let request = Request {
-            principal: &who.principal,
-            action,
-            resource: arn.as_ref().map_or(Resource::Any, Resource::One),
-            context,
-        };
-        let reason = Reason::Implicit(Source::Identity);
-        Err(ServiceError::Denied(policy::denial(&request, reason)))
     }
 
-    fn repository_arn(&self, who: &Caller, name: &RepositoryName) -> Result<Arn, ServiceError> {
-        let arn = Arn::repository(self.region(), &who.account, name);
-        arn.map_err(|error| ServiceError::internal(&error))
+    /// The same before a body is read, for a use case that asks again: whoever may
+    /// not is refused before they send it.
+    ///
+    /// # Errors
+    /// As [`Registry::authorize`].
+    pub fn before_body(
+        &self,
+        who: &Caller,
+        action: &str,
+        repository: &RepositoryName,
+    ) -> Result<(), ServiceError> {
+        let target = Target::Repository(repository);
+        if self.may(who, action, target)? {
+            return Ok(());
+        }
+        self.authorize(who, action, target)
     }
+
+    /// Whether it would be allowed: for what is shown in part, and of which
+    /// nobody is told that it was denied.
+    pub(crate) fn may(
+        &self,
+        who: &Caller,
+        action: &str,
+        target: Target<'_>,
+    ) -> Result<bool, ServiceError> {
+        let asked = Asked::new(self.region(), who, action, target)?;
+        Ok(self.decide(&asked, &Context::new())? == Decision::Allow)
+    }
+
+    fn decide(&self, asked: &Asked<'_>, context: &Context) -> Result<Decision, ServiceError> {
+        let who = asked.who;
+        if !who.is_at_home() && !self.serves_others(&who.account)? {
+            return Ok(Decision::Deny(Reason::Implicit(Source::Resource)));
+        }
+        let in_force = match self.in_force(asked)? {
+            Ok(in_force) => in_force,
+            Err(Broken(source)) => {
+                let is_root = who.principal.identity == Identity::Root && who.is_at_home();
+                if source == Source::Resource && is_root && MENDING.contains(&asked.action) {
+                    return Ok(Decision::Allow);
+                }
+                return Ok(Decision::Deny(Reason::Implicit(source)));
+            }
+        };
+        if in_force.is_nothing() && who.principal.identity == Identity::Root && asked.is_own() {
+            return Ok(Decision::Allow);
+        }
+        if in_force.has_conditions() {
+            let context = self.context_of(asked, &in_force, context)?;
+            return Ok(evaluated(asked, &in_force, &context));
+        }
+        let key = in_force.key(asked);
+        if let Some(decision) = self.policies.decision(&key) {
+            return Ok(decision);
+        }
+        let decision = evaluated(asked, &in_force, context);
+        self.policies.remember(key, decision);
+        Ok(decision)
+    }
+
+    /// Whether the registry of an account is there for callers of others.
+    fn serves_others(&self, account: &AccountId) -> Result<bool, ServiceError> {
+        let view = self.metadata.view(&self.global)?;
+        let found = query::account(view.as_ref(), account)?;
+        Ok(found.is_some_and(|account| account.is_active()))
+    }
+
+    /// Everything that conditions can ask for.
+    fn context_of(
+        &self,
+        asked: &Asked<'_>,
+        in_force: &InForce,
+        context: &Context,
+    ) -> Result<Context, ServiceError> {
+        let mut context = context.clone().at(self.clock.now_ms());
+        asked.add_origin(&mut context);
+        for (key, value) in in_force.principal_tags() {
+            context.insert(&format!("aws:PrincipalTag/{key}"), value);
+        }
+        if let Target::Repository(repository) = asked.target {
+            let view = self.local()?;
+            let tags = query::repository_tags(view.as_ref(), &asked.who.account, repository)?;
+            for (key, value) in tags {
+                context.insert(&format!("aws:ResourceTag/{key}"), value.as_str());
+                context.insert(&format!("ecr:ResourceTag/{key}"), value);
+            }
+        }
+        Ok(context)
+    }
+}
+
+fn evaluated(asked: &Asked<'_>, in_force: &InForce, context: &Context) -> Decision {
+    in_force.with(|policies| policy::evaluate(&asked.request(context), policies))
+}
+
+/// Logs that a policy is not one any more: whoever it concerns is denied.
+fn cannot_be_read(kind: DocumentKind, error: &PolicyError) {
+    warn!(?kind, %error, "a policy that is in force cannot be read; it denies");
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use entrepot_blobs::BlobStream;
+use entrepot_metadata::KeyValue;
 use entrepot_metadata::command::{LinkBlob, MountBlob, UnlinkBlob};
 use entrepot_metadata::query::{self, Blob};
 use entrepot_metadata::response::Refused;
@@ -10,7 +11,10 @@ use entrepot_oci::{AccountId, Digest, RepositoryName};
 use entrepot_replication::upload::Stored;
 
 use crate::metadata::refused;
-use crate::{Caller, Registry, ServiceError};
+use crate::{Caller, Registry, ServiceError, Target};
+
+/// Repositories with a blob that are looked at for one that a caller may read.
+const LINKS_MAX: usize = 64;
 
 /// A blob of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +27,17 @@ pub struct BlobInfo {
 impl Registry {
     /// The blob, if the repository has it.
     pub async fn stat_blob(
+        &self,
+        who: &Caller,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<BlobInfo, ServiceError> {
+        let target = Target::Repository(repository);
+        self.authorize(who, "ecr:BatchCheckLayerAvailability", target)?;
+        self.blob_info(who, repository, digest).await
+    }
+
+    pub(crate) async fn blob_info(
         &self,
         who: &Caller,
         repository: &RepositoryName,
@@ -43,6 +58,8 @@ impl Registry {
         digest: &Digest,
         range: Option<Range<u64>>,
     ) -> Result<(BlobInfo, BlobStream), ServiceError> {
+        let target = Target::Repository(repository);
+        self.authorize(who, "ecr:GetDownloadUrlForLayer", target)?;
         let known = self.known_blob(who, repository, digest).await?;
         let info = BlobInfo {
             digest: known.digest,
@@ -64,6 +81,8 @@ impl Registry {
         offset: u64,
         length: Option<u64>,
     ) -> Result<(BlobInfo, BlobStream), ServiceError> {
+        let target = Target::Repository(repository);
+        self.authorize(who, "ecr:GetDownloadUrlForLayer", target)?;
         let known = self.known_blob(who, repository, digest).await?;
         let (digest, size) = (known.digest, known.size);
         if offset > size {
@@ -77,6 +96,7 @@ impl Registry {
     /// Links a blob of `from`, or of any repository of the registry if none is
     /// named, to `repository`. None: it cannot be mounted, an upload has to
     /// follow (OCI distribution 1.1, "Mounting a blob from another repository").
+    /// So it is with one that the caller may not read, whether it is there or not.
     pub async fn mount_blob(
         &self,
         who: &Caller,
@@ -84,14 +104,26 @@ impl Registry {
         from: Option<&RepositoryName>,
         digest: &Digest,
     ) -> Result<Option<BlobInfo>, ServiceError> {
+        self.authorize(
+            who,
+            "ecr:InitiateLayerUpload",
+            Target::Repository(repository),
+        )?;
+        let creates = self.creates_for(who, repository).await?;
         // An upload has to follow, which makes the repository.
         if !self.mounts(who)? {
-            self.pushable(&who.account, repository).await?;
             return Ok(None);
         }
-        let create_repository = self.creates_plain(&who.account, repository).await?;
+        let create_repository = creates && self.creates_plain(&who.account, repository).await?;
         let from = match from {
-            Some(from) => from.clone(),
+            Some(from) => {
+                let source = Target::Repository(from);
+                match self.authorize(who, "ecr:GetDownloadUrlForLayer", source) {
+                    Ok(()) => from.clone(),
+                    Err(ServiceError::Denied(_) | ServiceError::Unauthorized) => return Ok(None),
+                    Err(error) => return Err(error),
+                }
+            }
             None => match self.any_with_blob(who, digest).await? {
                 Some(from) => from,
                 None => return Ok(None),
@@ -102,7 +134,7 @@ impl Registry {
             ..MountBlob::new(&who.account, &from, repository, digest, self.clock.now_ms())
         };
         match self.propose(command.into()).await?.into_result() {
-            Ok(_) => self.stat_blob(who, repository, digest).await.map(Some),
+            Ok(_) => self.blob_info(who, repository, digest).await.map(Some),
             Err(Refused::BlobsUnknown(_)) => Ok(None),
             Err(other) => Err(refused(other)),
         }
@@ -115,6 +147,7 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), ServiceError> {
+        self.authorize(who, "ecr:BatchDeleteImage", Target::Repository(repository))?;
         self.existing(who, repository).await?;
         let command = UnlinkBlob::new(&who.account, repository, digest);
         match self.propose(command.into()).await?.into_result() {
@@ -139,15 +172,22 @@ impl Registry {
         response.into_result().map(drop).map_err(refused)
     }
 
-    /// One of the repositories that have the blob and that `who` may read, which
-    /// within an account is every one.
+    /// One of the repositories that have the blob and that `who` may read.
     async fn any_with_blob(
         &self,
         who: &Caller,
         digest: &Digest,
     ) -> Result<Option<RepositoryName>, ServiceError> {
-        self.find(|view| Ok(query::links(view, &who.account, digest, 1)?.pop()))
-            .await
+        let links = |view: &dyn KeyValue| {
+            let links = query::links(view, &who.account, digest, LINKS_MAX)?;
+            Ok(Some(links).filter(|links| !links.is_empty()))
+        };
+        for from in self.find(links).await?.unwrap_or_default() {
+            if self.may(who, "ecr:GetDownloadUrlForLayer", Target::Repository(&from))? {
+                return Ok(Some(from));
+            }
+        }
+        Ok(None)
     }
 
     async fn known_blob(

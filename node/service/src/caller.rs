@@ -1,7 +1,17 @@
-//! On whose behalf something is done, and to whose registry.
+//! On whose behalf something is done, and to whose registry; what limits the
+//! caller, and where the request came from.
+
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use entrepot_access::Principal;
+use entrepot_access::token::Claims;
 use entrepot_oci::AccountId;
+
+use crate::{RequestId, Source};
+
+/// Of a `User-Agent`, as far as conditions of policies see it.
+const USER_AGENT_CHARS_MAX: usize = 512;
 
 /// Who calls, and whose registry they mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +19,31 @@ pub struct Caller {
     pub principal: Principal,
     /// Whose registry: the caller's own, unless the request names another.
     pub account: AccountId,
+    pub proof: Proof,
+    pub origin: Arc<Origin>,
+}
+
+/// What a caller has proved themselves by: it limits and dates what they may.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// The long-term access key that it goes back to; none: a password.
+    pub key_id: Option<String>,
+    /// The policy of the session, JSON: the most that the caller may.
+    pub session_policy: Option<Arc<str>>,
+    /// When it was issued, and when it ends, if ever.
+    pub issued_ms: Option<i64>,
+    pub expires_ms: Option<i64>,
+}
+
+/// Where a request came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// None: nobody knows, as within a simulation.
+    pub address: Option<IpAddr>,
+    /// By TLS, as far as this node.
+    pub is_secure: bool,
+    pub request_id: Option<RequestId>,
+    pub user_agent: Option<Box<str>>,
 }
 
 // === impl Caller ===
@@ -19,6 +54,68 @@ impl Caller {
         Self {
             account: principal.account.clone(),
             principal,
+            proof: Proof::default(),
+            origin: Arc::default(),
         }
+    }
+
+    /// The one of whom a token speaks.
+    pub fn of_claims(claims: Claims) -> Self {
+        let proof = Proof {
+            key_id: claims.key_id,
+            session_policy: claims.session_policy.map(Arc::from),
+            issued_ms: Some(claims.issued_ms),
+            expires_ms: Some(claims.expires_ms),
+        };
+        Self {
+            proof,
+            ..Self::of(claims.principal)
+        }
+    }
+
+    /// The same, who has proved themselves by that access key.
+    #[must_use]
+    pub fn with_key(mut self, key_id: &str) -> Self {
+        self.proof.key_id = Some(key_id.to_owned());
+        self
+    }
+
+    /// The same, from there.
+    #[must_use]
+    pub fn from_origin(mut self, origin: Arc<Origin>) -> Self {
+        self.origin = origin;
+        self
+    }
+
+    /// The same, who means the registry of `account`.
+    #[must_use]
+    pub fn meaning(mut self, account: AccountId) -> Self {
+        self.account = account;
+        self
+    }
+
+    /// Whether the registry meant is that of the caller's own account.
+    pub fn is_at_home(&self) -> bool {
+        self.principal.belongs_to(&self.account)
+    }
+}
+
+// === impl Origin ===
+
+impl Origin {
+    /// Of one request of a connection.
+    #[must_use]
+    pub fn of_request(mut self, id: &RequestId, user_agent: Option<&str>) -> Arc<Self> {
+        self.request_id = Some(id.clone());
+        self.user_agent = user_agent.map(|agent| {
+            let agent = agent.chars().take(USER_AGENT_CHARS_MAX);
+            agent.collect::<String>().into()
+        });
+        Arc::new(self)
+    }
+
+    /// As whom the request counts where somebody is slowed down.
+    pub fn source(&self) -> Source {
+        self.address.map(Source::address).unwrap_or_default()
     }
 }

@@ -15,7 +15,13 @@ use tracing::{error, warn};
 pub enum ServiceError {
     #[error("authentication required")]
     Unauthorized,
-    /// From where this request came.
+    /// Of an authorization token: not made here, for another region, or of
+    /// somebody who has gone.
+    #[error("Your Authorization Token is invalid.")]
+    TokenInvalid,
+    #[error("Your authorization token has expired. Reauthenticate and try again.")]
+    TokenExpired,
+    /// From where this request came, or as whom.
     #[error("too many wrong passwords, or too many logins at a time; try again in a moment")]
     LoginsTooMany,
     #[error("{0}")]

@@ -17,6 +17,14 @@ pub(crate) fn holder(
     if !key.is_active() || !is_active(view, &key.account)? {
         return Ok(None);
     }
+    owner(view, key)
+}
+
+/// Whose key it is, good or not; none: they are gone.
+pub(crate) fn owner(
+    view: &dyn KeyValue,
+    key: &AccessKey,
+) -> Result<Option<Principal>, StorageError> {
     if key.owner.is_empty() {
         return Ok(Some(Principal::root(key.account.clone())));
     }
@@ -41,11 +49,14 @@ pub(crate) fn is_in_force(view: &dyn KeyValue, claims: &Claims) -> Result<bool, 
     }
     if let Some(key_id) = &claims.key_id {
         let key = query::access_key(view, key_id)?;
-        let is_good = match &key {
-            Some(key) => holder(view, key)?.is_some(),
-            None => false,
+        let holder = match &key {
+            Some(key) => holder(view, key)?,
+            None => None,
         };
-        if !is_good {
+        // Who assumed a role did so with a key of their own.
+        let is_assumed = matches!(principal.identity, Identity::AssumedRole(_));
+        let is_own = |holder: Principal| is_assumed || holder.user_id() == principal.user_id();
+        if !holder.is_some_and(is_own) {
             return Ok(false);
         }
     }

@@ -51,6 +51,21 @@ impl Registry {
         after: Option<&Digest>,
         limit: Option<usize>,
     ) -> Result<ImagePage, ServiceError> {
+        self.images_for(who, "ecr:DescribeImages", repository, after, limit)
+            .await
+    }
+
+    /// The same on the way to `action`, which is what the caller has to be
+    /// allowed.
+    pub async fn images_for(
+        &self,
+        who: &Caller,
+        action: &str,
+        repository: &RepositoryName,
+        after: Option<&Digest>,
+        limit: Option<usize>,
+    ) -> Result<ImagePage, ServiceError> {
+        self.authorize(who, action, Target::Repository(repository))?;
         let limit = page(limit);
         let view = self.current().await?;
         if query::repository(view.as_ref(), &who.account, repository)?.is_none() {
@@ -77,7 +92,7 @@ impl Registry {
         reference: &Reference,
     ) -> Result<ImageInfo, ServiceError> {
         self.authorize(who, action, Target::Repository(repository))?;
-        self.image_now(who, repository, reference).await
+        self.found_image(who, repository, reference).await
     }
 
     /// The image of a digest, or the one that a tag points to now.
@@ -87,10 +102,11 @@ impl Registry {
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<ImageInfo, ServiceError> {
-        self.image_now(who, repository, reference).await
+        self.image_for(who, "ecr:DescribeImages", repository, reference)
+            .await
     }
 
-    async fn image_now(
+    async fn found_image(
         &self,
         who: &Caller,
         repository: &RepositoryName,
@@ -122,20 +138,21 @@ impl Registry {
         repository: &RepositoryName,
         push: ManifestPush,
     ) -> Result<StoredImage, ServiceError> {
+        self.authorize(who, "ecr:PutImage", Target::Repository(repository))?;
         self.existing(who, repository).await?;
         let digest = push.digest()?;
         let reference = match push.tags.first() {
             Some(tag) => Reference::Tag(tag.clone()),
             None => Reference::Digest(digest),
         };
-        match self.image_info(who, repository, &reference).await {
+        match self.found_image(who, repository, &reference).await {
             Ok(found) if found.digest == digest => return Err(ServiceError::ImageExists(digest)),
             Ok(_) | Err(ServiceError::ManifestUnknown(_)) => {}
             Err(error) => return Err(error),
         }
-        let stored = self.put_manifest(who, repository, push).await?;
+        let stored = self.put_authorized(who, repository, push).await?;
         let stored = Reference::Digest(stored.digest);
-        let image = self.image_info(who, repository, &stored).await?;
+        let image = self.found_image(who, repository, &stored).await?;
         Ok(StoredImage {
             digest: image.digest,
             media_type: image.media_type,
@@ -154,6 +171,7 @@ impl Registry {
         digest: &Digest,
         tag: Option<&Tag>,
     ) -> Result<Vec<Tag>, ServiceError> {
+        self.authorize(who, "ecr:BatchDeleteImage", Target::Repository(repository))?;
         self.existing(who, repository).await?;
         let command = match tag {
             Some(tag) => DeleteTag {

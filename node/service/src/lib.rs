@@ -10,6 +10,7 @@ pub mod trust;
 
 mod accounts;
 mod admin;
+mod audit;
 mod authenticate;
 mod authorize;
 mod blobs;
@@ -30,6 +31,7 @@ mod lifecycle;
 mod logins;
 mod manifests;
 mod members;
+mod memory;
 mod metadata;
 mod policies;
 mod referrers;
@@ -50,12 +52,13 @@ pub use admin::{
     RegistryChange, RegistryInfo, RepositoryChange, RepositoryDeletion, RepositoryInfo,
     RepositoryPage, RuleInfo, TaskPage,
 };
+pub use authenticate::GivenToken;
 pub use authenticate::signed::{SignedError, SigningKey};
 pub use authorize::Target;
 pub use blobs::BlobInfo;
 pub use budget::{Gathering, UNCOUNTED_BYTES};
 pub use cache_rules::{CacheRule, CacheRuleMembers, CacheRulePage};
-pub use caller::Caller;
+pub use caller::{Caller, Origin, Proof};
 pub use configuration::{
     DeleteReplication, ReplicationConfiguration, ReplicationDestination, ReplicationFilter,
     ReplicationRule,

@@ -5,7 +5,9 @@
 //! Only credentials that are not known to be right come here. From each source
 //! one is checked at a time, and after a few wrong ones only now and then. What
 //! is remembered of a source is one small record, for as long as it has guesses
-//! to make up for.
+//! to make up for. `guesses` counts the same by whom they were for.
+
+mod guesses;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use self::guesses::Guesses;
 use crate::ServiceError;
 
 /// Passwords checked at the same time; each takes 19 MiB and tens of
@@ -39,6 +42,7 @@ pub struct Source(Option<IpAddr>);
 pub(crate) struct Logins {
     checks: Arc<Semaphore>,
     sources: Mutex<HashMap<Source, Arc<Turns>>>,
+    guesses: Arc<Guesses>,
 }
 
 /// Those of one source.
@@ -54,6 +58,9 @@ struct Turns {
 #[derive(Debug)]
 pub(crate) struct Login {
     turns: Option<Arc<Turns>>,
+    source: Source,
+    claimed: Box<str>,
+    guesses: Arc<Guesses>,
     _turn: Option<OwnedSemaphorePermit>,
     _check: OwnedSemaphorePermit,
 }
@@ -72,8 +79,8 @@ impl Source {
         }))
     }
 
-    /// None: nobody can tell.
-    pub fn ip(self) -> Option<IpAddr> {
+    /// The address, or the network that it stands for; none: nobody can tell.
+    pub(crate) fn ip(self) -> Option<IpAddr> {
         self.0
     }
 
@@ -88,11 +95,43 @@ impl Default for Logins {
         Self {
             checks: Arc::new(Semaphore::new(CHECKS_MAX)),
             sources: Mutex::default(),
+            guesses: Arc::default(),
         }
     }
 }
 
 impl Logins {
+    /// That `source` may try what proves it to be `claimed`, and costs little to
+    /// check: the secret of a key, a signature. Whoever has logged in so from
+    /// there always may.
+    ///
+    /// # Errors
+    /// `LoginsTooMany`
+    pub(crate) fn may_try(&self, source: Source, claimed: &str) -> Result<(), ServiceError> {
+        if source.0.is_none() || self.guesses.knows(source, claimed) {
+            return Ok(());
+        }
+        if let Some(turns) = lock(&self.sources).get(&source) {
+            turns.may_guess()?;
+        }
+        self.guesses.may_guess(source, claimed)
+    }
+
+    /// What was tried was wrong.
+    pub(crate) fn wrong(&self, source: Source, claimed: &str) {
+        if source.0.is_some() {
+            self.turns(source).wrong();
+            self.guesses.wrong(claimed);
+        }
+    }
+
+    /// What was tried was right.
+    pub(crate) fn right(&self, source: Source, claimed: &str) {
+        if source.0.is_some() {
+            self.guesses.right(source, claimed);
+        }
+    }
+
     /// Waits until it is this source's turn; `decided` says whether that is
     /// needed no more, once nobody else of the source is being checked.
     ///
@@ -102,9 +141,10 @@ impl Logins {
     pub(crate) async fn turn<T>(
         &self,
         source: Source,
+        claimed: &str,
         decided: impl FnOnce() -> Option<T>,
     ) -> Result<Result<Login, T>, ServiceError> {
-        let waited = tokio::time::timeout(WAIT_MAX, self.wait(source, decided));
+        let waited = tokio::time::timeout(WAIT_MAX, self.wait(source, claimed, decided));
         waited.await.unwrap_or_else(|_| {
             Err(ServiceError::unavailable(
                 "this node has too many logins to check; try again",
@@ -115,12 +155,14 @@ impl Logins {
     async fn wait<T>(
         &self,
         source: Source,
+        claimed: &str,
         decided: impl FnOnce() -> Option<T>,
     ) -> Result<Result<Login, T>, ServiceError> {
         let turns = source.0.map(|_| self.turns(source));
         let mut turn = None;
         if let Some(turns) = &turns {
             turns.may_guess()?;
+            self.guesses.may_guess(source, claimed)?;
             let waiting = Arc::clone(&turns.waiting).try_acquire_owned();
             let _waiting = waiting.map_err(|_| ServiceError::LoginsTooMany)?;
             turn = Some(acquire(&turns.turn).await?);
@@ -129,9 +171,13 @@ impl Logins {
             }
             // Those who came before may have used them up.
             turns.may_guess()?;
+            self.guesses.may_guess(source, claimed)?;
         }
         Ok(Ok(Login {
             turns,
+            source,
+            claimed: claimed.into(),
+            guesses: Arc::clone(&self.guesses),
             _turn: turn,
             _check: acquire(&self.checks).await?,
         }))
@@ -172,6 +218,11 @@ impl Turns {
         Ok(())
     }
 
+    fn wrong(&self) {
+        let mut even_at = lock(&self.even_at);
+        *even_at = (*even_at).max(Instant::now()) + GUESS_TIME;
+    }
+
     fn is_idle(&self) -> bool {
         self.waiting.available_permits() == WAITING_MAX
             && self.turn.available_permits() == 1
@@ -185,8 +236,14 @@ impl Login {
     /// The password was wrong.
     pub(crate) fn wrong(&self) {
         if let Some(turns) = &self.turns {
-            let mut even_at = lock(&turns.even_at);
-            *even_at = (*even_at).max(Instant::now()) + GUESS_TIME;
+            turns.wrong();
+            self.guesses.wrong(&self.claimed);
+        }
+    }
+
+    pub(crate) fn right(&self) {
+        if self.turns.is_some() {
+            self.guesses.right(self.source, &self.claimed);
         }
     }
 }
@@ -205,7 +262,9 @@ mod tests {
     }
 
     async fn guess(logins: &Logins, source: Source) -> Result<(), ServiceError> {
-        let login = logins.turn(source, || None::<()>).await?;
+        // At another principal from each source.
+        let claimed = format!("{source:?}");
+        let login = logins.turn(source, &claimed, || None::<()>).await?;
         login.unwrap().wrong();
         Ok(())
     }
@@ -230,17 +289,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_source_has_one_turn_at_a_time_and_so_leaves_others_theirs() {
         let logins = Logins::default();
-        let turn = || logins.turn(source(1), || None::<()>);
+        let turn = || logins.turn(source(1), "ann", || None::<()>);
         let held = turn().await.unwrap().unwrap();
         let mut next = Box::pin(turn());
         assert!(futures::poll!(&mut next).is_pending());
-        assert!(logins.turn(source(2), || None::<()>).await.unwrap().is_ok());
+        assert!(
+            logins
+                .turn(source(2), "ann", || None::<()>)
+                .await
+                .unwrap()
+                .is_ok()
+        );
         drop(held);
         assert!(next.await.unwrap().is_ok());
         // What another has found out meanwhile needs no turn.
         assert_eq!(
             logins
-                .turn(source(1), || Some(7))
+                .turn(source(1), "ann", || Some(7))
                 .await
                 .unwrap()
                 .unwrap_err(),
@@ -251,14 +316,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn those_who_wait_are_few() {
         let logins = Logins::default();
-        let _held = logins.turn(source(1), || None::<()>).await.unwrap();
+        let _held = logins.turn(source(1), "ann", || None::<()>).await.unwrap();
         let mut waiting: Vec<_> = (0..WAITING_MAX)
-            .map(|_| Box::pin(logins.turn(source(1), || None::<()>)))
+            .map(|_| Box::pin(logins.turn(source(1), "ann", || None::<()>)))
             .collect();
         for wait in &mut waiting {
             assert!(futures::poll!(wait).is_pending());
         }
-        let more = logins.turn(source(1), || None::<()>).await;
+        let more = logins.turn(source(1), "ann", || None::<()>).await;
         assert_eq!(more.unwrap_err(), ServiceError::LoginsTooMany);
         // It is the time that ends this, and it ends it.
         let ended = waiting.remove(0).await;

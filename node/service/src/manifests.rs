@@ -14,7 +14,7 @@ use entrepot_oci::{
 use entrepot_proto::environment::Blocking;
 
 use crate::metadata::refused;
-use crate::{Caller, Registry, ServiceError};
+use crate::{Caller, Registry, ServiceError, Target};
 
 /// The most tags in one page.
 const TAGS_PAGE_MAX: usize = 10_000;
@@ -159,6 +159,17 @@ impl Registry {
         repository: &RepositoryName,
         push: ManifestPush,
     ) -> Result<PutManifest, ServiceError> {
+        self.authorize(who, "ecr:PutImage", Target::Repository(repository))?;
+        self.put_authorized(who, repository, push).await
+    }
+
+    /// The same for whoever was asked already.
+    pub(crate) async fn put_authorized(
+        &self,
+        who: &Caller,
+        repository: &RepositoryName,
+        push: ManifestPush,
+    ) -> Result<PutManifest, ServiceError> {
         if push.content.len() > MANIFEST_BYTES_MAX {
             return Err(ServiceError::ManifestTooLarge {
                 max: MANIFEST_BYTES_MAX,
@@ -176,7 +187,8 @@ impl Registry {
         let command = command::PutManifest {
             tags: push.tags.iter().map(Tag::to_string).collect(),
             condition: push.condition.command(),
-            create_repository: self.creates_plain(&who.account, repository).await?,
+            create_repository: self.creates_for(who, repository).await?
+                && self.creates_plain(&who.account, repository).await?,
             ..command::PutManifest::new(
                 &who.account,
                 repository,
@@ -280,6 +292,7 @@ impl Registry {
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<ManifestContent, ServiceError> {
+        self.authorize(who, "ecr:BatchGetImage", Target::Repository(repository))?;
         let account = &who.account;
         let found = match reference {
             Reference::Digest(digest) => {
@@ -313,6 +326,7 @@ impl Registry {
         reference: &Reference,
         condition: TagCondition,
     ) -> Result<(), ServiceError> {
+        self.authorize(who, "ecr:BatchDeleteImage", Target::Repository(repository))?;
         self.existing(who, repository).await?;
         let command = match reference {
             Reference::Tag(tag) => DeleteTag {
@@ -337,6 +351,7 @@ impl Registry {
         after: Option<&str>,
         limit: usize,
     ) -> Result<TagPage, ServiceError> {
+        self.authorize(who, "ecr:ListImages", Target::Repository(repository))?;
         let view = self.current().await?;
         if query::repository(view.as_ref(), &who.account, repository)?.is_none() {
             return Err(ServiceError::NameUnknown(repository.clone()));

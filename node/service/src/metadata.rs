@@ -11,7 +11,7 @@ use entrepot_metadata::response::{Refused, Response};
 use entrepot_metadata::{KeyValue, StorageError};
 use entrepot_oci::{AccountId, Digest, RepositoryName};
 
-use crate::{Caller, Registry, ServiceError};
+use crate::{Caller, Registry, ServiceError, Target};
 
 impl Registry {
     /// This node's copy of the region's metadata, as it is.
@@ -53,13 +53,20 @@ impl Registry {
             .ok_or_else(|| ServiceError::NameUnknown(repository.clone()))
     }
 
-    /// That `repository` exists or a push may create it.
-    pub(crate) async fn pushable(
+    /// Whether a push of `who` to `repository` is one that creates it, and may.
+    ///
+    /// # Errors
+    /// As [`Registry::creates`]; `Denied` to whoever may push and not create.
+    pub(crate) async fn creates_for(
         &self,
-        account: &AccountId,
+        who: &Caller,
         repository: &RepositoryName,
-    ) -> Result<(), ServiceError> {
-        self.creates(account, repository).await.map(drop)
+    ) -> Result<bool, ServiceError> {
+        let creates = self.creates(&who.account, repository).await?;
+        if creates {
+            self.authorize(who, "ecr:CreateRepository", Target::Repository(repository))?;
+        }
+        Ok(creates)
     }
 
     /// Whether a push to `repository` is one that creates it.

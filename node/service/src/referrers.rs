@@ -10,7 +10,7 @@ use entrepot_metadata::query::{self, ManifestEntry};
 use entrepot_metadata::{KeyValue, StorageError};
 use entrepot_oci::{Descriptor, Digest, MANIFEST_BYTES_MAX, Manifest, RepositoryName};
 
-use crate::{Caller, Registry, ServiceError};
+use crate::{Caller, Registry, ServiceError, Target};
 
 /// The most referrers in one page.
 const PAGE_MAX: usize = 1_000;
@@ -46,6 +46,7 @@ impl Registry {
         after: Option<&Digest>,
         limit: usize,
     ) -> Result<ReferrerPage, ServiceError> {
+        self.authorize(who, "ecr:BatchGetImage", Target::Repository(repository))?;
         let view = self.current().await?;
         let list = List {
             view: view.as_ref(),

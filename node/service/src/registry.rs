@@ -12,6 +12,8 @@ use entrepot_proto::environment::{Blocking, Clock};
 use entrepot_proto::peers::Peers;
 use entrepot_replication::ClusterBlobs;
 
+use crate::authenticate::Tokens;
+use crate::authorize::Policies;
 use crate::budget::Budgets;
 use crate::cluster::ClusterView;
 use crate::departure::Counts;
@@ -41,6 +43,10 @@ pub struct Registry {
     /// Checks passwords, remembers the ones that were right.
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) logins: Logins,
+    /// What is remembered of tokens that were good.
+    pub(crate) tokens: Tokens,
+    /// What is remembered of policies and of what they decide.
+    pub(crate) policies: Policies,
     pub(crate) names: SessionNames,
     /// What secrets of access keys are sealed under.
     pub(crate) sealing: ClusterKey,
@@ -98,6 +104,8 @@ impl Registry {
             settings: parts.settings,
             verifier: Arc::new(parts.verifier),
             logins: Logins::default(),
+            tokens: Tokens::default(),
+            policies: Policies::default(),
             blocking: parts.blocking,
             sessions: Sessions::default(),
             budgets: Budgets::default(),

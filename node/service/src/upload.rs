@@ -22,7 +22,7 @@ use tracing::Instrument;
 use crate::peer::upload_ref;
 use crate::session::SessionId;
 use crate::sessions::{Session, Sessions};
-use crate::{BlobInfo, Caller, Registry, ServiceError};
+use crate::{BlobInfo, Caller, Registry, ServiceError, Target};
 
 /// The body of a request. An error means that the client went away or broke its
 /// framing.
@@ -67,7 +67,12 @@ impl Registry {
         repository: &RepositoryName,
         algorithm: Option<Algorithm>,
     ) -> Result<UploadState, ServiceError> {
-        self.pushable(&who.account, repository).await?;
+        self.authorize(
+            who,
+            "ecr:InitiateLayerUpload",
+            Target::Repository(repository),
+        )?;
+        self.creates_for(who, repository).await?;
         let owner = self.peers.own().id;
         let session = self.sessions.open(owner, who, repository, algorithm)?;
         Ok(self.upload_name(&session))
@@ -80,6 +85,11 @@ impl Registry {
         who: &Caller,
         repository: &RepositoryName,
     ) -> Result<String, ServiceError> {
+        self.authorize(
+            who,
+            "ecr:InitiateLayerUpload",
+            Target::Repository(repository),
+        )?;
         self.existing(who, repository).await?;
         let owner = self.peers.own().id;
         let session = self.sessions.open(owner, who, repository, None)?;
@@ -107,6 +117,7 @@ impl Registry {
         session: &str,
         chunk: UploadChunk,
     ) -> Result<UploadState, ServiceError> {
+        self.authorize(who, "ecr:UploadLayerPart", Target::Repository(repository))?;
         let id = self.session_id(who, repository, session)?;
         let size = if id.owner == self.peers.own().id {
             let owned = self.sessions.get(&id, &who.account, repository)?;
@@ -131,6 +142,13 @@ impl Registry {
         chunk: UploadChunk,
         digest: Digest,
     ) -> Result<BlobInfo, ServiceError> {
+        self.authorize(
+            who,
+            "ecr:CompleteLayerUpload",
+            Target::Repository(repository),
+        )?;
+        // It may have gone since the upload was opened.
+        self.creates_for(who, repository).await?;
         let id = self.session_id(who, repository, session)?;
         if id.owner == self.peers.own().id {
             let owned = self.sessions.get(&id, &who.account, repository)?;
@@ -138,7 +156,7 @@ impl Registry {
         } else {
             let upload = upload_ref(who, repository, session);
             self.relay_finish(&id, upload, chunk, &digest).await?;
-            self.stat_blob(who, repository, &digest).await
+            self.blob_info(who, repository, &digest).await
         }
     }
 
@@ -151,7 +169,14 @@ impl Registry {
         length: Option<u64>,
         body: BodyStream,
     ) -> Result<BlobInfo, ServiceError> {
-        self.pushable(&who.account, repository).await?;
+        for action in [
+            "ecr:InitiateLayerUpload",
+            "ecr:UploadLayerPart",
+            "ecr:CompleteLayerUpload",
+        ] {
+            self.authorize(who, action, Target::Repository(repository))?;
+        }
+        self.creates_for(who, repository).await?;
         // Nobody knows its name, and nobody could go on with it.
         let session = Sessions::unnamed(self.peers.own().id, who, repository, digest.algorithm())?;
         let chunk = UploadChunk {
@@ -173,6 +198,7 @@ impl Registry {
         repository: &RepositoryName,
         session: &str,
     ) -> Result<UploadState, ServiceError> {
+        self.authorize(who, "ecr:UploadLayerPart", Target::Repository(repository))?;
         let id = self.session_id(who, repository, session)?;
         let size = if id.owner == self.peers.own().id {
             self.sessions.get(&id, &who.account, repository)?.size()
@@ -193,6 +219,7 @@ impl Registry {
         repository: &RepositoryName,
         session: &str,
     ) -> Result<(), ServiceError> {
+        self.authorize(who, "ecr:UploadLayerPart", Target::Repository(repository))?;
         let id = self.session_id(who, repository, session)?;
         if id.owner == self.peers.own().id {
             let owned = self.sessions.get(&id, &who.account, repository)?;

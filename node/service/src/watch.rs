@@ -14,7 +14,7 @@ use entrepot_oci::RepositoryName;
 use tokio::time::{Instant, timeout_at};
 
 use crate::feed::{End, Entry, Home, Subscription, stopping};
-use crate::{Caller, Registry, ServiceError};
+use crate::{Caller, Registry, ServiceError, Target};
 
 /// After so long without a change, a watcher is told how far the log has got.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
@@ -77,6 +77,7 @@ impl Registry {
         after: Option<u64>,
         log: Option<&str>,
     ) -> Result<Watch, ServiceError> {
+        self.authorize(who, "ecr:DescribeImages", Target::Repository(repository))?;
         if log.is_some_and(|log| log != self.log()) {
             return Err(ServiceError::WatchOtherLog { log: self.log() });
         }

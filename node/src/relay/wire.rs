@@ -13,7 +13,7 @@ use entrepot_proto::peer::{
     relay_request,
 };
 use entrepot_replication::wire::Pieces;
-use entrepot_service::Source;
+use entrepot_service::Origin;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
 use http::header::{
@@ -89,7 +89,7 @@ impl From<RelayReply> for Said {
     }
 }
 
-pub(super) fn request_head(parts: &Parts, source: Source) -> RelayRequestHead {
+pub(super) fn request_head(parts: &Parts, origin: &Origin) -> RelayRequestHead {
     let mut headers = headers(&parts.headers);
     if !parts.headers.contains_key(HOST)
         && let Some(authority) = parts.uri.authority()
@@ -105,7 +105,8 @@ pub(super) fn request_head(parts: &Parts, source: Source) -> RelayRequestHead {
         method: parts.method.to_string(),
         target: target.map_or("/", |target| target.as_str()).to_owned(),
         headers,
-        source: match source.ip() {
+        secure: origin.is_secure,
+        source: match origin.address {
             Some(IpAddr::V4(address)) => address.octets().to_vec().into(),
             Some(IpAddr::V6(address)) => address.octets().to_vec().into(),
             None => Bytes::new(),
@@ -120,7 +121,7 @@ pub(super) fn request_head(parts: &Parts, source: Source) -> RelayRequestHead {
 pub(super) fn request(
     head: RelayRequestHead,
     body: Streaming<RelayRequest>,
-) -> Result<(Request<Body>, Source), Status> {
+) -> Result<(Request<Body>, Origin), Status> {
     let invalid = |what| Status::invalid_argument(format!("the relayed {what} is none"));
     let mut request = Request::new(received(body));
     let method = Method::from_bytes(head.method.as_bytes());
@@ -131,8 +132,12 @@ pub(super) fn request(
     }
     *request.uri_mut() = target;
     *request.headers_mut() = map(head.headers).ok_or_else(|| invalid("header"))?;
-    let source = source(&head.source).ok_or_else(|| invalid("source"))?;
-    Ok((request, source))
+    let origin = Origin {
+        address: address(&head.source).ok_or_else(|| invalid("source"))?,
+        is_secure: head.secure,
+        ..Origin::default()
+    };
+    Ok((request, origin))
 }
 
 /// A response as it goes over.
@@ -235,25 +240,24 @@ fn map(headers: Vec<RelayHeader>) -> Option<HeaderMap> {
 }
 
 /// Of 4 or 16 bytes, or of none.
-fn source(bytes: &[u8]) -> Option<Source> {
+fn address(bytes: &[u8]) -> Option<Option<IpAddr>> {
     if bytes.is_empty() {
-        return Some(Source::default());
+        return Some(None);
     }
-    let address = if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
+    Some(Some(if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
         IpAddr::V4(Ipv4Addr::from(octets))
     } else {
         IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?))
-    };
-    Some(Source::address(address))
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use entrepot_proto::peer::RelayHeader;
-    use entrepot_service::Source;
+    use entrepot_service::Origin;
     use http::{HeaderMap, Request};
 
-    use super::{headers, map, request_head, source};
+    use super::{address, headers, map, request_head};
 
     #[test]
     fn what_speaks_of_one_connection_stays_with_it() {
@@ -294,7 +298,7 @@ mod tests {
     fn the_host_goes_along_from_wherever_it_was_said() {
         let uri = "http://r.example:5000/v2/?n=1";
         let (parts, ()) = Request::get(uri).body(()).unwrap().into_parts();
-        let head = request_head(&parts, Source::default());
+        let head = request_head(&parts, &Origin::default());
         assert_eq!(head.target, "/v2/?n=1");
         let host = &head.headers[0];
         assert_eq!(
@@ -305,9 +309,18 @@ mod tests {
 
     #[test]
     fn the_source_is_who_asked_first() {
-        let of = |text: &str| Source::address(text.parse().unwrap());
-        assert_eq!(source(&[192, 0, 2, 1]), Some(of("192.0.2.1")));
-        assert_eq!(source(&[]), Some(Source::default()));
-        assert_eq!(source(&[1, 2]), None);
+        let (parts, ()) = Request::get("/v2/").body(()).unwrap().into_parts();
+        for text in ["192.0.2.1", "2001:db8::7:1"] {
+            let origin = Origin {
+                address: Some(text.parse().unwrap()),
+                is_secure: true,
+                ..Origin::default()
+            };
+            let head = request_head(&parts, &origin);
+            assert!(head.secure);
+            assert_eq!(address(&head.source), Some(origin.address));
+        }
+        assert_eq!(address(&[]), Some(None));
+        assert_eq!(address(&[1, 2]), None);
     }
 }

@@ -721,6 +721,9 @@ pub struct RelayRequestHead {
     /// Whoever sent it: 4 or 16 bytes; none: not known.
     #[prost(bytes = "bytes", tag = "4")]
     pub source: ::prost::bytes::Bytes,
+    /// By TLS, as far as the node that passes it on.
+    #[prost(bool, tag = "5")]
+    pub secure: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RelayRequest {

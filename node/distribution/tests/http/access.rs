@@ -20,7 +20,13 @@ async fn nobody_is_served_without_credentials() {
         }
         let reply = client.send(request.body(Body::empty()).unwrap()).await;
         assert_eq!(reply.refused(), refusal(401, "UNAUTHORIZED"), "{value:?}");
-        assert_eq!(reply.header("www-authenticate"), "Basic realm=\"entrepot\"");
+        let challenge = match value {
+            Some("Bearer x") => {
+                "Bearer realm=\"http://localhost/token\",service=\"ecr.amazonaws.com\",error=\"invalid_token\""
+            }
+            _ => "Basic realm=\"https://localhost/\",service=\"ecr.amazonaws.com\"",
+        };
+        assert_eq!(reply.header("www-authenticate"), challenge);
         assert_eq!(
             reply.header("docker-distribution-api-version"),
             "registry/2.0"

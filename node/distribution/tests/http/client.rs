@@ -11,8 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use entrepot_blobs::{BlobStore, Fault, MemoryStore, Operation};
 use entrepot_distribution::router;
+use entrepot_metadata::Metadata;
 use entrepot_oci::{Algorithm, Digest};
-use entrepot_service::Registry;
+use entrepot_service::{Domain, Registry};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -22,6 +23,11 @@ use crate::registry;
 /// Far longer than any test waits.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_mins(2);
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// Under which hosts name registries.
+pub(crate) fn domain() -> Domain {
+    "registry.test".parse().unwrap()
+}
 
 /// What came back.
 #[derive(Debug)]
@@ -35,6 +41,7 @@ pub(crate) struct Client {
     router: Router,
     /// What answers.
     pub(crate) registry: Arc<Registry>,
+    pub(crate) metadata: Arc<dyn Metadata>,
     store: MemoryStore,
 }
 
@@ -43,10 +50,11 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) async fn new() -> Self {
         let store = MemoryStore::new();
-        let registry = registry::registry_over(store.clone()).await;
+        let (registry, metadata) = registry::registry_over(store.clone()).await;
         Self {
-            router: router(Arc::clone(&registry), BODY_TIMEOUT),
+            router: router(Arc::clone(&registry), BODY_TIMEOUT, Some(domain())),
             registry,
+            metadata,
             store,
         }
     }

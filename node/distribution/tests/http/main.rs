@@ -14,5 +14,6 @@ mod lists;
 mod logs;
 mod manifests;
 mod registry;
+mod tokens;
 mod uploads;
 mod wire;

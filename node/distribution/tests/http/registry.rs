@@ -18,6 +18,9 @@ use entrepot_service::{Registry, RegistryParts, Settings};
 pub(crate) const USER: &str = "root";
 pub(crate) const PASSWORD: &str = "secret";
 
+/// The cluster's.
+pub(crate) const SECRET: &str = "5555555555555555555555555555555555555555555555555555555555555555";
+
 const NODE: u64 = 1;
 
 /// Consensus has nothing to tell here.
@@ -31,17 +34,18 @@ impl ClusterView for NoGroups {
 }
 
 pub(crate) async fn registry() -> Arc<Registry> {
-    registry_over(MemoryStore::new()).await
+    registry_over(MemoryStore::new()).await.0
 }
 
-/// One whose blobs are in `store`.
-pub(crate) async fn registry_over(store: MemoryStore) -> Arc<Registry> {
+/// One whose blobs are in `store`, and its records.
+pub(crate) async fn registry_over(store: MemoryStore) -> (Arc<Registry>, Arc<dyn Metadata>) {
     let region: RegionName = "us-east-1".parse().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let peers = peers(&region);
     let health = Health::new(Arc::clone(&peers));
-    Registry::new(RegistryParts {
-        metadata: metadata(region, clock.now_ms()).await,
+    let metadata = metadata(region, clock.now_ms()).await;
+    let registry = Registry::new(RegistryParts {
+        metadata: Arc::clone(&metadata),
         blobs: ClusterBlobs::new(Arc::new(store), Arc::clone(&peers), health, 1),
         peers,
         clock,
@@ -52,7 +56,8 @@ pub(crate) async fn registry_over(store: MemoryStore) -> Arc<Registry> {
         },
         blocking: Blocking::Threads,
         trust: None,
-    })
+    });
+    (registry, metadata)
 }
 
 fn peers(region: &RegionName) -> Arc<Peers> {
@@ -62,7 +67,7 @@ fn peers(region: &RegionName) -> Arc<Peers> {
         // Nobody is ever called.
         address: "127.0.0.1:1".to_owned(),
     };
-    let secret = ClusterSecret::new(&"5".repeat(64)).unwrap();
+    let secret = ClusterSecret::new(SECRET).unwrap();
     let dial: Arc<dyn Dial> = Arc::new(TcpDial);
     Arc::new(Peers::new(NODE, vec![own], secret, &dial).unwrap())
 }

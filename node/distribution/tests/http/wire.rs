@@ -18,7 +18,7 @@ const LARGE: usize = 5 * 1024 * 1024;
 async fn connected() -> TcpStream {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let app = router(registry::registry().await, BODY_TIMEOUT);
+    let app = router(registry::registry().await, BODY_TIMEOUT, None);
     tokio::spawn(async move { axum::serve(listener, app).await });
     TcpStream::connect(address).await.unwrap()
 }

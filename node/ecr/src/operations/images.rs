@@ -261,9 +261,10 @@ impl ImageId {
     }
 }
 
-/// The image that `id` names, or why there is none.
+/// The image that `id` names, or why there is none, on the way to `action`.
 async fn find(
     call: &Call,
+    action: &str,
     repository: &RepositoryName,
     id: &ImageId,
 ) -> Result<Result<ImageInfo, Miss>, ApiError> {
@@ -278,7 +279,7 @@ async fn find(
     };
     let found = call
         .registry
-        .image_info(&call.caller, repository, &reference)
+        .image_for(&call.caller, action, repository, &reference)
         .await;
     match found {
         Ok(image) if digest.is_some_and(|digest| digest != image.digest) => {
@@ -411,7 +412,7 @@ pub(super) async fn get(call: &Call, input: IdsInput) -> Result<GetOutput, ApiEr
         failures: Vec::new(),
     };
     for id in input.image_ids {
-        let image = match find(call, &repository, &id).await? {
+        let image = match find(call, "ecr:BatchGetImage", &repository, &id).await? {
             Ok(image) => image,
             Err(miss) => {
                 output.failures.push(miss.failure(id));
@@ -455,7 +456,7 @@ pub(super) async fn delete(call: &Call, input: IdsInput) -> Result<DeleteOutput,
         failures: Vec::new(),
     };
     for id in input.image_ids {
-        let image = match find(call, &repository, &id).await? {
+        let image = match find(call, "ecr:BatchDeleteImage", &repository, &id).await? {
             Ok(image) => image,
             Err(miss) => {
                 output.failures.push(miss.failure(id));
@@ -498,7 +499,13 @@ pub(super) async fn list(call: &Call, input: ListInput) -> Result<ListOutput, Ap
         let after = digest_of(position.after.as_deref())?;
         let found = call
             .registry
-            .list_images(&call.caller, &repository, after.as_ref(), Some(STEP))
+            .images_for(
+                &call.caller,
+                "ecr:ListImages",
+                &repository,
+                after.as_ref(),
+                Some(STEP),
+            )
             .await
             .map_err(|error| call.failed(error))?;
         for image in found.images {
@@ -567,7 +574,7 @@ pub(super) async fn describe(
         )?;
         let mut image_details = Vec::new();
         for id in ids {
-            let image = find(call, &repository, &id).await?;
+            let image = find(call, "ecr:DescribeImages", &repository, &id).await?;
             let image = image.map_err(|_| not_found(call, &repository, &id))?;
             image_details.push(detail(call, &repository, image));
         }

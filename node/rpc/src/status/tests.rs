@@ -44,6 +44,8 @@ fn every_error_of_the_service_has_its_status_and_code() {
     let cases = [
         (E::Unauthorized, C::Unauthenticated, "UNAUTHORIZED"),
         (E::LoginsTooMany, C::ResourceExhausted, "TOOMANYREQUESTS"),
+        (E::TokenInvalid, C::Unauthenticated, "DENIED"),
+        (E::TokenExpired, C::Unauthenticated, "DENIED"),
         (E::Denied(text()), C::PermissionDenied, "DENIED"),
         (E::NameUnknown(app()), C::NotFound, "NAME_UNKNOWN"),
         (E::CreationOff(app()), C::NotFound, "NAME_UNKNOWN"),

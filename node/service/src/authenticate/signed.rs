@@ -53,7 +53,7 @@ impl Registry {
             if !is_in_force(view, &session.claims).map_err(ServiceError::from)? {
                 return Err(SigV4Error::UnknownKey.into());
             }
-            let caller = Caller::of(session.claims.principal);
+            let caller = Caller::of_claims(session.claims);
             return Ok(SigningKey { secret, caller });
         }
         let key = query::access_key(view, signature.key_id()).map_err(ServiceError::from)?;
@@ -64,7 +64,7 @@ impl Registry {
             .map_err(|error| ServiceError::internal(&error))?;
         Ok(SigningKey {
             secret: opened.secret,
-            caller: Caller::of(holder),
+            caller: Caller::of(holder).with_key(&key.id),
         })
     }
 

@@ -11,6 +11,7 @@ mod slow;
 
 mod access;
 mod accounts;
+mod authorize;
 mod conditions;
 mod copies;
 mod deletion;
@@ -32,6 +33,7 @@ mod settings;
 mod standing;
 mod surplus;
 mod templates;
+mod tokens;
 mod traffic;
 mod transfers;
 mod trust;

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use entrepot_metadata::command::{AttachPolicy, CreateAccount, CreateEntity};
+use entrepot_metadata::query::EntityKind;
+use entrepot_metadata::{Command, GroupId, Metadata};
 use entrepot_service::{Caller, Identity, Principal, ServiceError, User};
 
 use crate::cluster::{Cluster, EAST, Plan, app, root};
@@ -12,15 +15,34 @@ use crate::content::{KIB, body, chunk, content, empty, is_unavailable, sha256};
 const SHARE: usize = 7_500;
 const RECEIVING_SHARE: usize = 1_500;
 
+/// With another user, who may do everything.
 async fn one_node() -> Cluster {
-    Plan::new(&[(EAST, 1)]).start().await
+    let cluster = Plan::new(&[(EAST, 1)]).start().await;
+    let account = root().account;
+    let attach = AttachPolicy {
+        account: account.to_string(),
+        kind: EntityKind::User.into(),
+        name: "other".to_owned(),
+        policy_arn: "arn:aws:iam::aws:policy/AdministratorAccess".to_owned(),
+    };
+    let commands: [Command; 3] = [
+        CreateAccount::new(&account, "root", "no password", 1).into(),
+        CreateEntity::user(&account, "other", "AIDAOTHEROTHER12", 1).into(),
+        attach.into(),
+    ];
+    for command in commands {
+        let global = GroupId::global();
+        let proposed = cluster.metadata.propose(&global, command);
+        proposed.await.unwrap().into_result().unwrap();
+    }
+    cluster
 }
 
 fn other() -> Caller {
     let user = User {
         path: "/".to_owned(),
         name: "other".to_owned(),
-        id: "AIDA1".to_owned(),
+        id: "AIDAOTHEROTHER12".to_owned(),
     };
     Caller::of(Principal {
         account: root().account,

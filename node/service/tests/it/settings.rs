@@ -2,8 +2,10 @@
 
 use std::slice::from_ref;
 
-use entrepot_oci::{AccountId, RepositoryName};
-use entrepot_service::{Caller, ManifestPush, RegistryChange, RepositoryChange, ServiceError};
+use entrepot_oci::RepositoryName;
+use entrepot_service::{
+    Caller, ManifestPush, Principal, RegistryChange, RepositoryChange, ServiceError,
+};
 
 use crate::cluster::{Cluster, EAST, Node, Plan, WEST, app, region, root, tag};
 use crate::content::{body, chunk, content, image, index, is_unavailable, sha256, variant};
@@ -34,10 +36,7 @@ fn other() -> RepositoryName {
 #[tokio::test]
 async fn settings_are_those_of_one_registry_in_one_region() {
     let cluster = Plan::new(&[(EAST, 2), (WEST, 1)]).start().await;
-    let stranger = Caller {
-        account: "210987654321".parse::<AccountId>().unwrap(),
-        ..root()
-    };
+    let stranger = Caller::of(Principal::root("210987654321".parse().unwrap()));
     let info = cluster.node(3).registry.registry_info(&root()).await;
     let info = info.unwrap();
     assert_eq!((info.account, info.region), (root().account, region(WEST)));

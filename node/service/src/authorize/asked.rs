@@ -1,0 +1,87 @@
+//! A question: who, which action, on what.
+
+use entrepot_access::Arn;
+use entrepot_access::policy::{self, Context, Reason, Request, Resource};
+use entrepot_oci::RegionName;
+
+use super::Target;
+use crate::{Caller, ServiceError};
+
+/// What is asked, with the names that policies have for it.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) who: &'a Caller,
+    pub(crate) action: &'a str,
+    pub(super) target: Target<'a>,
+    /// None: nothing by name, of the caller's own account.
+    pub(super) arn: Option<Arn>,
+}
+
+// === impl Asked ===
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(
+        region: &RegionName,
+        who: &'a Caller,
+        action: &'a str,
+        target: Target<'a>,
+    ) -> Result<Self, ServiceError> {
+        let internal = |error| ServiceError::internal(&error);
+        let arn = match target {
+            Target::Repository(name) => {
+                Some(Arn::repository(region, &who.account, name).map_err(internal)?)
+            }
+            Target::Named(arn) => Some(arn.clone()),
+            Target::Any if who.is_at_home() => None,
+            // Of another account's: without its name, nobody would ask that one.
+            Target::Any => {
+                let all = format!("arn:aws:ecr:{region}:{}:repository/*", who.account);
+                Some(all.parse().map_err(internal)?)
+            }
+        };
+        Ok(Self {
+            who,
+            action,
+            target,
+            arn,
+        })
+    }
+
+    pub(super) fn request<'b>(&'b self, context: &'b Context) -> Request<'b> {
+        Request {
+            principal: &self.who.principal,
+            action: self.action,
+            resource: self.arn.as_ref().map_or(Resource::Any, Resource::One),
+            context,
+        }
+    }
+
+    /// `*`, or an ARN.
+    pub(crate) fn resource(&self) -> &str {
+        self.arn.as_ref().map_or("*", Arn::as_str)
+    }
+
+    /// Whether what is acted on belongs to the caller's account, or to nobody.
+    pub(super) fn is_own(&self) -> bool {
+        let owner = self.arn.as_ref().and_then(Arn::account_id);
+        owner.is_none_or(|owner| self.who.principal.belongs_to(&owner))
+    }
+
+    /// AWS's sentence.
+    pub(super) fn denial(&self, reason: Reason) -> String {
+        policy::denial(&self.request(&Context::new()), reason)
+    }
+
+    /// What the request says of itself.
+    pub(super) fn add_origin(&self, context: &mut Context) {
+        let origin = &self.who.origin;
+        if let Some(address) = origin.address {
+            let address = address.to_canonical();
+            context.insert("aws:SourceIp", address.to_string());
+        }
+        context.insert("aws:SecureTransport", origin.is_secure.to_string());
+        if let Some(agent) = &origin.user_agent {
+            context.insert("aws:UserAgent", agent.as_ref());
+        }
+    }
+}

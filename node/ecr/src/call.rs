@@ -37,8 +37,20 @@ impl Call {
 
     /// Where images of the registry are pushed to and pulled from.
     pub(crate) fn registry_host(&self) -> String {
+        self.host_of(self.account())
+    }
+
+    /// The same with its scheme, for the registry of any account. A registry with
+    /// a host of its own is reached by TLS, whatever ends that in front of nodes.
+    pub(crate) fn registry_url(&self, account: &AccountId) -> String {
+        let is_secure = self.domain.is_some() || self.caller.origin.is_secure;
+        let scheme = if is_secure { "https" } else { "http" };
+        format!("{scheme}://{}", self.host_of(account))
+    }
+
+    fn host_of(&self, account: &AccountId) -> String {
         match &self.domain {
-            Some(domain) => domain.host(self.account(), self.region()),
+            Some(domain) => domain.host(account, self.region()),
             None => self.host.clone(),
         }
     }

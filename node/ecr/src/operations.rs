@@ -12,6 +12,7 @@ mod iam;
 mod images;
 mod layers;
 mod lifecycle;
+mod login;
 mod policies;
 mod registry;
 mod replication;
@@ -128,6 +129,7 @@ const ECR: &[(&str, Handler)] = &[
     ("GetRegistryScanningConfiguration", works!(scanning::get)),
     ("GetRepositoryPolicy", works!(policies::get)),
     ("GetSigningConfiguration", works!(scanning::get_signing)),
+    ("GetAuthorizationToken", works!(login::token)),
     ("InitiateLayerUpload", works!(layers::initiate)),
     ("ListImageReferrers", works!(images::referrers)),
     ("ListImages", works!(images::list)),

@@ -12,6 +12,9 @@ from world import World
 def main():
     with open(sys.argv[1], encoding="utf-8") as told:
         world = World(json.load(told))
+    for service in ("ecr", "ecr-public"):
+        for operation in world.client(service).meta.service_model.operation_names:
+            world.record(service, operation, "model", None, None)
     walk = importlib.import_module(f"walk_{world.walk}")
     steps = [
         (name, step)

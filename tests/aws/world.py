@@ -98,7 +98,9 @@ class World:
                 "json", service, command, *words]
         done = subprocess.run(line, env=environment, capture_output=True, text=True,
                               timeout=DEADLINE_S, check=False)
-        operation = "".join(part.capitalize() for part in command.split("-"))
+        # What the program calls for it.
+        called = {"get-login-password": "get-authorization-token"}.get(command, command)
+        operation = "".join(part.capitalize() for part in called.split("-"))
         if done.returncode == 0:
             assert fails is None, f"{line} should fail with {fails}: {done.stdout}"
             self.record(service, operation, program, None, None)

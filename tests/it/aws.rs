@@ -2,45 +2,46 @@
 //! URL: boto3, and the `aws` programs of `PyPI` and of Debian.
 //!
 //! The walks are written in Python (`tests/aws`); each has two accounts of its own.
+//! What came of each operation is the table of `docs/ecr-compatibility.md`.
 
-use anyhow::{Result, ensure};
-use entrepot_harness::{AwsAccount, AwsCall, Cluster, aws_walk};
+mod table;
 
-use crate::support::{EU, US};
+use anyhow::{Context, Result};
+use entrepot_harness::{AwsAccount, Cluster, aws_walk};
 
-/// A walk that has to pass, in regions of two nodes each.
-async fn walk(name: &str, regions: &[&str]) -> Result<Vec<AwsCall>> {
+use self::table::Table;
+use crate::support::{EU, US, step};
+
+/// All of them; a walk is `tests/aws/walk_NAME.py`.
+const WALKS: [&str; 6] = [
+    "images",
+    "repositories",
+    "registry",
+    "regions",
+    "access",
+    "cli",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_clients_of_aws_work_unchanged() -> Result<()> {
     let cluster = Cluster::builder()
-        .regions(regions.iter().copied())
+        .regions([US, EU])
         .nodes(2)
         .start()
         .await?;
-    let accounts = [
-        AwsAccount::create(&cluster, "111122223333").await?,
-        AwsAccount::create(&cluster, "444455556666").await?,
-    ];
-    let calls = aws_walk(&cluster, name, &accounts).await?;
-    ensure!(!calls.is_empty(), "the walk {name} called nothing");
+    let mut table = Table::default();
+    for (nth, walk) in WALKS.into_iter().enumerate() {
+        step(walk, async {
+            let accounts = [
+                AwsAccount::create(&cluster, &format!("{:012}", 111_122_220_000 + nth)).await?,
+                AwsAccount::create(&cluster, &format!("{:012}", 444_455_550_000 + nth)).await?,
+            ];
+            let calls = aws_walk(&cluster, walk, &accounts).await?;
+            table.add(calls);
+            Ok(())
+        })
+        .await?;
+    }
     cluster.finish().await?;
-    Ok(calls)
-}
-
-#[tokio::test]
-async fn images_and_layers() -> Result<()> {
-    walk("images", &[US]).await.map(drop)
-}
-
-#[tokio::test]
-async fn regions() -> Result<()> {
-    walk("regions", &[US, EU]).await.map(drop)
-}
-
-#[tokio::test]
-async fn repositories() -> Result<()> {
-    walk("repositories", &[US]).await.map(drop)
-}
-
-#[tokio::test]
-async fn registry() -> Result<()> {
-    walk("registry", &[US, EU]).await.map(drop)
+    table.check().context("the table of operations")
 }

@@ -13,6 +13,7 @@ use crate::cluster::Cluster;
 use crate::process::run;
 
 const DEADLINE: Duration = Duration::from_mins(6);
+const LOGIN_DEADLINE: Duration = Duration::from_mins(1);
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/aws/run.py");
 /// Where `./tests/run` puts what comes from `PyPI`, under the target folder.
 const BOTO3: Installed = Installed {
@@ -70,6 +71,24 @@ impl AwsAccount {
             key_id: text("access_key_id")?,
             secret: text("secret_access_key")?,
         })
+    }
+}
+
+impl AwsAccount {
+    /// What `aws ecr get-login-password` prints, by the oldest program that there
+    /// is to be found, for the registry that `endpoint` serves.
+    pub async fn login_password(&self, endpoint: &str, region: &str) -> Result<String> {
+        let mut command = Command::new(debian()?);
+        command
+            .args(["ecr", "get-login-password", "--endpoint-url", endpoint])
+            .args(["--region", region])
+            .env("AWS_ACCESS_KEY_ID", &self.key_id)
+            .env("AWS_SECRET_ACCESS_KEY", &self.secret)
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env_remove("AWS_SESSION_TOKEN")
+            .env_remove("AWS_PROFILE");
+        let finished = run(command, LOGIN_DEADLINE).await?.success()?;
+        Ok(finished.stdout.trim_end().to_owned())
     }
 }
 

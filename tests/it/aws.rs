@@ -6,8 +6,8 @@
 
 mod table;
 
-use anyhow::{Context, Result};
-use entrepot_harness::{AwsAccount, Cluster, aws_walk};
+use anyhow::{Context, Result, ensure};
+use entrepot_harness::{AwsAccount, Cluster, Engine, Image, aws_walk};
 
 use self::table::Table;
 use crate::support::{EU, US, step};
@@ -44,4 +44,39 @@ async fn the_clients_of_aws_work_unchanged() -> Result<()> {
     }
     cluster.finish().await?;
     table.check().context("the table of operations")
+}
+
+/// As everybody writes it: `aws ecr get-login-password | docker login`.
+#[tokio::test]
+async fn docker_logs_in_by_the_aws_program() -> Result<()> {
+    let cluster = Cluster::builder().nodes(2).start().await?;
+    let account = AwsAccount::create(&cluster, "111122223333").await?;
+    let node = cluster.node(1)?;
+    let password = account.login_password(&node.endpoint(), US).await?;
+    let registry = cluster.registry(1)?;
+    let owner = registry.with_credentials(Some(("AWS", &password)));
+    let image = Image::random(7, 2, 50_000);
+    owner.push_image("team/app", "v1", &image).await?;
+
+    let engine = Engine::start().await?;
+    let address = cluster.registry(2)?.address().to_owned();
+    engine.login(&address, "AWS", &password).await?;
+    let (from, to) = (
+        format!("{address}/team/app:v1"),
+        format!("{address}/team/copy:v2"),
+    );
+    engine.run(&["pull", "--quiet", &from]).await?;
+    engine.run(&["tag", &from, &to]).await?;
+    engine.run(&["push", "--quiet", &to]).await?;
+    let found = owner
+        .get("/v2/team/copy/tags/list")
+        .send()
+        .await?
+        .expect(200)?;
+    ensure!(found.json()?["tags"] == serde_json::json!(["v2"]));
+    // The cluster's own account has nothing of it.
+    let other = registry.get("/v2/team/copy/tags/list").send().await?;
+    ensure!(other.status == 404, "{}", other.status);
+    engine.stop().await?;
+    cluster.finish().await
 }

@@ -57,6 +57,7 @@ pub struct ClusterBuilder {
     archive: Option<PathBuf>,
     certificates: bool,
     certificate_life_s: Option<u64>,
+    domain: Option<String>,
 }
 
 impl ClusterBuilder {
@@ -90,6 +91,13 @@ impl ClusterBuilder {
     #[must_use]
     pub fn upload_expiry_s(mut self, upload_expiry_s: u64) -> Self {
         self.upload_expiry_s = upload_expiry_s;
+        self
+    }
+
+    /// Registries have hosts of their own under it.
+    #[must_use]
+    pub fn domain(mut self, domain: &str) -> Self {
+        self.domain = Some(domain.to_owned());
         self
     }
 
@@ -216,6 +224,7 @@ impl Cluster {
             archive: None,
             certificates: true,
             certificate_life_s: None,
+            domain: None,
         }
     }
 
@@ -269,6 +278,7 @@ impl Cluster {
             tls: builder.tls,
             certificates: builder.certificates,
             certificate_life_s: builder.certificate_life_s,
+            domain: builder.domain.as_deref(),
             nodes: &configs,
         };
         let mut nodes = Vec::with_capacity(count);

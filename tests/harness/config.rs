@@ -34,6 +34,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) certificates: bool,
     /// Of those; none: as long as they are by default.
     pub(crate) certificate_life_s: Option<u64>,
+    /// Under which registries have hosts; none: under none.
+    pub(crate) domain: Option<&'a str>,
     pub(crate) nodes: &'a [NodeConfig],
 }
 
@@ -49,6 +51,9 @@ pub(crate) fn render(node: &NodeConfig, shared: &Shared<'_>) -> String {
             node.id, node.region
         );
     }
+    let domain = shared
+        .domain
+        .map(|domain| format!("domain = \"{domain}\"\n"));
     let _ = write!(
         text,
         r#"
@@ -56,7 +61,7 @@ pub(crate) fn render(node: &NodeConfig, shared: &Shared<'_>) -> String {
 client = "127.0.0.1:{client}"
 peer = "127.0.0.1:{peer}"
 ops = "127.0.0.1:{ops}"
-
+{domain}
 [root]
 account = "000000000001"
 user = "{user}"
@@ -66,6 +71,7 @@ password_file = "{folder}/root-password"
 copies = {copies}
 upload_expiry_s = {expiry}
 "#,
+        domain = domain.unwrap_or_default(),
         client = node.client_port,
         peer = node.peer_port,
         ops = node.ops_port,

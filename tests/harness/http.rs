@@ -26,6 +26,8 @@ const SHOWN_BODY_BYTES_MAX: usize = 2_000;
 pub struct Registry {
     base: String,
     credentials: Option<(String, String)>,
+    /// What requests say in `Host`, if that is not the address.
+    host: Option<String>,
     http: reqwest::Client,
     /// Held, never read.
     tunnel: Option<Arc<Tunnel>>,
@@ -43,6 +45,7 @@ impl Registry {
         Ok(Self {
             base: base.into(),
             credentials: credentials.map(|(user, password)| (user.into(), password.into())),
+            host: None,
             http,
             tunnel: None,
         })
@@ -65,6 +68,14 @@ impl Registry {
     pub fn with_credentials(&self, credentials: Option<(&str, &str)>) -> Self {
         let mut other = self.clone();
         other.credentials = credentials.map(|(user, password)| (user.into(), password.into()));
+        other
+    }
+
+    /// The same address, asked as another host.
+    #[must_use]
+    pub fn with_host(&self, host: &str) -> Self {
+        let mut other = self.clone();
+        other.host = Some(host.to_owned());
         other
     }
 
@@ -103,6 +114,9 @@ impl Registry {
         let mut inner = self.http.request(method, format!("{}{path}", self.base));
         if let Some((user, password)) = &self.credentials {
             inner = inner.basic_auth(user, Some(password));
+        }
+        if let Some(host) = &self.host {
+            inner = inner.header("host", host);
         }
         Request { inner, what }
     }

@@ -25,6 +25,7 @@ mod failover;
 mod front_end;
 mod grpc;
 mod harness;
+mod hosts;
 mod kinds;
 mod large;
 mod members;

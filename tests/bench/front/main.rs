@@ -31,6 +31,7 @@ mod table;
 mod timed;
 mod tls;
 mod work;
+#[path = "../common/wrk.rs"]
 mod wrk;
 
 use anyhow::{Result, bail};

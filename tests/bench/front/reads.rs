@@ -7,6 +7,7 @@ use entrepot_harness::{Blob, Image, Random, Registry};
 
 use crate::pushes::LAYER;
 use crate::system::System;
+use crate::tls;
 use crate::work::{Found, Units, Work};
 use crate::wrk;
 
@@ -70,7 +71,10 @@ async fn load(
     seconds: u64,
 ) -> Result<Found> {
     let before = system.cpu_s()?;
-    let seen = wrk::load(url, authorization(system).as_deref(), connections, seconds).await?;
+    let folder = tempfile::tempdir().context("make a folder for a configuration")?;
+    let set = Some(tls::restricted(folder.path())?);
+    let authorization = authorization(system);
+    let seen = wrk::load(url, authorization.as_deref(), connections, seconds, set).await?;
     let cpu_s = system.cpu_s()? - before;
     #[allow(clippy::cast_precision_loss, reason = "one MiB at most")]
     let amount = seen.requests * amount as f64;

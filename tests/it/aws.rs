@@ -13,13 +13,14 @@ use self::table::Table;
 use crate::support::{EU, US, step};
 
 /// All of them; a walk is `tests/aws/walk_NAME.py`.
-const WALKS: [&str; 6] = [
+const WALKS: [&str; 7] = [
     "images",
     "repositories",
     "registry",
     "regions",
     "access",
     "cli",
+    "identities",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,6 +8,7 @@
 //! documents times the length of the request's values.
 
 mod action;
+mod combined;
 mod condition;
 mod context;
 
@@ -31,6 +32,7 @@ mod property;
 #[cfg(test)]
 mod rules;
 
+pub use combined::combined;
 pub use context::Context;
 pub use document::{
     Document, DocumentKind, INLINE_GROUP_CHARS_MAX, INLINE_ROLE_CHARS_MAX, INLINE_USER_CHARS_MAX,

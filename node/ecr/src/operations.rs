@@ -19,6 +19,7 @@ mod replication;
 mod repositories;
 mod scanning;
 mod settings;
+mod sts;
 mod tags;
 mod templates;
 #[cfg(test)]
@@ -180,7 +181,8 @@ pub(crate) fn handler(api: Api, operation: &str) -> Option<Handler> {
     let table = match api {
         Api::Ecr => ECR,
         Api::Iam => iam::TABLE,
-        Api::EcrPublic | Api::Sts => &[],
+        Api::Sts => sts::TABLE,
+        Api::EcrPublic => &[],
     };
     let found = table.iter().find(|(name, _)| *name == operation);
     found.map(|(_, handler)| *handler)

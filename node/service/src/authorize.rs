@@ -7,6 +7,7 @@
 
 mod asked;
 mod policies;
+mod trust;
 
 use entrepot_access::policy::{self, Context, Decision, DocumentKind, PolicyError, Reason, Source};
 use entrepot_access::{Arn, Identity};

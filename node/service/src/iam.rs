@@ -16,6 +16,7 @@ mod keys;
 mod linked;
 mod managed;
 mod roles;
+mod sessions;
 mod simulate;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub use self::error::IamError;
 pub use self::keys::{KeyInfo, KeyOwner};
 pub use self::managed::{ManagedPolicy, NewPolicy, PolicyFilter, PolicyScope, VersionInfo};
 pub use self::roles::{NewRole, RoleChange};
+pub use self::sessions::{AssumeRole, NewSession};
 pub use self::simulate::{Outcome as SimulatedOutcome, Simulated, Simulation, Stated};
 pub use entrepot_metadata::query::{
     AccessKeyState, Entity, EntityKind, PolicyUser, Role as RoleSettings,

@@ -14,7 +14,7 @@ mod shapes;
 mod simulate;
 mod tags;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod users;
 mod versions;
 
@@ -185,7 +185,7 @@ fn iam(call: &Call) -> Iam<'_> {
 }
 
 /// IAM counts in seconds.
-fn seconds(ms: i64) -> i64 {
+pub(super) fn seconds(ms: i64) -> i64 {
     ms.div_euclid(1000)
 }
 

@@ -332,6 +332,15 @@ impl InForce {
         self.identity.is_none() && self.session.is_none() && self.resource.is_empty()
     }
 
+    /// Adds the trust policy of the role that is asked for. False: it cannot be
+    /// read.
+    pub(super) fn add_trust(&mut self, policies: &Policies, trust: &str) -> bool {
+        let text = policies.text(trust, DocumentKind::Trust);
+        let is_read = text.is_some();
+        self.resource.extend(text);
+        is_read
+    }
+
     /// Whether the decision depends on more than its key.
     pub(super) fn has_conditions(&self) -> bool {
         let texts = self.resource.iter().chain(&self.session);

@@ -25,16 +25,16 @@ use crate::operations::{Handler, handler};
 use crate::wire::xml;
 
 const NODE: u64 = 1;
-pub(super) const ACCOUNT: &str = "123456789012";
+pub(in crate::operations) const ACCOUNT: &str = "123456789012";
 /// Another account of the cluster.
-pub(super) const OTHER: &str = "210987654321";
+pub(in crate::operations) const OTHER: &str = "210987654321";
 
 /// Consensus has nothing to tell here.
 #[derive(Debug)]
 struct NoGroups;
 
-pub(super) struct Endpoint {
-    pub(super) registry: Arc<Registry>,
+pub(in crate::operations) struct Endpoint {
+    pub(in crate::operations) registry: Arc<Registry>,
     metadata: Arc<LocalMetadata>,
     models: Models,
 }
@@ -49,7 +49,7 @@ impl ClusterView for NoGroups {
 
 impl Endpoint {
     /// With two accounts.
-    pub(super) async fn start() -> Self {
+    pub(in crate::operations) async fn start() -> Self {
         let region: RegionName = "us-east-1".parse().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let peers = peers(&region);
@@ -85,7 +85,7 @@ impl Endpoint {
         endpoint
     }
 
-    pub(super) async fn propose(&self, command: impl Into<Command>) {
+    pub(in crate::operations) async fn propose(&self, command: impl Into<Command>) {
         let global = GroupId::global();
         let response = self.metadata.propose(&global, command.into()).await;
         response.unwrap().into_result().unwrap();
@@ -94,9 +94,19 @@ impl Endpoint {
     /// What `principal` is answered. An input that the model does not allow, an
     /// answer that it does not have, and an error that it does not list fail the
     /// test.
-    pub(super) async fn call_as(
+    pub(in crate::operations) async fn call_as(
         &self,
         principal: Principal,
+        api: Api,
+        name: &str,
+        input: Value,
+    ) -> Result<Value, ApiError> {
+        self.call_by(Caller::of(principal), api, name, input).await
+    }
+
+    pub(in crate::operations) async fn call_by(
+        &self,
+        caller: Caller,
         api: Api,
         name: &str,
         input: Value,
@@ -109,7 +119,7 @@ impl Endpoint {
         }
         let call = Call {
             registry: Arc::clone(&self.registry),
-            caller: Caller::of(principal),
+            caller,
             api,
             host: "localhost".to_owned(),
             domain: None,
@@ -144,7 +154,12 @@ impl Endpoint {
     }
 
     /// As the first account's root user.
-    pub(super) async fn call(&self, api: Api, name: &str, input: Value) -> Result<Value, ApiError> {
+    pub(in crate::operations) async fn call(
+        &self,
+        api: Api,
+        name: &str,
+        input: Value,
+    ) -> Result<Value, ApiError> {
         let root = Principal::root(ACCOUNT.parse().unwrap());
         self.call_as(root, api, name, input).await
     }

@@ -49,6 +49,9 @@ impl Iam<'_> {
             self.authorize(&action("Tag", kind, ""), &arn, &context)?;
         }
         check_tags(&new.tags)?;
+        if let Some(role) = &role {
+            self.check_trust(&role.trust).await?;
+        }
         if let Some(boundary) = &new.boundary {
             self.bounding(kind, boundary).await?;
         }

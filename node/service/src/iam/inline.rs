@@ -1,6 +1,8 @@
 //! Policies that belong to one user, group or role.
 
-use entrepot_access::policy::DocumentKind;
+use entrepot_access::policy::{
+    DocumentKind, INLINE_GROUP_CHARS_MAX, INLINE_ROLE_CHARS_MAX, INLINE_USER_CHARS_MAX,
+};
 use entrepot_metadata::command::{DeleteInlinePolicy, PutInlinePolicy};
 use entrepot_metadata::query::EntityKind;
 
@@ -23,7 +25,7 @@ impl Iam<'_> {
         let action = action("Put", kind, "Policy");
         let (_, entity) = self.find(kind, name, &action).await?;
         modifiable(&entity)?;
-        document(text, DocumentKind::Inline)?;
+        document(text, DocumentKind::Inline).map_err(|error| too_large(kind, name, error))?;
         let command = PutInlinePolicy {
             account: self.account().to_string(),
             kind: kind.into(),
@@ -31,17 +33,8 @@ impl Iam<'_> {
             policy: policy.to_owned(),
             document: text.to_owned(),
         };
-        match self.propose(command).await {
-            Err(IamError::LimitExceeded(text)) if text.contains("InlinePolicySize") => {
-                let max = text.rsplit(' ').next().unwrap_or_default();
-                Err(IamError::LimitExceeded(format!(
-                    "Maximum policy size of {max} bytes exceeded for {} {}",
-                    kind.name(),
-                    entity.name
-                )))
-            }
-            done => done.map(drop),
-        }
+        let done = self.propose(command).await.map(drop);
+        done.map_err(|error| too_large(kind, &entity.name, error))
     }
 
     /// The document of one.
@@ -98,6 +91,24 @@ impl Iam<'_> {
         let (_, entity) = self.find(kind, name, &action).await?;
         let is_later = |name: &String| after.is_none_or(|after| name.as_str() > after);
         Ok(Page::after(entity.inline.into_keys(), is_later, limit))
+    }
+}
+
+/// All quotas here are of sizes, but for the number of policies.
+fn too_large(kind: EntityKind, name: &str, error: IamError) -> IamError {
+    let max = match kind {
+        EntityKind::Group => INLINE_GROUP_CHARS_MAX,
+        EntityKind::Role => INLINE_ROLE_CHARS_MAX,
+        _ => INLINE_USER_CHARS_MAX,
+    };
+    match error {
+        IamError::LimitExceeded(text) if text.contains("PolicySize") => {
+            IamError::LimitExceeded(format!(
+                "Maximum policy size of {max} bytes exceeded for {} {name}",
+                kind.name()
+            ))
+        }
+        other => other,
     }
 }
 

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use self::endpoint::Endpoint;
 use crate::api::Api;
 use crate::error::ApiError;
+use crate::model::Models;
+use crate::operations::{Handler, handler};
 
 /// Lets everybody of the cluster's second account assume a role.
 const TRUST: &str = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
@@ -108,4 +110,16 @@ async fn a_marker_that_is_none_is_refused() {
         .refused("ListUsers", json!({"Marker": "nonsense"}))
         .await;
     assert_eq!(refused, error(400, "ValidationError", "Invalid Marker."));
+}
+
+#[test]
+fn every_operation_is_carried_out() {
+    let models = Models::load().unwrap();
+    for api in [Api::Iam, Api::Sts] {
+        for operation in models.service(api).operations() {
+            let found = handler(api, &operation.name);
+            let works = matches!(found, Some(Handler::Works(_)));
+            assert!(works, "{}", operation.name);
+        }
+    }
 }

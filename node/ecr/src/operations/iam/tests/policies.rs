@@ -74,10 +74,8 @@ async fn inline_policies_are_bounded_together() {
             .await;
         let (status, code, text) = refused;
         assert_eq!((status, code.as_str()), (409, "LimitExceeded"), "{text}");
-        if kind != "Role" {
-            let expected = format!("Maximum policy size of {max} bytes exceeded for {lower} n");
-            assert_eq!(text, expected);
-        }
+        let expected = format!("Maximum policy size of {max} bytes exceeded for {lower} n");
+        assert_eq!(text, expected);
     }
 }
 

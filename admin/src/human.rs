@@ -7,6 +7,8 @@ use std::fmt::Display;
 
 use comfy_table::{Table, presets};
 
+pub(crate) use crate::plain::plain;
+
 /// Signs of a digest's hash that a table shows.
 const DIGEST_SIGNS: usize = 12;
 
@@ -41,15 +43,6 @@ pub(crate) fn table<const COLUMNS: usize>(
         column.set_padding((0, GAP));
     }
     table.trim_fmt()
-}
-
-/// `text` on one line, without signs that steer a terminal.
-pub(crate) fn plain(text: &str) -> String {
-    let printable: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    printable.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// `items` behind each other, a blank between two.

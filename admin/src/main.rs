@@ -15,6 +15,7 @@ mod credentials;
 mod endpoint;
 mod failure;
 mod human;
+mod plain;
 mod progress;
 mod report;
 mod trust;

@@ -1,7 +1,9 @@
 //! The binary as its users meet it: arguments in; output, errors and exit code
-//! out. Each test runs the built `entrepot` in an empty environment.
+//! out. Each test runs the built `entrepot`, or `docker-credential-entrepot`, in
+//! an empty environment.
 //!
-//! The node is a fake that lives in the test's process ([`fake`]). It shows
+//! The node is a fake that lives in the test's process ([`fake`],
+//! [`fake_registry`]). It shows
 //! what the client does with answers, not that a node gives them: the
 //! integration tests run the client against real nodes.
 
@@ -9,10 +11,13 @@
 
 mod accounts;
 mod commands;
+mod credential;
+mod credential_failures;
 mod failures;
 mod fake;
 mod fake_accounts;
 mod fake_nodes;
+mod fake_registry;
 mod fake_trust;
 mod golden;
 mod help;

@@ -11,7 +11,7 @@ use crate::fake::{Fake, PASSWORD, USER};
 /// A run that takes longer hangs.
 const RUN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One run of `entrepot`, in an environment that holds nothing but what the
+/// One run of a program, in an environment that holds nothing but what the
 /// test puts there.
 pub(crate) struct Run {
     command: Command,
@@ -28,15 +28,25 @@ pub(crate) struct Outcome {
 
 /// `entrepot` with `arguments`, parted by blanks.
 pub(crate) fn entrepot(arguments: &str) -> Run {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_entrepot"));
-    command.args(arguments.split_whitespace()).env_clear();
-    Run {
-        command,
-        stdin: Vec::new(),
-    }
+    Run::of(env!("CARGO_BIN_EXE_entrepot"), arguments)
+}
+
+/// `docker-credential-entrepot` with `arguments`, for a user without a home.
+pub(crate) fn credential_helper(arguments: &str) -> Run {
+    let program = env!("CARGO_BIN_EXE_docker-credential-entrepot");
+    Run::of(program, arguments).env("HOME", "/nonexistent")
 }
 
 impl Run {
+    fn of(program: &str, arguments: &str) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments.split_whitespace()).env_clear();
+        Self {
+            command,
+            stdin: Vec::new(),
+        }
+    }
+
     /// Asks `fake`, as its user.
     pub(crate) fn asking(self, fake: &Fake) -> Self {
         self.asking_at(&fake.url())
@@ -82,7 +92,7 @@ impl Run {
             stderr,
         } = tokio::time::timeout(RUN_TIMEOUT, child.wait_with_output())
             .await
-            .expect("entrepot ends by itself")
+            .expect("the program ends by itself")
             .unwrap();
         Outcome {
             code: status.code().unwrap(),
@@ -105,5 +115,18 @@ impl Run {
         let line = outcome.stderr.strip_suffix('\n').unwrap();
         assert!(!line.contains('\n'), "more than one line: {line}");
         line.strip_prefix("entrepot: ").unwrap().to_owned()
+    }
+
+    /// What docker is told by a run that fails; people are told the same.
+    pub(crate) async fn refusal(self) -> String {
+        let outcome = self.outcome().await;
+        assert_eq!(outcome.code, 1, "{outcome:?}");
+        let line = outcome.stdout.strip_suffix('\n').unwrap();
+        assert!(!line.contains('\n'), "more than one line: {line}");
+        assert_eq!(
+            outcome.stderr,
+            format!("docker-credential-entrepot: {line}\n")
+        );
+        line.to_owned()
     }
 }

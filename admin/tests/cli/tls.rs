@@ -11,13 +11,13 @@ use crate::fake::{Fake, sample};
 use crate::run::{Run, entrepot};
 
 /// An authority of the test's own.
-struct Authority {
+pub(crate) struct Authority {
     file: PathBuf,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new(dir: &Path, name: &str) -> Self {
+    pub(crate) fn new(dir: &Path, name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -25,6 +25,16 @@ impl Authority {
         std::fs::write(&file, params.self_signed(&key).unwrap().pem()).unwrap();
         let issuer = Issuer::new(params, key);
         Self { file, issuer }
+    }
+
+    /// The authority, to be trusted.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The authority, to sign with.
+    pub(crate) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
     }
 
     /// A fake node with a certificate for `host`.

@@ -60,7 +60,8 @@ impl Relay {
     pub(crate) fn region<B>(&self, request: &Request<B>) -> Option<RegionName> {
         let region = self
             .named(request)
-            .or_else(|| entrepot_ecr::region(request))?;
+            .or_else(|| entrepot_ecr::region(request))
+            .or_else(|| entrepot_distribution::region(request))?;
         let is_other = region != self.peers.own().region;
         (is_other && self.peers.regions().contains(&region)).then_some(region)
     }

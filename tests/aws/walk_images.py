@@ -1,6 +1,8 @@
 """Layers and images through ECR's API."""
 
 import json
+import urllib.error
+import urllib.request
 
 from world import OCI_INDEX, digest_of, fails, manifest_of, push_image, push_layer
 
@@ -104,6 +106,33 @@ def test_the_same_image_again(world):
     )
     again = ecr.put_image(repositoryName=REPOSITORY, imageManifest=text, imageTag="v2")
     assert again["image"]["imageId"] == {"imageDigest": digest, "imageTag": "v2"}, again
+
+
+def test_a_layer_is_downloaded_from_an_address_of_its_own(world):
+    ecr = world.client("ecr")
+    content = b"layer one"
+    digest = digest_of(content)
+    told = ecr.get_download_url_for_layer(repositoryName=REPOSITORY, layerDigest=digest)
+    assert told["layerDigest"] == digest, told
+    url = told["downloadUrl"]
+    with urllib.request.urlopen(url) as answer:
+        assert answer.read() == content
+    part = urllib.request.Request(url, headers={"Range": "bytes=6-8"})
+    with urllib.request.urlopen(part) as answer:
+        assert answer.status == 206 and answer.read() == b"one"
+    # At the other node too; for another layer nowhere.
+    with urllib.request.urlopen(url.replace(world.host(), world.host(nth=1))) as answer:
+        assert answer.read() == content
+    try:
+        urllib.request.urlopen(url.replace(digest, digest_of(b"layer two")))
+    except urllib.error.HTTPError as error:
+        assert error.code == 403, error
+        assert b"layer two" not in error.read()
+    else:
+        raise AssertionError("an address was good for another layer")
+    for wrong in (digest_of(b"never sent"), "sha256:xy"):
+        fails("LayersNotFoundException", lambda wrong=wrong: ecr.get_download_url_for_layer(
+            repositoryName=REPOSITORY, layerDigest=wrong))
 
 
 def test_an_image_without_its_layers(world):

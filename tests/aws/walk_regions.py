@@ -1,5 +1,7 @@
 """Registries of two regions, each asked through nodes of both."""
 
+import urllib.request
+
 from world import digest_of, fails, push_image
 
 US, EU = "us-east-1", "eu-west-1"
@@ -23,6 +25,15 @@ def test_any_node_passes_a_request_on_to_its_region(world):
     assert got["images"][0]["imageManifest"] == text, got
     described = through_us.describe_repositories(repositoryNames=[REPOSITORY])["repositories"][0]
     assert described["repositoryArn"].split(":")[3] == EU, described
+
+
+def test_a_layer_is_downloaded_through_any_node(world):
+    through_us = world.client("ecr", region=EU, endpoint=world.endpoint(US))
+    url = through_us.get_download_url_for_layer(
+        repositoryName=REPOSITORY, layerDigest=digest_of(b"in europe"))["downloadUrl"]
+    assert world.host(US) in url, url
+    with urllib.request.urlopen(url) as answer:
+        assert answer.read() == b"in europe"
 
 
 def test_a_signature_is_checked_where_it_arrives(world):

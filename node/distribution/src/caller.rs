@@ -1,6 +1,8 @@
 //! Who sent a request, from where, and which registry its host names; and what a
 //! client is told that has yet to say who it is.
 
+use std::sync::Arc;
+
 use axum::http::header::{AUTHORIZATION, HOST, USER_AGENT};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
@@ -30,10 +32,15 @@ pub(crate) async fn of(
             )));
         }
     };
+    let origin = origin(parts, id);
+    registry.caller(credentials(parts), origin, named).await
+}
+
+/// Where the request came from.
+pub(crate) fn origin(parts: &Parts, id: &RequestId) -> Arc<Origin> {
     let connection: Origin = parts.extensions.get().cloned().unwrap_or_default();
     let agent = parts.headers.get(USER_AGENT);
-    let origin = connection.of_request(id, agent.and_then(|agent| agent.to_str().ok()));
-    registry.caller(credentials(parts), origin, named).await
+    connection.of_request(id, agent.and_then(|agent| agent.to_str().ok()))
 }
 
 /// Those of two lines are none: a proxy in front may have looked at the other.

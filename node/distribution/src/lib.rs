@@ -38,6 +38,7 @@ mod entity_tag;
 mod error;
 #[cfg(test)]
 mod hostile;
+mod layer_url;
 mod operation;
 mod page;
 mod path;
@@ -46,6 +47,8 @@ mod precondition;
 mod render;
 mod token;
 mod traced;
+
+pub use layer_url::region;
 
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
@@ -114,7 +117,10 @@ async fn respond(
         return token::answer(registry, &who, parts);
     }
     let operation = Operation::parse(parts, body.length())?;
-    let who = &caller::of(front, parts, id).await?;
+    let who = &match layer_url::caller(registry, parts, &operation, id)? {
+        Some(who) => who,
+        None => caller::of(front, parts, id).await?,
+    };
     if operation == Operation::Ping && who.principal.identity == Identity::Anonymous {
         // Clients ask for this to hear how to log in.
         return Err(ServiceError::Unauthorized.into());

@@ -55,6 +55,16 @@ impl Call {
         }
     }
 
+    /// What the client reached this node by, as an address begins.
+    pub(crate) fn origin(&self) -> String {
+        let scheme = if self.caller.origin.is_secure {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}", self.host)
+    }
+
     pub(crate) fn repository_uri(&self, repository: &RepositoryName) -> String {
         format!("{}/{repository}", self.registry_host())
     }

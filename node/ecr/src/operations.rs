@@ -124,6 +124,7 @@ const ECR: &[(&str, Handler)] = &[
         works!(templates::describe),
     ),
     ("GetAccountSetting", works!(registry::get_setting)),
+    ("GetDownloadUrlForLayer", works!(layers::download_url)),
     ("GetLifecyclePolicy", works!(lifecycle::get)),
     ("GetLifecyclePolicyPreview", Handler::Refused(NO_PREVIEW)),
     ("GetRegistryPolicy", works!(registry::get_policy)),

@@ -190,7 +190,7 @@ impl Registry {
         Ok(None)
     }
 
-    async fn known_blob(
+    pub(crate) async fn known_blob(
         &self,
         who: &Caller,
         repository: &RepositoryName,

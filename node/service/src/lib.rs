@@ -27,6 +27,7 @@ mod hostile;
 mod hosts;
 mod identities;
 mod images;
+mod layer_urls;
 mod lifecycle;
 mod logins;
 mod manifests;

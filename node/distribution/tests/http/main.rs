@@ -10,6 +10,7 @@ mod conditions;
 mod hostile;
 mod immutable;
 mod kinds;
+mod layer_urls;
 mod lists;
 mod logs;
 mod manifests;

@@ -10,6 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::call::Call;
 use crate::error::ApiError;
 
+/// What makes a layer's address good by itself, in its query.
+const LAYER_GRANT: &str = "X-Entrepot-Grant";
+/// Beside it: where to ask.
+const LAYER_REGION: &str = "X-Entrepot-Region";
+
 /// What a client is told to send in one part, bytes.
 const PART_BYTES: u64 = 20 * 1024 * 1024;
 
@@ -91,6 +96,50 @@ pub(super) struct CompleteOutput {
     repository_name: String,
     upload_id: String,
     layer_digest: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct UrlInput {
+    repository_name: String,
+    layer_digest: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct UrlOutput {
+    download_url: String,
+    layer_digest: String,
+}
+
+/// An address from which the layer is read without any credentials.
+pub(super) async fn download_url(call: &Call, input: UrlInput) -> Result<UrlOutput, ApiError> {
+    let repository = call.repository(&input.repository_name)?;
+    let unknown = || {
+        let account = call.account();
+        let digest = &input.layer_digest;
+        let message = format!(
+            "Layer with digest '{digest}' does not exist in the repository with name \
+             '{repository}' in the registry with id '{account}'"
+        );
+        ApiError::new("LayersNotFoundException", message)
+    };
+    let digest: Digest = input.layer_digest.parse().map_err(|_| unknown())?;
+    let grant = call
+        .registry
+        .presign_layer(&call.caller, &repository, &digest)
+        .await
+        .map_err(|error| match error {
+            ServiceError::BlobUnknown(_) => unknown(),
+            error => call.failed(error),
+        })?;
+    let (origin, region) = (call.origin(), call.region());
+    Ok(UrlOutput {
+        download_url: format!(
+            "{origin}/v2/{repository}/blobs/{digest}?{LAYER_REGION}={region}&{LAYER_GRANT}={grant}"
+        ),
+        layer_digest: input.layer_digest,
+    })
 }
 
 pub(super) async fn check(call: &Call, input: CheckInput) -> Result<CheckOutput, ApiError> {

@@ -286,3 +286,26 @@ async fn cache_rules_are_made_changed_listed_and_deleted() {
         );
     }
 }
+
+#[tokio::test]
+async fn an_address_is_given_for_layers_that_are_there() {
+    let world = World::new();
+    world.create("app").await;
+    let (_, layer) = world.push("app", "v1", "layer").await;
+    let input = json!({"repositoryName": "app", "layerDigest": layer});
+    let told = world.done("GetDownloadUrlForLayer", input).await;
+    let url = told["downloadUrl"].as_str().unwrap();
+    let expected = format!(
+        "http://localhost:5000/v2/app/blobs/{layer}?X-Entrepot-Region=us-east-1&X-Entrepot-Grant="
+    );
+    assert!(url.starts_with(&expected), "{url}");
+    let absent = format!("sha256:{}", "0".repeat(64));
+    for (repository, digest, code) in [
+        ("app", absent.as_str(), "LayersNotFoundException"),
+        ("app", "sha256:ab", "LayersNotFoundException"),
+        ("no", layer.as_str(), "RepositoryNotFoundException"),
+    ] {
+        let input = json!({"repositoryName": repository, "layerDigest": digest});
+        assert_eq!(world.code("GetDownloadUrlForLayer", input).await, code);
+    }
+}

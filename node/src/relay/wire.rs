@@ -3,6 +3,7 @@
 //! Headers that speak of one connection stay with it (RFC 9110, 7.6.1); what a
 //! peer sends is checked again as if a client had sent it.
 
+use std::array::TryFromSliceError;
 use std::io::{Error, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -133,7 +134,7 @@ pub(super) fn request(
     *request.uri_mut() = target;
     *request.headers_mut() = map(head.headers).ok_or_else(|| invalid("header"))?;
     let origin = Origin {
-        address: address(&head.source).ok_or_else(|| invalid("source"))?,
+        address: address(&head.source).map_err(|_| invalid("source"))?,
         is_secure: head.secure,
         ..Origin::default()
     };
@@ -240,15 +241,13 @@ fn map(headers: Vec<RelayHeader>) -> Option<HeaderMap> {
 }
 
 /// Of 4 or 16 bytes, or of none.
-fn address(bytes: &[u8]) -> Option<Option<IpAddr>> {
+fn address(bytes: &[u8]) -> Result<Option<IpAddr>, TryFromSliceError> {
     if bytes.is_empty() {
-        return Some(None);
+        return Ok(None);
     }
-    Some(Some(if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
-        IpAddr::V4(Ipv4Addr::from(octets))
-    } else {
-        IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?))
-    }))
+    let of_four = <[u8; 4]>::try_from(bytes).map(|octets| Ipv4Addr::from(octets).into());
+    let of_sixteen = || <[u8; 16]>::try_from(bytes).map(|octets| Ipv6Addr::from(octets).into());
+    of_four.or_else(|_| of_sixteen()).map(Some)
 }
 
 #[cfg(test)]
@@ -318,9 +317,9 @@ mod tests {
             };
             let head = request_head(&parts, &origin);
             assert!(head.secure);
-            assert_eq!(address(&head.source), Some(origin.address));
+            assert_eq!(address(&head.source).unwrap(), origin.address);
         }
-        assert_eq!(address(&[]), Some(None));
-        assert_eq!(address(&[1, 2]), None);
+        assert_eq!(address(&[]).unwrap(), None);
+        assert!(address(&[1, 2]).is_err());
     }
 }

@@ -16,7 +16,7 @@ use entrepot_oci::RepositoryName;
 use entrepot_service::{Caller, Origin, Principal, Proof, ServiceError, Target};
 
 use crate::cluster::app;
-use world::{ANY, World, allow, attach, deny, first, inline, other, policy, service};
+use world::{ANY, World, allow, attach, deny, first, inline, other, policy, root_of, service};
 
 const PULL: &str = "ecr:BatchGetImage";
 const PUSH: &str = "ecr:PutImage";
@@ -178,7 +178,7 @@ async fn whoever_has_gone_or_is_another_of_that_name_may_nothing() {
 #[tokio::test]
 async fn a_repositorys_policy_gives_and_takes_within_its_account() {
     let world = World::new().await;
-    let (ann, root) = (world.user(&first(), "ann").await, world.root(&first()));
+    let (ann, root) = (world.user(&first(), "ann").await, root_of(&first()));
     let arn = "arn:aws:iam::123456789012:user/ann";
     world
         .repository_policy(&first(), &policy(&[world::to(arn, PULL)]))
@@ -196,7 +196,7 @@ async fn a_repositorys_policy_gives_and_takes_within_its_account() {
 async fn across_accounts_both_sides_have_to_allow() {
     let world = World::new().await;
     let theirs = |who: Caller| who.meaning(first());
-    let root = theirs(world.root(&other()));
+    let root = theirs(root_of(&other()));
     let user = theirs(world.user(&other(), "eve").await);
     let admin = theirs(world.admin(&other(), "boss").await);
     for who in [&root, &user, &admin] {
@@ -401,7 +401,7 @@ async fn tags_of_the_caller_the_repository_and_the_request_count() {
 #[tokio::test]
 async fn a_policy_that_cannot_be_read_denies_and_can_be_mended() {
     let world = World::new().await;
-    let (ann, root) = (world.admin(&first(), "ann").await, world.root(&first()));
+    let (ann, root) = (world.admin(&first(), "ann").await, root_of(&first()));
     world
         .repository_policy(&first(), r#"{"Version": "2030-01-01"}"#)
         .await;
@@ -421,7 +421,7 @@ async fn a_policy_that_cannot_be_read_denies_and_can_be_mended() {
 async fn who_operates_the_cluster_is_the_first_accounts_to_say() {
     let world = World::new().await;
     let registry = world.registry();
-    assert_eq!(registry.operates(&world.root(&first())), Ok(()));
+    assert_eq!(registry.operates(&root_of(&first())), Ok(()));
     assert_eq!(
         registry.operates(&world.admin(&first(), "ann").await),
         Ok(())
@@ -429,8 +429,8 @@ async fn who_operates_the_cluster_is_the_first_accounts_to_say() {
     for who in [
         world.user(&first(), "bob").await,
         world.admin(&other(), "boss").await,
-        world.root(&other()),
-        world.root(&other()).meaning(first()),
+        root_of(&other()),
+        root_of(&other()).meaning(first()),
         Caller::of(Principal::anonymous(first())),
     ] {
         assert!(registry.operates(&who).is_err(), "{who:?}");

@@ -17,7 +17,7 @@ use entrepot_service::{
     Source,
 };
 
-use crate::authorize::world::{World, first, other, policy, to};
+use crate::authorize::world::{World, first, other, policy, root_of, to};
 use crate::cluster::{app, clock, region};
 
 const SECRET: &str = "of ann, and of nobody else";
@@ -184,9 +184,9 @@ async fn what_is_taken_away_takes_its_tokens_along() {
 async fn a_disabled_account_takes_its_tokens_along_and_others_stay() {
     let world = World::new().await;
     let registry = world.registry();
-    let root = world.root(&other()).with_key(&world.key.id);
+    let root = root_of(&other()).with_key(&world.key.id);
     let (token, _) = registry.authorization_token(&root).unwrap();
-    let operator = world.root(&first());
+    let operator = root_of(&first());
     let (own, _) = registry.authorization_token(&operator).unwrap();
     for (state, let_in) in [
         (AccountState::Active, true),

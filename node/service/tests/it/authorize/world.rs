@@ -49,6 +49,10 @@ pub(crate) fn user_of(account: &AccountId, name: &str) -> Caller {
     })
 }
 
+pub(crate) fn root_of(account: &AccountId) -> Caller {
+    Caller::of(Principal::root(account.clone()))
+}
+
 pub(crate) fn service(account: &AccountId, name: &str) -> Caller {
     Caller::of(Principal {
         account: account.clone(),
@@ -151,10 +155,6 @@ impl World {
         let metadata = &self.cluster.metadata;
         let response = metadata.propose(&group(EAST), command.into()).await;
         response.unwrap().into_result().unwrap();
-    }
-
-    pub(crate) fn root(&self, account: &AccountId) -> Caller {
-        Caller::of(Principal::root(account.clone()))
     }
 
     /// Who may nothing.

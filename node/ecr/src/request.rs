@@ -5,13 +5,15 @@
 //! whose key there is not, and nothing is looked at for anybody who has not proved
 //! who they are.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::Method;
 use axum::http::header::{HOST, USER_AGENT};
 use axum::http::request::Parts;
 use entrepot_oci::{AccountId, RegionName};
-use entrepot_service::sigv4::{Message, Payload, Signature};
-use entrepot_service::{Caller, Gathering, Origin, RequestId};
+use entrepot_service::sigv4::{Message, Payload, SigV4Error, Signature};
+use entrepot_service::{Caller, Gathering, Origin, RequestId, SignedError};
 use serde_json::Value;
 
 use crate::api::{Api, Target};
@@ -102,15 +104,24 @@ impl<'a> Signed<'a> {
         let region = (api == Api::Ecr).then(|| registry.region().as_str());
         let scope = self.signature.check_scope(&[api.name()], region);
         scope.map_err(unsigned)?;
-        let limit = match &self.target {
-            Target::Json { operation, .. } => {
-                named(service, api, operation)?;
-                body::json_limit(operation)
+        let limit = self.limit(service)?;
+        let origin = self.origin(id);
+        // A signature is quickly checked: who guesses is not to do so at will.
+        let (source, key_id) = (origin.source(), self.signature.key_id());
+        let may_try = registry.may_try(source, key_id);
+        may_try.map_err(|_| ApiError::throttled(api))?;
+        let guessed = |error: &SigV4Error| {
+            if matches!(error, SigV4Error::Mismatch | SigV4Error::UnknownKey) {
+                registry.has_failed(source, key_id, &error.to_string());
             }
-            Target::JsonUnknown | Target::Query => body::FORM_BYTES_MAX,
         };
         let key = registry.signing_key(&self.signature);
-        let key = key.map_err(|error| ApiError::unproved(api, error))?;
+        let key = key.map_err(|error| {
+            if let SignedError::Signature(error) = &error {
+                guessed(error);
+            }
+            ApiError::unproved(api, error)
+        })?;
         let mut memory = registry.passing();
         let body = body::whole(api, self.parts, body, limit, &mut memory).await?;
         let content = Content::of(body)
@@ -120,11 +131,10 @@ impl<'a> Signed<'a> {
         let message = message(self.parts, &self.headers);
         let caller = registry
             .verify_signed(key, &self.signature, &message, payload)
+            .inspect_err(guessed)
             .map_err(unsigned)?;
-        let connection: Origin = self.parts.extensions.get().cloned().unwrap_or_default();
-        let agent = self.parts.headers.get(USER_AGENT);
-        let agent = agent.and_then(|agent| agent.to_str().ok());
-        let caller = caller.from_origin(connection.of_request(id, agent));
+        registry.has_proved(source, key_id);
+        let caller = caller.from_origin(origin);
         let (operation, input) = self.read(service, &content.bytes)?;
         drop(content);
         check(api, service, operation, &input)?;
@@ -142,6 +152,24 @@ impl<'a> Signed<'a> {
             input,
             memory,
         })
+    }
+
+    /// Of the body, in bytes.
+    fn limit(&self, service: &Service) -> Result<usize, ApiError> {
+        match &self.target {
+            Target::Json { operation, .. } => {
+                named(service, self.api, operation)?;
+                Ok(body::json_limit(operation))
+            }
+            Target::JsonUnknown | Target::Query => Ok(body::FORM_BYTES_MAX),
+        }
+    }
+
+    fn origin(&self, id: &RequestId) -> Arc<Origin> {
+        let agent = self.parts.headers.get(USER_AGENT);
+        let agent = agent.and_then(|agent| agent.to_str().ok());
+        let connection: Origin = self.parts.extensions.get().cloned().unwrap_or_default();
+        connection.of_request(id, agent)
     }
 
     /// The operation and its input, as they were sent.

@@ -14,15 +14,21 @@ use tracing::{Instrument, debug, error_span};
 
 use crate::status::status;
 
-/// What concerns the whole cluster: for its operators alone.
-const OPERATORS: [&str; 7] = [
-    "/entrepot.admin.v1.Accounts/",
+/// What concerns the whole cluster: for its operators alone. What accounts there
+/// are is asked by use cases that look at who calls themselves.
+const OPERATORS: [&str; 3] = [
     "/entrepot.admin.v1.Cluster/",
     "/entrepot.admin.v1.Trust/",
+    "/entrepot.admin.v1.Admin/StartScrub",
+];
+/// What of it only looks.
+const OBSERVERS: [&str; 6] = [
+    "/entrepot.admin.v1.Cluster/ListNodes",
+    "/entrepot.admin.v1.Cluster/ListRegions",
+    "/entrepot.admin.v1.Cluster/NodeDeparture",
     "/entrepot.admin.v1.Admin/ClusterStatus",
     "/entrepot.admin.v1.Admin/RepairStatus",
     "/entrepot.admin.v1.Admin/ScrubStatus",
-    "/entrepot.admin.v1.Admin/StartScrub",
 ];
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
@@ -67,7 +73,9 @@ pub(crate) async fn required(
 
 /// That the caller may call what is at `path` at all.
 fn allowed(registry: &Registry, who: Caller, path: &str) -> Result<Caller, ServiceError> {
-    if OPERATORS.iter().any(|served| path.starts_with(served)) {
+    if OBSERVERS.contains(&path) {
+        registry.observes(&who)?;
+    } else if OPERATORS.iter().any(|served| path.starts_with(served)) {
         registry.operates(&who)?;
     }
     Ok(who)

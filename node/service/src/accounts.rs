@@ -50,16 +50,28 @@ pub struct AccountPage {
 }
 
 impl Registry {
-    /// That the caller may ask for what concerns the whole cluster: whom a policy
+    /// That the caller may change what concerns the whole cluster: whom a policy
     /// of the first account allows `entrepot:OperateCluster`.
     ///
     /// # Errors
     /// `Denied` for everybody else.
     pub fn operates(&self, who: &Caller) -> Result<(), ServiceError> {
+        self.of_the_cluster(who, "entrepot:OperateCluster")
+    }
+
+    /// The same for what only looks: `entrepot:DescribeCluster`.
+    ///
+    /// # Errors
+    /// `Denied` for everybody else.
+    pub fn observes(&self, who: &Caller) -> Result<(), ServiceError> {
+        self.of_the_cluster(who, "entrepot:DescribeCluster")
+    }
+
+    fn of_the_cluster(&self, who: &Caller, action: &str) -> Result<(), ServiceError> {
         let view = self.metadata.view(&self.global)?;
         match query::first_account(view.as_ref())? {
             Some(first) if who.principal.belongs_to(&first.id) => {
-                self.authorize(who, "entrepot:OperateCluster", Target::Any)
+                self.authorize(who, action, Target::Any)
             }
             _ => Err(ServiceError::Denied(format!(
                 "{} may not ask for what concerns the whole cluster: the cluster is the first \
@@ -103,7 +115,7 @@ impl Registry {
         after: Option<&AccountId>,
         limit: Option<usize>,
     ) -> Result<AccountPage, ServiceError> {
-        self.operates(who)?;
+        self.observes(who)?;
         self.metadata.linearize(&self.global).await?;
         let view = self.metadata.view(&self.global)?;
         let first = first(view.as_ref())?;

@@ -30,9 +30,8 @@ pub(crate) enum Failure {
     UsernameMissing,
 
     #[error(
-        "docker-credential-entrepot keeps no login, it asks the registry for one with your \
-         access key when docker needs it: no `docker login` is needed; see \
-         `docker-credential-entrepot --help`"
+        "no login is kept, since the registry is asked for one with your access key when docker \
+         needs it: no `docker login` is needed, see `docker-credential-entrepot --help`"
     )]
     KeepsNothing,
     #[error("standard input does not hold a login as docker writes it: JSON is expected")]
@@ -121,6 +120,11 @@ pub(crate) enum Failure {
          is running"
     )]
     Unreachable { server: Server, reason: String },
+    #[error(
+        "the proxy that HTTPS_PROXY names leads to no {server} ({reason}): if it needs no proxy, \
+         add it to NO_PROXY"
+    )]
+    ProxyRefuses { server: Server, reason: String },
     #[error("{server} did not answer within {}: try again", humantime::format_duration(*timeout))]
     Timeout { server: Server, timeout: Duration },
     #[error("the connection to {server} broke ({reason}): try again")]
@@ -191,6 +195,7 @@ impl Failure {
             (_, Some(rustls::Error::InvalidCertificate(_))) => Self::Untrusted { server, reason },
             (_, Some(rustls::Error::InvalidMessage(_))) => Self::NotTls { server },
             (ureq::Error::Timeout(_), _) => Self::Timeout { server, timeout },
+            (ureq::Error::ConnectProxyFailed(_), _) => Self::ProxyRefuses { server, reason },
             (ureq::Error::HostNotFound | ureq::Error::ConnectionFailed, _) => {
                 Self::Unreachable { server, reason }
             }

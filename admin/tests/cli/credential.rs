@@ -276,9 +276,8 @@ async fn a_login_that_would_be_lost_is_refused() {
             .stdin(login.to_string().as_bytes());
         assert_eq!(
             run.refusal().await,
-            "docker-credential-entrepot keeps no login, it asks the registry for one with your \
-             access key when docker needs it: no `docker login` is needed; see \
-             `docker-credential-entrepot --help`"
+            "no login is kept, since the registry is asked for one with your access key when docker \
+             needs it: no `docker login` is needed, see `docker-credential-entrepot --help`"
         );
     }
 }

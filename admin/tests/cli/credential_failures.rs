@@ -156,6 +156,34 @@ async fn nobody_answers() {
 }
 
 #[tokio::test]
+async fn a_proxy_leads_nowhere() {
+    let proxy = FakeRegistry::start(Answer::new(403, ""));
+    let url = format!("http://user:hush@{}", proxy.authority);
+    let refusal = get("registry.invalid")
+        .env("HTTPS_PROXY", &url)
+        .refusal()
+        .await;
+    assert!(
+        refusal.starts_with("the proxy that HTTPS_PROXY names leads to no registry.invalid ("),
+        "{refusal}"
+    );
+    assert!(!refusal.contains("hush"), "{refusal}");
+    assert_eq!(proxy.only().line, "CONNECT registry.invalid:443 HTTP/1.1");
+
+    let around = get("registry.invalid").env("HTTPS_PROXY", &url);
+    let around = around.env("NO_PROXY", "registry.invalid").refusal().await;
+    assert!(
+        around.starts_with("registry.invalid does not answer ("),
+        "{around}"
+    );
+    // This machine is never asked by way of another.
+    let registry = FakeRegistry::start(Answer::token());
+    let run = get(&registry.http()).env("HTTPS_PROXY", &url);
+    assert_ne!(run.answer().await, "");
+    proxy.only();
+}
+
+#[tokio::test]
 async fn no_answer_in_time() {
     // Connects, and is never served.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

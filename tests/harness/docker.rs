@@ -4,15 +4,19 @@
 //!
 //! The engine needs root: it is started through `sudo -n` by anybody else.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serde_json::json;
 
+use crate::aws::AwsAccount;
 use crate::daemon::Daemon;
-use crate::process::{Finished, as_root, run};
+use crate::process::{Finished, as_root, binary, run};
 
 const START_DEADLINE: Duration = Duration::from_mins(1);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
@@ -29,6 +33,8 @@ const STORAGE_DRIVERS: [&str; 2] = ["overlay2", "vfs"];
 #[derive(Debug)]
 pub struct Engine {
     daemon: Daemon,
+    /// What the client finds in its environment, besides this test's.
+    environment: Vec<(&'static str, OsString)>,
 }
 
 impl Engine {
@@ -74,7 +80,10 @@ impl Engine {
             ])
             .args(["--iptables=false", "--ip6tables=false", "--bridge=none"]);
         daemon.spawn(command)?;
-        let mut engine = Self { daemon };
+        let mut engine = Self {
+            daemon,
+            environment: Vec::new(),
+        };
         engine.wait_ready().await?;
         Ok(engine)
     }
@@ -83,7 +92,7 @@ impl Engine {
         let (config, sock) = (self.daemon.path("config"), self.daemon.path("sock"));
         let answers = async || {
             let version = ["version", "--format", "{{.Server.Version}}"];
-            client(&config, &sock, &version).await?.success()?;
+            client(&config, &sock, &[], &version).await?.success()?;
             Ok(())
         };
         self.daemon.wait_ready(START_DEADLINE, answers).await
@@ -92,7 +101,7 @@ impl Engine {
     /// Runs the client against this engine; a non-zero exit is no error here.
     pub async fn try_run(&self, arguments: &[&str]) -> Result<Finished> {
         let (config, sock) = (self.daemon.path("config"), self.daemon.path("sock"));
-        client(&config, &sock, arguments).await
+        client(&config, &sock, &self.environment, arguments).await
     }
 
     /// Runs the client and returns what it prints.
@@ -117,15 +126,48 @@ impl Engine {
         Ok(())
     }
 
+    /// Has the client log in to `address` by `docker-credential-entrepot`, which
+    /// has the key of `account`.
+    pub fn log_in_by_helper(
+        &mut self,
+        address: &str,
+        account: &AwsAccount,
+        region: &str,
+    ) -> Result<()> {
+        let helper = binary("ENTREPOT_CREDENTIAL_HELPER", "docker-credential-entrepot")?;
+        let config = json!({"credHelpers": {address: "entrepot"}});
+        fs::write(
+            self.daemon.path("config").join("config.json"),
+            config.to_string(),
+        )
+        .context("write the client's configuration")?;
+        let folder = helper.parent().map(Path::to_path_buf);
+        let path = env::var_os("PATH").unwrap_or_default();
+        let folders = folder.into_iter().chain(env::split_paths(&path));
+        self.environment = vec![
+            ("PATH", env::join_paths(folders).context("name folders")?),
+            ("ENTREPOT_ACCESS_KEY_ID", account.key_id.clone().into()),
+            ("ENTREPOT_SECRET_ACCESS_KEY", account.secret.clone().into()),
+            ("ENTREPOT_REGION", region.into()),
+        ];
+        Ok(())
+    }
+
     /// SIGTERM; the engine stops its own containerd.
     pub async fn stop(self) -> Result<()> {
         self.daemon.stop(STOP_DEADLINE).await
     }
 }
 
-async fn client(config: &Path, sock: &Path, arguments: &[&str]) -> Result<Finished> {
+async fn client(
+    config: &Path,
+    sock: &Path,
+    environment: &[(&'static str, OsString)],
+    arguments: &[&str],
+) -> Result<Finished> {
     let mut command = Command::new("docker");
     command
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .env("DOCKER_CONFIG", config)
         .env_remove("DOCKER_CONTEXT")
         .arg("--host")

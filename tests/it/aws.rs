@@ -81,3 +81,35 @@ async fn docker_logs_in_by_the_aws_program() -> Result<()> {
     engine.stop().await?;
     cluster.finish().await
 }
+
+/// Nobody logs in: the credential helper does, with an access key.
+#[tokio::test]
+async fn docker_needs_no_login_with_the_credential_helper() -> Result<()> {
+    let cluster = Cluster::builder().nodes(2).start().await?;
+    let account = AwsAccount::create(&cluster, "111122223333").await?;
+    let image = Image::random(7, 2, 50_000);
+    let registry = cluster.registry(1)?;
+    let owner = registry.with_credentials(Some((&account.id, &account.secret)));
+    owner.push_image("team/app", "v1", &image).await?;
+
+    let mut engine = Engine::start().await?;
+    let address = cluster.registry(2)?.address().to_owned();
+    let (from, to) = (
+        format!("{address}/team/app:v1"),
+        format!("{address}/team/copy:v2"),
+    );
+    let refused = engine.try_run(&["pull", "--quiet", &from]).await?;
+    ensure!(refused.success().is_err(), "nobody may pull");
+    engine.log_in_by_helper(&address, &account, US)?;
+    engine.run(&["pull", "--quiet", &from]).await?;
+    engine.run(&["tag", &from, &to]).await?;
+    engine.run(&["push", "--quiet", &to]).await?;
+    let found = owner
+        .get("/v2/team/copy/tags/list")
+        .send()
+        .await?
+        .expect(200)?;
+    ensure!(found.json()?["tags"] == serde_json::json!(["v2"]));
+    engine.stop().await?;
+    cluster.finish().await
+}

@@ -62,6 +62,7 @@ def test_keys(world):
     used = iam.get_access_key_last_used(AccessKeyId=key["AccessKeyId"])
     assert used["UserName"] == "ben", used
     who = lambda: world.client("sts", keys=key, nth=1).get_caller_identity()
+    eventually(lambda: not refused(who))
     assert who()["Arn"].endswith(":user/ben")
     iam.update_access_key(UserName="ben", AccessKeyId=key["AccessKeyId"], Status="Inactive")
     eventually(lambda: refused(who))
@@ -196,6 +197,7 @@ def test_sessions_of_users(world):
     session = sts.get_session_token(DurationSeconds=900)["Credentials"]
     assert session["AccessKeyId"].startswith("ASIA"), session
     of_session = world.client("sts", keys=session, nth=1)
+    eventually(lambda: not refused(of_session.get_caller_identity))
     assert of_session.get_caller_identity()["Arn"].endswith(":user/team/ann")
     fails("AccessDenied", of_session.get_session_token, status=403)
     bent = {**session, "SessionToken": "x" + session["SessionToken"][1:]}
@@ -227,6 +229,7 @@ def test_roles_of_another_account_are_assumed(world):
     arn = f"arn:aws:sts::{owner.id}:assumed-role/deploy/build"
     assert made["AssumedRoleUser"]["Arn"] == arn, made
     session = world.client("sts", keys=made["Credentials"], nth=1)
+    eventually(lambda: not refused(session.get_caller_identity))
     identity = session.get_caller_identity()
     assert (identity["Account"], identity["Arn"]) == (owner.id, arn), identity
     fails("ValidationError", lambda: assume(ExternalId="e-1", DurationSeconds=3601), status=400)
@@ -234,6 +237,56 @@ def test_roles_of_another_account_are_assumed(world):
         RoleArn=role, RoleSessionName="root"))
     iam.delete_role(RoleName="deploy")
     eventually(lambda: refused(session.get_caller_identity))
+
+
+def test_users_do_what_their_policies_let_them(world):
+    account = world.accounts[0].id
+    iam = world.client("iam")
+    iam.untag_user(UserName="ann", TagKeys=["team"])
+    iam.create_user(UserName="lead")
+    user = f"arn:aws:iam::{account}:user"
+    own = {"Effect": "Allow", "Action": ["iam:CreateAccessKey", "iam:ListAccessKeys"],
+           "Resource": user + "/${aws:username}"}
+    team = {"Effect": "Allow", "Action": ["iam:CreateUser", "iam:TagUser"],
+            "Resource": f"{user}/team-a/*",
+            "Condition": {"StringEquals": {"aws:RequestTag/team": "a"}}}
+    tagged = {"Effect": "Allow", "Action": ["iam:GetUser", "iam:DeleteUser"],
+              "Resource": "*", "Condition": {"StringEquals": {"aws:ResourceTag/team": "a"}}}
+    iam.put_user_policy(UserName="lead", PolicyName="p", PolicyDocument=json.dumps(
+        {"Version": "2012-10-17", "Statement": [own, team, tagged]}))
+    key = iam.create_access_key(UserName="lead")["AccessKey"]
+    lead = world.client("iam", keys=key)
+    made = lead.create_user(UserName="new", Path="/team-a/", Tags=[{"Key": "team", "Value": "a"}])
+    assert lead.get_user(UserName="new")["User"]["UserId"] == made["User"]["UserId"]
+    second = lead.create_access_key()["AccessKey"]
+    assert second["UserName"] == "lead", second
+    assert len(lead.list_access_keys()["AccessKeyMetadata"]) == 2
+    admin = "arn:aws:iam::aws:policy/AdministratorAccess"
+    for call, resource, action in (
+        (lambda: lead.create_user(UserName="x", Path="/team-a/"), f"{user}/team-a/x",
+         "CreateUser"),
+        (lambda: lead.create_user(UserName="x", Tags=[{"Key": "team", "Value": "a"}]),
+         f"{user}/x", "CreateUser"),
+        (lambda: lead.create_access_key(UserName="new"), "user new", "CreateAccessKey"),
+        (lambda: lead.attach_user_policy(UserName="lead", PolicyArn=admin), "user lead",
+         "AttachUserPolicy"),
+        (lambda: lead.put_user_policy(UserName="lead", PolicyName="p",
+                                      PolicyDocument=allowing("*")), "user lead", "PutUserPolicy"),
+        (lambda: lead.update_user(UserName="new", NewPath="/"), "user new", "UpdateUser"),
+        # Who is there, and where, is told to nobody who may not ask.
+        (lambda: lead.get_user(UserName="ann"), "user ann", "GetUser"),
+        (lambda: lead.get_user(UserName="nobody"), "user nobody", "GetUser"),
+        (lambda: lead.delete_user(UserName="ann"), "user ann", "DeleteUser"),
+        (lead.list_users, f"{user}/", "ListUsers"),
+    ):
+        fails("AccessDenied", call, status=403, message=(
+            f"User: {user}/lead is not authorized to perform: iam:{action} on resource: "
+            f"{resource} because no identity-based policy allows the iam:{action} action"))
+    lead.delete_user(UserName="new")
+    for it in (key, second):
+        iam.delete_access_key(UserName="lead", AccessKeyId=it["AccessKeyId"])
+    iam.delete_user_policy(UserName="lead", PolicyName="p")
+    iam.delete_user(UserName="lead")
 
 
 def test_the_aws_programs(world):

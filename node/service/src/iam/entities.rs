@@ -239,7 +239,8 @@ impl Iam<'_> {
             ),
             None => (self.arn(kind, "/", name), context),
         };
-        self.authorize(action, &arn, &context)?;
+        let permitted = self.authorize(action, &arn, &context);
+        permitted.map_err(|error| error.without(&arn, &format!("{} {name}", kind.name())))?;
         let entity = found.ok_or_else(|| IamError::unknown(kind, name))?;
         Ok((view, entity))
     }

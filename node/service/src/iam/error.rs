@@ -48,6 +48,21 @@ impl IamError {
         Self::InvalidInput(format!("ARN {arn} is not valid."))
     }
 
+    /// A denial that names what was asked for in the place of `arn`, as AWS's do:
+    /// whoever is denied does not learn whether it is there, or where.
+    pub(super) fn without(self, arn: &str, asked: &str) -> Self {
+        match self {
+            Self::Service(ServiceError::Denied(text)) => {
+                let (found, shown) = (
+                    format!("on resource: {arn}"),
+                    format!("on resource: {asked}"),
+                );
+                Self::Service(ServiceError::Denied(text.replacen(&found, &shown, 1)))
+            }
+            other => other,
+        }
+    }
+
     pub(super) fn unknown(kind: EntityKind, name: &str) -> Self {
         Self::NoSuchEntity(match kind {
             EntityKind::AccessKey => format!("The Access Key with id {name} cannot be found."),

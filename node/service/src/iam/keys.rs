@@ -125,7 +125,8 @@ impl Iam<'_> {
             Some(user) => self.arn(EntityKind::User, &user.path, &user.name),
             None => self.arn(EntityKind::User, "/", "*"),
         };
-        self.authorize("iam:GetAccessKeyLastUsed", &arn, &Context::new())?;
+        let permitted = self.authorize("iam:GetAccessKeyLastUsed", &arn, &Context::new());
+        permitted.map_err(|error| error.without(&arn, &format!("access key {id}")))?;
         match (found, owner) {
             (Some(_), Some(user)) => Ok(KeyOwner::User(Box::new(user))),
             (Some(key), None) if key.owner.is_empty() => self.root(view.as_ref()),

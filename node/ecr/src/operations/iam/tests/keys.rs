@@ -128,7 +128,7 @@ async fn whoever_may_nothing_is_told_so() {
         );
         let text = format!(
             "User: arn:aws:iam::123456789012:user/ann is not authorized to perform: iam:{name} on \
-             resource: arn:aws:iam::123456789012:user/{user} because no identity-based policy \
+             resource: user {user} because no identity-based policy \
              allows the iam:{name} action"
         );
         assert_eq!(denied.message, text);

@@ -150,7 +150,7 @@ def test_what_is_told_of_an_image(world):
     image = {"repositoryName": REPOSITORY, "imageId": {"imageTag": "v1"}}
     told = ecr.describe_image_replication_status(**image)
     assert told["replicationStatuses"] == [], told
-    fails("ScanNotFoundException", lambda: ecr.describe_image_scan_findings(**image))
+    fails("ValidationException", lambda: ecr.describe_image_scan_findings(**image))
     fails("ValidationException", lambda: ecr.start_image_scan(**image))
     assert ecr.describe_image_signing_status(**image)["signingStatuses"] == []
     fails("ValidationException",

@@ -13,10 +13,11 @@ use self::table::Table;
 use crate::support::{EU, US, step};
 
 /// All of them; a walk is `tests/aws/walk_NAME.py`.
-const WALKS: [&str; 7] = [
+const WALKS: [&str; 8] = [
     "images",
     "repositories",
     "registry",
+    "public",
     "regions",
     "access",
     "cli",

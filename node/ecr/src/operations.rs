@@ -9,11 +9,13 @@
 
 mod cache_rules;
 mod iam;
+mod image_ids;
 mod images;
 mod layers;
 mod lifecycle;
 mod login;
 mod policies;
+mod public;
 mod registry;
 mod replication;
 mod repositories;
@@ -103,7 +105,7 @@ const ECR: &[(&str, Handler)] = &[
         "DescribeImageReplicationStatus",
         works!(replication::status),
     ),
-    ("DescribeImageScanFindings", works!(scanning::findings)),
+    ("DescribeImageScanFindings", Handler::Refused(NO_SCANNER)),
     (
         "DescribeImageSigningStatus",
         works!(scanning::signing_status),
@@ -183,7 +185,7 @@ pub(crate) fn handler(api: Api, operation: &str) -> Option<Handler> {
         Api::Ecr => ECR,
         Api::Iam => iam::TABLE,
         Api::Sts => sts::TABLE,
-        Api::EcrPublic => &[],
+        Api::EcrPublic => public::TABLE,
     };
     let found = table.iter().find(|(name, _)| *name == operation);
     found.map(|(_, handler)| *handler)

@@ -1,7 +1,6 @@
 //! Images: put, get, list, describe, delete, and what refers to them.
 //!
-//! Owns the words for images that are not there. An image is a manifest: by its
-//! digest, or by a tag that points to it now.
+//! An image is a manifest, with the tags that point to it now.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +8,7 @@ use entrepot_oci::{Digest, Reference, RepositoryName, Tag};
 use entrepot_service::{ImageInfo, ManifestPush, ServiceError, TagCondition};
 use serde::{Deserialize, Serialize};
 
+use super::image_ids::{self, ImageFailure, ImageId, Miss};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::page;
@@ -16,23 +16,6 @@ use crate::wire::json::seconds;
 
 /// Manifests that one step of a listing looks at.
 const STEP: usize = 200;
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct ImageId {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) image_digest: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) image_tag: Option<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ImageFailure {
-    image_id: ImageId,
-    failure_code: &'static str,
-    failure_reason: &'static str,
-}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -195,147 +178,6 @@ struct Referrer {
     artifact_status: &'static str,
 }
 
-/// Why an image was not found by what a client gave for it.
-#[derive(Clone, Copy)]
-enum Miss {
-    DigestInvalid,
-    TagInvalid,
-    Nothing,
-    Unknown,
-    TagElsewhere,
-    Referenced,
-}
-
-// === impl Miss ===
-
-impl Miss {
-    /// The code and the reason of a failure.
-    fn failure(self, image_id: ImageId) -> ImageFailure {
-        let (failure_code, failure_reason) = match self {
-            Self::DigestInvalid => (
-                "InvalidImageDigest",
-                "Invalid request parameters: image digest should satisfy the regex \
-                 '[a-zA-Z0-9-_+.]+:[a-fA-F0-9]+'",
-            ),
-            Self::TagInvalid => ("InvalidImageTag", "Invalid image tag"),
-            Self::Nothing => (
-                "MissingDigestAndTag",
-                "Invalid request parameters: both tag and digest cannot be null",
-            ),
-            Self::Unknown => ("ImageNotFound", "Requested image not found"),
-            Self::TagElsewhere => (
-                "ImageTagDoesNotMatchDigest",
-                "Requested image tag does not match the image digest",
-            ),
-            Self::Referenced => (
-                "ImageReferencedByManifestList",
-                "Requested image referenced by manifest list",
-            ),
-        };
-        ImageFailure {
-            image_id,
-            failure_code,
-            failure_reason,
-        }
-    }
-}
-
-// === impl ImageId ===
-
-impl ImageId {
-    fn of(digest: &Digest, tag: Option<&Tag>) -> Self {
-        Self {
-            image_digest: Some(digest.to_string()),
-            image_tag: tag.map(Tag::to_string),
-        }
-    }
-
-    fn digest(&self) -> Result<Option<Digest>, Miss> {
-        let digest = self.image_digest.as_deref().map(str::parse);
-        digest.transpose().map_err(|_| Miss::DigestInvalid)
-    }
-
-    fn tag(&self) -> Result<Option<Tag>, Miss> {
-        let tag = self.image_tag.as_deref().map(str::parse);
-        tag.transpose().map_err(|_| Miss::TagInvalid)
-    }
-}
-
-/// The image that `id` names, or why there is none, on the way to `action`.
-async fn find(
-    call: &Call,
-    action: &str,
-    repository: &RepositoryName,
-    id: &ImageId,
-) -> Result<Result<ImageInfo, Miss>, ApiError> {
-    let (digest, tag) = match (id.digest(), id.tag()) {
-        (Ok(digest), Ok(tag)) => (digest, tag),
-        (Err(miss), _) | (_, Err(miss)) => return Ok(Err(miss)),
-    };
-    let reference = match (digest, &tag) {
-        (_, Some(tag)) => Reference::Tag(tag.clone()),
-        (Some(digest), None) => Reference::Digest(digest),
-        (None, None) => return Ok(Err(Miss::Nothing)),
-    };
-    let found = call
-        .registry
-        .image_for(&call.caller, action, repository, &reference)
-        .await;
-    match found {
-        Ok(image) if digest.is_some_and(|digest| digest != image.digest) => {
-            Ok(Err(Miss::TagElsewhere))
-        }
-        Ok(image) => Ok(Ok(image)),
-        Err(ServiceError::ManifestUnknown(_)) => Ok(Err(Miss::Unknown)),
-        Err(error) => Err(call.failed(error)),
-    }
-}
-
-fn not_found(call: &Call, repository: &RepositoryName, id: &ImageId) -> ApiError {
-    let quoted = |text: &Option<String>| text.as_deref().unwrap_or("null").to_owned();
-    let (digest, tag) = (quoted(&id.image_digest), quoted(&id.image_tag));
-    let account = call.account();
-    ApiError::new(
-        "ImageNotFoundException",
-        format!(
-            "The image with imageId {{imageDigest:'{digest}', imageTag:'{tag}'}} does not exist \
-             within the repository with name '{repository}' in the registry with id '{account}'"
-        ),
-    )
-}
-
-/// The image that `id` names, which has to be there, for an operation that has an
-/// `action` of its own.
-pub(super) async fn existing(
-    call: &Call,
-    action: &str,
-    repository: &RepositoryName,
-    id: &ImageId,
-) -> Result<ImageInfo, ApiError> {
-    let wrong = || not_found(call, repository, id);
-    let digest = id.digest().map_err(|_| wrong())?;
-    let tag = id.tag().map_err(|_| wrong())?;
-    let reference = match (digest, tag) {
-        (_, Some(tag)) => Reference::Tag(tag),
-        (Some(digest), None) => Reference::Digest(digest),
-        (None, None) => {
-            return Err(ApiError::new(
-                "InvalidParameterException",
-                "Invalid request parameters: both tag and digest cannot be null",
-            ));
-        }
-    };
-    let found = call
-        .registry
-        .image_for(&call.caller, action, repository, &reference)
-        .await;
-    match found {
-        Ok(image) if digest.is_none_or(|digest| digest == image.digest) => Ok(image),
-        Ok(_) | Err(ServiceError::ManifestUnknown(_)) => Err(wrong()),
-        Err(error) => Err(call.failed(error)),
-    }
-}
-
 pub(super) async fn put(call: &Call, input: PutInput) -> Result<PutOutput, ApiError> {
     let repository = call.repository(&input.repository_name)?;
     let wanted = ImageId {
@@ -412,7 +254,7 @@ pub(super) async fn get(call: &Call, input: IdsInput) -> Result<GetOutput, ApiEr
         failures: Vec::new(),
     };
     for id in input.image_ids {
-        let image = match find(call, "ecr:BatchGetImage", &repository, &id).await? {
+        let image = match image_ids::find(call, "ecr:BatchGetImage", &repository, &id).await? {
             Ok(image) => image,
             Err(miss) => {
                 output.failures.push(miss.failure(id));
@@ -456,7 +298,7 @@ pub(super) async fn delete(call: &Call, input: IdsInput) -> Result<DeleteOutput,
         failures: Vec::new(),
     };
     for id in input.image_ids {
-        let image = match find(call, "ecr:BatchDeleteImage", &repository, &id).await? {
+        let image = match image_ids::find(call, "ecr:BatchDeleteImage", &repository, &id).await? {
             Ok(image) => image,
             Err(miss) => {
                 output.failures.push(miss.failure(id));
@@ -574,8 +416,8 @@ pub(super) async fn describe(
         )?;
         let mut image_details = Vec::new();
         for id in ids {
-            let image = find(call, "ecr:DescribeImages", &repository, &id).await?;
-            let image = image.map_err(|_| not_found(call, &repository, &id))?;
+            let image = image_ids::find(call, "ecr:DescribeImages", &repository, &id).await?;
+            let image = image.map_err(|_| image_ids::not_found(call, &repository, &id))?;
             image_details.push(detail(call, &repository, image));
         }
         return Ok(DescribeOutput {
@@ -642,7 +484,7 @@ pub(super) async fn referrers(
     /// Unless the client says how many.
     const SIZE_DEFAULT: i64 = 20;
     let repository = call.repository(&input.repository_name)?;
-    let invalid = || not_found(call, &repository, &input.subject_id);
+    let invalid = || image_ids::not_found(call, &repository, &input.subject_id);
     let subject = input.subject_id.digest().ok().flatten();
     let subject = subject.ok_or_else(invalid)?;
     let after = digest_of(page::start::<String>(input.next_token.as_deref())?.as_deref())?;

@@ -6,7 +6,7 @@ use entrepot_oci::Tag;
 use entrepot_service::{ReplicationConfiguration, TaskState};
 use serde::{Deserialize, Serialize};
 
-use super::images::{self, ImageId};
+use super::image_ids::{self, ImageId};
 use super::registry::NoInput;
 use crate::call::Call;
 use crate::error::ApiError;
@@ -85,7 +85,7 @@ pub(super) async fn describe(call: &Call, _: NoInput) -> Result<DescribeOutput, 
 pub(super) async fn status(call: &Call, input: StatusInput) -> Result<StatusOutput, ApiError> {
     let repository = call.repository(&input.repository_name)?;
     let action = "ecr:DescribeImageReplicationStatus";
-    let image = images::existing(call, action, &repository, &input.image_id).await?;
+    let image = image_ids::existing(call, action, &repository, &input.image_id).await?;
     let tasks = call
         .registry
         .image_replication(&call.caller, &repository, &image.digest)

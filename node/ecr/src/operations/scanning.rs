@@ -1,9 +1,9 @@
-//! What a registry is to scan and to sign, and that nothing was.
+//! What a registry is to scan and to sign, and that nothing was signed.
 
 use entrepot_service::{RegistryScanning, RepositoryFilter, ScanFrequency, ServiceError, Signing};
 use serde::{Deserialize, Serialize};
 
-use super::images::{self, ImageId};
+use super::image_ids::{self, ImageId};
 use super::registry::NoInput;
 use crate::call::Call;
 use crate::error::ApiError;
@@ -58,10 +58,6 @@ pub(super) struct ImageInput {
     repository_name: String,
     image_id: ImageId,
 }
-
-/// What is answered for images once there is a scanner.
-#[derive(Serialize)]
-pub(super) struct FindingsOutput {}
 
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -149,23 +145,6 @@ pub(super) async fn batch(call: &Call, input: BatchInput) -> Result<BatchOutput,
     Ok(output)
 }
 
-/// There is no scanner, so that nothing was ever found.
-pub(super) async fn findings(call: &Call, input: ImageInput) -> Result<FindingsOutput, ApiError> {
-    let repository = call.repository(&input.repository_name)?;
-    let action = "ecr:DescribeImageScanFindings";
-    let image = images::existing(call, action, &repository, &input.image_id).await?;
-    let (digest, account) = (image.digest, call.account());
-    let tag = input.image_id.image_tag.as_deref().unwrap_or("null");
-    Err(ApiError::new(
-        "ScanNotFoundException",
-        format!(
-            "Image scan does not exist for the image with '{{imageDigest:'{digest}', \
-             imageTag:'{tag}'}}' in the repository with name '{repository}' in the registry with \
-             id '{account}'"
-        ),
-    ))
-}
-
 // === signing ===
 
 pub(super) async fn put_signing(call: &Call, input: SigningForm) -> Result<SigningForm, ApiError> {
@@ -205,7 +184,7 @@ pub(super) async fn signing_status(
 ) -> Result<SigningStatusOutput, ApiError> {
     let repository = call.repository(&input.repository_name)?;
     let action = "ecr:DescribeImageSigningStatus";
-    let image = images::existing(call, action, &repository, &input.image_id).await?;
+    let image = image_ids::existing(call, action, &repository, &input.image_id).await?;
     let profiles = call
         .registry
         .signing_profiles(&call.caller, &repository)

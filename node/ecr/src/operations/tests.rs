@@ -1,32 +1,46 @@
 //! Every operation, as clients call it, over a registry in memory: what goes in
 //! and what comes out is held against the models each time.
 
+mod denied;
 mod kept;
 mod registry;
 mod replication;
 mod repositories;
 mod world;
 
-use super::{ECR, Handler};
+use serde_json::json;
+
+use super::{ECR, Handler, public};
 use crate::api::Api;
 use crate::model::Models;
 
-/// What another part of the front end answers, or will.
-const ELSEWHERE: [&str; 1] = ["GetAuthorizationToken"];
-
 #[test]
-fn every_operation_of_ecr_is_in_the_table_once_and_in_order() {
+fn every_operation_is_in_its_table_once_and_in_order() {
     let models = Models::load().unwrap();
-    let names: Vec<&str> = ECR.iter().map(|(name, _)| *name).collect();
-    let operations = models.service(Api::Ecr).operations();
-    let known: Vec<&str> = operations
-        .map(|operation| operation.name.as_str())
-        .filter(|name| !ELSEWHERE.contains(name) || names.contains(name))
-        .collect();
-    assert_eq!(names, known);
-    for (name, handler) in ECR {
-        if let Handler::Refused(reason) = handler {
-            assert!(reason.len() > 20, "{name}");
+    for (api, table) in [(Api::Ecr, ECR), (Api::EcrPublic, public::TABLE)] {
+        let names: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
+        let operations = models.service(api).operations();
+        let known: Vec<&str> = operations.map(|it| it.name.as_str()).collect();
+        assert_eq!(names, known);
+        for (name, handler) in table {
+            if let Handler::Refused(reason) = handler {
+                assert!(reason.len() > 20, "{name}");
+            }
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_refused_says_why_in_a_code_that_the_model_has() {
+    let world = world::World::new();
+    let refused = world
+        .call(Api::EcrPublic, "DescribeRegistries", json!({}))
+        .await;
+    let error = refused.unwrap_err();
+    assert_eq!(error.code, "UnsupportedCommandException");
+    assert!(
+        error.message.contains("no public registries"),
+        "{}",
+        error.message
+    );
 }

@@ -274,35 +274,31 @@ async fn what_is_to_be_signed_is_kept_and_that_nothing_was_is_told() {
 }
 
 #[tokio::test]
-async fn images_that_nothing_has_scanned_have_no_findings() {
+async fn what_nobody_scans_or_signs_is_told_of_images_that_are_there() {
     let world = World::new();
     world.create("app").await;
-    let (digest, _) = world.push("app", "v1", "layer").await;
-    let input = json!({"repositoryName": "app", "imageId": {"imageTag": "v1"}});
-    let message = format!(
-        "Image scan does not exist for the image with '{{imageDigest:'{digest}', \
-         imageTag:'v1'}}' in the repository with name 'app' in the registry with id '{ACCOUNT}'"
-    );
-    let expected = ("ScanNotFoundException", message.as_str());
-    world
-        .refused("DescribeImageScanFindings", input.clone(), expected)
-        .await;
-    for operation in ["DescribeImageScanFindings", "DescribeImageSigningStatus"] {
-        let other = json!({"repositoryName": "app", "imageId": {"imageTag": "v2"}});
-        assert_eq!(world.code(operation, other).await, "ImageNotFoundException");
-        let other = json!({"repositoryName": "no", "imageId": {"imageTag": "v1"}});
-        assert_eq!(
-            world.code(operation, other).await,
-            "RepositoryNotFoundException"
-        );
-        let other = json!({"repositoryName": "app", "imageId": {}});
-        assert_eq!(
-            world.code(operation, other).await,
-            "InvalidParameterException"
-        );
+    world.push("app", "v1", "layer").await;
+    let operation = "DescribeImageSigningStatus";
+    for (input, code) in [
+        (
+            json!({"repositoryName": "app", "imageId": {"imageTag": "v2"}}),
+            "ImageNotFoundException",
+        ),
+        (
+            json!({"repositoryName": "no", "imageId": {"imageTag": "v1"}}),
+            "RepositoryNotFoundException",
+        ),
+        (
+            json!({"repositoryName": "app", "imageId": {}}),
+            "InvalidParameterException",
+        ),
+    ] {
+        assert_eq!(world.code(operation, input).await, code);
     }
-    assert_eq!(
-        world.code("StartImageScan", input).await,
-        "ValidationException"
-    );
+    for operation in ["StartImageScan", "DescribeImageScanFindings"] {
+        let input = json!({"repositoryName": "app", "imageId": {"imageTag": "v1"}});
+        let error = world.ecr(operation, input).await.unwrap_err();
+        assert_eq!(error.code, "ValidationException");
+        assert!(error.message.contains("no scanner"), "{}", error.message);
+    }
 }

@@ -48,6 +48,8 @@ pub(super) struct World {
     pub(super) registry: Arc<Registry>,
     models: Models,
     account: AccountId,
+    /// Whose registry is meant; none: the caller's own.
+    meant: Option<AccountId>,
 }
 
 impl World {
@@ -79,6 +81,7 @@ impl World {
             registry,
             models: Models::load().unwrap(),
             account: ACCOUNT.parse().unwrap(),
+            meant: None,
         }
     }
 
@@ -88,11 +91,22 @@ impl World {
             registry: Arc::clone(&self.registry),
             models: Models::load().unwrap(),
             account: account.parse().unwrap(),
+            meant: None,
         }
     }
 
+    /// The same caller, who means another account's registry.
+    pub(super) fn meaning(mut self, account: &str) -> Self {
+        self.meant = Some(account.parse().unwrap());
+        self
+    }
+
     pub(super) fn caller(&self) -> Caller {
-        Caller::of(Principal::root(self.account.clone()))
+        let own = Caller::of(Principal::root(self.account.clone()));
+        Caller {
+            account: self.meant.clone().unwrap_or(own.account),
+            ..own
+        }
     }
 
     /// What `operation` of ECR answers.

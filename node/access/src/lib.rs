@@ -34,4 +34,4 @@ pub use key_id::{UniqueId, account_of_key_id};
 pub use password::{PASSWORD_BYTES_MAX, hash_password};
 pub use principal::{AssumedRole, Identity, Principal, User};
 pub use secret::{Secret, generate_password, generate_secret};
-pub use verifier::{AccountCredentials, VERIFIED_MAX, Verifier};
+pub use verifier::{AccountCredentials, Mark, VERIFIED_MAX, Verifier};

@@ -58,6 +58,11 @@ struct Wrong {
     order: VecDeque<blake3::Hash>,
 }
 
+/// What stands for something that a caller sent, so that it is known again and
+/// need not be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Mark(blake3::Hash);
+
 // === impl AccountCredentials ===
 
 impl fmt::Debug for AccountCredentials<'_> {
@@ -164,6 +169,11 @@ impl Verifier {
         let wrong = self.wrong.read().unwrap_or_else(PoisonError::into_inner);
         let since = wrong.known.get(&key).copied();
         since.is_some_and(|since| now.saturating_duration_since(since) < WRONG_FOR)
+    }
+
+    /// The mark of what was sent; dies with the process, as the cache does.
+    pub fn mark(&self, sent: &str) -> Mark {
+        Mark(blake3::keyed_hash(&self.cache_key, sent.as_bytes()))
     }
 
     fn key(

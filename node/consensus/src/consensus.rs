@@ -275,6 +275,10 @@ impl Metadata for Consensus {
         Ok(view)
     }
 
+    fn applied(&self, group: &GroupId) -> Result<u64, MetadataError> {
+        Ok(self.groups.get(group)?.machine.applied_now())
+    }
+
     async fn applied_after(&self, group: &GroupId, after: u64) -> Result<u64, MetadataError> {
         let group = self.groups.get(group)?;
         let mut applied = group.machine.applied();
@@ -292,7 +296,8 @@ impl Groups {
     }
 
     fn get(&self, id: &GroupId) -> Result<&Arc<Group>, MetadataError> {
-        let group = self.by_name.get(&id.to_string());
+        // There are two or so, and every request asks more than once.
+        let group = self.all().find(|group| group.id() == id);
         group.ok_or_else(|| MetadataError::UnknownGroup { group: id.clone() })
     }
 

@@ -76,6 +76,11 @@ impl StateMachine {
         self.applied.subscribe()
     }
 
+    /// The index of what every reader sees.
+    pub(crate) fn applied_now(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
     async fn apply_entries(&self, entries: Vec<Entry>) -> Result<Vec<Answer>, StorageError> {
         let (state, applied) = (Arc::clone(&self.state), self.applied.clone());
         // Before a reader can see any of them.

@@ -34,6 +34,10 @@ pub trait Metadata: Send + Sync + fmt::Debug + 'static {
     /// read.
     fn view(&self, group: &GroupId) -> Result<Arc<dyn KeyValue>, MetadataError>;
 
+    /// The index that this node's copy has applied: what is read from `view` after
+    /// the call holds until there is another one.
+    fn applied(&self, group: &GroupId) -> Result<u64, MetadataError>;
+
     /// Waits until this node's copy has applied more than `after`, and returns
     /// the index that it has applied.
     async fn applied_after(&self, group: &GroupId, after: u64) -> Result<u64, MetadataError>;

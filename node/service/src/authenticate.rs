@@ -82,6 +82,12 @@ impl Registry {
         source: Source,
     ) -> Result<Caller, ServiceError> {
         let header = header.ok_or(ServiceError::Unauthorized)?;
+        // Before the records are read: what is found holds until it grows.
+        let applied = self.metadata.applied(&self.global)?;
+        let mark = self.verifier.mark(header);
+        if let Some(caller) = self.proven.get(mark, source, applied) {
+            return Ok(caller);
+        }
         if let Some(token) = bearer(header) {
             return self.by_bearer_token(token);
         }
@@ -92,6 +98,17 @@ impl Registry {
                 audit::login_refused(TOKEN_USER, &error.to_string(), source);
             });
         }
+        let caller = self.prove(credentials, source).await?;
+        self.proven.insert(mark, source, applied, &caller);
+        Ok(caller)
+    }
+
+    /// Whom credentials are for whose proof holds as long as the records do.
+    async fn prove(
+        &self,
+        credentials: BasicCredentials,
+        source: Source,
+    ) -> Result<Caller, ServiceError> {
         let view = self.metadata.view(&self.global)?;
         let Some(first) = query::first_account(view.as_ref())? else {
             return Err(ServiceError::unavailable(

@@ -35,6 +35,7 @@ mod members;
 mod memory;
 mod metadata;
 mod policies;
+mod proven;
 mod referrers;
 mod registry;
 mod registry_items;

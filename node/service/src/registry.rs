@@ -19,6 +19,8 @@ use crate::cluster::ClusterView;
 use crate::departure::Counts;
 use crate::feed::Feed;
 use crate::logins::Logins;
+use crate::proven::Proven;
+use crate::request_id::RequestIds;
 use crate::session::SessionNames;
 use crate::sessions::Sessions;
 use crate::trust::Trust;
@@ -47,6 +49,9 @@ pub struct Registry {
     pub(crate) tokens: Tokens,
     /// What is remembered of policies and of what they decide.
     pub(crate) policies: Policies,
+    /// Who has proved who they are a moment ago.
+    pub(crate) proven: Proven,
+    pub(crate) request_ids: RequestIds,
     pub(crate) names: SessionNames,
     /// What secrets of access keys are sealed under.
     pub(crate) sealing: ClusterKey,
@@ -106,6 +111,8 @@ impl Registry {
             logins: Logins::default(),
             tokens: Tokens::default(),
             policies: Policies::default(),
+            proven: Proven::default(),
+            request_ids: RequestIds::default(),
             blocking: parts.blocking,
             sessions: Sessions::default(),
             budgets: Budgets::default(),

@@ -27,6 +27,10 @@ impl Metadata for Outrun {
         self.0.view(group)
     }
 
+    fn applied(&self, group: &GroupId) -> Result<u64, MetadataError> {
+        self.0.applied(group)
+    }
+
     async fn applied_after(&self, group: &GroupId, after: u64) -> Result<u64, MetadataError> {
         self.0.applied_after(group, after).await
     }

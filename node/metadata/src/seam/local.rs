@@ -125,6 +125,10 @@ impl Metadata for LocalMetadata {
         Ok(view)
     }
 
+    fn applied(&self, group: &GroupId) -> Result<u64, MetadataError> {
+        Ok(self.group(group)?.progress().applied)
+    }
+
     async fn applied_after(&self, group: &GroupId, after: u64) -> Result<u64, MetadataError> {
         let group = self.group(group)?;
         let applied = poll_fn(|context| {

@@ -61,6 +61,10 @@ impl Metadata for Lagging {
         Ok(Arc::clone(&*self.shown.read().unwrap()))
     }
 
+    fn applied(&self, group: &GroupId) -> Result<u64, MetadataError> {
+        self.inner.applied(group)
+    }
+
     async fn applied_after(&self, group: &GroupId, after: u64) -> Result<u64, MetadataError> {
         self.inner.applied_after(group, after).await
     }

@@ -79,7 +79,8 @@ pub fn router(registry: Arc<Registry>, body_timeout: Duration, domain: Option<Do
 async fn answer(State(front): State<Front>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let sent = parts.headers.get(REQUEST_ID);
-    let id = RequestId::of(sent.and_then(|value| value.to_str().ok()));
+    let sent = sent.and_then(|value| value.to_str().ok());
+    let id = front.registry.request_id(sent);
     // Of the highest level: whatever is logged has the id.
     let span = error_span!("request", %id, method = %parts.method, path = parts.uri.path());
     let is_head = parts.method == Method::HEAD;

@@ -8,10 +8,11 @@ use std::ops::Range;
 use axum::body::Body;
 use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,
-    LOCATION, RANGE,
+    InvalidHeaderValue, LOCATION, RANGE,
 };
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
+use bytes::Bytes;
 use entrepot_oci::{Digest, Reference, RepositoryName};
 use entrepot_service::{BlobInfo, BlobStream, ManifestContent, PutManifest, UploadState};
 use futures::TryStreamExt;
@@ -32,6 +33,9 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-diges
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
 const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
+
+/// Headers of most answers, those that come later included.
+const HEADERS_USUAL: usize = 12;
 
 const JSON: &str = "application/json";
 const OCTETS: &str = "application/octet-stream";
@@ -60,6 +64,8 @@ impl Answer {
     fn new(status: StatusCode) -> Self {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = status;
+        // At once, instead of in steps.
+        response.headers_mut().reserve(HEADERS_USUAL);
         Self(response)
     }
 
@@ -70,25 +76,40 @@ impl Answer {
 
     /// The one line that a header has.
     fn header(mut self, name: HeaderName, value: impl AsRef<str>) -> Self {
-        self.0.headers_mut().remove(&name);
-        self.line(name, value)
+        match HeaderValue::from_str(value.as_ref()) {
+            Ok(value) => self.set(name, value),
+            Err(error) => {
+                self.0.headers_mut().remove(&name);
+                self.left_out(&name, &error)
+            }
+        }
+    }
+
+    fn set(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers_mut().insert(name, value);
+        self
+    }
+
+    /// Nothing that passed a grammar fails; a value that does is worth less than
+    /// the answer it belongs to.
+    fn left_out(self, name: &HeaderName, error: &InvalidHeaderValue) -> Self {
+        warn!(%name, %error, "a header was left out");
+        self
     }
 
     /// One more line of a header.
     fn line(mut self, name: HeaderName, value: impl AsRef<str>) -> Self {
-        // Nothing that passed a grammar fails here; a value that does is worth
-        // less than the answer it belongs to.
         match HeaderValue::from_str(value.as_ref()) {
             Ok(value) => {
                 self.0.headers_mut().append(name, value);
+                self
             }
-            Err(error) => warn!(%name, %error, "a header was left out"),
+            Err(error) => self.left_out(&name, &error),
         }
-        self
     }
 
     fn length(self, bytes: u64) -> Self {
-        self.header(CONTENT_LENGTH, bytes.to_string())
+        self.set(CONTENT_LENGTH, bytes.into())
     }
 
     fn digest(self, digest: &Digest) -> Self {
@@ -96,13 +117,23 @@ impl Answer {
     }
 
     fn content(self, digest: &Digest) -> Self {
-        self.digest(digest).header(ETAG, entity_tag(digest))
+        // One text for both: the tag is the digest in quotes.
+        let tag = Bytes::from(entity_tag(digest));
+        let bare = tag.slice(1..tag.len() - 1);
+        self.shared(CONTENT_DIGEST, bare).shared(ETAG, tag)
+    }
+
+    fn shared(self, name: HeaderName, value: Bytes) -> Self {
+        match HeaderValue::from_maybe_shared(value) {
+            Ok(value) => self.set(name, value),
+            Err(error) => self.left_out(&name, &error),
+        }
     }
 
     /// What GET, HEAD and a part have in common, of content of `size` bytes.
     fn whole(self, digest: &Digest, media_type: &str, size: u64) -> Self {
         self.content(digest)
-            .header(ACCEPT_RANGES, "bytes")
+            .set(ACCEPT_RANGES, HeaderValue::from_static("bytes"))
             .header(CONTENT_TYPE, media_type)
             .length(size)
     }

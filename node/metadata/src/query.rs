@@ -29,8 +29,8 @@ pub use identity::{
     policy_version, policy_versions,
 };
 pub use images::{
-    ImageSize, ManifestEntry, StoredManifest, TagEntry, TagOrigin, image_size, manifest,
-    manifest_entry, manifests, referrers, tag, tags, tags_of,
+    ImageSize, ManifestEntry, ServedManifest, StoredManifest, TagEntry, TagOrigin, image_size,
+    manifest, manifest_entry, manifests, referrers, served_manifest, tag, tags, tags_of,
 };
 pub(crate) use images::{manifest_of, tag_of};
 pub use members::{

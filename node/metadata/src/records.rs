@@ -166,6 +166,14 @@ pub struct ManifestRecord {
     pub absent: Vec<String>,
 }
 
+/// Of a [`ManifestRecord`], what every answer says of a manifest: the rest is
+/// passed over.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct MediaTypeRecord {
+    #[prost(string, tag = "1")]
+    pub media_type: String,
+}
+
 /// The push in another region that a replicated tag comes from.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Origin {

@@ -15,6 +15,8 @@ use crate::text::{self, excerpt};
 
 const SHA256_BYTES: usize = 32;
 const SHA512_BYTES: usize = 64;
+/// Of a digest's text: the name of its algorithm, a colon, the digits.
+const TEXT_BYTES_MAX: usize = 6 + 1 + 2 * SHA512_BYTES;
 
 /// The algorithms clients may name content by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -147,7 +149,8 @@ impl Digest {
     /// The part after the colon: lower-case hex.
     pub fn hex(&self) -> String {
         let mut hex = String::with_capacity(2 * self.bytes().len());
-        hex.extend(self.bytes().iter().flat_map(|&byte| hex_of(byte)));
+        let digits = self.bytes().iter().flat_map(|&byte| hex_of(byte));
+        hex.extend(digits.map(char::from));
         hex
     }
 }
@@ -174,7 +177,17 @@ impl FromStr for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.algorithm(), self.hex())
+        // In one piece: answers are full of digests.
+        let algorithm = self.algorithm().as_str();
+        let mut text = [0; TEXT_BYTES_MAX];
+        let digits = algorithm.len() + 1;
+        let end = digits + 2 * self.bytes().len();
+        text[..algorithm.len()].copy_from_slice(algorithm.as_bytes());
+        text[algorithm.len()] = b':';
+        for (pair, byte) in text[digits..end].chunks_exact_mut(2).zip(self.bytes()) {
+            pair.copy_from_slice(&hex_of(*byte));
+        }
+        f.write_str(str::from_utf8(&text[..end]).unwrap_or_default())
     }
 }
 
@@ -196,9 +209,9 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-fn hex_of(byte: u8) -> [char; 2] {
+fn hex_of(byte: u8) -> [u8; 2] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    [byte >> 4, byte & 0x0f].map(|nibble| char::from(DIGITS[usize::from(nibble)]))
+    [byte >> 4, byte & 0x0f].map(|nibble| DIGITS[usize::from(nibble)])
 }
 
 /// Exactly `2 * N` lower-case hex digits. Upper case would be a second spelling

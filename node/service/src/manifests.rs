@@ -296,13 +296,14 @@ impl Registry {
         let account = &who.account;
         let found = match reference {
             Reference::Digest(digest) => {
-                self.find(|view| query::manifest(view, account, repository, digest))
+                self.find(|view| query::served_manifest(view, account, repository, digest))
                     .await?
             }
             Reference::Tag(tag) => {
                 let view = self.current().await?;
-                let look =
-                    |digest: &Digest| query::manifest(view.as_ref(), account, repository, digest);
+                let look = |digest: &Digest| {
+                    query::served_manifest(view.as_ref(), account, repository, digest)
+                };
                 tagged(view.as_ref(), account, repository, tag, look)?
             }
         };
@@ -311,8 +312,8 @@ impl Registry {
             return Err(ServiceError::ManifestUnknown(reference.to_string()));
         };
         Ok(ManifestContent {
-            digest: manifest.entry.digest,
-            media_type: manifest.entry.media_type.to_string(),
+            digest: manifest.digest,
+            media_type: manifest.media_type,
             content: manifest.content,
         })
     }

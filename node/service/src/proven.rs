@@ -73,10 +73,7 @@ mod tests {
     #[test]
     fn what_was_proved_holds_for_one_state_and_one_source() {
         let verifier = Verifier::new().unwrap();
-        let (one, other) = (
-            verifier.mark("Basic b25l"),
-            verifier.mark("Basic b3RoZXI="),
-        );
+        let (one, other) = (verifier.mark("Basic b25l"), verifier.mark("Basic b3RoZXI="));
         let (here, there) = (from("10.0.0.1"), from("10.9.0.2"));
         let proven = Proven::default();
         let insert = |mark: Mark, applied, account| {

@@ -8,7 +8,7 @@ use entrepot_oci::{AccountId, Digest, MediaType, RegionName, RepositoryName, Tag
 use super::{after_name, parsed};
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::read;
-use crate::records::{ManifestRecord, TagRecord};
+use crate::records::{ManifestRecord, MediaTypeRecord, TagRecord};
 use crate::store::{KeyValue, StorageError};
 
 /// A manifest without its bytes.
@@ -39,6 +39,14 @@ pub struct ManifestEntry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredManifest {
     pub entry: ManifestEntry,
+    /// The bytes as they were pushed.
+    pub content: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedManifest {
+    pub digest: Digest,
+    pub media_type: String,
     /// The bytes as they were pushed.
     pub content: Bytes,
 }
@@ -83,6 +91,25 @@ pub fn manifest(
     };
     let content = view.get(keys::content(account, repository, digest).as_bytes())?;
     Ok(content.map(|content| StoredManifest { entry, content }))
+}
+
+/// A manifest as it is served, without what else is known of it.
+pub fn served_manifest(
+    view: &dyn KeyValue,
+    account: &AccountId,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Result<Option<ServedManifest>, StorageError> {
+    let key = keys::manifest(account, repository, digest);
+    let Some(record) = read::record::<MediaTypeRecord>(view, &key)? else {
+        return Ok(None);
+    };
+    let content = view.get(keys::content(account, repository, digest).as_bytes())?;
+    Ok(content.map(|content| ServedManifest {
+        digest: *digest,
+        media_type: record.media_type,
+        content,
+    }))
 }
 
 /// What is known of a manifest, at the price of one small read.

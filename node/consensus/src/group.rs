@@ -184,7 +184,9 @@ impl Group {
     }
 
     async fn stopped(&self) -> String {
-        let mut metrics = self.raft.metrics();
+        let metrics = self.raft.metrics();
+        // These hardly ever change; the others do with every entry.
+        let mut server = self.raft.server_metrics();
         loop {
             let state = metrics.borrow_watched().running_state.clone();
             match state {
@@ -192,8 +194,8 @@ impl Group {
                 Err(Fatal::Stopped) => return std::future::pending().await,
                 Err(fatal) => return fatal.to_string(),
             }
-            // A panic reports nothing: it only takes the sender away.
-            if metrics.changed().await.is_err() && metrics.borrow_watched().running_state.is_ok() {
+            // A panic reports nothing: it only takes the senders away.
+            if server.changed().await.is_err() && metrics.borrow_watched().running_state.is_ok() {
                 return format!("group {} panicked", self.id());
             }
         }

@@ -102,7 +102,7 @@ impl Relay {
         let alive = self.health.alive_in(region);
         let random = getrandom::u32().unwrap_or_default() as usize;
         let node = alive.get(random % alive.len().max(1)).ok_or_else(nobody)?;
-        let channel = self.peers.bulk_channel(*node).ok_or_else(nobody)?;
+        let channel = self.peers.relay_channel(*node).ok_or_else(nobody)?;
         let mut client = RelayClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let (parts, body) = request.into_parts();
         let head = wire::request_head(&parts, origin);

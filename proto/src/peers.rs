@@ -1,7 +1,8 @@
 //! Who the nodes of the cluster are, and a channel to each.
 //!
-//! There are two to each: one for what is short and must not wait, and one for
-//! blob bytes, whose receiver may be as slow as a disk or a client. A channel
+//! There are three to each: one for what is short and must not wait, one for blob
+//! bytes, whose receiver may be as slow as a disk or a client, and one for requests
+//! of clients that are passed on, which are as slow as they please. A channel
 //! connects when it is first used and reconnects by itself; it never retries a
 //! call. Every call carries the cluster's secret, and a node serves
 //! no peer that does not know it.
@@ -41,6 +42,11 @@ pub const PIECE_BYTES: usize = 256 * 1024;
 /// window per round trip is the most that a stream can carry.
 pub const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 pub const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+
+/// The same of clients' answers that come from another region. Each may be as slow
+/// as its client: it takes many of them to fill a connection.
+const RELAY_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const RELAY_CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -110,6 +116,7 @@ struct Channels {
     address: String,
     short: PeerChannel,
     bulk: PeerChannel,
+    relay: PeerChannel,
 }
 
 /// Why a set of peers cannot be used.
@@ -322,6 +329,12 @@ impl Peers {
         self.channels().get(&id).map(|to| to.bulk.clone())
     }
 
+    /// The same for requests of clients that are passed on: none of those waits for
+    /// a blob, and no blob for them.
+    pub fn relay_channel(&self, id: u64) -> Option<PeerChannel> {
+        self.channels().get(&id).map(|to| to.relay.clone())
+    }
+
     pub fn secret(&self) -> &ClusterSecret {
         &self.secret
     }
@@ -331,26 +344,34 @@ impl Peers {
     }
 
     fn connect(&self, peer: &PeerInfo) -> Result<Channels, PeersError> {
-        let connect = || channel(peer, self.secret.clone(), Arc::clone(&self.dial));
+        let connect = |windows| {
+            let dial = Arc::clone(&self.dial);
+            channel(peer, self.secret.clone(), dial, windows)
+        };
+        let blobs = (STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES);
+        let relay = (RELAY_STREAM_WINDOW_BYTES, RELAY_CONNECTION_WINDOW_BYTES);
         Ok(Channels {
             address: peer.address.clone(),
-            short: connect()?,
-            bulk: connect()?,
+            short: connect(blobs)?,
+            bulk: connect(blobs)?,
+            relay: connect(relay)?,
         })
     }
 }
 
+/// With the windows of a stream and of the connection, bytes.
 fn channel(
     peer: &PeerInfo,
     secret: ClusterSecret,
     dial: Arc<dyn Dial>,
+    (stream, connection): (u32, u32),
 ) -> Result<PeerChannel, PeersError> {
     peer.check()?;
     let endpoint = Endpoint::from_shared(format!("http://{}", peer.address))
         .map_err(|_| peer.address_error())?
         .connect_timeout(CONNECT_TIMEOUT)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(stream)
+        .initial_connection_window_size(connection)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true);

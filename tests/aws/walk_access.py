@@ -181,12 +181,11 @@ def test_a_token_ends_with_its_key_and_its_user(world):
 
 def test_a_role_is_assumed_and_its_session_limited(world):
     iam, own = world.client("iam"), world.accounts[0].id
+    worker, stranger = user_of(world, "worker"), user_of(world, "other-worker")
     iam.create_role(RoleName="pusher", AssumeRolePolicyDocument=document({
         "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{own}:user/worker"},
         "Action": "sts:AssumeRole"}))
     iam.attach_role_policy(RoleName="pusher", PolicyArn=POWER)
-    worker = user_of(world, "worker")
-    stranger = user_of(world, "other-worker")
     role = f"arn:aws:iam::{own}:role/pusher"
 
     def assume(account, **more):

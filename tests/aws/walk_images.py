@@ -130,8 +130,9 @@ def test_a_layer_is_downloaded_from_an_address_of_its_own(world):
         assert b"layer two" not in error.read()
     else:
         raise AssertionError("an address was good for another layer")
-    for wrong in (digest_of(b"never sent"), "sha256:ab"):
-        fails("LayersNotFoundException", lambda wrong=wrong: ecr.get_download_url_for_layer(
+    for wrong, code in ((digest_of(b"never sent"), "LayersNotFoundException"),
+                        ("sha256:xy", "InvalidParameterException")):
+        fails(code, lambda wrong=wrong: ecr.get_download_url_for_layer(
             repositoryName=REPOSITORY, layerDigest=wrong))
 
 

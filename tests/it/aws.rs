@@ -13,7 +13,7 @@ use self::table::Table;
 use crate::support::{EU, US, step};
 
 /// All of them; a walk is `tests/aws/walk_NAME.py`.
-const WALKS: [&str; 8] = [
+const WALKS: [&str; 9] = [
     "images",
     "repositories",
     "registry",
@@ -22,6 +22,7 @@ const WALKS: [&str; 8] = [
     "access",
     "cli",
     "identities",
+    "refused",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -57,7 +57,12 @@ impl Signature {
         }
     }
 
-    fn check_time(&self, now_ms: i64) -> Result<(), SigV4Error> {
+    /// Whether it is of now. [`verify`](Self::verify) says it too, once there is a
+    /// body.
+    ///
+    /// # Errors
+    /// [`SigV4Error::NotYet`], [`SigV4Error::Expired`], [`SigV4Error::Over`]
+    pub fn check_time(&self, now_ms: i64) -> Result<(), SigV4Error> {
         let signed_ms = self.time_ms;
         if signed_ms > now_ms.saturating_add(CLOCK_SKEW_MS) {
             return Err(SigV4Error::NotYet { signed_ms, now_ms });

@@ -6,13 +6,21 @@ use crate::error::ApiError;
 
 pub(crate) const MEDIA_TYPE: &str = "application/x-amz-json-1.1";
 
+/// Values of one body. The largest input that a model allows has a third of them;
+/// each takes up to a hundred times its length in memory.
+const VALUES_MAX: usize = 50_000;
+
 /// The value of a request's body.
 ///
 /// # Errors
-/// `SerializationException` when it is no JSON, or no object.
+/// `SerializationException` when it is no JSON, no object, or has too many values.
 pub(crate) fn parse(body: &[u8]) -> Result<Value, ApiError> {
     if body.is_empty() {
         return Ok(Value::Object(Map::new()));
+    }
+    if has_too_many_values(body) {
+        let message = format!("the body has more than {VALUES_MAX} values");
+        return Err(ApiError::serialization(message));
     }
     // Depth is limited by the library, to 128.
     match serde_json::from_slice(body) {
@@ -32,6 +40,22 @@ pub(crate) fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
+/// Before any of them is made: each but the first follows a comma or begins a
+/// container. What is no JSON may be counted as anything.
+fn has_too_many_values(body: &[u8]) -> bool {
+    let (mut values, mut in_text, mut is_escaped) = (0, false, false);
+    for byte in body {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_text => is_escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b'{' | b'[' if !in_text => values += 1,
+            _ => {}
+        }
+    }
+    values > VALUES_MAX
+}
+
 /// The body of an error.
 pub(crate) fn error(error: &ApiError) -> Value {
     let mut members = error.details.clone();
@@ -44,7 +68,7 @@ pub(crate) fn error(error: &ApiError) -> Value {
 mod tests {
     use serde_json::json;
 
-    use super::{error, parse};
+    use super::{VALUES_MAX, error, parse};
     use crate::error::ApiError;
 
     #[test]
@@ -54,6 +78,20 @@ mod tests {
         let deep = [b"{\"a\":".repeat(200), b"1".to_vec(), b"}".repeat(200)].concat();
         for body in [&b"[]"[..], b"null", b"{", b"{} {}", b"\xff", &deep] {
             assert_eq!(parse(body).unwrap_err().code, "SerializationException");
+        }
+    }
+
+    #[test]
+    fn a_body_has_a_limited_number_of_values() {
+        let of = |item: &str| {
+            let items = vec![item; VALUES_MAX - 2].join(",");
+            format!(r#"{{"a":[{items}]}}"#)
+        };
+        assert!(parse(of("1").as_bytes()).is_ok());
+        assert!(parse(of(r#""\",,,{[""#).as_bytes()).is_ok());
+        for item in ["{}", "[]", r#"{"":0}"#, "1,1", r#""\\",1"#] {
+            let refused = parse(of(item).as_bytes()).unwrap_err();
+            assert!(refused.message.contains("more than 50000 values"), "{item}");
         }
     }
 

@@ -35,8 +35,11 @@ impl Registry {
     ///
     /// # Errors
     /// [`SigV4Error::UnknownKey`] when there is none that is active, whose owner
-    /// and account are there, and [`SigV4Error::ExpiredToken`].
+    /// and account are there, [`SigV4Error::ExpiredToken`], and what
+    /// [`Signature::check_time`] says.
     pub fn signing_key(&self, signature: &Signature) -> Result<SigningKey, SignedError> {
+        // Nobody sends a body for a signature that is of another time.
+        signature.check_time(self.clock.now_ms())?;
         let view = self
             .metadata
             .view(&self.global)

@@ -35,6 +35,7 @@ pub use self::keys::{KeyInfo, KeyOwner};
 pub use self::managed::{ManagedPolicy, NewPolicy, PolicyFilter, PolicyScope, VersionInfo};
 pub use self::roles::{NewRole, RoleChange};
 pub use self::sessions::{AssumeRole, NewSession};
+pub(crate) use self::simulate::AT_ONCE_MAX as SIMULATIONS_MAX;
 pub use self::simulate::{Outcome as SimulatedOutcome, Simulated, Simulation, Stated};
 pub use entrepot_metadata::query::{
     AccessKeyState, Entity, EntityKind, PolicyUser, Role as RoleSettings,

@@ -11,6 +11,7 @@ use entrepot_oci::RegionName;
 use entrepot_proto::environment::{Blocking, Clock};
 use entrepot_proto::peers::Peers;
 use entrepot_replication::ClusterBlobs;
+use tokio::sync::Semaphore;
 
 use crate::authenticate::Tokens;
 use crate::authorize::Policies;
@@ -18,6 +19,7 @@ use crate::budget::Budgets;
 use crate::cluster::ClusterView;
 use crate::departure::Counts;
 use crate::feed::Feed;
+use crate::iam::SIMULATIONS_MAX;
 use crate::logins::Logins;
 use crate::proven::Proven;
 use crate::request_id::RequestIds;
@@ -59,6 +61,8 @@ pub struct Registry {
     pub(crate) sessions: Sessions,
     /// Where passwords are checked, and large manifests read.
     pub(crate) blocking: Blocking,
+    /// Turns of simulations of policies.
+    pub(crate) simulations: Arc<Semaphore>,
     /// Memory for what clients send.
     pub(crate) budgets: Budgets,
     /// Those who watch a repository at this node.
@@ -115,6 +119,7 @@ impl Registry {
             request_ids: RequestIds::default(),
             blocking: parts.blocking,
             sessions: Sessions::default(),
+            simulations: Arc::new(Semaphore::new(SIMULATIONS_MAX)),
             budgets: Budgets::default(),
             feed: Arc::default(),
             trust: parts.trust,

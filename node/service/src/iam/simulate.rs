@@ -1,7 +1,11 @@
 //! What policies would decide: the same evaluation as of real requests, over the
 //! policies of a user, a group or a role and those that come with the question.
 //!
-//! Every question is answered by itself; nothing is carried out.
+//! Every question is answered by itself; nothing is carried out. That takes the
+//! longer the more is asked: it is bounded, and done beside the threads that serve.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use entrepot_access::policy::{
     self, Context, Decision, Document, DocumentKind, Policies, Reason, Request, Resource, Source,
@@ -10,14 +14,23 @@ use entrepot_access::policy::{
 use entrepot_access::{Arn, AssumedRole, Identity, Principal, User};
 use entrepot_metadata::KeyValue;
 use entrepot_metadata::query::{self, AWS_POLICIES, Entity, EntityKind};
+use tokio::time::timeout;
 
 use super::roles::named;
 use super::{Iam, IamError, document};
+use crate::ServiceError;
+
+/// Simulations that are answered at a time.
+pub(crate) const AT_ONCE_MAX: usize = 2;
+/// For simulations that came before.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Questions of one request: actions times resources.
 const QUESTIONS_MAX: usize = 1_000;
 /// Policies that come with one request.
 const POLICIES_MAX: usize = 100;
+/// Bytes of all the policies that count, times the questions.
+const WORK_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The session of a role that is asked for.
 const SESSION: &str = "simulation";
 
@@ -70,10 +83,19 @@ pub struct Stated {
     pub kind: &'static str,
 }
 
+/// Policies that count, and the bytes of all that were read.
+#[derive(Default)]
+struct Collected {
+    policies: Vec<(Stated, Document)>,
+    bytes: usize,
+}
+
 /// All that decides.
 struct Subject {
     principal: Principal,
     policies: Vec<(Stated, Document)>,
+    /// Of all policies here.
+    bytes: usize,
     boundary: Option<Document>,
     resource: Option<Document>,
     context: Context,
@@ -83,8 +105,8 @@ impl Iam<'_> {
     /// Answers each action on each resource.
     ///
     /// # Errors
-    /// `NoSuchEntity`, `InvalidInput`
-    pub async fn simulate(&self, asked: &Simulation) -> Result<Vec<Simulated>, IamError> {
+    /// `NoSuchEntity`, `InvalidInput`; `Unavailable` when others take too long.
+    pub async fn simulate(&self, asked: Simulation) -> Result<Vec<Simulated>, IamError> {
         self.authorize(
             "iam:SimulatePrincipalPolicy",
             &asked.source,
@@ -95,35 +117,44 @@ impl Iam<'_> {
                 "A simulation takes at most {POLICIES_MAX} policies."
             )));
         }
-        let any = ["*".to_owned()];
-        let resources = if asked.resources.is_empty() {
-            &any[..]
-        } else {
-            &asked.resources
-        };
-        if asked.actions.len().saturating_mul(resources.len()) > QUESTIONS_MAX {
+        let questions = asked.actions.len() * asked.resources.len().max(1);
+        if questions > QUESTIONS_MAX {
             return Err(IamError::InvalidInput(format!(
                 "A simulation takes at most {QUESTIONS_MAX} actions times resources."
             )));
         }
-        let subject = self.subject(self.view().await?.as_ref(), asked)?;
-        let mut answers = Vec::new();
-        for action in &asked.actions {
-            for resource in resources {
-                answers.push(subject.asked(action, resource)?);
-            }
+        let subject = self.subject(self.view().await?.as_ref(), &asked)?;
+        if subject.bytes.saturating_mul(questions) > WORK_BYTES_MAX {
+            return Err(IamError::InvalidInput(format!(
+                "A simulation takes at most {WORK_BYTES_MAX} bytes of policies times questions: \
+                 ask for fewer actions or resources."
+            )));
         }
-        Ok(answers)
+        let turn = Arc::clone(&self.registry.simulations).acquire_owned();
+        let Ok(Ok(turn)) = timeout(WAIT_MAX, turn).await else {
+            return Err(ServiceError::unavailable(
+                "this node has as many simulations in hand as it may; try again",
+            )
+            .into());
+        };
+        let answering = self.registry.blocking.run(move || {
+            let answers = subject.answers(&asked.actions, asked.resources);
+            // The turn lasts until here, even when the caller goes away.
+            drop(turn);
+            answers
+        });
+        let answers = answering.await;
+        answers.map_err(|error| ServiceError::internal(&error))?
     }
 
     fn subject(&self, view: &dyn KeyValue, asked: &Simulation) -> Result<Subject, IamError> {
         let (kind, entity) = self.simulated(view, &asked.source)?;
-        let mut policies = Vec::new();
-        self.collect(view, kind, &entity, &mut policies)?;
+        let mut all = Collected::default();
+        self.collect(view, kind, &entity, &mut all)?;
         for group in &entity.groups {
             let found = query::entity(view, self.account(), EntityKind::Group, group)?;
             if let Some(group) = found {
-                self.collect(view, EntityKind::Group, &group, &mut policies)?;
+                self.collect(view, EntityKind::Group, &group, &mut all)?;
             }
         }
         for (at, text) in asked.policies.iter().enumerate() {
@@ -131,12 +162,13 @@ impl Iam<'_> {
                 id: format!("PolicyInputList.{}", at + 1),
                 kind: "none",
             };
-            policies.push((stated, read(text, DocumentKind::Inline)?));
+            let document = all.read(text, DocumentKind::Inline)?;
+            all.policies.push((stated, document));
         }
         let boundary = match (asked.boundaries.as_slice(), &entity.boundary) {
             ([], None) => None,
-            ([], Some(arn)) => Some(self.in_force(view, arn)?),
-            ([text], _) => Some(read(text, DocumentKind::Managed)?),
+            ([], Some(arn)) => Some(self.in_force(view, arn, &mut all)?),
+            ([text], _) => Some(all.read(text, DocumentKind::Managed)?),
             _ => {
                 return Err(IamError::InvalidInput(
                     "A simulation takes one permissions boundary.".to_owned(),
@@ -148,7 +180,7 @@ impl Iam<'_> {
             None => (kind, entity),
         };
         let resource = asked.resource_policy.as_deref();
-        let resource = resource.map(|text| read(text, DocumentKind::Repository));
+        let resource = resource.map(|text| all.read(text, DocumentKind::Repository));
         let mut context = Context::new().at(self.now_ms());
         for (key, value) in &caller.1.tags {
             context.insert(&format!("aws:PrincipalTag/{key}"), value.as_str());
@@ -160,9 +192,10 @@ impl Iam<'_> {
         }
         Ok(Subject {
             principal: self.principal(caller.0, caller.1),
-            policies,
             boundary,
             resource: resource.transpose()?,
+            policies: all.policies,
+            bytes: all.bytes,
             context,
         })
     }
@@ -187,14 +220,15 @@ impl Iam<'_> {
         view: &dyn KeyValue,
         kind: EntityKind,
         entity: &Entity,
-        to: &mut Vec<(Stated, Document)>,
+        to: &mut Collected,
     ) -> Result<(), IamError> {
         for (name, text) in &entity.inline {
             let stated = Stated {
                 id: format!("{}_{}_{name}", kind.name(), entity.name),
                 kind: kind.name(),
             };
-            to.push((stated, read(text, DocumentKind::Inline)?));
+            let document = to.read(text, DocumentKind::Inline)?;
+            to.policies.push((stated, document));
         }
         for arn in &entity.attached {
             let is_aws = arn.starts_with(AWS_POLICIES);
@@ -206,21 +240,28 @@ impl Iam<'_> {
                     "user-managed"
                 },
             };
-            to.push((stated, self.in_force(view, arn)?));
+            let document = self.in_force(view, arn, to)?;
+            to.policies.push((stated, document));
         }
         Ok(())
     }
 
     /// The managed policy of that ARN, as it is now.
-    fn in_force(&self, view: &dyn KeyValue, arn: &str) -> Result<Document, IamError> {
-        if let Some((_, document)) = managed_policy(arn) {
+    fn in_force(
+        &self,
+        view: &dyn KeyValue,
+        arn: &str,
+        all: &mut Collected,
+    ) -> Result<Document, IamError> {
+        if let Some((policy, document)) = managed_policy(arn) {
+            all.bytes += policy.document.len();
             return Ok(document.clone());
         }
         let unknown = || IamError::unknown(EntityKind::Policy, arn);
         let policy = query::policy_by_arn(view, self.account(), arn)?.ok_or_else(unknown)?;
         let (account, version) = (self.account(), policy.default_version);
         let found = query::policy_version(view, account, &policy.name, version)?;
-        read(&found.ok_or_else(unknown)?.document, DocumentKind::Managed)
+        all.read(&found.ok_or_else(unknown)?.document, DocumentKind::Managed)
     }
 
     /// The one who would ask. A group asks for nothing itself: somebody in it does.
@@ -245,14 +286,37 @@ impl Iam<'_> {
     }
 }
 
-/// One that cannot be read cannot be evaluated.
-fn read(text: &str, kind: DocumentKind) -> Result<Document, IamError> {
-    document(text, kind).map_err(|error| IamError::InvalidInput(error.to_string()))
+// === impl Collected ===
+
+impl Collected {
+    /// One that cannot be read cannot be evaluated.
+    fn read(&mut self, text: &str, kind: DocumentKind) -> Result<Document, IamError> {
+        self.bytes += text.len();
+        document(text, kind).map_err(|error| IamError::InvalidInput(error.to_string()))
+    }
 }
 
 // === impl Subject ===
 
 impl Subject {
+    /// Of each action on each resource; on `*` where there are none.
+    fn answers(
+        &self,
+        actions: &[String],
+        mut resources: Vec<String>,
+    ) -> Result<Vec<Simulated>, IamError> {
+        if resources.is_empty() {
+            resources.push("*".to_owned());
+        }
+        let mut answers = Vec::with_capacity(actions.len() * resources.len());
+        for action in actions {
+            for resource in &resources {
+                answers.push(self.asked(action, resource)?);
+            }
+        }
+        Ok(answers)
+    }
+
     fn asked(&self, action: &str, resource: &str) -> Result<Simulated, IamError> {
         let arn = match resource {
             "*" => None,

@@ -61,7 +61,7 @@ pub(super) async fn simulate(call: &Call, input: Input) -> Result<Value, ApiErro
         caller: input.caller_arn,
         context: context.collect(),
     };
-    let answers = iam(call).simulate(&asked).await;
+    let answers = iam(call).simulate(asked).await;
     let answers = answers.map_err(|error| failed(call, &error))?;
     let end = start.saturating_add(size);
     let shown: Vec<_> = answers.iter().skip(start).take(size).map(answer).collect();

@@ -144,3 +144,23 @@ async fn what_cannot_be_asked_is_refused() {
         .await;
     assert_eq!(refused, error(400, "InvalidInput", "ARN x is not valid."));
 }
+
+#[tokio::test]
+async fn many_questions_of_much_policy_are_refused() {
+    let iam = with_ann().await;
+    let long = format!("arn:aws:ecr:*:*:{}", "x".repeat(1_800));
+    let large = PULL.replace("\"*\"", &format!("\"{long}\""));
+    let asked = |questions: usize| {
+        let resources: Vec<String> = (0..questions).map(|at| format!("{APP}{at}")).collect();
+        json!({"PolicySourceArn": ANN, "ActionNames": ["ecr:PutImage"], "ResourceArns": resources,
+            "PolicyInputList": vec![large.as_str(); 90], "MaxItems": 1_000})
+    };
+    let name = "SimulatePrincipalPolicy";
+    let answers = iam.get(name, asked(100)).await;
+    let answers = answers["EvaluationResults"].as_array().unwrap();
+    assert_eq!(answers.len(), 100);
+    let text = "A simulation takes at most 67108864 bytes of policies times questions: ask for \
+                fewer actions or resources.";
+    let refused = iam.refused(name, asked(1_000)).await;
+    assert_eq!(refused, error(400, "InvalidInput", text));
+}

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use entrepot_oci::{Digest, Reference, RepositoryName, Tag};
-use entrepot_service::{ImageInfo, ManifestPush, ServiceError, TagCondition};
+use entrepot_oci::{Digest, MANIFEST_BYTES_MAX, Reference, RepositoryName, Tag};
+use entrepot_service::{Gathering, ImageInfo, ManifestPush, ServiceError, TagCondition};
 use serde::{Deserialize, Serialize};
 
 use super::image_ids::{self, ImageFailure, ImageId, Miss};
@@ -16,6 +16,8 @@ use crate::wire::json::seconds;
 
 /// Manifests that one step of a listing looks at.
 const STEP: usize = 200;
+/// Of the manifests of one answer: two of the largest.
+const ANSWER_BYTES_MAX: usize = 2 * MANIFEST_BYTES_MAX;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -53,6 +55,9 @@ pub(super) struct IdsInput {
 pub(super) struct GetOutput {
     images: Vec<Image>,
     failures: Vec<ImageFailure>,
+    /// What the manifests take of this node's memory, until they are written.
+    #[serde(skip)]
+    _held: Gathering,
 }
 
 #[derive(Serialize)]
@@ -249,15 +254,13 @@ fn refused_put(
 
 pub(super) async fn get(call: &Call, input: IdsInput) -> Result<GetOutput, ApiError> {
     let repository = call.repository(&input.repository_name)?;
-    let mut output = GetOutput {
-        images: Vec::new(),
-        failures: Vec::new(),
-    };
-    for id in input.image_ids {
+    let (mut images, mut failures) = (Vec::new(), Vec::new());
+    let (mut held, mut bytes) = (call.registry.gathering(), 0);
+    for id in each(input.image_ids) {
         let image = match image_ids::find(call, "ecr:BatchGetImage", &repository, &id).await? {
             Ok(image) => image,
             Err(miss) => {
-                output.failures.push(miss.failure(id));
+                failures.push(miss.failure(id));
                 continue;
             }
         };
@@ -270,14 +273,26 @@ pub(super) async fn get(call: &Call, input: IdsInput) -> Result<GetOutput, ApiEr
             Ok(manifest) => manifest,
             // Deleted since.
             Err(ServiceError::ManifestUnknown(_)) => {
-                output.failures.push(Miss::Unknown.failure(id));
+                failures.push(Miss::Unknown.failure(id));
                 continue;
             }
             Err(error) => return Err(call.failed(error)),
         };
+        bytes += manifest.content.len();
+        if bytes > ANSWER_BYTES_MAX {
+            return Err(ApiError::new(
+                "LimitExceededException",
+                format!(
+                    "The manifests of one answer have at most {ANSWER_BYTES_MAX} bytes together: \
+                     ask for fewer images at a time"
+                ),
+            ));
+        }
+        let counted = held.grow(manifest.content.len());
+        counted.map_err(|error| call.failed(error))?;
         // A manifest is JSON, which is UTF-8.
         let content = String::from_utf8_lossy(&manifest.content).into_owned();
-        output.images.push(Image {
+        images.push(Image {
             registry_id: call.account().to_string(),
             repository_name: input.repository_name.clone(),
             image_id: ImageId {
@@ -288,7 +303,22 @@ pub(super) async fn get(call: &Call, input: IdsInput) -> Result<GetOutput, ApiEr
             image_manifest_media_type: manifest.media_type,
         });
     }
-    Ok(output)
+    Ok(GetOutput {
+        images,
+        failures,
+        _held: held,
+    })
+}
+
+/// Each once, however often it is named.
+fn each(ids: Vec<ImageId>) -> Vec<ImageId> {
+    let mut each: Vec<ImageId> = Vec::with_capacity(ids.len());
+    for id in ids {
+        if !each.contains(&id) {
+            each.push(id);
+        }
+    }
+    each
 }
 
 pub(super) async fn delete(call: &Call, input: IdsInput) -> Result<DeleteOutput, ApiError> {

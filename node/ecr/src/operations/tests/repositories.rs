@@ -367,3 +367,43 @@ async fn nobody_locks_themselves_out_unless_they_force_it() {
     input["force"] = json!(true);
     world.done("SetRepositoryPolicy", input).await;
 }
+
+#[tokio::test]
+async fn manifests_are_answered_once_each_and_not_too_many_at_a_time() {
+    let world = world().await;
+    let (first, layer) = world.push("app", "small", "layer").await;
+    for at in 0..3 {
+        let blob = |media_type: &str| json!({"mediaType": media_type, "digest": layer, "size": 5});
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": blob("application/vnd.oci.image.config.v1+json"),
+            "layers": [blob("application/vnd.oci.image.layer.v1.tar+gzip")],
+            "annotations": {"padding": at.to_string().repeat(3 * 1024 * 1024)},
+        });
+        let input = json!({"repositoryName": "app", "imageManifest": manifest.to_string(),
+            "imageTag": format!("v{at}")});
+        world.done("PutImage", input).await;
+    }
+    let ids = |tags: &[&str]| {
+        let ids: Vec<Value> = tags.iter().map(|tag| json!({"imageTag": tag})).collect();
+        json!({"repositoryName": "app", "imageIds": ids})
+    };
+    let found = world
+        .done(
+            "BatchGetImage",
+            ids(&["v0", "v1", "v0", "none", "v1", "none", "small", "v0"]),
+        )
+        .await;
+    let images = found["images"].as_array().unwrap();
+    let tags: Vec<_> = images.iter().map(|it| &it["imageId"]["imageTag"]).collect();
+    assert_eq!(tags, ["v0", "v1", "small"]);
+    assert_eq!(images[2]["imageId"]["imageDigest"], first);
+    assert_eq!(found["failures"].as_array().unwrap().len(), 1);
+    let text = "The manifests of one answer have at most 8388608 bytes together: ask for fewer \
+                images at a time";
+    let input = ids(&["v0", "v1", "v2"]);
+    world
+        .refused("BatchGetImage", input, ("LimitExceededException", text))
+        .await;
+}

@@ -94,13 +94,13 @@ async fn key_info(call: &Call, input: KeyInput) -> Result<Value, ApiError> {
 
 async fn assume_role(call: &Call, input: AssumeInput) -> Result<Value, ApiError> {
     input.more.refuse()?;
-    let arns = input.policy_arns.into_iter();
+    let arns = input.policy_arns.into_iter().map(PolicyArn::named);
     let asked = AssumeRole {
         role_arn: input.role_arn,
         session_name: input.role_session_name,
         duration_s: input.duration_seconds,
         policy: input.policy,
-        policy_arns: arns.filter_map(|policy| policy.arn).collect(),
+        policy_arns: arns.collect::<Result<_, _>>()?,
         external_id: input.external_id,
     };
     let made = call.registry.iam(&call.caller).assume_role(&asked).await;
@@ -136,7 +136,15 @@ fn credentials(made: &NewSession) -> Value {
     })
 }
 
-// === impl More ===
+// === impl PolicyArn, More ===
+
+impl PolicyArn {
+    /// What limits a session is never passed over.
+    fn named(self) -> Result<String, ApiError> {
+        self.arn
+            .ok_or_else(|| ApiError::new("ValidationError", "Each of PolicyArns must have an arn."))
+    }
+}
 
 impl More {
     fn refuse(&self) -> Result<(), ApiError> {

@@ -84,8 +84,9 @@ impl Node {
         self.below.get(&Step::Name(name.to_owned()))
     }
 
-    /// What is not there, or is not of the shape at all, is none; a number or a
-    /// flag that is not one stays a text, which the check then refuses.
+    /// What is not there is none. A number or a flag that is not one, a structure
+    /// that is a text, and a list without items that says something all the same
+    /// stay a text, which the check then refuses: nothing that is meant is lost.
     fn value_of(&self, service: &Service, shape: ShapeId) -> Option<Value> {
         match &service.shape(shape).kind {
             Kind::Structure(structure) => {
@@ -96,7 +97,10 @@ impl Node {
                         members.insert(member.name.clone(), value);
                     }
                 }
-                (!self.below.is_empty()).then_some(Value::Object(members))
+                if self.below.is_empty() {
+                    return self.value.clone().map(Value::String);
+                }
+                Some(Value::Object(members))
             }
             Kind::List { member, .. } => {
                 let items = self.under("member");
@@ -105,6 +109,10 @@ impl Node {
                 let values: Vec<Value> = items
                     .filter_map(|(_, item)| item.value_of(service, *member))
                     .collect();
+                let text = self.value.as_deref().unwrap_or_default();
+                if values.is_empty() && !(self.below.is_empty() && text.is_empty()) {
+                    return Some(Value::String(text.to_owned()));
+                }
                 // `Tags=` is how clients say that a list is empty.
                 (!values.is_empty() || self.value.is_some()).then_some(Value::Array(values))
             }
@@ -189,6 +197,22 @@ mod tests {
                 "TagUser",
                 "UserName=a&Tags=",
                 json!({"UserName": "a", "Tags": []}),
+            ),
+            // What is not of the shape is refused, not passed over.
+            (
+                "TagUser",
+                "UserName=a&Tags.member.1=k",
+                json!({"UserName": "a", "Tags": ["k"]}),
+            ),
+            (
+                "TagUser",
+                "UserName=a&Tags=k",
+                json!({"UserName": "a", "Tags": "k"}),
+            ),
+            (
+                "TagUser",
+                "UserName=a&Tags.1.Key=k",
+                json!({"UserName": "a", "Tags": ""}),
             ),
         ] {
             let form = form.replace(' ', "");

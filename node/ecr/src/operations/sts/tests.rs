@@ -234,6 +234,9 @@ async fn policies_limit_a_session() {
     let (status, code, text) = sts.refused(ann.clone(), more).await;
     assert_eq!((status, code.as_str()), (400, "PackedPolicyTooLarge"));
     assert!(text.starts_with("Packed policy consumes 1"), "{text}");
+    let nameless = json!({"PolicyArns": [{"arn": READ_ONLY}, {}]});
+    let refused = sts.refused(ann.clone(), nameless).await;
+    assert_eq!(refused, invalid("Each of PolicyArns must have an arn."));
     let none = "arn:aws:iam::123456789012:policy/none";
     let refused = sts
         .refused(ann, json!({"PolicyArns": [{"arn": none}]}))

@@ -1,6 +1,7 @@
 //! Every operation of IAM over a registry in memory: what it answers, and what it
 //! refuses. The endpoint holds all of it against the model.
 
+mod denials;
 pub(in crate::operations) mod endpoint;
 mod identities;
 mod keys;

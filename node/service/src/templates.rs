@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use entrepot_access::policy::DocumentKind;
+use entrepot_access::{Arn, ArnError};
 use entrepot_metadata::command::{CreateRepository, CreationTemplate, RepositorySpec};
 use entrepot_metadata::query::{self, CreatedFor, Encryption, ItemKind, Mutability, RegistryItem};
 use entrepot_metadata::records::settings::EncryptionRecord;
@@ -14,6 +15,9 @@ use crate::metadata::refused;
 use crate::registry_items::{Before, missing};
 use crate::repositories::{check_encryption, check_mutability};
 use crate::{Caller, Registry, ServiceError, Target, lifecycle, policies};
+
+/// The prefix of the template for what no other is for.
+const ROOT: &str = "ROOT";
 
 /// A template, by the prefix of the repositories that it is for, or `ROOT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +60,8 @@ pub struct TemplatePage {
 
 impl Registry {
     /// # Errors
-    /// `Conflict` when there is one of that prefix; `LimitExceeded`.
+    /// `Denied`, also to whoever may not give its repositories the policies that
+    /// it has; `Conflict` when there is one of that prefix; `LimitExceeded`.
     pub async fn create_template(
         &self,
         who: &Caller,
@@ -65,6 +70,7 @@ impl Registry {
     ) -> Result<Template, ServiceError> {
         let action = "ecr:CreateRepositoryCreationTemplate";
         self.authorize(who, action, Target::Any)?;
+        self.may_give(who, prefix, &members)?;
         let mut template = CreationTemplate::default();
         members.change(&mut template)?;
         let (kind, body) = (ItemKind::CreationTemplate, template.encode_to_vec());
@@ -73,7 +79,7 @@ impl Registry {
     }
 
     /// # Errors
-    /// `NotFound` when there is none of that prefix.
+    /// `Denied`, as for a new one; `NotFound` when there is none of that prefix.
     pub async fn update_template(
         &self,
         who: &Caller,
@@ -82,6 +88,7 @@ impl Registry {
     ) -> Result<Template, ServiceError> {
         let action = "ecr:UpdateRepositoryCreationTemplate";
         self.authorize(who, action, Target::Any)?;
+        self.may_give(who, prefix, &change)?;
         let kind = ItemKind::CreationTemplate;
         let found = self.item(who, kind, prefix).await?;
         let found = found.ok_or_else(|| missing(kind, prefix))?;
@@ -90,6 +97,29 @@ impl Registry {
         let body = template.encode_to_vec();
         let put = self.put_item(who, kind, prefix, body, Before::Something);
         Template::of(put.await?)
+    }
+
+    /// That the caller may set, or take away, the policies of all repositories
+    /// that the template is for: a push that somebody else makes does it for them.
+    fn may_give(
+        &self,
+        who: &Caller,
+        prefix: &str,
+        members: &TemplateChange,
+    ) -> Result<(), ServiceError> {
+        let all = match prefix {
+            ROOT => "*".to_owned(),
+            prefix => format!("{}/*", prefix.trim_end_matches('/')),
+        };
+        let (region, account) = (self.region(), &who.account);
+        let all = format!("arn:aws:ecr:{region}:{account}:repository/{all}");
+        let all: Arn = all
+            .parse()
+            .map_err(|error: ArnError| ServiceError::Invalid(error.to_string()))?;
+        for action in members.of_policies() {
+            self.authorize(who, action, Target::Named(&all))?;
+        }
+        Ok(())
     }
 
     /// Removes it; what it was.
@@ -176,6 +206,19 @@ fn decode(item: &RegistryItem) -> Result<CreationTemplate, ServiceError> {
 // === impl TemplateChange ===
 
 impl TemplateChange {
+    /// What it does to the policies of repositories, as actions.
+    fn of_policies(&self) -> impl Iterator<Item = &'static str> {
+        let policy = self.policy.as_ref().map(|text| match text.as_str() {
+            "" => "ecr:DeleteRepositoryPolicy",
+            _ => "ecr:SetRepositoryPolicy",
+        });
+        let lifecycle = self.lifecycle.as_ref().map(|text| match text.as_str() {
+            "" => "ecr:DeleteLifecyclePolicy",
+            _ => "ecr:PutLifecyclePolicy",
+        });
+        policy.into_iter().chain(lifecycle)
+    }
+
     fn change(self, template: &mut CreationTemplate) -> Result<(), ServiceError> {
         let spec = template.spec.get_or_insert_default();
         if let Some(mutability) = self.mutability {

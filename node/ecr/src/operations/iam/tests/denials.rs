@@ -65,3 +65,51 @@ async fn who_is_denied_learns_no_path_no_case_and_no_owner() {
         of_key(&json!("AKIANONE000000000000")).await
     );
 }
+
+#[tokio::test]
+async fn a_template_gives_no_policies_that_its_maker_may_not_set() {
+    let iam = Iam::start().await;
+    let statement = json!({"Effect": "Allow", "Resource": "*", "Action": [
+        "ecr:CreateRepositoryCreationTemplate", "ecr:UpdateRepositoryCreationTemplate"]});
+    let ann = ann(&iam, statement).await;
+    let policy = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
+        "Principal": "*", "Action": "ecr:*"}]}"#;
+    let lifecycle = json!({"rules": [{"rulePriority": 1, "action": {"type": "expire"}, "selection": {
+        "tagStatus": "untagged", "countType": "imageCountMoreThan", "countNumber": 1}}]});
+    let made = async |verb: &str, more: Value| {
+        let mut input = more;
+        input["prefix"] = "team".into();
+        input["appliedFor"] = json!(["CREATE_ON_PUSH"]);
+        let name = format!("{verb}RepositoryCreationTemplate");
+        let done = iam.0.call_as(ann.clone(), Api::Ecr, &name, input).await;
+        done.map(drop).map_err(|error| error.message)
+    };
+    let refused = |action: &str| {
+        Err(format!(
+            "User: arn:aws:iam::123456789012:user/ann is not authorized to perform: {action} on \
+             resource: arn:aws:ecr:us-east-1:123456789012:repository/team/* because no \
+             identity-based policy allows the {action} action"
+        ))
+    };
+    let with_policy = json!({"repositoryPolicy": policy});
+    let with_lifecycle = json!({"lifecyclePolicy": lifecycle.to_string()});
+    for (verb, done) in [
+        ("Create", json!({})),
+        ("Update", json!({"description": "d"})),
+    ] {
+        let set = refused("ecr:SetRepositoryPolicy");
+        assert_eq!(made(verb, with_policy.clone()).await, set);
+        let put = refused("ecr:PutLifecyclePolicy");
+        assert_eq!(made(verb, with_lifecycle.clone()).await, put);
+        assert_eq!(made(verb, done).await, Ok(()));
+    }
+    let statement = json!({"Effect": "Allow",
+        "Resource": "arn:aws:ecr:us-east-1:123456789012:repository/team/*",
+        "Action": ["ecr:SetRepositoryPolicy", "ecr:PutLifecyclePolicy"]});
+    let document = json!({"Version": "2012-10-17", "Statement": [statement]});
+    let input =
+        json!({"UserName": "ann", "PolicyName": "q", "PolicyDocument": document.to_string()});
+    iam.get("PutUserPolicy", input).await;
+    assert_eq!(made("Update", with_policy).await, Ok(()));
+    assert_eq!(made("Update", with_lifecycle).await, Ok(()));
+}

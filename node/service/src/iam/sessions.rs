@@ -1,5 +1,9 @@
 //! Sessions (STS): temporary credentials of roles and of users.
 //!
+//! A role or a key is looked for in this node's own copy, as policies are. Only one
+//! that is not there is looked for again where all that was acknowledged is: asking
+//! for sessions, which is often done, waits for no other region.
+//!
 //! Nothing is written down of them: a token says by itself whose it is. The
 //! invariant: a session may never do more than whoever asked for it lets it, and
 //! ends. A caller who may not assume a role is not told whether there is one.
@@ -66,7 +70,10 @@ impl Iam<'_> {
         let invalid = || IamError::Validation(format!("{} is invalid", asked.role_arn));
         let arn: Arn = asked.role_arn.parse().map_err(|_| invalid())?;
         let account = arn.account_id().ok_or_else(invalid)?;
-        let view = self.view().await?;
+        let mut view = self.local()?;
+        if role_of(view.as_ref(), &arn, &account)?.is_none() {
+            view = self.view().await?;
+        }
         let role = self.assumable(view.as_ref(), &arn, &account, asked)?;
         let Some(role) = role else {
             return Err(ServiceError::Denied(format!(
@@ -89,7 +96,13 @@ impl Iam<'_> {
                     .to_owned(),
             ));
         }
-        let policy = session_policy(view.as_ref(), &account, asked)?;
+        let policy = match session_policy(view.as_ref(), &account, asked) {
+            // A managed policy may be newer than this copy.
+            Err(_) if !asked.policy_arns.is_empty() => {
+                session_policy(self.view().await?.as_ref(), &account, asked)?
+            }
+            policy => policy?,
+        };
         let identity = Identity::AssumedRole(AssumedRole {
             path: role.path,
             role: role.name,
@@ -124,7 +137,10 @@ impl Iam<'_> {
     pub async fn account_of_key(&self, id: &str) -> Result<AccountId, IamError> {
         let registry = self.registry;
         registry.authorize(self.who, "sts:GetAccessKeyInfo", crate::Target::Any)?;
-        let found = query::access_key(self.view().await?.as_ref(), id)?;
+        let mut found = query::access_key(self.local()?.as_ref(), id)?;
+        if found.is_none() {
+            found = query::access_key(self.view().await?.as_ref(), id)?;
+        }
         let account = found.map(|key| key.account);
         account
             .or_else(|| account_of_key_id(id))
@@ -139,11 +155,7 @@ impl Iam<'_> {
         account: &AccountId,
         asked: &AssumeRole,
     ) -> Result<Option<Entity>, IamError> {
-        let found = match named(arn.resource()) {
-            Some((EntityKind::Role, name)) => query::entity(view, account, EntityKind::Role, name)?,
-            _ => None,
-        };
-        let Some(role) = found else {
+        let Some(role) = role_of(view, arn, account)? else {
             // Noted like any other.
             self.registry
                 .may_assume(self.who, arn, None, &Context::new())?;
@@ -190,6 +202,18 @@ impl Iam<'_> {
             packed_percent,
         })
     }
+}
+
+/// The role that an ARN names, wherever it stands.
+fn role_of(
+    view: &dyn KeyValue,
+    arn: &Arn,
+    account: &AccountId,
+) -> Result<Option<Entity>, IamError> {
+    Ok(match named(arn.resource()) {
+        Some((kind @ EntityKind::Role, name)) => query::entity(view, account, kind, name)?,
+        _ => None,
+    })
 }
 
 /// The policy of a session, of all that the request names.

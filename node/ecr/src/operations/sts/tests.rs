@@ -314,3 +314,29 @@ async fn users_get_sessions_of_their_own() {
     let text = "The access key ID nobodyskeyatallhere1 is not valid.";
     assert_eq!(told(refused.unwrap_err()), invalid(text));
 }
+
+#[tokio::test]
+async fn what_this_node_knows_is_answered_without_a_quorum() {
+    let sts = Sts::start("arn:aws:iam::123456789012:user/ann", "").await;
+    let ann = sts.ann(ACCOUNT).await;
+    let input = json!({"UserName": "ann"});
+    let made = sts
+        .0
+        .call(Api::Iam, "CreateAccessKey", input)
+        .await
+        .unwrap();
+    let key = json!({"AccessKeyId": made["AccessKey"]["AccessKeyId"]});
+    sts.0.set_quorum(false);
+    let more = json!({"Policy": PULL, "PolicyArns": [{"arn": READ_ONLY}]});
+    sts.assume(ann.clone(), more).await.unwrap();
+    let found = sts.0.call(Api::Sts, "GetAccessKeyInfo", key).await;
+    assert_eq!(found.unwrap(), json!({"Account": ACCOUNT}));
+    // What is not in its copy may be newer.
+    let none = json!({"RoleArn": "arn:aws:iam::123456789012:role/none"});
+    let (status, code, text) = sts.refused(ann, none).await;
+    assert_eq!(
+        (status, code.as_str()),
+        (503, "ServiceUnavailable"),
+        "{text}"
+    );
+}

@@ -91,6 +91,11 @@ impl Endpoint {
         response.unwrap().into_result().unwrap();
     }
 
+    /// Whether a quorum of the group of identities can be asked.
+    pub(in crate::operations) fn set_quorum(&self, is_there: bool) {
+        self.metadata.set_available(&GroupId::global(), is_there);
+    }
+
     /// What `principal` is answered. An input that the model does not allow, an
     /// answer that it does not have, and an error that it does not list fail the
     /// test.

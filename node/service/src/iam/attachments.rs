@@ -17,7 +17,7 @@ impl Iam<'_> {
     pub async fn attach(&self, kind: EntityKind, name: &str, arn: &str) -> Result<(), IamError> {
         let context = Context::new().with("iam:PolicyARN", arn);
         let action = action("Attach", kind, "Policy");
-        let (_, entity) = self.find_with(kind, name, &action, context).await?;
+        let (_, entity) = self.find_to_permit(kind, name, &action, context).await?;
         modifiable(&entity)?;
         self.attachable(arn).await?;
         let command = AttachPolicy {
@@ -34,7 +34,7 @@ impl Iam<'_> {
     pub async fn detach(&self, kind: EntityKind, name: &str, arn: &str) -> Result<(), IamError> {
         let context = Context::new().with("iam:PolicyARN", arn);
         let action = action("Detach", kind, "Policy");
-        let (_, entity) = self.find_with(kind, name, &action, context).await?;
+        let (_, entity) = self.find_to_permit(kind, name, &action, context).await?;
         modifiable(&entity)?;
         let command = DetachPolicy {
             account: self.account().to_string(),

@@ -230,16 +230,48 @@ impl Iam<'_> {
         action: &str,
         context: Context,
     ) -> Result<(Arc<dyn KeyValue>, Entity), IamError> {
+        let context = |entity: Option<&Entity>| match entity {
+            Some(entity) => context.and(of_tagged(&entity.tags)),
+            None => context,
+        };
+        self.find_in(kind, name, action, context).await
+    }
+
+    /// The same where its policies change: whoever may do that is often kept to
+    /// those who have a boundary.
+    pub(super) async fn find_to_permit(
+        &self,
+        kind: EntityKind,
+        name: &str,
+        action: &str,
+        context: Context,
+    ) -> Result<(Arc<dyn KeyValue>, Entity), IamError> {
+        let context = |entity: Option<&Entity>| {
+            let Some(entity) = entity else { return context };
+            let mut context = context.and(of_tagged(&entity.tags));
+            if let Some(boundary) = &entity.boundary {
+                context.insert("iam:PermissionsBoundary", boundary.as_str());
+            }
+            context
+        };
+        self.find_in(kind, name, action, context).await
+    }
+
+    /// `context`: what conditions can ask of what was found.
+    async fn find_in(
+        &self,
+        kind: EntityKind,
+        name: &str,
+        action: &str,
+        context: impl FnOnce(Option<&Entity>) -> Context,
+    ) -> Result<(Arc<dyn KeyValue>, Entity), IamError> {
         let view = self.view().await?;
         let found = query::entity(view.as_ref(), self.account(), kind, name)?;
-        let (arn, context) = match &found {
-            Some(entity) => (
-                self.arn(kind, &entity.path, &entity.name),
-                context.and(of_tagged(&entity.tags)),
-            ),
-            None => (self.arn(kind, "/", name), context),
+        let arn = match &found {
+            Some(entity) => self.arn(kind, &entity.path, &entity.name),
+            None => self.arn(kind, "/", name),
         };
-        let permitted = self.authorize(action, &arn, &context);
+        let permitted = self.authorize(action, &arn, &context(found.as_ref()));
         permitted.map_err(|error| error.without(&arn, &format!("{} {name}", kind.name())))?;
         let entity = found.ok_or_else(|| IamError::unknown(kind, name))?;
         Ok((view, entity))

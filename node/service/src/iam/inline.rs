@@ -1,7 +1,7 @@
 //! Policies that belong to one user, group or role.
 
 use entrepot_access::policy::{
-    DocumentKind, INLINE_GROUP_CHARS_MAX, INLINE_ROLE_CHARS_MAX, INLINE_USER_CHARS_MAX,
+    Context, DocumentKind, INLINE_GROUP_CHARS_MAX, INLINE_ROLE_CHARS_MAX, INLINE_USER_CHARS_MAX,
 };
 use entrepot_metadata::command::{DeleteInlinePolicy, PutInlinePolicy};
 use entrepot_metadata::query::EntityKind;
@@ -23,7 +23,8 @@ impl Iam<'_> {
         text: &str,
     ) -> Result<(), IamError> {
         let action = action("Put", kind, "Policy");
-        let (_, entity) = self.find(kind, name, &action).await?;
+        let found = self.find_to_permit(kind, name, &action, Context::new());
+        let (_, entity) = found.await?;
         modifiable(&entity)?;
         document(text, DocumentKind::Inline).map_err(|error| too_large(kind, name, error))?;
         let command = PutInlinePolicy {
@@ -62,7 +63,8 @@ impl Iam<'_> {
         policy: &str,
     ) -> Result<(), IamError> {
         let action = action("Delete", kind, "Policy");
-        let (_, entity) = self.find(kind, name, &action).await?;
+        let found = self.find_to_permit(kind, name, &action, Context::new());
+        let (_, entity) = found.await?;
         modifiable(&entity)?;
         if !entity.inline.contains_key(policy) {
             return Err(unknown(kind, policy));

@@ -3,8 +3,8 @@
 use entrepot_access::{Identity, Principal, User};
 use serde_json::{Value, json};
 
-use super::Iam;
 use super::endpoint::ACCOUNT;
+use super::{Iam, PULL, READ_ONLY};
 use crate::api::Api;
 
 /// The user of that name as the records have it.
@@ -51,10 +51,7 @@ async fn who_is_denied_learns_no_path_no_case_and_no_owner() {
     let made = iam.get("CreateAccessKey", json!({"UserName": "Bob"})).await;
     let own = &made["AccessKey"]["AccessKeyId"];
     let text = denied(&iam, &ann, "GetUser", json!({"UserName": "bob"})).await;
-    assert!(
-        text.contains("resource: user bob because"),
-        "{text}"
-    );
+    assert!(text.contains("resource: user bob because"), "{text}");
     let of_key = async |id: &Value| {
         let input = json!({ "AccessKeyId": id });
         let text = denied(&iam, &ann, "GetAccessKeyLastUsed", input).await;
@@ -112,4 +109,35 @@ async fn a_template_gives_no_policies_that_its_maker_may_not_set() {
     iam.get("PutUserPolicy", input).await;
     assert_eq!(made("Update", with_policy).await, Ok(()));
     assert_eq!(made("Update", with_lifecycle).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_boundary_says_whose_policies_may_change() {
+    let iam = Iam::start().await;
+    let limits = iam.policy("limits").await;
+    let statement = json!({"Effect": "Allow", "Resource": "*", "Action": ["iam:PutUserPolicy",
+        "iam:DeleteUserPolicy", "iam:AttachUserPolicy", "iam:DetachUserPolicy"],
+        "Condition": {"StringEquals": {"iam:PermissionsBoundary": limits}}});
+    let ann = ann(&iam, statement).await;
+    let bounded = json!({"UserName": "ben", "PermissionsBoundary": limits});
+    iam.get("CreateUser", bounded).await;
+    iam.user("eve").await;
+    for (name, more) in [
+        (
+            "PutUserPolicy",
+            json!({"PolicyName": "p", "PolicyDocument": PULL}),
+        ),
+        ("AttachUserPolicy", json!({"PolicyArn": READ_ONLY})),
+        ("DetachUserPolicy", json!({"PolicyArn": READ_ONLY})),
+        ("DeleteUserPolicy", json!({"PolicyName": "p"})),
+    ] {
+        let of = |user: &str| {
+            let mut input = more.clone();
+            input["UserName"] = user.into();
+            input
+        };
+        let done = iam.0.call_as(ann.clone(), Api::Iam, name, of("ben")).await;
+        done.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        denied(&iam, &ann, name, of("eve")).await;
+    }
 }

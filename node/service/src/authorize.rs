@@ -32,6 +32,11 @@ const MENDING: [&str; 6] = [
     "ecr:GetRegistryPolicy",
 ];
 
+/// What the sessions of users may not ask for: as with AWS, not without a second
+/// factor, of which nothing is known here. Who steals one makes no key of it that
+/// outlives it.
+const NOT_IN_OWN_SESSIONS: &str = "iam:";
+
 /// What is to be acted on.
 #[derive(Clone, Copy, Debug)]
 pub enum Target<'a> {
@@ -113,6 +118,9 @@ impl Registry {
         let who = asked.who;
         if !who.is_at_home() && !self.serves_others(&who.account)? {
             return Ok(Decision::Deny(Reason::Implicit(Source::Resource)));
+        }
+        if who.is_own_session() && asked.action.starts_with(NOT_IN_OWN_SESSIONS) {
+            return Ok(Decision::Deny(Reason::Implicit(Source::Session)));
         }
         let in_force = match self.in_force(asked)? {
             Ok(in_force) => in_force,

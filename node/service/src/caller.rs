@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use entrepot_access::Principal;
 use entrepot_access::token::Claims;
+use entrepot_access::{Identity, Principal};
 use entrepot_oci::AccountId;
 
 use crate::{RequestId, Source};
@@ -92,6 +92,12 @@ impl Caller {
     pub fn meaning(mut self, account: AccountId) -> Self {
         self.account = account;
         self
+    }
+
+    /// Whether this is a session that a user, or the root user, has of themselves.
+    pub(crate) fn is_own_session(&self) -> bool {
+        let own = matches!(self.principal.identity, Identity::Root | Identity::User(_));
+        own && self.proof.expires_ms.is_some()
     }
 
     /// Whether the registry meant is that of the caller's own account.

@@ -1,6 +1,7 @@
 //! Who may what of identities, and what those who may not are told.
 
 use entrepot_access::{Identity, Principal, User};
+use entrepot_service::{Caller, Proof};
 use serde_json::{Value, json};
 
 use super::endpoint::ACCOUNT;
@@ -139,5 +140,38 @@ async fn a_boundary_says_whose_policies_may_change() {
         let done = iam.0.call_as(ann.clone(), Api::Iam, name, of("ben")).await;
         done.unwrap_or_else(|error| panic!("{name}: {error:?}"));
         denied(&iam, &ann, name, of("eve")).await;
+    }
+}
+
+#[tokio::test]
+async fn sessions_of_users_and_of_root_may_ask_nothing_of_iam() {
+    let iam = Iam::start().await;
+    let all = json!({"Effect": "Allow", "Action": "*", "Resource": "*"});
+    let ann = ann(&iam, all).await;
+    for who in [ann, Principal::root(ACCOUNT.parse().unwrap())] {
+        let session = Caller {
+            proof: Proof {
+                expires_ms: Some(i64::MAX),
+                ..Proof::default()
+            },
+            ..Caller::of(who.clone())
+        };
+        for name in ["GetUser", "CreateAccessKey"] {
+            let input = json!({"UserName": "ann"});
+            let asked = iam
+                .0
+                .call_by(session.clone(), Api::Iam, name, input.clone());
+            let error = asked.await.unwrap_err();
+            let told = (error.status.as_u16(), error.code.as_ref());
+            assert_eq!(told, (403, "AccessDenied"));
+            iam.0
+                .call_as(who.clone(), Api::Iam, name, input)
+                .await
+                .unwrap();
+        }
+        let asked = iam
+            .0
+            .call_by(session, Api::Sts, "GetCallerIdentity", json!({}));
+        assert_eq!(asked.await.unwrap()["Account"], ACCOUNT);
     }
 }

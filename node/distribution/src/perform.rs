@@ -194,7 +194,7 @@ impl Performer<'_> {
     ) -> Result<Response, Failure> {
         let Self { registry, who } = self;
         let part = if conditions.are_any() {
-            let blob = registry.stat_blob(who, repository, digest).await?;
+            let blob = registry.stat_for_download(who, repository, digest).await?;
             if conditions.has(digest)? {
                 return Ok(render::not_modified(digest));
             }

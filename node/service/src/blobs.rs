@@ -37,6 +37,19 @@ impl Registry {
         self.blob_info(who, repository, digest).await
     }
 
+    /// The same for whoever is to read it: what they may read they may know the
+    /// size of.
+    pub async fn stat_for_download(
+        &self,
+        who: &Caller,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<BlobInfo, ServiceError> {
+        let target = Target::Repository(repository);
+        self.authorize(who, "ecr:GetDownloadUrlForLayer", target)?;
+        self.blob_info(who, repository, digest).await
+    }
+
     pub(crate) async fn blob_info(
         &self,
         who: &Caller,

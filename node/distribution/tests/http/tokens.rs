@@ -14,7 +14,7 @@ use entrepot_oci::AccountId;
 use entrepot_service::{Caller, Principal, Secret};
 use serde_json::Value;
 
-use crate::client::{Client, MANIFEST, Reply, refusal};
+use crate::client::{Client, MANIFEST, Reply, refusal, sha256};
 use crate::registry;
 
 const PUBLIC: &str = r#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow",
@@ -231,4 +231,16 @@ async fn a_host_names_a_registry_of_this_region() {
          resource: arn:aws:ecr:us-east-1:210987654321:repository/app because no resource-based \
          policy allows the ecr:BatchGetImage action"
     );
+}
+
+#[tokio::test]
+async fn whoever_may_pull_reads_a_blob_in_parts_as_well() {
+    let client = with_image(PUBLIC).await;
+    let target = format!("/v2/app/blobs/{}", sha256(b"layer"));
+    let part = get(&client, &target, &[("range", "bytes=1-2")]).await;
+    assert_eq!((part.status.as_u16(), &part.body[..]), (206, &b"ay"[..]));
+    // That asks whether the registry has a layer, which is another action.
+    let request = Request::builder().method("HEAD").uri(target.as_str());
+    let head = client.send(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(head.status, 401);
 }

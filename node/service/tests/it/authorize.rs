@@ -1,6 +1,7 @@
 //! Whether callers may: by which policies, from when on, and what those who may
 //! not hear of it.
 
+mod asked;
 mod refused;
 pub(crate) mod world;
 

@@ -41,6 +41,7 @@ async fn everything(world: &World, who: &Caller, repository: &RepositoryName) ->
     ask!(cancel_upload(repository, session));
     ask!(push_blob(repository, digest, None, body(&blob)));
     ask!(stat_blob(repository, &digest));
+    ask!(stat_for_download(repository, &digest));
     ask!(open_blob(repository, &digest, None));
     ask!(open_blob_from(repository, &digest, 0, None));
     ask!(mount_blob(repository, Some(&other), &digest));

@@ -1,0 +1,27 @@
+//! What is asked of policies, and when: which action on which name, before what is
+//! said.
+
+use entrepot_metadata::query::EntityKind;
+use entrepot_service::ServiceError;
+
+use super::world::{World, attach, first, policy};
+use crate::cluster::{app, root};
+use crate::content::{body, content, sha256};
+
+#[tokio::test]
+async fn a_blob_is_read_in_parts_by_whoever_may_pull_it() {
+    let world = World::new().await;
+    let ann = world.user(&first(), "ann").await;
+    let pull_only = "arn:aws:iam::aws:policy/AmazonEC2ContainerRegistryPullOnly";
+    let attached = attach(&first(), EntityKind::User, "ann", pull_only);
+    world.global(attached).await;
+    let blob = content(1, 10);
+    let digest = sha256(&blob);
+    let (root, registry, app) = (root(), world.registry(), app());
+    let pushed = registry.push_blob(&root, &app, digest, None, body(&blob));
+    pushed.await.unwrap();
+    let asked = registry.stat_blob(&ann, &app, &digest).await;
+    assert!(matches!(asked, Err(ServiceError::Denied(_))), "{asked:?}");
+    let read = registry.stat_for_download(&ann, &app, &digest).await;
+    assert_eq!(read.unwrap().size, 10);
+}

@@ -175,6 +175,9 @@ impl Registry {
     ) -> Result<(), ServiceError> {
         let (target, context) = (Target::Repository(name), requested(&set));
         self.authorize_with(who, "ecr:TagResource", target, &context)?;
+        let view = self.local()?;
+        let there = query::repository_tags(view.as_ref(), &who.account, name)?;
+        check_case(&there, &set)?;
         let command = TagRepository {
             set,
             ..TagRepository::new(&who.account, name)
@@ -241,6 +244,24 @@ pub(crate) fn require(
 ) -> Result<Repository, ServiceError> {
     query::repository(view, &who.account, name)?
         .ok_or_else(|| ServiceError::NameUnknown(name.clone()))
+}
+
+/// That no tag is one of those that are there in other letters: to the conditions
+/// of policies, both would be one key with two values.
+fn check_case(
+    there: &BTreeMap<String, String>,
+    set: &BTreeMap<String, String>,
+) -> Result<(), ServiceError> {
+    for new in set.keys() {
+        let lower = new.to_lowercase();
+        let is_other = |old: &&String| *old != new && old.to_lowercase() == lower;
+        if let Some(old) = there.keys().find(is_other) {
+            return Err(ServiceError::Invalid(format!(
+                "the tag key '{new}' differs from '{old}', which is there, by case alone"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What a request says of the tags that it sets.

@@ -2,7 +2,9 @@
 //!
 //! IAM, "Condition operators": the values of a key are alternatives, keys and
 //! operators must all hold. A key that the request does not have makes a
-//! condition false, a negated one true; `IfExists` makes both true.
+//! condition false, a negated one true; `IfExists` makes both true. A key with
+//! several values is for `ForAllValues` and `ForAnyValue` alone: any other
+//! operator denies, so that nobody slips a second value past it.
 
 use std::net::IpAddr;
 
@@ -100,14 +102,17 @@ impl Condition {
                     None => is_negated,
                 };
         }
+        if set.is_none() && values.len() > 1 {
+            return effect == Effect::Deny;
+        }
         let passes = |value: &String| match (self.equals_any(value, facts), is_negated) {
             (Ok(equals), _) => equals != is_negated,
             (Err(Unresolved), true) => effect == Effect::Deny,
             (Err(Unresolved), false) => false,
         };
-        match (set, is_negated) {
-            (Some(Set::All), _) | (None, true) => values.iter().all(passes),
-            (Some(Set::Any), _) | (None, false) => values.iter().any(passes),
+        match set {
+            Some(Set::All) => values.iter().all(passes),
+            Some(Set::Any) | None => values.iter().any(passes),
         }
     }
 

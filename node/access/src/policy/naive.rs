@@ -348,6 +348,10 @@ fn condition(
     if values.is_empty() {
         return rest != name || set == "ForAllValues" || (set.is_empty() && negated);
     }
+    // Which of them is meant, nobody knows.
+    if set.is_empty() && values.len() != 1 {
+        return denies;
+    }
     let base = name.replace("Not", "");
     let passes = |value: &String| {
         let found: Vec<Option<bool>> = operands
@@ -361,8 +365,7 @@ fn condition(
             equals
         }
     };
-    let all = set == "ForAllValues" || (set.is_empty() && negated);
-    if all {
+    if set == "ForAllValues" {
         values.iter().all(passes)
     } else {
         values.iter().any(passes)

@@ -1,6 +1,6 @@
 //! Resource tags of repositories, which ARNs name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use entrepot_oci::{AccountId, RepositoryName};
 use entrepot_service::{Caller, ServiceError};
@@ -59,7 +59,10 @@ pub(super) async fn tag(call: &Call, input: TagInput) -> Result<NoOutput, ApiErr
     call.registry
         .tag_resource(&call.caller, &repository, tags)
         .await
-        .map_err(|error| failed(&call, error))?;
+        .map_err(|error| match error {
+            ServiceError::Invalid(text) => ApiError::new("InvalidTagParameterException", text),
+            error => failed(&call, error),
+        })?;
     Ok(NoOutput {})
 }
 
@@ -114,13 +117,14 @@ fn resource(call: &Call, arn: &str) -> Result<(Call, RepositoryName), ApiError> 
     Ok((call, repository))
 }
 
-/// Tags that a client gave, each key once.
+/// Tags that a client gave, each key once. Conditions of policies pass over the
+/// case of a key: two that differ by it alone would be one of two values.
 pub(super) fn checked(tags: Vec<Tag>) -> Result<BTreeMap<String, String>, ApiError> {
     let invalid = |text: String| Err(ApiError::new("InvalidTagParameterException", text));
     if tags.len() > TAGS_MAX {
         return Err(too_many());
     }
-    let mut checked = BTreeMap::new();
+    let (mut checked, mut seen) = (BTreeMap::new(), BTreeSet::new());
     for Tag { key, value } in tags {
         let length = key.chars().count();
         if !(1..=KEY_CHARS_MAX).contains(&length) || !key.chars().all(allowed) {
@@ -139,8 +143,10 @@ pub(super) fn checked(tags: Vec<Tag>) -> Result<BTreeMap<String, String>, ApiErr
                  spaces and characters of _.:/=+-@"
             ));
         }
-        if checked.contains_key(&key) {
-            return invalid(format!("The tag key '{key}' is given more than once"));
+        if !seen.insert(key.to_lowercase()) {
+            return invalid(format!(
+                "The tag key '{key}' is given more than once; case makes no difference"
+            ));
         }
         checked.insert(key, value);
     }

@@ -176,12 +176,33 @@ fn several_values_are_a_set() {
             false,
         ),
         (r#""foranyvalue:StringLike": {"aws:TagKeys": "?"}"#, true),
-        // Without a word on which: one that is equal, none that is.
-        (r#""StringEquals": {"aws:TagKeys": "b"}"#, true),
-        (r#""StringNotEquals": {"aws:TagKeys": "b"}"#, false),
     ];
     for (condition, expected) in cases {
         assert_eq!(holds(condition, tags), expected, "{condition}");
+    }
+}
+
+#[test]
+fn several_values_satisfy_nothing_that_is_for_one() {
+    // Keys of tags that differ by case are one key of conditions.
+    let tags: &[(&str, &str)] = &[("aws:ResourceTag/team", "a"), ("aws:ResourceTag/TEAM", "b")];
+    for condition in [
+        r#""StringEquals": {"aws:ResourceTag/team": "a"}"#,
+        r#""StringEqualsIfExists": {"aws:ResourceTag/team": "b"}"#,
+        r#""StringNotEquals": {"aws:ResourceTag/team": "c"}"#,
+        r#""StringLike": {"aws:ResourceTag/team": "*"}"#,
+    ] {
+        assert!(!holds(condition, tags), "{condition}");
+        let deny = format!(
+            r#"{{"Effect": "Deny", "Action": "*", "Resource": "*", "Condition": {{{condition}}}}}"#
+        );
+        let allow = r#"{"Effect": "Allow", "Action": "*", "Resource": "*"}"#;
+        let denied = Case {
+            context: tags,
+            identity: &[allow, &deny],
+            ..Case::default()
+        };
+        assert_ne!(denied.decision(), ALLOW, "{condition}");
     }
 }
 

@@ -136,6 +136,10 @@ async fn what_no_repository_can_be_made_with_is_refused() {
             json!({"tags": [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]}),
             "InvalidTagParameterException",
         ),
+        (
+            json!({"tags": [{"Key": "team", "Value": "1"}, {"Key": "Team", "Value": "2"}]}),
+            "InvalidTagParameterException",
+        ),
         (json!({"tags": many}), "TooManyTagsException"),
     ] {
         let found = world.code("CreateRepository", with(&more)).await;
@@ -265,6 +269,10 @@ async fn tags_are_set_listed_and_removed() {
     let set = json!([{"Key": "a", "Value": "2"}]);
     world.done("TagResource", tag(set)).await;
     let expected = json!([{"Key": "a", "Value": "2"}, {"Key": "b", "Value": ""}]);
+    assert_eq!(tags().await, expected);
+    let other_case = json!([{"Key": "A", "Value": "3"}]);
+    let code = world.code("TagResource", tag(other_case)).await;
+    assert_eq!(code, "InvalidTagParameterException");
     assert_eq!(tags().await, expected);
     let many: Vec<Value> = (0..49)
         .map(|number| json!({"Key": format!("k{number}"), "Value": ""}))

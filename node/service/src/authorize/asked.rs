@@ -7,6 +7,9 @@ use entrepot_oci::RegionName;
 use super::Target;
 use crate::{Caller, ServiceError};
 
+/// What is asked of all repositories by this name of theirs, and not of `*`.
+const OF_ALL_REPOSITORIES: &str = "ecr:DescribeRepositories";
+
 /// What is asked, with the names that policies have for it.
 #[derive(Debug)]
 pub(crate) struct Asked<'a> {
@@ -32,8 +35,9 @@ impl<'a> Asked<'a> {
                 Some(Arn::repository(region, &who.account, name).map_err(internal)?)
             }
             Target::Named(arn) => Some(arn.clone()),
-            Target::Any if who.is_at_home() => None,
-            // Of another account's: without its name, nobody would ask that one.
+            Target::Any if who.is_at_home() && action != OF_ALL_REPOSITORIES => None,
+            // As AWS asks for all repositories. Of another account's, too: without
+            // its name, nobody would ask that one.
             Target::Any => {
                 let all = format!("arn:aws:ecr:{region}:{}:repository/*", who.account);
                 Some(all.parse().map_err(internal)?)

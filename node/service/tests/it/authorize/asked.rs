@@ -4,9 +4,28 @@
 use entrepot_metadata::query::EntityKind;
 use entrepot_service::ServiceError;
 
-use super::world::{World, attach, first, policy};
+use super::world::{ANY, World, allow, attach, first, inline, policy};
 use crate::cluster::{app, root};
 use crate::content::{body, content, sha256};
+
+#[tokio::test]
+async fn all_repositories_have_a_name_for_policies() {
+    let world = World::new().await;
+    let ann = world.user(&first(), "ann").await;
+    let all = "arn:aws:ecr:us-east-1:123456789012:repository/*";
+    let some = "arn:aws:ecr:us-east-1:123456789012:repository/team/*";
+    for (resource, may) in [(all, true), (some, false), (ANY, true)] {
+        let allowed = policy(&[allow("ecr:DescribeRepositories", resource)]);
+        world.global(inline(&first(), "ann", &allowed)).await;
+        let listed = world.registry().list_repositories(&ann, None, None).await;
+        assert_eq!(listed.is_ok(), may, "{resource}");
+        let described = world
+            .registry()
+            .describe_repositories(&ann, None, None)
+            .await;
+        assert_eq!(described.is_ok(), may, "{resource}");
+    }
+}
 
 #[tokio::test]
 async fn a_blob_is_read_in_parts_by_whoever_may_pull_it() {

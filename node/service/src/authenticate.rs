@@ -138,15 +138,16 @@ impl Registry {
         }
     }
 
-    /// That `source` may try to prove that it is `claimed`, such as the id of an
-    /// access key, by something that costs little to check. To be asked before
-    /// that is checked, and told how it went.
+    /// That `source` may try a signature by the key whose id is `claimed`. To be
+    /// asked before that is checked, and told how it went. Wrong ones count for
+    /// where they came from alone: the id of a key is no secret, and nobody is to
+    /// keep others out by it.
     ///
     /// # Errors
-    /// `LoginsTooMany` where it, or others at the same principal, have guessed
-    /// wrong too often, unless `claimed` has proved itself from there before.
+    /// `LoginsTooMany` where it has sent too many wrong ones, unless `claimed` has
+    /// proved itself from there before.
     pub fn may_try(&self, source: Source, claimed: &str) -> Result<(), ServiceError> {
-        self.logins.may_try(source, claimed)
+        self.logins.may_sign(source, claimed)
     }
 
     pub fn has_proved(&self, source: Source, claimed: &str) {
@@ -155,7 +156,7 @@ impl Registry {
 
     /// `reason`: for the audit log.
     pub fn has_failed(&self, source: Source, claimed: &str, reason: &str) {
-        self.logins.wrong(source, claimed);
+        self.logins.wrong(source);
         audit::login_refused(claimed, reason, source);
     }
 

@@ -102,7 +102,7 @@ impl Default for Logins {
 
 impl Logins {
     /// That `source` may try what proves it to be `claimed`, and costs little to
-    /// check: the secret of a key, a signature. Whoever has logged in so from
+    /// check: the secret of a key. Whoever has logged in so from
     /// there always may.
     ///
     /// # Errors
@@ -117,11 +117,25 @@ impl Logins {
         self.guesses.may_guess(source, claimed)
     }
 
-    /// What was tried was wrong.
-    pub(crate) fn wrong(&self, source: Source, claimed: &str) {
+    /// The same for a signature by the key of that id, which is no secret: what
+    /// others guess does not count.
+    ///
+    /// # Errors
+    /// `LoginsTooMany`
+    pub(crate) fn may_sign(&self, source: Source, key_id: &str) -> Result<(), ServiceError> {
+        let turns = lock(&self.sources).get(&source).cloned();
+        match turns.map(|turns| turns.may_guess()) {
+            Some(Err(_)) if self.guesses.knows(source, key_id) => Ok(()),
+            Some(may_guess) => may_guess,
+            None => Ok(()),
+        }
+    }
+
+    /// A signature was wrong: it counts for where it came from, and for nobody
+    /// whose key it names.
+    pub(crate) fn wrong(&self, source: Source) {
         if source.0.is_some() {
             self.turns(source).wrong();
-            self.guesses.wrong(claimed);
         }
     }
 

@@ -340,20 +340,29 @@ async fn a_request_means_the_registry_that_its_host_names() {
 }
 
 #[tokio::test]
-async fn guesses_at_one_principal_are_slowed_down_wherever_they_come_from() {
+async fn wrong_signatures_slow_down_their_source_and_nobody_else() {
     let (world, _) = with_ann().await;
     let registry = world.registry();
     let from = |last: u8| Source::address([192, 0, 2, last].into());
     let home = from(250);
-    let right = basic("AKIAANN", SECRET);
-    assert!(registry.authenticate(Some(&right), home).await.is_ok());
-    for nth in 0..100 {
+    registry.has_proved(home, "AKIAANN");
+    // The id of a key is no secret: who guesses at it keeps nobody out.
+    for nth in 0..200 {
         assert_eq!(registry.may_try(from(nth), "AKIAANN"), Ok(()), "{nth}");
         registry.has_failed(from(nth), "AKIAANN", "wrong signature");
     }
-    // Right or wrong: it is not looked at.
-    let answer = registry.authenticate(Some(&right), from(101)).await;
-    assert_eq!(answer, Err(ServiceError::LoginsTooMany));
-    assert_eq!(registry.may_try(from(101), "AKIABOB"), Ok(()));
-    assert!(registry.authenticate(Some(&right), home).await.is_ok());
+    assert_eq!(registry.may_try(from(201), "AKIAANN"), Ok(()));
+    let right = basic("AKIAANN", SECRET);
+    assert!(registry.authenticate(Some(&right), from(201)).await.is_ok());
+    for _ in 0..20 {
+        registry.has_failed(from(202), "AKIAANN", "wrong signature");
+        registry.has_failed(home, "AKIABOB", "wrong signature");
+    }
+    let refused = Err(ServiceError::LoginsTooMany);
+    for key_id in ["AKIAANN", "AKIABOB"] {
+        assert_eq!(registry.may_try(from(202), key_id), refused, "{key_id}");
+    }
+    // Who has signed from there before notices nothing.
+    assert_eq!(registry.may_try(home, "AKIABOB"), refused);
+    assert_eq!(registry.may_try(home, "AKIAANN"), Ok(()));
 }

@@ -1,7 +1,8 @@
 //! Who is behind a key or a token, as the records say it now.
 //!
 //! The invariant: an account, a user, a role or a key that is gone or not active
-//! is nobody, and one that was made anew under an old name is somebody else.
+//! is nobody, and one that was made anew under an old name is somebody else; so
+//! is one who has moved to another path, whom policies know by another ARN.
 
 use entrepot_access::token::Claims;
 use entrepot_access::{AssumedRole, Identity, Principal, User};
@@ -60,16 +61,19 @@ pub(crate) fn is_in_force(view: &dyn KeyValue, claims: &Claims) -> Result<bool, 
             return Ok(false);
         }
     }
-    let is_there = |kind, name: &str, id: &str| {
+    let is_there = |kind, name: &str, path: &str, id: &str| {
         let entity = query::entity(view, account, kind, name)?;
-        Ok(entity.is_some_and(|entity| entity.id == id))
+        Ok(entity.is_some_and(|entity| entity.id == id && entity.path == path))
     };
     match &principal.identity {
         Identity::Root => Ok(true),
-        Identity::User(User { name, id, .. }) => is_there(EntityKind::User, name, id),
-        Identity::AssumedRole(AssumedRole { role, role_id, .. }) => {
-            is_there(EntityKind::Role, role, role_id)
-        }
+        Identity::User(User { path, name, id }) => is_there(EntityKind::User, name, path, id),
+        Identity::AssumedRole(AssumedRole {
+            path,
+            role,
+            role_id,
+            ..
+        }) => is_there(EntityKind::Role, role, path, role_id),
         Identity::Service(_) | Identity::Anonymous => Ok(false),
     }
 }

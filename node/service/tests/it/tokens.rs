@@ -9,6 +9,7 @@ use entrepot_access::token::{AuthorizationToken, Claims};
 use entrepot_access::trust::ClusterKey;
 use entrepot_metadata::command::{
     CreateAccessKey, DeleteAccessKey, DeleteEntity, DetachPolicy, NewAccessKey, SetAccessKeyState,
+    UpdateEntity,
 };
 use entrepot_metadata::query::{AccessKeyState, EntityKind};
 use entrepot_oci::RegionName;
@@ -365,4 +366,30 @@ async fn wrong_signatures_slow_down_their_source_and_nobody_else() {
     // Who has signed from there before notices nothing.
     assert_eq!(registry.may_try(home, "AKIABOB"), refused);
     assert_eq!(registry.may_try(home, "AKIAANN"), Ok(()));
+}
+
+#[tokio::test]
+async fn who_has_moved_to_another_path_has_no_tokens_any_more() {
+    let (world, ann) = with_ann().await;
+    let registry = world.registry();
+    let (token, _) = registry.authorization_token(&ann).unwrap();
+    assert!(with_token(registry, &token).await.is_ok());
+    let moved = UpdateEntity {
+        account: first().to_string(),
+        kind: EntityKind::User.into(),
+        name: "ann".to_owned(),
+        new_name: None,
+        new_path: Some("/left/".to_owned()),
+    };
+    world.global(moved).await;
+    // Policies that name her by the old path are not to let the token in.
+    assert_eq!(with_token(registry, &token).await, INVALID);
+    let by_key = login(registry, &basic("AKIAANN", SECRET)).await.unwrap();
+    assert_eq!(
+        by_key.principal.arn(),
+        "arn:aws:iam::123456789012:user/left/ann"
+    );
+    let (token, _) = registry.authorization_token(&by_key).unwrap();
+    let by_token = with_token(registry, &token).await.unwrap();
+    assert_eq!(by_token.principal, by_key.principal);
 }

@@ -2,9 +2,10 @@
 //! said.
 
 use entrepot_metadata::query::EntityKind;
-use entrepot_service::ServiceError;
+use entrepot_service::{Caller, ServiceError, Target};
 
-use super::world::{ANY, World, allow, attach, first, inline, policy};
+use super::PULL;
+use super::world::{ANY, World, allow, attach, first, inline, other, policy};
 use crate::cluster::{app, root};
 use crate::content::{body, content, sha256};
 
@@ -25,6 +26,24 @@ async fn all_repositories_have_a_name_for_policies() {
             .await;
         assert_eq!(described.is_ok(), may, "{resource}");
     }
+}
+
+#[tokio::test]
+async fn whether_anothers_account_is_there_shows_in_no_denial() {
+    let world = World::new().await;
+    let eve = world.user(&first(), "eve").await.meaning(other());
+    let said = |who: &Caller| {
+        let said = world.ask(who, PULL, Target::Repository(&app()));
+        let Err(ServiceError::Denied(text)) = said else {
+            panic!("{said:?}")
+        };
+        text.replace(who.account.as_str(), "")
+    };
+    let active = said(&eve);
+    let absent = eve.clone().meaning("333333333333".parse().unwrap());
+    assert_eq!(said(&absent), active);
+    world.disable(&other()).await;
+    assert_eq!(said(&eve), active);
 }
 
 #[tokio::test]

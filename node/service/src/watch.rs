@@ -2,8 +2,9 @@
 //! remembered, at any node of the region.
 //!
 //! A watch reads what it missed from the state, then takes what the feed hands
-//! out. The invariant: every change is told once, in the order of the log, and
-//! the index of what was told last is where another watch goes on.
+//! out. The invariants: every change is told once, in the order of the log, and
+//! the index of what was told last is where another watch goes on; and nothing is
+//! told to a caller who may not hear it any more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +17,11 @@ use tokio::time::{Instant, timeout_at};
 use crate::feed::{End, Entry, Home, Subscription, stopping};
 use crate::{Caller, Registry, ServiceError, Target};
 
+const ACTION: &str = "ecr:DescribeImages";
 /// After so long without a change, a watcher is told how far the log has got.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
-/// How long a watch lasts: its caller was authenticated when it began.
+/// How long a watch lasts: its caller was authenticated when it began. What they
+/// may is asked each time that they are told something.
 const WATCH_TIME_MAX: Duration = Duration::from_hours(1);
 /// Entries of the log read before others get their turn.
 const ENTRIES_AT_ONCE: u64 = 64;
@@ -38,6 +41,7 @@ pub struct WatchEvent {
 #[derive(Debug)]
 pub struct Watch {
     registry: Arc<Registry>,
+    who: Caller,
     home: Home,
     subscription: Subscription,
     /// Up to where the caller has been told everything.
@@ -77,7 +81,7 @@ impl Registry {
         after: Option<u64>,
         log: Option<&str>,
     ) -> Result<Watch, ServiceError> {
-        self.authorize(who, "ecr:DescribeImages", Target::Repository(repository))?;
+        self.authorize(who, ACTION, Target::Repository(repository))?;
         if log.is_some_and(|log| log != self.log()) {
             return Err(ServiceError::WatchOtherLog { log: self.log() });
         }
@@ -102,6 +106,7 @@ impl Registry {
                 .subscribe(home.clone(), applied, &self.metadata, &self.group)?;
         Ok(Watch {
             registry: Arc::clone(self),
+            who: who.clone(),
             home,
             subscription,
             told: after,
@@ -142,11 +147,22 @@ impl Watch {
             Stage::Open => {}
             Stage::Ended => return None,
         }
-        let next = self.step().await.transpose();
+        let mut next = self.step().await.transpose();
+        if let Some(Ok(_)) = next
+            && let Err(error) = self.still_may()
+        {
+            next = Some(Err(error));
+        }
         if !matches!(next, Some(Ok(_))) {
             self.stage = Stage::Ended;
         }
         next
+    }
+
+    /// That the caller still may what they might when the watch began.
+    fn still_may(&self) -> Result<(), ServiceError> {
+        let target = Target::Repository(&self.home.1);
+        self.registry.authorize(&self.who, ACTION, target)
     }
 
     async fn step(&mut self) -> Result<Option<WatchEvent>, ServiceError> {

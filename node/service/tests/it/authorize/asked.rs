@@ -63,3 +63,33 @@ async fn a_blob_is_read_in_parts_by_whoever_may_pull_it() {
     let read = registry.stat_for_download(&ann, &app, &digest).await;
     assert_eq!(read.unwrap().size, 10);
 }
+
+#[tokio::test]
+async fn a_watch_ends_when_its_caller_may_not_any_more() {
+    let world = World::new().await;
+    let ann = world.user(&first(), "ann").await;
+    let put = |document: String| inline(&first(), "ann", &document);
+    let allowed = policy(&[allow("ecr:DescribeImages", ANY)]);
+    world.global(put(allowed)).await;
+    let (registry, app) = (world.registry(), app());
+    let watch = registry.watch_repository(&ann, &app, None, None).await;
+    let mut watch = watch.unwrap();
+    assert!(watch.next().await.unwrap().is_ok());
+    let push = async |tag: &str| {
+        world
+            .cluster
+            .node(1)
+            .push_image(tag, &[content(1, 10)])
+            .await;
+    };
+    push("v1").await;
+    assert!(watch.next().await.unwrap().is_ok());
+    world.global(put(policy(&[allow(PULL, ANY)]))).await;
+    push("v2").await;
+    let ended = watch.next().await;
+    assert!(
+        matches!(ended, Some(Err(ServiceError::Denied(_)))),
+        "{ended:?}"
+    );
+    assert_eq!(watch.next().await, None);
+}

@@ -63,8 +63,13 @@ fn host(parts: &Parts) -> Option<&str> {
 }
 
 /// How a client is to say who it is (RFC 9110, 11.6.1): as ECR has it, by Basic.
-/// Who came with a Bearer token is told where there are others.
-pub(crate) fn challenge(parts: &Parts) -> String {
+/// Who came with a Bearer token is told where there are others; by TLS where
+/// registries have hosts of their own, whatever ends that in front of nodes.
+pub(crate) fn challenge(front: &Front, parts: &Parts) -> String {
+    challenge_of(front.domain.is_some(), parts)
+}
+
+fn challenge_of(has_domain: bool, parts: &Parts) -> String {
     let host = host(parts).unwrap_or("localhost");
     let is_bearer = credentials(parts).is_some_and(|line| {
         let scheme = line.trim_start().split(' ').next().unwrap_or_default();
@@ -74,7 +79,7 @@ pub(crate) fn challenge(parts: &Parts) -> String {
         return format!("Basic realm=\"https://{host}/\",service=\"{SERVICE}\"");
     }
     let origin = parts.extensions.get::<Origin>();
-    let scheme = if origin.is_some_and(|origin| origin.is_secure) {
+    let scheme = if has_domain || origin.is_some_and(|origin| origin.is_secure) {
         "https"
     } else {
         "http"
@@ -88,15 +93,16 @@ pub(crate) fn challenge(parts: &Parts) -> String {
 mod tests {
     use axum::http::Request;
 
-    use super::challenge;
+    use super::challenge_of;
 
     #[test]
     fn a_challenge_names_the_host_and_nothing_else_of_the_request() {
-        let told = |host: &str, credentials: &str| {
+        let told_of = |has_domain, host: &str, credentials: &str| {
             let request = Request::builder().header("host", host);
             let request = request.header("authorization", credentials).body(());
-            challenge(&request.unwrap().into_parts().0)
+            challenge_of(has_domain, &request.unwrap().into_parts().0)
         };
+        let told = |host: &str, credentials: &str| told_of(false, host, credentials);
         assert_eq!(
             told("r.example:5000", "Basic x"),
             "Basic realm=\"https://r.example:5000/\",service=\"ecr.amazonaws.com\""
@@ -105,5 +111,8 @@ mod tests {
         assert!(
             told("r.example", "Bearer x").starts_with("Bearer realm=\"http://r.example/token\"")
         );
+        // Nobody is to send what proves them in the clear.
+        let secure = told_of(true, "r.example", "Bearer x");
+        assert!(secure.starts_with("Bearer realm=\"https://r.example/token\""));
     }
 }

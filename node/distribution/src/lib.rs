@@ -89,7 +89,7 @@ async fn answer(State(front): State<Front>, request: Request) -> Response {
         let left_unread = body.left_unread();
         let response = respond(&front, &parts, body, &id)
             .await
-            .unwrap_or_else(|failure| refused(failure, &parts, &id));
+            .unwrap_or_else(|failure| refused(&front, failure, &parts, &id));
         let status = response.status();
         debug!(status = status.as_u16(), "answered");
         let mut response = finished(response, &id, is_head);
@@ -129,7 +129,7 @@ async fn respond(
     Performer { registry, who }.perform(operation, body).await
 }
 
-fn refused(failure: Failure, parts: &Parts, id: &RequestId) -> Response {
+fn refused(front: &Front, failure: Failure, parts: &Parts, id: &RequestId) -> Response {
     let shown = failure.to_string();
     let refusal = Refusal::from(failure).of_request(id);
     if refusal.status.is_server_error() {
@@ -139,7 +139,7 @@ fn refused(failure: Failure, parts: &Parts, id: &RequestId) -> Response {
     }
     let mut response = render::refusal(&refusal);
     if refusal.status == StatusCode::UNAUTHORIZED
-        && let Ok(challenge) = HeaderValue::from_str(&caller::challenge(parts))
+        && let Ok(challenge) = HeaderValue::from_str(&caller::challenge(front, parts))
     {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }

@@ -22,7 +22,7 @@ async fn nobody_is_served_without_credentials() {
         assert_eq!(reply.refused(), refusal(401, "UNAUTHORIZED"), "{value:?}");
         let challenge = match value {
             Some("Bearer x") => {
-                "Bearer realm=\"http://localhost/token\",service=\"ecr.amazonaws.com\",error=\"invalid_token\""
+                "Bearer realm=\"https://localhost/token\",service=\"ecr.amazonaws.com\",error=\"invalid_token\""
             }
             _ => "Basic realm=\"https://localhost/\",service=\"ecr.amazonaws.com\"",
         };

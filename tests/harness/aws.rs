@@ -11,8 +11,11 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::process::run;
+use crate::wait::wait_until;
 
 const DEADLINE: Duration = Duration::from_mins(6);
+/// From the start of a cluster.
+const KNOWN_WITHIN: Duration = Duration::from_secs(10);
 const LOGIN_DEADLINE: Duration = Duration::from_mins(1);
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/aws/run.py");
 /// Where `./tests/run` puts what comes from `PyPI`, under the target folder.
@@ -61,7 +64,18 @@ struct Installed {
 impl AwsAccount {
     /// Makes an account of that number.
     pub async fn create(cluster: &Cluster, id: &str) -> Result<Self> {
-        let made = cluster.admin(1)?.json(&["account", "create", id]).await?;
+        let admin = cluster.admin(1)?;
+        let made = wait_until("a cluster that knows accounts", KNOWN_WITHIN, async || {
+            let finished = admin.try_run(&["account", "create", id, "--json"]).await?;
+            // Its first node has not heard yet what all of its nodes understand.
+            if finished.stderr.contains("upgrade all nodes first") {
+                return Ok(None);
+            }
+            let text = finished.success()?.stdout;
+            let made: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
+            Ok(Some(made))
+        })
+        .await?;
         let text = |key: &str| {
             let found = made[key].as_str().map(str::to_owned);
             found.with_context(|| format!("no {key}: {made}"))

@@ -29,8 +29,8 @@ mod tests;
 
 use std::pin::Pin;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::api::Api;
@@ -38,6 +38,13 @@ use crate::call::Call;
 use crate::error::ApiError;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Value, ApiError>> + Send>>;
+
+/// The input of an operation on a repository that needs no more than its name.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct InRepository {
+    repository_name: String,
+}
 
 /// What carries an operation out.
 #[derive(Clone, Copy)]

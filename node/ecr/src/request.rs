@@ -8,9 +8,9 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::Method;
 use axum::http::header::{HOST, USER_AGENT};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, Uri};
 use entrepot_oci::{AccountId, RegionName};
 use entrepot_service::sigv4::{Message, Payload, SigV4Error, Signature};
 use entrepot_service::{Caller, Gathering, Origin, RequestId, SignedError};
@@ -70,8 +70,8 @@ impl<'a> Signed<'a> {
             Target::Json { api, .. } => *api,
             Target::JsonUnknown | Target::Query => Api::Iam,
         };
-        let (host, headers) = texts(parts).map_err(|error| (presumed, error))?;
-        let signature = Signature::read(&message(parts, &headers))
+        let (host, headers) = texts(uri, &parts.headers).map_err(|error| (presumed, error))?;
+        let signature = Signature::read(&message(&parts.method, uri, &headers))
             .map_err(|error| (presumed, ApiError::unsigned(presumed, &error)))?;
         // The form, which says it too, is in the body.
         let is_sts = target == Target::Query && signature.service() == Api::Sts.name();
@@ -128,7 +128,7 @@ impl<'a> Signed<'a> {
             .await
             .map_err(|error| ApiError::internal_of(api, &error))?;
         let payload = Payload::Sha256(content.sha256);
-        let message = message(self.parts, &self.headers);
+        let message = message(&self.parts.method, &self.parts.uri, &self.headers);
         let caller = registry
             .verify_signed(key, &self.signature, &message, payload)
             .inspect_err(guessed)
@@ -216,18 +216,8 @@ impl<'a> Signed<'a> {
 
 /// The region of a signature for a registry, well-formed or not at all.
 pub(crate) fn signed_region<B>(request: &axum::http::Request<B>) -> Option<RegionName> {
-    let headers: Option<Headers<'_>> = request
-        .headers()
-        .iter()
-        .map(|(name, value)| Some((name.as_str(), std::str::from_utf8(value.as_bytes()).ok()?)))
-        .collect();
-    let uri = request.uri();
-    let signature = Signature::read(&Message {
-        method: request.method().as_str(),
-        path: uri.path(),
-        query: uri.query().unwrap_or_default(),
-        headers: &headers?,
-    });
+    let (_, headers) = texts(request.uri(), request.headers()).ok()?;
+    let signature = Signature::read(&message(request.method(), request.uri(), &headers));
     let signature = signature.ok()?;
     let is_registry = [Api::Ecr, Api::EcrPublic]
         .iter()
@@ -268,9 +258,9 @@ fn meaning(api: Api, caller: Caller, input: &Value) -> Caller {
 }
 
 /// The host, and all headers as they are signed.
-fn texts(parts: &Parts) -> Result<(&str, Headers<'_>), ApiError> {
-    let mut headers = Vec::with_capacity(parts.headers.len() + 1);
-    for (name, value) in &parts.headers {
+fn texts<'a>(uri: &'a Uri, sent: &'a HeaderMap) -> Result<(&'a str, Headers<'a>), ApiError> {
+    let mut headers = Vec::with_capacity(sent.len() + 1);
+    for (name, value) in sent {
         let value = std::str::from_utf8(value.as_bytes()).map_err(|_| {
             ApiError::new(
                 "IncompleteSignatureException",
@@ -284,16 +274,16 @@ fn texts(parts: &Parts) -> Result<(&str, Headers<'_>), ApiError> {
         return Ok((host, headers));
     }
     // HTTP/2 says it in another place.
-    let host = parts.uri.authority().map_or("", |it| it.as_str());
+    let host = uri.authority().map_or("", |it| it.as_str());
     headers.push((HOST.as_str(), host));
     Ok((host, headers))
 }
 
-fn message<'m>(parts: &'m Parts, headers: &'m [(&'m str, &'m str)]) -> Message<'m> {
+fn message<'m>(method: &'m Method, uri: &'m Uri, headers: &'m [(&'m str, &'m str)]) -> Message<'m> {
     Message {
-        method: parts.method.as_str(),
-        path: parts.uri.path(),
-        query: parts.uri.query().unwrap_or_default(),
+        method: method.as_str(),
+        path: uri.path(),
+        query: uri.query().unwrap_or_default(),
         headers,
     }
 }

@@ -22,7 +22,7 @@ use std::fmt::Write as _;
 
 use axum::http::StatusCode;
 use entrepot_service::ServiceError;
-use entrepot_service::iam::{EntityKind, Iam, IamError};
+use entrepot_service::iam::{Entity, EntityKind, Iam, IamError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -169,6 +169,15 @@ impl Part {
     }
 }
 
+/// A part of a list of entities.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ByPath {
+    path_prefix: Option<String>,
+    #[serde(flatten)]
+    part: Part,
+}
+
 /// The members of a list's answer.
 ///
 /// `last`: what the next part comes after; none: that was the last one.
@@ -178,6 +187,25 @@ fn listed<T: Serialize>(name: &str, items: &[Value], last: Option<&T>) -> Value 
         "IsTruncated": last.is_some(),
         "Marker": last.map(page::token),
     })
+}
+
+/// A part of the entities of one kind, under the `name` that they have in answers.
+async fn entities(
+    call: &Call,
+    kind: EntityKind,
+    name: &str,
+    input: ByPath,
+    shown: fn(Iam<'_>, &Entity) -> Value,
+) -> Result<Value, ApiError> {
+    let iam = iam(call);
+    let after: Option<String> = input.part.start()?;
+    let prefix = input.path_prefix.as_deref().unwrap_or("/");
+    let size = input.part.size();
+    let page = iam.entities(kind, prefix, after.as_deref(), size).await;
+    let page = page.map_err(|error| failed(call, &error))?;
+    let items: Vec<_> = page.items.iter().map(|it| shown(iam, it)).collect();
+    let last = page.items.last().filter(|_| page.more);
+    Ok(listed(name, &items, last.map(|it| &it.name)))
 }
 
 fn iam(call: &Call) -> Iam<'_> {

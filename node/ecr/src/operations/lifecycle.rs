@@ -4,6 +4,7 @@ use entrepot_oci::RepositoryName;
 use entrepot_service::ServiceError;
 use serde::{Deserialize, Serialize};
 
+use super::InRepository;
 use crate::call::Call;
 use crate::error::ApiError;
 
@@ -12,12 +13,6 @@ use crate::error::ApiError;
 pub(super) struct PutInput {
     repository_name: String,
     lifecycle_policy_text: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct NameInput {
-    repository_name: String,
 }
 
 #[derive(Serialize)]
@@ -38,7 +33,7 @@ pub(super) async fn put(call: &Call, input: PutInput) -> Result<PolicyOutput, Ap
     Ok(output(call, input.repository_name, kept))
 }
 
-pub(super) async fn get(call: &Call, input: NameInput) -> Result<PolicyOutput, ApiError> {
+pub(super) async fn get(call: &Call, input: InRepository) -> Result<PolicyOutput, ApiError> {
     let repository = call.repository(&input.repository_name)?;
     let policy = call
         .registry
@@ -48,7 +43,7 @@ pub(super) async fn get(call: &Call, input: NameInput) -> Result<PolicyOutput, A
     Ok(output(call, input.repository_name, policy))
 }
 
-pub(super) async fn delete(call: &Call, input: NameInput) -> Result<PolicyOutput, ApiError> {
+pub(super) async fn delete(call: &Call, input: InRepository) -> Result<PolicyOutput, ApiError> {
     let repository = call.repository(&input.repository_name)?;
     let policy = call
         .registry

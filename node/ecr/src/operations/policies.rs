@@ -4,6 +4,7 @@ use entrepot_oci::RepositoryName;
 use entrepot_service::ServiceError;
 use serde::{Deserialize, Serialize};
 
+use super::InRepository;
 use crate::call::Call;
 use crate::error::ApiError;
 
@@ -14,12 +15,6 @@ pub(super) struct SetInput {
     policy_text: String,
     #[serde(default)]
     force: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct NameInput {
-    repository_name: String,
 }
 
 #[derive(Serialize)]
@@ -39,7 +34,7 @@ pub(super) async fn set(call: &Call, input: SetInput) -> Result<PolicyOutput, Ap
     Ok(output(call, input.repository_name, input.policy_text))
 }
 
-pub(super) async fn get(call: &Call, input: NameInput) -> Result<PolicyOutput, ApiError> {
+pub(super) async fn get(call: &Call, input: InRepository) -> Result<PolicyOutput, ApiError> {
     let repository = call.repository(&input.repository_name)?;
     let policy = call
         .registry
@@ -49,7 +44,7 @@ pub(super) async fn get(call: &Call, input: NameInput) -> Result<PolicyOutput, A
     Ok(output(call, input.repository_name, policy))
 }
 
-pub(super) async fn delete(call: &Call, input: NameInput) -> Result<PolicyOutput, ApiError> {
+pub(super) async fn delete(call: &Call, input: InRepository) -> Result<PolicyOutput, ApiError> {
     let repository = call.repository(&input.repository_name)?;
     let policy = call
         .registry
@@ -68,15 +63,11 @@ fn output(call: &Call, repository_name: String, policy_text: String) -> PolicyOu
 }
 
 fn none(call: &Call, repository: &RepositoryName, error: ServiceError) -> ApiError {
-    match error {
-        ServiceError::NotFound(_) => {
-            let account = call.account();
-            let message = format!(
-                "Repository policy does not exist for the repository with name '{repository}' in \
-                 the registry with id '{account}'"
-            );
-            ApiError::new("RepositoryPolicyNotFoundException", message)
-        }
-        error => call.failed(error),
-    }
+    call.failed_or(error, "RepositoryPolicyNotFoundException", || {
+        let account = call.account();
+        format!(
+            "Repository policy does not exist for the repository with name '{repository}' in the \
+             registry with id '{account}'"
+        )
+    })
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::shapes::{group, user};
-use super::{Named, Nothing, Part, failed, iam, listed};
+use super::{ByPath, Named, Nothing, Part, entities, failed, iam, listed};
 use crate::call::Call;
 use crate::error::ApiError;
 
@@ -35,14 +35,6 @@ pub(super) struct MemberInput {
 pub(super) struct PartOf {
     #[serde(flatten)]
     of: Named,
-    #[serde(flatten)]
-    part: Part,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct ListInput {
-    path_prefix: Option<String>,
     #[serde(flatten)]
     part: Part,
 }
@@ -95,16 +87,8 @@ pub(super) async fn get(call: &Call, input: PartOf) -> Result<Value, ApiError> {
     Ok(answer)
 }
 
-pub(super) async fn list(call: &Call, input: ListInput) -> Result<Value, ApiError> {
-    let iam = iam(call);
-    let after: Option<String> = input.part.start()?;
-    let prefix = input.path_prefix.as_deref().unwrap_or("/");
-    let (kind, size) = (EntityKind::Group, input.part.size());
-    let page = iam.entities(kind, prefix, after.as_deref(), size).await;
-    let page = page.map_err(|error| failed(call, &error))?;
-    let shown: Vec<_> = page.items.iter().map(|it| group(iam, it)).collect();
-    let last = page.items.last().filter(|_| page.more);
-    Ok(listed("Groups", &shown, last.map(|it| &it.name)))
+pub(super) async fn list(call: &Call, input: ByPath) -> Result<Value, ApiError> {
+    entities(call, EntityKind::Group, "Groups", input, group).await
 }
 
 pub(super) async fn of_user(call: &Call, input: PartOf) -> Result<Value, ApiError> {

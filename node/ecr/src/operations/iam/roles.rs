@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::shapes::{Tag, given, role};
-use super::{Named, Nothing, Part, failed, iam, listed};
+use super::{ByPath, Named, Nothing, entities, failed, iam};
 use crate::call::Call;
 use crate::error::ApiError;
 
@@ -32,14 +32,6 @@ pub(super) struct LinkedInput {
     description: Option<String>,
     #[serde(rename = "CustomSuffix")]
     suffix: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct ListInput {
-    path_prefix: Option<String>,
-    #[serde(flatten)]
-    part: Part,
 }
 
 #[derive(Deserialize)]
@@ -90,16 +82,11 @@ pub(super) async fn get(call: &Call, input: Named) -> Result<Value, ApiError> {
     Ok(json!({ "Role": role(iam, &found, true) }))
 }
 
-pub(super) async fn list(call: &Call, input: ListInput) -> Result<Value, ApiError> {
-    let iam = iam(call);
-    let after: Option<String> = input.part.start()?;
-    let prefix = input.path_prefix.as_deref().unwrap_or("/");
-    let (kind, size) = (EntityKind::Role, input.part.size());
-    let page = iam.entities(kind, prefix, after.as_deref(), size).await;
-    let page = page.map_err(|error| failed(call, &error))?;
-    let shown: Vec<_> = page.items.iter().map(|it| role(iam, it, false)).collect();
-    let last = page.items.last().filter(|_| page.more);
-    Ok(listed("Roles", &shown, last.map(|it| &it.name)))
+pub(super) async fn list(call: &Call, input: ByPath) -> Result<Value, ApiError> {
+    entities(call, EntityKind::Role, "Roles", input, |iam, it| {
+        role(iam, it, false)
+    })
+    .await
 }
 
 pub(super) async fn update(call: &Call, input: UpdateInput) -> Result<Nothing, ApiError> {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::shapes::{Tag, given, user};
-use super::{Nothing, Part, failed, iam, listed};
+use super::{ByPath, Nothing, entities, failed, iam};
 use crate::call::Call;
 use crate::error::ApiError;
 
@@ -33,14 +33,6 @@ pub(super) struct UpdateInput {
     user_name: String,
     new_user_name: Option<String>,
     new_path: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct ListInput {
-    path_prefix: Option<String>,
-    #[serde(flatten)]
-    part: Part,
 }
 
 pub(super) async fn create(call: &Call, input: CreateInput) -> Result<Value, ApiError> {
@@ -81,14 +73,9 @@ pub(super) async fn update(call: &Call, input: UpdateInput) -> Result<Nothing, A
     done.map_err(|error| failed(call, &error))
 }
 
-pub(super) async fn list(call: &Call, input: ListInput) -> Result<Value, ApiError> {
-    let iam = iam(call);
-    let after: Option<String> = input.part.start()?;
-    let prefix = input.path_prefix.as_deref().unwrap_or("/");
-    let (kind, size) = (EntityKind::User, input.part.size());
-    let page = iam.entities(kind, prefix, after.as_deref(), size).await;
-    let page = page.map_err(|error| failed(call, &error))?;
-    let shown: Vec<_> = page.items.iter().map(|it| user(iam, it, false)).collect();
-    let last = page.items.last().filter(|_| page.more);
-    Ok(listed("Users", &shown, last.map(|it| &it.name)))
+pub(super) async fn list(call: &Call, input: ByPath) -> Result<Value, ApiError> {
+    entities(call, EntityKind::User, "Users", input, |iam, it| {
+        user(iam, it, false)
+    })
+    .await
 }

@@ -14,7 +14,7 @@ const IMAGES_AFTER: u64 = 40;
 const WRITERS_PER_NODE: usize = 3;
 const HELD_BYTES: usize = 24 << 20;
 /// Blobs up to this size are kept in the metadata, which needs no copies.
-const INLINE_BYTES_MAX: usize = 4096;
+const INLINE_BYTES_MAX: usize = 6 * 1024;
 /// An election takes at most a few seconds; the rest is two slow cores.
 const PROGRESS: Duration = Duration::from_mins(1);
 const CAUGHT_UP: Duration = Duration::from_secs(30);

@@ -230,7 +230,7 @@ impl Consensus {
     /// A command of a `level` that a node does not understand would stop that
     /// node: it waits until all nodes have told that they do.
     fn check_level(&self, group: &GroupId, level: u32) -> Result<(), MetadataError> {
-        if level == 0 || level <= query::level(self.view(&GroupId::global())?.as_ref())? {
+        if self.understands(level)? {
             return Ok(());
         }
         Err(MetadataError::NotYetKnown {
@@ -273,6 +273,10 @@ impl Metadata for Consensus {
     fn view(&self, group: &GroupId) -> Result<Arc<dyn KeyValue>, MetadataError> {
         let view: Arc<dyn KeyValue> = Arc::clone(&self.groups.get(group)?.state) as _;
         Ok(view)
+    }
+
+    fn understands(&self, level: u32) -> Result<bool, MetadataError> {
+        Ok(level == 0 || level <= query::level(self.view(&GroupId::global())?.as_ref())?)
     }
 
     fn applied(&self, group: &GroupId) -> Result<u64, MetadataError> {

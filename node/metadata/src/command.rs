@@ -48,7 +48,11 @@ use crate::records::settings::{ItemKind, MutabilityRecord};
 /// member to one that changes what it does, raises this and has
 /// [`Command::level`] say so: a copy that applied it without understanding all of
 /// it would differ from the others for ever.
-pub const LEVEL: u32 = 8;
+pub const LEVEL: u32 = 9;
+
+/// From which on the metadata keeps blobs of more than
+/// [`INLINE_BYTES_MAX_FIRST`](crate::limits::INLINE_BYTES_MAX_FIRST).
+pub const LONG_INLINE_LEVEL: u32 = 9;
 
 /// One command and the id under which it is applied at most once.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -518,6 +522,7 @@ impl Command {
     pub fn level(&self) -> u32 {
         match self {
             Self::DeleteRepository(_) => 2,
+            Self::LinkBlob(command) if command.is_long() => LONG_INLINE_LEVEL,
             Self::CreateAccount(command) if command.is_first() => 0,
             Self::CreateRepository(command) if command.is_plain() => 0,
             Self::PutRepositorySettings(command) if command.is_plain() => 0,

@@ -41,9 +41,13 @@ pub const IMAGE_MANIFESTS_MAX: usize = 10_000;
 pub const DIGESTS_REPORTED_MAX: usize = 100;
 
 /// Bytes of the largest blob that is kept in the metadata: as much as any file
-/// takes at least. Such a blob is durable with the command that links it, on
-/// every node of its region, and needs no file, no sync and no copy of its own.
-pub const INLINE_BYTES_MAX: usize = 4 * 1024;
+/// takes at least, and what an archive adds to a file of that size. Such a blob
+/// is durable with the command that links it, on every node of its region, and
+/// needs no file, no sync and no copy of its own.
+pub const INLINE_BYTES_MAX: usize = 6 * 1024;
+
+/// The same below [`LONG_INLINE_LEVEL`](crate::command::LONG_INLINE_LEVEL).
+pub const INLINE_BYTES_MAX_FIRST: usize = 4 * 1024;
 
 /// Nodes that one command may name as holders of a blob.
 pub const HOLDERS_MAX: usize = 64;

@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::command::Command;
+use crate::command::{Command, LONG_INLINE_LEVEL};
 use crate::group::GroupId;
+use crate::limits::{INLINE_BYTES_MAX, INLINE_BYTES_MAX_FIRST};
 use crate::response::Response;
 use crate::store::{KeyValue, StorageError};
 
@@ -33,6 +34,18 @@ pub trait Metadata: Send + Sync + fmt::Debug + 'static {
     /// This node's own copy, as it is at each moment: it moves on while it is
     /// read.
     fn view(&self, group: &GroupId) -> Result<Arc<dyn KeyValue>, MetadataError>;
+
+    /// Whether every node of the cluster understands commands of `level`.
+    fn understands(&self, level: u32) -> Result<bool, MetadataError>;
+
+    /// Bytes of the largest blob that the metadata takes now.
+    fn inline_bytes_max(&self) -> Result<usize, MetadataError> {
+        Ok(if self.understands(LONG_INLINE_LEVEL)? {
+            INLINE_BYTES_MAX
+        } else {
+            INLINE_BYTES_MAX_FIRST
+        })
+    }
 
     /// The index that this node's copy has applied: what is read from `view` after
     /// the call holds until there is another one.

@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::BytesMut;
 use entrepot_metadata::GroupId;
 use entrepot_metadata::command::{Command, CreateRepository, LinkBlob, PutManifest};
-use entrepot_metadata::limits::INLINE_BYTES_MAX;
 use entrepot_metadata::query::{self, CreatedFor};
 use entrepot_metadata::records::Origin;
 use entrepot_metadata::response::Refused;
@@ -104,7 +103,7 @@ impl ReplicaServer {
         let digest = wire::digest(&header.digest).map_err(bad)?;
         let repository: RepositoryName = wire::name(&header.repository).map_err(bad)?;
         let account: AccountId = wire::name(&header.account).map_err(bad)?;
-        let mut sink = if header.size <= INLINE_BYTES_MAX as u64 {
+        let mut sink = if header.size <= self.metadata.inline_bytes_max()? as u64 {
             Sink::Memory(BytesMut::new())
         } else {
             let key = digest.to_string();

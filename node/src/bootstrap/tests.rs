@@ -27,6 +27,10 @@ impl Metadata for Outrun {
         self.0.view(group)
     }
 
+    fn understands(&self, level: u32) -> Result<bool, MetadataError> {
+        self.0.understands(level)
+    }
+
     fn applied(&self, group: &GroupId) -> Result<u64, MetadataError> {
         self.0.applied(group)
     }

@@ -4,7 +4,7 @@ pub struct OpenUploadRequest {
     #[prost(string, tag = "1")]
     pub repository: ::prost::alloc::string::String,
     /// Of the digest that will finish the upload. Bytes are hashed as they arrive:
-    /// with more than 4 KiB of them, this is the algorithm that it has to be.
+    /// with more than 6 KiB of them, this is the algorithm that it has to be.
     #[prost(enumeration = "DigestAlgorithm", tag = "2")]
     pub algorithm: i32,
 }
@@ -599,7 +599,7 @@ pub mod registry_client {
         /// other node passes its calls on. An upload that gets no byte for a day (or as
         /// the node is configured) is removed, one without a byte after 5 minutes, and
         /// so is one whose owner stops. When the node has no place left, one with at
-        /// most 4 KiB that has rested for 10 s makes room, a larger one after 10
+        /// most 6 KiB that has rested for 10 s makes room, a larger one after 10
         /// minutes.
         pub async fn open_upload(
             &mut self,
@@ -1107,7 +1107,7 @@ pub mod registry_server {
         /// other node passes its calls on. An upload that gets no byte for a day (or as
         /// the node is configured) is removed, one without a byte after 5 minutes, and
         /// so is one whose owner stops. When the node has no place left, one with at
-        /// most 4 KiB that has rested for 10 s makes room, a larger one after 10
+        /// most 6 KiB that has rested for 10 s makes room, a larger one after 10
         /// minutes.
         async fn open_upload(
             &self,

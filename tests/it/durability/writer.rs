@@ -13,7 +13,7 @@ use super::ledger::{Ledger, Named};
 
 /// The sizes of blobs: in the metadata, in one small file, in pieces.
 const SIZES: [usize; 8] = [
-    100, 4_096, 4_097, 20_000, 20_000, 150_000, 600_000, 3_000_000,
+    100, 5_120, 5_121, 20_000, 20_000, 150_000, 600_000, 3_000_000,
 ];
 /// Of one writer in one round: what is written has to be read, too.
 const BYTES_MAX: usize = 24_000_000;

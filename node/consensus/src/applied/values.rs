@@ -20,7 +20,7 @@ use entrepot_metadata::StorageError;
 
 /// Values above this have files: 16 of this size make a page that sled counts
 /// right.
-const SMALL_BYTES_MAX: usize = 6 * 1024;
+const SMALL_BYTES_MAX: usize = 7 * 1024;
 
 /// The first byte of a record in sled.
 const SMALL: u8 = 0;

@@ -8,6 +8,7 @@ use super::{
     LinkBlob, MountBlob, NewAccessKey, PutManifest, PutRegistrySettings, PutRepositorySettings,
     PutRule, TagCondition, TagState, UnlinkBlob,
 };
+use crate::limits::INLINE_BYTES_MAX_FIRST;
 use crate::query::{Blob, Task};
 use crate::records::Origin;
 
@@ -67,6 +68,12 @@ impl LinkBlob {
             create_repository: false,
             content: blob.content.clone(),
         }
+    }
+
+    /// Whether it has more content than was always kept.
+    pub(super) fn is_long(&self) -> bool {
+        let content = self.content.as_ref();
+        content.is_some_and(|content| content.len() > INLINE_BYTES_MAX_FIRST)
     }
 }
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::{Metadata, MetadataError};
 use crate::apply::apply;
-use crate::command::{Command, Envelope};
+use crate::command::{Command, Envelope, LEVEL};
 use crate::group::GroupId;
 use crate::response::Response;
 use crate::store::{KeyValue, MemoryState, StorageError};
@@ -123,6 +123,10 @@ impl Metadata for LocalMetadata {
     fn view(&self, group: &GroupId) -> Result<Arc<dyn KeyValue>, MetadataError> {
         let view: Arc<dyn KeyValue> = self.group(group)?.view.clone();
         Ok(view)
+    }
+
+    fn understands(&self, level: u32) -> Result<bool, MetadataError> {
+        Ok(level <= LEVEL)
     }
 
     fn applied(&self, group: &GroupId) -> Result<u64, MetadataError> {

@@ -101,7 +101,12 @@ impl Sink<'_> {
 
     async fn append(&mut self, chunk: Bytes) -> Result<(), Stop> {
         if let Work::Small(content) = self.work {
-            if content.len() + chunk.len() <= INLINE_BYTES_MAX {
+            let inline_bytes_max = || {
+                let max = self.registry.metadata.inline_bytes_max();
+                max.map_err(|error| Stop::Body(error.into()))
+            };
+            let size = content.len() + chunk.len();
+            if size <= INLINE_BYTES_MAX && size <= inline_bytes_max()? {
                 content.extend_from_slice(&chunk);
                 return Ok(());
             }

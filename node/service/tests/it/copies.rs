@@ -128,7 +128,7 @@ async fn other_nodes_stand_in_for_holders_that_die() {
 async fn a_push_whose_digest_is_known_puts_its_copies_in_their_place() {
     let cluster = Plan::new(&[(EAST, 5)]).copies(2).start().await;
     for seed in 10..15 {
-        let digest = cluster.node(1).push(&content(seed, 5000)).await;
+        let digest = cluster.node(1).push(&content(seed, 7000)).await;
         let mut expected = vec![1, cluster.node(1).sources(&digest)[0]];
         expected.sort_unstable();
         assert_eq!(cluster.holders(&digest).await, expected);

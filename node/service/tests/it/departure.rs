@@ -56,7 +56,7 @@ async fn remove(cluster: &Cluster, removal: Removal) -> Result<Departure, Servic
 /// Pushes through node 2 until it has the only copy of something.
 async fn only_on_two(cluster: &Cluster) {
     for seed in 0..50 {
-        let digest = cluster.node(2).push(&content(seed, 5_000)).await;
+        let digest = cluster.node(2).push(&content(seed, 7_000)).await;
         if cluster.holders(&digest).await == [2] {
             return;
         }
@@ -129,7 +129,7 @@ async fn a_node_is_not_replaced_while_it_answers_or_by_one_that_cannot() {
 #[tokio::test]
 async fn the_last_copies_of_a_lost_node_are_given_up_by_force_alone() {
     let mut cluster = formed(1).await;
-    cluster.node(1).push(&content(100, 5_000)).await;
+    cluster.node(1).push(&content(100, 7_000)).await;
     only_on_two(&cluster).await;
     lose_two(&mut cluster).await;
     let replace = |force| Removal {

@@ -194,7 +194,7 @@ fn peer_call() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let cluster = runtime.block_on(Plan::new(&[(EAST, 1)]).start());
     // Too large to be kept in the metadata.
-    let blob = runtime.block_on(cluster.node(1).push(&content(1, 5_000)));
+    let blob = runtime.block_on(cluster.node(1).push(&content(1, 7_000)));
     let calls = [
         "Blobs/Stat\n",
         "Blobs/Read\n",

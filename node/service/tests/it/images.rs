@@ -250,14 +250,14 @@ async fn a_blob_is_mounted_where_it_may_be() {
 #[tokio::test]
 async fn a_blob_is_mounted_from_wherever_it_is() {
     let cluster = Plan::new(&[(EAST, 2)]).start().await;
-    let content = content(1, 5000);
+    let content = content(1, 7000);
     let digest = cluster.node(1).push(&content).await;
     let mount = async |to: &str| {
         let to: RepositoryName = to.parse().unwrap();
         let registry = &cluster.node(2).registry;
         registry.mount_blob(&root(), &to, None, &digest).await
     };
-    let mounted = Ok(Some(BlobInfo { digest, size: 5000 }));
+    let mounted = Ok(Some(BlobInfo { digest, size: 7000 }));
     assert_eq!(mount("team/other").await, mounted);
     // Where it is already, too.
     assert_eq!(mount("team/other").await, mounted);

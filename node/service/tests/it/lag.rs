@@ -61,6 +61,10 @@ impl Metadata for Lagging {
         Ok(Arc::clone(&*self.shown.read().unwrap()))
     }
 
+    fn understands(&self, level: u32) -> Result<bool, MetadataError> {
+        self.inner.understands(level)
+    }
+
     fn applied(&self, group: &GroupId) -> Result<u64, MetadataError> {
         self.inner.applied(group)
     }

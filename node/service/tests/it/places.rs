@@ -136,22 +136,22 @@ async fn larger_uploads_that_rest_for_long_do_too() {
     let mut sessions = Vec::new();
     for _ in 0..RECEIVING_SHARE {
         let session = open(&cluster, &root()).await.unwrap();
-        append(&cluster, &root(), &session, 5 * KIB).await.unwrap();
+        append(&cluster, &root(), &session, 7 * KIB).await.unwrap();
         sessions.push(session);
     }
     let new = open(&cluster, &root()).await.unwrap();
-    let refused = append(&cluster, &root(), &new, 5 * KIB).await;
+    let refused = append(&cluster, &root(), &new, 7 * KIB).await;
     assert!(is_unavailable(&refused), "{refused:?}");
     let others = open(&cluster, &other()).await.unwrap();
-    let taken = append(&cluster, &other(), &others, 5 * KIB).await;
-    assert_eq!(taken, Ok(5 * KIB as u64));
+    let taken = append(&cluster, &other(), &others, 7 * KIB).await;
+    assert_eq!(taken, Ok(7 * KIB as u64));
 
     tokio::time::advance(Duration::from_mins(10)).await;
     for session in &sessions[1..] {
         append(&cluster, &root(), session, 0).await.unwrap();
     }
-    let taken = append(&cluster, &root(), &new, 5 * KIB).await;
-    assert_eq!(taken, Ok(5 * KIB as u64));
+    let taken = append(&cluster, &root(), &new, 7 * KIB).await;
+    assert_eq!(taken, Ok(7 * KIB as u64));
     let gone = append(&cluster, &root(), &sessions[0], 0).await;
     assert_eq!(gone, Err(ServiceError::UploadUnknown));
 }

@@ -39,7 +39,7 @@ async fn pull(node: &Node, digest: &Digest) -> (usize, bool) {
 #[tokio::test]
 async fn a_blob_that_passes_through_leaves_a_copy() {
     let cluster = three().await;
-    for size in [4 * KIB + 1, 256 * KIB, 3 * MIB + 1] {
+    for size in [6 * KIB + 1, 256 * KIB, 3 * MIB + 1] {
         let content = content(size as u64, size);
         let digest = on(&cluster, &[1], &content).await;
         assert_eq!(cluster.node(2).pull(&digest).await.unwrap(), content);
@@ -210,7 +210,7 @@ async fn a_source_whose_disk_fails_is_replaced_too() {
 
 #[tokio::test]
 async fn no_reader_gets_all_bytes_of_a_wrong_copy() {
-    for size in [4 * KIB + 1, 256 * KIB, 256 * KIB + 1, 3 * MIB] {
+    for size in [6 * KIB + 1, 256 * KIB, 256 * KIB + 1, 3 * MIB] {
         let cluster = three().await;
         let content = content(5, size);
         let digest = on(&cluster, &[1], &content).await;
@@ -230,7 +230,7 @@ async fn no_reader_gets_all_bytes_of_a_wrong_copy() {
 #[tokio::test]
 async fn a_wrong_copy_of_something_small_is_made_good_at_once() {
     let cluster = three().await;
-    let content = content(6, 5000);
+    let content = content(6, 7000);
     let digest = on(&cluster, &[1, 2], &content).await;
     let first = cluster.node(3).sources(&digest)[0];
     assert!(cluster.node(first).memory.damage(&digest, 7));
@@ -318,7 +318,7 @@ async fn many_readers_of_one_blob_at_the_same_time() {
 #[tokio::test]
 async fn a_part_is_cut_at_the_blobs_end_and_cannot_begin_behind_it() {
     let cluster = three().await;
-    let content = content(1, 5000);
+    let content = content(1, 7000);
     let digest = on(&cluster, &[1], &content).await;
     // With a copy and without.
     for node in [cluster.node(1), cluster.node(2)] {
@@ -328,22 +328,22 @@ async fn a_part_is_cut_at_the_blobs_end_and_cannot_begin_behind_it() {
                 .open_blob_from(&root(), &app(), &digest, offset, length)
                 .await;
             let (info, stream) = opened?;
-            assert_eq!((info.digest, info.size), (digest, 5000));
+            assert_eq!((info.digest, info.size), (digest, 7000));
             Ok(read(stream).await.unwrap())
         };
         for (offset, length, expected) in [
             (0, Some(10), 0..10),
-            (4950, Some(100), 4950..5000),
-            (1000, Some(u64::MAX), 1000..5000),
-            (7, None, 7..5000),
+            (6950, Some(100), 6950..7000),
+            (1000, Some(u64::MAX), 1000..7000),
+            (7, None, 7..7000),
             (7, Some(0), 7..7),
-            (5000, None, 5000..5000),
+            (7000, None, 7000..7000),
         ] {
             assert_eq!(part(offset, length).await, Ok(content.slice(expected)));
         }
         assert_eq!(
-            part(5001, Some(1)).await,
-            Err(ServiceError::BeyondEnd { size: 5000 })
+            part(7001, Some(1)).await,
+            Err(ServiceError::BeyondEnd { size: 7000 })
         );
     }
 }

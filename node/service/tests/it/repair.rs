@@ -35,7 +35,7 @@ async fn a_node_fetches_what_is_its_own_and_nothing_else() {
     let cluster = Plan::new(&[(EAST, 5)]).copies(2).start().await;
     let mut pushed = Vec::new();
     for seed in 0..8 {
-        let digest = cluster.node(1).push(&content(seed, 5000)).await;
+        let digest = cluster.node(1).push(&content(seed, 7000)).await;
         // Far from where they belong.
         let keeper = cluster.node(1).sources(&digest)[0];
         for node in cluster.nodes().filter(|node| node.id != keeper) {
@@ -83,7 +83,7 @@ async fn what_cannot_be_fetched_does_not_keep_the_rest_from_it() {
     let cluster = Plan::new(&[(EAST, 2)]).copies(1).start().await;
     let mut belongs = Vec::new();
     for seed in 0..20 {
-        let digest = cluster.node(1).push(&content(seed, 5000)).await;
+        let digest = cluster.node(1).push(&content(seed, 7000)).await;
         let ranked = entrepot_replication::placement::ranked(digest.to_string().as_bytes(), 1..=2);
         if ranked[0] == 2 {
             belongs.push(digest);

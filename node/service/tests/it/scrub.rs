@@ -28,7 +28,7 @@ fn scrub(node: &Node, kept: Option<Note>) -> Scrub {
 
 async fn pushed(cluster: &Cluster) -> Vec<(Digest, Bytes)> {
     let mut pushed = Vec::new();
-    for (seed, size) in [(1, 5 * KIB), (2, 300 * KIB), (3, 3 * MIB), (4, 9 * MIB)] {
+    for (seed, size) in [(1, 7 * KIB), (2, 300 * KIB), (3, 3 * MIB), (4, 9 * MIB)] {
         let content = content(seed, size);
         pushed.push((cluster.node(1).push(&content).await, content));
     }
@@ -87,7 +87,7 @@ async fn a_scrub_goes_on_where_the_process_before_has_stopped() {
     let node = cluster.node(1);
     let mut digests = Vec::new();
     for seed in 0..10 {
-        digests.push(node.push(&content(seed, 5 * KIB)).await);
+        digests.push(node.push(&content(seed, 7 * KIB)).await);
     }
     digests.sort();
     let folder = tempfile::tempdir().unwrap();

@@ -38,7 +38,7 @@ async fn open(cluster: &Cluster) -> String {
 #[tokio::test]
 async fn a_blob_is_pushed_in_one_go_and_pulled_from_everywhere() {
     let cluster = one_region().await;
-    for size in [4 * KIB + 1, 300 * KIB, 5 * MIB + 17] {
+    for size in [6 * KIB + 1, 300 * KIB, 5 * MIB + 17] {
         let content = content(1, size);
         let digest = cluster.node(1).push(&content).await;
         for node in cluster.nodes() {
@@ -62,7 +62,7 @@ async fn a_blob_is_pushed_in_one_go_and_pulled_from_everywhere() {
 #[tokio::test]
 async fn a_small_blob_is_kept_in_the_metadata_and_needs_no_file() {
     let cluster = one_region().await;
-    for size in [0, 1, 4 * KIB] {
+    for size in [0, 1, 6 * KIB] {
         let content = content(3, size);
         let digest = cluster.node(1).push(&content).await;
         for node in cluster.nodes() {
@@ -83,7 +83,7 @@ async fn an_upload_that_outgrows_the_metadata_becomes_a_file() {
     let content = content(4, 6 * KIB);
     let session = open(&cluster).await;
     let mut from = 0;
-    for to in [0, 1, 4 * KIB, 4 * KIB + 1, 6 * KIB] {
+    for to in [0, 1, 6 * KIB, 6 * KIB + 1, 7 * KIB] {
         let part = content.slice(from..to);
         let appended = append(&cluster, &session, from as u64, body(&part)).await;
         assert_eq!(appended, Ok(to as u64));

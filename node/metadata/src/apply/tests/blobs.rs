@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::{Machine, account, app, digest, image, link, repository, unknown};
-use crate::command::{DeleteManifest, LinkBlob, MountBlob, UnlinkBlob};
-use crate::limits::INLINE_BYTES_MAX;
+use crate::command::{Command, DeleteManifest, LONG_INLINE_LEVEL, LinkBlob, MountBlob, UnlinkBlob};
+use crate::limits::{INLINE_BYTES_MAX, INLINE_BYTES_MAX_FIRST};
 use crate::query;
 use crate::response::{BlobLinked, Outcome, Referenced, Refused};
 
@@ -101,6 +101,18 @@ fn a_small_blob_is_kept_here_once_it_came() {
     let blob = query::blob(&machine.state, &digest(5)).unwrap().unwrap();
     assert_eq!((blob.content, blob.holders), (content, vec![1, 2]));
 
+    let of = |bytes: usize| LinkBlob {
+        size: bytes as u64,
+        content: Some(Bytes::from(vec![7; bytes])),
+        ..link("app", 7)
+    };
+    for (bytes, level) in [
+        (INLINE_BYTES_MAX_FIRST, 0),
+        (INLINE_BYTES_MAX, LONG_INLINE_LEVEL),
+    ] {
+        assert_eq!(Command::from(of(bytes)).level(), level, "{bytes} bytes");
+    }
+    machine.done(of(INLINE_BYTES_MAX));
     for wrong in [99, 101, INLINE_BYTES_MAX + 1] {
         let command = LinkBlob {
             content: Some(Bytes::from(vec![6; wrong])),

@@ -67,7 +67,7 @@ async fn an_idle_upload_is_swept_and_a_busy_one_is_not() {
         let mut both = false;
         while !both || cluster.node(1).memory.staged() > 1 {
             both |= cluster.node(1).memory.staged() == 2;
-            let bytes = content(11, 5 * KIB);
+            let bytes = content(11, 6 * KIB);
             sent += bytes.len() as u64;
             sender.send(bytes).await.unwrap();
             tokio::time::sleep(expiry / 8).await;

@@ -52,8 +52,8 @@ pub struct Config {
     pub upload_expiry: Duration,
     /// How copies are looked after.
     pub care: CareConfig,
-    /// Of the metadata, that is kept in memory.
-    pub index_cache_bytes: u64,
+    /// Of the metadata, that is kept in memory; none: what suits its size.
+    pub index_cache_bytes: Option<u64>,
     /// Every node of the cluster that this one is told of, itself too.
     pub peers: Vec<PeerInfo>,
     /// What it is known by; none: by the cluster's secret alone.

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use entrepot_access::trust::CERTIFICATE_LIFE;
-use entrepot_consensus::INDEX_CACHE_BYTES;
 use entrepot_oci::RegionName;
 use entrepot_proto::environment::{Clock as _, SystemClock};
 use entrepot_proto::peers::PeerInfo;
@@ -227,7 +226,7 @@ fn plan(arguments: &DevArguments, data: &Path) -> anyhow::Result<(Cluster, Vec<C
             copies: COPIES,
             upload_expiry: UPLOAD_EXPIRY,
             care: CareConfig::default(),
-            index_cache_bytes: INDEX_CACHE_BYTES,
+            index_cache_bytes: None,
             peers: peers.clone(),
             trust: None,
             certificate_life: CERTIFICATE_LIFE,

@@ -15,6 +15,7 @@
 //! - [`sled_tree`], [`memory`]: the databases of nodes and of simulations
 //! - [`values`]: what is too large for sled
 
+mod cache;
 mod frozen;
 mod memory;
 mod pending;
@@ -94,11 +95,11 @@ pub(crate) enum AppliedError {
 
 impl AppliedStore {
     /// Opens the database in `dir`, or sets it aside and begins a new one, with
-    /// `cache_bytes` of it in memory. Blocks.
+    /// `cache_bytes` of it in memory; none: what suits its size. Blocks.
     pub(crate) fn open(
         dir: &Path,
         rebuild: bool,
-        cache_bytes: u64,
+        cache_bytes: Option<u64>,
     ) -> Result<(Self, Opened), AppliedError> {
         let io = |source| AppliedError::Io {
             path: dir.to_owned(),
@@ -106,6 +107,11 @@ impl AppliedStore {
         };
         durable::create_dir(dir).map_err(io)?;
         let path = database(dir);
+        // Before it is set aside: what is built anew will be as large.
+        let cache_bytes = match cache_bytes {
+            Some(bytes) => bytes,
+            None => cache::suited_to(cache::bytes_in(&path).map_err(io)?),
+        };
         let mut opened = match (path.exists(), rebuild, Trust::read(dir).doubt()) {
             (false, _, _) => Opened::Fresh,
             (true, true, _) => Opened::SetAside("it was asked for".to_owned()),

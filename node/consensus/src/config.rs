@@ -32,8 +32,9 @@ pub struct ConsensusConfig {
     /// None: sled, beside the log.
     pub index: Option<MemoryIndex>,
     /// What sled keeps in memory of the applied state of all groups, bytes: as it
-    /// counts them, which is less than what they take.
-    pub index_cache_bytes: u64,
+    /// counts them, which is less than what they take. None: as much as suits the
+    /// size that the index has at the start.
+    pub index_cache_bytes: Option<u64>,
     /// Build the index anew, whatever state it is in.
     pub rebuild_index: bool,
 }
@@ -86,7 +87,7 @@ impl ConsensusConfig {
             global_timing: Timing::WAN,
             compaction: Compaction::default(),
             index: None,
-            index_cache_bytes: INDEX_CACHE_BYTES,
+            index_cache_bytes: None,
             rebuild_index: false,
         }
     }
@@ -133,8 +134,6 @@ impl ConsensusConfig {
     }
 }
 
-/// Unless it is told otherwise.
-pub const INDEX_CACHE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// A snapshot of gigabytes over a slow link takes minutes.
 const SNAPSHOT_TIMEOUT_MS: u64 = 600_000;

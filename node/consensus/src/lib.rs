@@ -47,7 +47,7 @@ mod wire;
 mod suite;
 
 pub use self::applied::MemoryIndex;
-pub use self::config::{Compaction, ConsensusConfig, GroupConfig, INDEX_CACHE_BYTES, Timing};
+pub use self::config::{Compaction, ConsensusConfig, GroupConfig, Timing};
 pub use self::consensus::{Consensus, IndexState};
 pub use self::error::ConsensusError;
 pub use self::group::GroupStatus;

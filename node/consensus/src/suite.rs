@@ -6,7 +6,6 @@ use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 
 use crate::applied::AppliedStore;
-use crate::config::INDEX_CACHE_BYTES;
 use crate::files::{Disk, Files};
 use crate::log_store::LogStore;
 use crate::machine::StateMachine;
@@ -30,7 +29,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, Guard> for Builder {
         let dir = tempfile::tempdir().unwrap();
         let log = RaftLog::open(&disk(), &dir.path().join("log"), self.options).unwrap();
         let (applied, _) =
-            AppliedStore::open(&dir.path().join("index"), false, INDEX_CACHE_BYTES).unwrap();
+            AppliedStore::open(&dir.path().join("index"), false, None).unwrap();
         let state = applied.group("global/0").unwrap();
         let snapshots = Arc::new(SnapshotStore::open(&disk(), dir.path(), "global/0").unwrap());
         let machine = StateMachine::new(Arc::new(applied), state, snapshots).unwrap();

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use entrepot_consensus::INDEX_CACHE_BYTES;
 use serde::Deserialize;
 
 const MIB: u64 = 1024 * 1024;
@@ -15,7 +14,6 @@ const MIB_PER_S_MAX: u64 = 10_000;
 const REPAIR_MIB_PER_S_DEFAULT: u64 = 64;
 const REPAIR_AFTER_DEFAULT_S: u64 = 15 * 60;
 const REPAIR_AFTER_MAX_S: u64 = 30 * DAY_S;
-const INDEX_CACHE_MIB_DEFAULT: u64 = INDEX_CACHE_BYTES / MIB;
 const INDEX_CACHE_MIB_MAX: u64 = 64 * 1024;
 const CACHE_MIB_DEFAULT: u64 = 10 * 1024;
 /// A PiB.
@@ -68,14 +66,15 @@ impl Default for CareConfig {
 // === impl StorageFile ===
 
 impl StorageFile {
-    pub(super) fn index_cache_bytes(&self) -> anyhow::Result<u64> {
-        let mib = within(
-            "index_cache_mib",
-            self.index_cache_mib,
-            INDEX_CACHE_MIB_DEFAULT,
-            INDEX_CACHE_MIB_MAX,
-        )?;
-        Ok(mib * MIB)
+    pub(super) fn index_cache_bytes(&self) -> anyhow::Result<Option<u64>> {
+        let Some(mib) = self.index_cache_mib else {
+            return Ok(None);
+        };
+        ensure!(
+            (1..=INDEX_CACHE_MIB_MAX).contains(&mib),
+            "storage.index_cache_mib: must be from 1 to {INDEX_CACHE_MIB_MAX}"
+        );
+        Ok(Some(mib * MIB))
     }
 
     pub(super) fn care(&self) -> anyhow::Result<CareConfig> {
@@ -142,7 +141,7 @@ mod tests {
         toml::from_str::<StorageFile>(text)?.care()
     }
 
-    fn index_cache(text: &str) -> anyhow::Result<u64> {
+    fn index_cache(text: &str) -> anyhow::Result<Option<u64>> {
         toml::from_str::<StorageFile>(text)?.index_cache_bytes()
     }
 
@@ -152,8 +151,8 @@ mod tests {
             toml::from_str(include_str!("../../../deploy/node.toml")).unwrap();
         let shown = toml::to_string(&example["storage"]).unwrap();
         assert_eq!(care(&shown).unwrap(), CareConfig::default());
-        assert_eq!(index_cache(&shown).unwrap(), INDEX_CACHE_BYTES);
-        assert_eq!(index_cache("").unwrap(), INDEX_CACHE_BYTES);
+        assert_eq!(index_cache(&shown).unwrap(), None);
+        assert_eq!(index_cache("").unwrap(), None);
         assert_eq!(care("").unwrap(), CareConfig::default());
     }
 
@@ -174,6 +173,6 @@ mod tests {
         for text in ["index_cache_mib = 0", "index_cache_mib = 65537"] {
             assert!(index_cache(text).is_err(), "{text}");
         }
-        assert_eq!(index_cache("index_cache_mib = 7").unwrap(), 7 * MIB);
+        assert_eq!(index_cache("index_cache_mib = 7").unwrap(), Some(7 * MIB));
     }
 }

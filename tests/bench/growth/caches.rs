@@ -4,7 +4,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use entrepot_harness::{Cluster, ClusterBuilder};
+use entrepot_harness::Cluster;
 
 use crate::cell::cell;
 use crate::content::Extent;
@@ -12,7 +12,6 @@ use crate::sample::{self, Sizes};
 use crate::timed::Timed;
 
 const KEY: &str = "index_cache_mib";
-/// The first is the default.
 const MIB: [u64; 3] = [32, 128, 256];
 
 /// Pulls with one size of cache.
@@ -25,11 +24,6 @@ pub(crate) struct Cached {
     peak_bytes: u64,
 }
 
-/// A node of the default size.
-pub(crate) fn node() -> ClusterBuilder {
-    Cluster::builder().nodes(1).storage(KEY, MIB[0])
-}
-
 /// Starts the node anew for each size. Its caches are warm as far as they get:
 /// what a first round pulls does not count.
 pub(crate) async fn all(
@@ -38,13 +32,11 @@ pub(crate) async fn all(
     sizes: &Sizes,
     rounds: usize,
 ) -> Result<Vec<Cached>> {
-    let mut before = MIB[0];
     let mut all = Vec::new();
     for mib in MIB {
         cluster.stop(&[1]).await?;
-        resize(cluster, before, mib)?;
+        resize(cluster, mib)?;
         cluster.start(&[1]).await?;
-        before = mib;
         let registry = cluster.registry(1)?;
         let (mut tagged, mut any) = (Vec::new(), Vec::new());
         for round in 0..=rounds {
@@ -68,12 +60,14 @@ pub(crate) async fn all(
     Ok(all)
 }
 
-fn resize(cluster: &Cluster, before: u64, mib: u64) -> Result<()> {
+fn resize(cluster: &Cluster, mib: u64) -> Result<()> {
+    const TABLE: &str = "[storage]\n";
     let path = cluster.node(1)?.config_path();
     let text = fs::read_to_string(path).context("read the node's configuration")?;
-    let line = format!("{KEY} = {before}\n");
-    ensure!(text.contains(&line), "{text}");
-    let text = text.replace(&line, &format!("{KEY} = {mib}\n"));
+    let others = text.lines().filter(|line| !line.starts_with(KEY));
+    let text: String = others.flat_map(|line| [line, "\n"]).collect();
+    ensure!(text.contains(TABLE), "{text}");
+    let text = text.replace(TABLE, &format!("{TABLE}{KEY} = {mib}\n"));
     fs::write(path, text).context("write the node's configuration")
 }
 

@@ -79,11 +79,16 @@ async fn main() -> Result<()> {
             other => bail!("unknown argument {other}: there is only --quick"),
         }
     }
-    let mut full = caches::node().start().await?;
+    let mut full = Cluster::builder().nodes(1).start().await?;
     let filled = filled(&full, &plan.full).await?;
-    let mut empty = caches::node().start().await?;
+    let mut empty = Cluster::builder().nodes(1).start().await?;
     fill::tags(&empty.registry(1)?, &plan.empty).await?;
     fill::manifests(&empty.registry(1)?, &plan.empty).await?;
+    // How much of its metadata a node keeps in memory, it decides at its start.
+    for cluster in [&mut full, &mut empty] {
+        cluster.stop(&[1]).await?;
+        cluster.start(&[1]).await?;
+    }
 
     let mut latencies = Latencies::default();
     for round in 0..plan.rounds {
@@ -151,6 +156,7 @@ fn notes(plan: &Plan) -> String {
          - full: one repository with {} tags on {} images, and {} images, each with a config, a \
          manifest and a tag of its own, in {} repositories; empty: {} tags, and {} images in as \
          many repositories\n\
+         - both started anew once they were filled\n\
          - {} rounds in turns, {} requests at a time, what is read chosen at random: \
          median (least–most) of the rounds",
         machine::lines(),

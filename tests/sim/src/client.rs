@@ -124,7 +124,7 @@ impl Client {
         let size = if self.draw.percent(30) {
             self.draw.within(1..4_000)
         } else {
-            self.draw.within(5_000..60_000)
+            self.draw.within(7_000..60_000)
         };
         let layer = self.draw.bytes(size);
         let mut descriptors = Vec::new();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version};
 use entrepot_blobs::{BlobStore, MemoryStore};
 use entrepot_consensus::files::{Files, MemoryFiles};
-use entrepot_consensus::{Compaction, Consensus, INDEX_CACHE_BYTES, MemoryIndex};
+use entrepot_consensus::{Compaction, Consensus, MemoryIndex};
 use entrepot_metadata::command::PutRule;
 use entrepot_metadata::{GroupId, Metadata as _};
 use entrepot_node::{
@@ -262,7 +262,7 @@ impl Machine {
             copies: self.copies - usize::from(self.flaw == Flaw::FewCopies),
             upload_expiry: UPLOAD_EXPIRY,
             care: CareConfig::default(),
-            index_cache_bytes: INDEX_CACHE_BYTES,
+            index_cache_bytes: None,
             trust: None,
             certificate_life: CERTIFICATE_LIFE,
             peers: self.peers.clone(),

@@ -13,7 +13,6 @@ use proptest::prelude::{Strategy, any, prop, proptest};
 use proptest::test_runner::Config;
 
 use super::{AppliedStore, Frozen, GroupState, MemoryIndex, Opened};
-use crate::config::INDEX_CACHE_BYTES;
 use crate::raftlog::EntryId;
 use crate::types::{Position, SnapshotMeta, log_id};
 
@@ -35,7 +34,7 @@ fn put(key: &[u8], value: &[u8]) -> Writes {
 }
 
 fn open(dir: &Path) -> (AppliedStore, Opened) {
-    AppliedStore::open(dir, false, INDEX_CACHE_BYTES).unwrap()
+    AppliedStore::open(dir, false, None).unwrap()
 }
 
 /// A state in a directory of its own.
@@ -282,7 +281,7 @@ fn memory_keeps_it_until_it_is_lost() {
 fn doubt_sets_it_aside() {
     let dir = tempfile::tempdir().unwrap();
     let written = |rebuild: bool| {
-        let (store, opened) = AppliedStore::open(dir.path(), rebuild, INDEX_CACHE_BYTES).unwrap();
+        let (store, opened) = AppliedStore::open(dir.path(), rebuild, None).unwrap();
         let state = store.group("global/0").unwrap();
         let found = state.get(b"\x01k").unwrap().is_some();
         state.write(&put(b"\x01k", b"v"), &position(1)).unwrap();

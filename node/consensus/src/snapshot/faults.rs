@@ -12,7 +12,6 @@ use entrepot_metadata::Writes;
 
 use super::{SnapshotError, SnapshotStore, write_pairs};
 use crate::applied::{AppliedStore, GroupState};
-use crate::config::INDEX_CACHE_BYTES;
 use crate::files::{Draw, Fault, Faults, FaultyFiles, Files, MemoryFiles, Operation, Stream};
 use crate::raftlog::EntryId;
 use crate::types::{Position, SnapshotMeta, log_id};
@@ -149,7 +148,7 @@ fn round(seed: u64, state: &GroupState) -> u64 {
 #[test]
 fn no_fault_loses_a_snapshot() {
     let dir = tempfile::tempdir().unwrap();
-    let (applied, _) = AppliedStore::open(dir.path(), false, INDEX_CACHE_BYTES).unwrap();
+    let (applied, _) = AppliedStore::open(dir.path(), false, None).unwrap();
     let state = applied.group(GROUP).unwrap();
     if let Ok(seed) = std::env::var("ENTREPOT_SEED") {
         round(seed.parse().unwrap(), &state);

@@ -10,7 +10,6 @@ use entrepot_metadata::{KeyValue, LEVEL, Writes};
 
 use super::{SnapshotError, SnapshotStore};
 use crate::applied::{AppliedStore, GroupState};
-use crate::config::INDEX_CACHE_BYTES;
 use crate::files::{Disk, Files, Stream};
 use crate::raftlog::EntryId;
 use crate::types::{Position, SnapshotMeta, log_id};
@@ -41,7 +40,7 @@ fn position(index: u64) -> Position {
 fn node() -> Node {
     let dir = tempfile::tempdir().unwrap();
     let (applied, _) =
-        AppliedStore::open(&dir.path().join("index"), false, INDEX_CACHE_BYTES).unwrap();
+        AppliedStore::open(&dir.path().join("index"), false, None).unwrap();
     Node {
         state: applied.group(GROUP).unwrap(),
         snapshots: SnapshotStore::open(&disk(), dir.path(), GROUP).unwrap(),

@@ -80,7 +80,7 @@ async fn a_small_blob_is_kept_in_the_metadata_and_needs_no_file() {
 #[tokio::test]
 async fn an_upload_that_outgrows_the_metadata_becomes_a_file() {
     let cluster = one_region().await;
-    let content = content(4, 6 * KIB);
+    let content = content(4, 7 * KIB);
     let session = open(&cluster).await;
     let mut from = 0;
     for to in [0, 1, 6 * KIB, 6 * KIB + 1, 7 * KIB] {

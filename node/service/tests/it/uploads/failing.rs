@@ -54,7 +54,7 @@ async fn a_wrong_digest_leaves_nothing_anywhere() {
 #[tokio::test]
 async fn a_full_disk_ends_the_upload_with_a_clear_error() {
     // In the middle, and when the last piece is written.
-    for (capacity, size) in [(MIB, 3 * MIB), (5999, 6000)] {
+    for (capacity, size) in [(MIB, 3 * MIB), (6999, 7000)] {
         let cluster = one_region().await;
         cluster.node(1).memory.set_capacity_bytes(capacity as u64);
         let registry = &cluster.node(1).registry;

@@ -134,7 +134,6 @@ impl ConsensusConfig {
     }
 }
 
-
 /// A snapshot of gigabytes over a slow link takes minutes.
 const SNAPSHOT_TIMEOUT_MS: u64 = 600_000;
 

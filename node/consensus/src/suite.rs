@@ -28,8 +28,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, Guard> for Builder {
     async fn build(&self) -> Result<(Guard, LogStore, StateMachine), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
         let log = RaftLog::open(&disk(), &dir.path().join("log"), self.options).unwrap();
-        let (applied, _) =
-            AppliedStore::open(&dir.path().join("index"), false, None).unwrap();
+        let (applied, _) = AppliedStore::open(&dir.path().join("index"), false, None).unwrap();
         let state = applied.group("global/0").unwrap();
         let snapshots = Arc::new(SnapshotStore::open(&disk(), dir.path(), "global/0").unwrap());
         let machine = StateMachine::new(Arc::new(applied), state, snapshots).unwrap();

@@ -39,8 +39,7 @@ fn position(index: u64) -> Position {
 
 fn node() -> Node {
     let dir = tempfile::tempdir().unwrap();
-    let (applied, _) =
-        AppliedStore::open(&dir.path().join("index"), false, None).unwrap();
+    let (applied, _) = AppliedStore::open(&dir.path().join("index"), false, None).unwrap();
     Node {
         state: applied.group(GROUP).unwrap(),
         snapshots: SnapshotStore::open(&disk(), dir.path(), GROUP).unwrap(),

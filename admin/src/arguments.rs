@@ -7,13 +7,15 @@
 mod accounts;
 mod nodes;
 
+use std::fmt::Display;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use entrepot_oci::{RegionName, RepositoryName};
+use entrepot_oci::{AccountId, RegionName, RepositoryName};
 
 pub(crate) use self::accounts::{Account, AccountCreate};
 pub(crate) use self::nodes::{Drain, Node, Region, Remove, Replace, Revoke, Token};
@@ -343,15 +345,17 @@ pub(crate) enum Rule {
     /// Create a rule, or replace the one of the same ID
     #[command(after_help = "\
 A rule copies what is pushed from now on to the registry in the region of the node that is asked. \
-What it brings to the other region is not copied further by rules there.
+What it brings to another registry is not copied further by rules there. Another account takes \
+only what the policy of its registry there allows.
 
 Examples:
   entrepot rule put everything --to eu-west-1
   entrepot rule put nightly --to eu-west-1 --prefix team/ --prefix base/
+  entrepot rule put partners --to eu-west-1 --to us-east-1/210987654321
 
 JSON:
-  {\"rule\": {\"id\": \"nightly\", \"prefixes\": [\"team/\", \"base/\"], \
-\"destination_region\": \"eu-west-1\"},
+  {\"rule\": {\"id\": \"nightly\", \"prefixes\": [\"team/\", \"base/\"],
+            \"destinations\": [{\"region\": \"eu-west-1\", \"account\": null}]},
    \"replaced\": false}")]
     Put(RulePut),
 
@@ -360,9 +364,9 @@ JSON:
 Example:
   entrepot rule list
 
-JSON (no prefixes: every repository):
-  {\"rules\": [{\"id\": \"nightly\", \"prefixes\": [\"team/\"], \
-\"destination_region\": \"eu-west-1\"}]}")]
+JSON (no prefixes: every repository; no account: the own one):
+  {\"rules\": [{\"id\": \"nightly\", \"prefixes\": [\"team/\"],
+              \"destinations\": [{\"region\": \"eu-west-1\", \"account\": null}]}]}")]
     List,
 
     /// Delete a rule, and with it the open tasks that no other rule's destination asks for
@@ -387,9 +391,10 @@ pub(crate) struct RulePut {
     #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) id: String,
 
-    /// The region to copy to
-    #[arg(long, value_name = "REGION")]
-    pub(crate) to: RegionName,
+    /// The region to copy to, and the account whose registry there it is, if that is another one;
+    /// may be given several times
+    #[arg(long, value_name = "REGION[/ACCOUNT]", required = true)]
+    pub(crate) to: Vec<To>,
 
     /// Copy only repositories whose name begins with this; may be given several times
     #[arg(
@@ -398,6 +403,32 @@ pub(crate) struct RulePut {
         value_parser = NonEmptyStringValueParser::new()
     )]
     pub(crate) prefixes: Vec<String>,
+}
+
+/// Where a rule copies to.
+#[derive(Debug, Clone)]
+pub(crate) struct To {
+    pub(crate) region: RegionName,
+    /// None: the account that the rule is of.
+    pub(crate) account: Option<AccountId>,
+}
+
+impl FromStr for To {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        fn part<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+            text.parse().map_err(|error: T::Err| error.to_string())
+        }
+        let (region, account) = match text.split_once('/') {
+            Some((region, account)) => (region, Some(part(account)?)),
+            None => (text, None),
+        };
+        Ok(Self {
+            region: part(region)?,
+            account,
+        })
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -434,9 +465,10 @@ Examples:
   entrepot replication status team/app
 
 JSON (\"state\" is in_progress, complete, failed or unknown; \"tag\" is null for a push without a \
-tag, \"ended_at_ms\" and \"reason\" are null until there is one):
+tag, \"destination_account\" for the own one, \"ended_at_ms\" and \"reason\" are null until there is one):
   {\"tasks\": [{\"repository\": \"team/app\", \"digest\": \"sha256:9f86d0...\", \"tag\": \"1.4\",
-              \"destination_region\": \"eu-west-1\", \"state\": \"complete\",
+              \"destination_region\": \"eu-west-1\", \"destination_account\": null,
+              \"state\": \"complete\",
               \"created_at_ms\": 1767225600000, \"ended_at_ms\": 1767225601250, \
 \"reason\": null}]}")]
     Status {

@@ -10,7 +10,7 @@ use entrepot_proto::environment::{Clock, SystemClock};
 
 use crate::arguments::{
     Answer, Cli, Cluster, Command, Image, Registry, RegistrySet, Repair, Replication, Repository,
-    RepositoryDelete, RepositorySet, Rule, RulePut, Scrub, Switch,
+    RepositoryDelete, RepositorySet, Rule, RulePut, Scrub, Switch, To,
 };
 use crate::client::Client;
 use crate::credentials::Credentials;
@@ -157,13 +157,21 @@ async fn put_rule(client: &Client, put: RulePut) -> Result<PutRuleReport, Failur
     let rule = admin::Rule {
         id: put.id,
         prefixes: put.prefixes,
-        destination_region: put.to.to_string(),
+        destination_region: String::new(),
+        destinations: put.to.into_iter().map(destination).collect(),
     };
     let replaced = client.put_rule(rule.clone()).await?;
     Ok(PutRuleReport {
         rule: rule.into(),
         replaced,
     })
+}
+
+fn destination(to: To) -> admin::RuleDestination {
+    admin::RuleDestination {
+        region: to.region.to_string(),
+        account: to.account.map(|it| it.to_string()).unwrap_or_default(),
+    }
 }
 
 /// A reader that has seen enough (`| head`) closes the pipe: no failure.

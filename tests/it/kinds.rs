@@ -34,7 +34,7 @@ async fn indexes_artifacts_and_docker_images_cross_regions() -> Result<()> {
                 rules.len() == 1 && rules[0]["id"] == "to-europe",
                 "{rules:?}"
             );
-            ensure!(rules[0]["destination_region"] == EU, "{rules:?}");
+            ensure!(rules[0]["destinations"][0]["region"] == EU, "{rules:?}");
             Ok(())
         },
     )

@@ -20,6 +20,8 @@ struct Task {
     /// None: pushed without a tag.
     tag: Option<String>,
     destination_region: String,
+    /// None: the own account.
+    destination_account: Option<String>,
     state: State,
     created_at_ms: i64,
     ended_at_ms: Option<i64>,
@@ -58,6 +60,7 @@ impl From<ReplicationTask> for Task {
             digest: task.digest,
             tag: some(task.tag),
             destination_region: task.destination_region,
+            destination_account: some(task.destination_account),
             state,
             created_at_ms: task.created_at_ms,
             ended_at_ms: (task.ended_at_ms != 0).then_some(task.ended_at_ms),
@@ -74,6 +77,15 @@ impl fmt::Display for State {
             Self::Failed => "failed",
             Self::Unknown => "unknown",
         })
+    }
+}
+
+impl Task {
+    fn to(&self) -> String {
+        match &self.destination_account {
+            Some(account) => format!("{}/{account}", self.destination_region),
+            None => self.destination_region.clone(),
+        }
     }
 }
 
@@ -122,7 +134,7 @@ impl Report for TasksReport {
                     task.repository.clone(),
                     task.tag.clone().unwrap_or_default(),
                     human::digest(&task.digest),
-                    task.destination_region.clone(),
+                    task.to(),
                     task.state.to_string(),
                     human::between(task.created_at_ms, now_ms),
                     task.ended_at_ms.map(took).unwrap_or_default(),

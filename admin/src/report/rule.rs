@@ -29,7 +29,14 @@ pub(crate) struct Rule {
     id: String,
     /// None: every repository.
     prefixes: Vec<String>,
-    destination_region: String,
+    destinations: Vec<Destination>,
+}
+
+#[derive(Debug, Serialize)]
+struct Destination {
+    region: String,
+    /// None: the account that the rule is of.
+    account: Option<String>,
 }
 
 impl From<admin::Rule> for Rule {
@@ -37,7 +44,14 @@ impl From<admin::Rule> for Rule {
         Self {
             id: rule.id,
             prefixes: rule.prefixes,
-            destination_region: rule.destination_region,
+            destinations: rule
+                .destinations
+                .into_iter()
+                .map(|it| Destination {
+                    region: it.region,
+                    account: Some(it.account).filter(|account| !account.is_empty()),
+                })
+                .collect(),
         }
     }
 }
@@ -60,6 +74,17 @@ impl Rule {
     }
 }
 
+impl Rule {
+    fn to(&self) -> String {
+        let name = |it: &Destination| match &it.account {
+            Some(account) => format!("{}/{account}", it.region),
+            None => it.region.clone(),
+        };
+        let names: Vec<String> = self.destinations.iter().map(name).collect();
+        human::plain(&human::list(&names))
+    }
+}
+
 impl Report for PutRuleReport {
     fn people(&self, _now_ms: i64) -> String {
         let done = if self.replaced { "Replaced" } else { "Created" };
@@ -67,7 +92,7 @@ impl Report for PutRuleReport {
             "{done} rule {}: {} to {}.",
             human::plain(&self.rule.id),
             self.rule.what(),
-            self.rule.destination_region
+            self.rule.to()
         )
     }
 }
@@ -79,13 +104,9 @@ impl Report for RulesReport {
         }
         human::table(
             ["RULE", "REPOSITORIES", "TO"],
-            self.rules.iter().map(|rule| {
-                [
-                    rule.id.clone(),
-                    rule.what(),
-                    rule.destination_region.clone(),
-                ]
-            }),
+            self.rules
+                .iter()
+                .map(|rule| [rule.id.clone(), rule.what(), rule.to()]),
         )
     }
 }

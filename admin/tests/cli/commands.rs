@@ -240,6 +240,7 @@ async fn replication_status_as_json_has_null_for_what_is_not_there() {
             "digest": first.digest,
             "tag": null,
             "destination_region": "eu-west-1",
+            "destination_account": null,
             "state": "in_progress",
             "created_at_ms": first.created_at_ms,
             "ended_at_ms": null,
@@ -288,7 +289,8 @@ async fn rules_are_created_replaced_listed_and_deleted() {
     );
     assert_eq!(
         json_of(&fake, "rule list").await,
-        json!({"rules": [{"id": "nightly", "prefixes": [], "destination_region": "ap-1"}]})
+        json!({"rules": [{"id": "nightly", "prefixes": [],
+            "destinations": [{"region": "ap-1", "account": null}]}]})
     );
     assert_eq!(
         answer("rule delete nightly").await,
@@ -298,12 +300,29 @@ async fn rules_are_created_replaced_listed_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_rule_goes_to_several_regions_and_accounts() {
+    let fake = Fake::start(State::default()).await;
+    let put = "rule put all --to eu-west-1 --to ap-1/210987654321";
+    assert_eq!(
+        entrepot(put).asking(&fake).answer().await,
+        "Created rule all: every repository to eu-west-1 ap-1/210987654321.\n"
+    );
+    let found = json_of(&fake, "rule list").await;
+    assert_eq!(
+        found["rules"][0]["destinations"],
+        json!([{"region": "eu-west-1", "account": null},
+            {"region": "ap-1", "account": "210987654321"}])
+    );
+}
+
+#[tokio::test]
 async fn changes_of_rules_as_json() {
     let fake = Fake::start(State::default()).await;
     assert_eq!(
         json_of(&fake, "rule put nightly --to ap-1 --prefix team/").await,
         json!({
-            "rule": {"id": "nightly", "prefixes": ["team/"], "destination_region": "ap-1"},
+            "rule": {"id": "nightly", "prefixes": ["team/"],
+                "destinations": [{"region": "ap-1", "account": null}]},
             "replaced": false,
         })
     );

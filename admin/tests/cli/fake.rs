@@ -20,8 +20,9 @@ use entrepot_proto::admin::{
     NodeScrub, NodeStatus, PutRegistrySettingsReply, PutRegistrySettingsRequest,
     PutRepositorySettingsReply, PutRepositorySettingsRequest, PutRuleReply, PutRuleRequest,
     Registry, RegistrySettings, RepairStatusReply, RepairStatusRequest, ReplicationStatusReply,
-    ReplicationStatusRequest, ReplicationTask, Repository, RepositorySettings, Rule, ScrubStart,
-    ScrubStatusReply, ScrubStatusRequest, StartScrubReply, StartScrubRequest, TaskState,
+    ReplicationStatusRequest, ReplicationTask, Repository, RepositorySettings, Rule,
+    RuleDestination, ScrubStart, ScrubStatusReply, ScrubStatusRequest, StartScrubReply,
+    StartScrubRequest, TaskState,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -217,6 +218,7 @@ fn sample_tasks() -> Vec<ReplicationTask> {
                 created_at_ms + took_ms
             },
             reason: reason.to_owned(),
+            destination_account: String::new(),
         }
     };
     let mut other = task("", TaskState::InProgress, 0, "");
@@ -316,7 +318,11 @@ pub(crate) fn rule(id: &str, prefixes: &[&str], to: &str) -> Rule {
     Rule {
         id: id.to_owned(),
         prefixes: prefixes.iter().map(ToString::to_string).collect(),
-        destination_region: to.to_owned(),
+        destination_region: String::new(),
+        destinations: vec![RuleDestination {
+            region: to.to_owned(),
+            account: String::new(),
+        }],
     }
 }
 

@@ -42,6 +42,7 @@ pub use self::settings::{
 pub use self::trust::{CreateJoinToken, Join, PutAuthority, RecordCertificate, RevokeCertificates};
 use crate::limits::ENVELOPE_ID_BYTES;
 use crate::records::Origin;
+use crate::records::rules::{DestinationRecord, RuleOptions};
 use crate::records::settings::{ItemKind, MutabilityRecord};
 
 /// What this version's state machine understands. Whoever adds a command, or a
@@ -410,10 +411,16 @@ pub struct PutRule {
     /// Prefixes of repository names; none: every repository.
     #[prost(string, repeated, tag = "3")]
     pub prefixes: Vec<String>,
+    /// The one destination of a rule that every version can apply; else empty.
     #[prost(string, tag = "4")]
     pub destination_region: String,
     #[prost(int64, tag = "5")]
     pub at_ms: i64,
+    /// None: `destination_region`, in the registry's own account.
+    #[prost(message, repeated, tag = "6")]
+    pub destinations: Vec<DestinationRecord>,
+    #[prost(message, optional, tag = "7")]
+    pub options: Option<RuleOptions>,
 }
 
 /// Removes a rule and the open tasks that no other rule asks for.
@@ -437,7 +444,7 @@ pub struct EndTask {
     /// Empty: pushed without a tag.
     #[prost(string, tag = "4")]
     pub tag: String,
-    /// Region.
+    /// Its name among the destinations of the account's registry.
     #[prost(string, tag = "5")]
     pub destination: String,
     /// Of the task that was worked on: a newer one of the same key goes on.
@@ -550,7 +557,10 @@ impl Command {
             | Self::DeletePolicy(_) => 4,
             // Nodes that are older make repositories without it.
             Self::PutRegistryItem(command) if command.kind() == ItemKind::CreationTemplate => 7,
+            Self::PutRule(command) if !command.is_plain() => 9,
+            Self::ReplaceRules(command) if !command.is_plain() => 9,
             Self::ReplaceRules(_) => 7,
+            Self::EndTask(command) if command.destination.contains('/') => 9,
             Self::CreateRepository(_)
             | Self::PutRepositorySettings(_)
             | Self::TagRepository(_)
@@ -697,6 +707,13 @@ impl CreateRepository {
     /// Every version can apply it.
     fn is_plain(&self) -> bool {
         self.spec.is_none() && !self.must_be_new
+    }
+}
+
+impl PutRule {
+    /// Every version can apply it.
+    fn is_plain(&self) -> bool {
+        self.destinations.is_empty() && self.options.is_none()
     }
 }
 

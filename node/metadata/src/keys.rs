@@ -223,7 +223,7 @@ impl Key {
         self.home(&key.account, &key.repository)
             .digest(&key.digest)
             .name(key.tag.as_ref().map_or("", Tag::as_str))
-            .name(key.destination.as_str())
+            .name(&key.destination.name(&key.account))
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

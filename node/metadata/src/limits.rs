@@ -18,6 +18,25 @@ pub const ENVELOPE_ID_BYTES: usize = 16;
 /// Replication rules of one registry, as in ECR.
 pub const RULES_MAX: usize = 10;
 
+/// Destinations of all rules of one registry, as in ECR.
+pub const DESTINATIONS_MAX: usize = 25;
+
+/// Patterns of one kind in one rule, and the bytes of one.
+pub const PATTERNS_MAX: usize = 100;
+pub const PATTERN_BYTES_MAX: usize = 256;
+
+/// Time windows of one rule, and its groups of regions near each other.
+pub const WINDOWS_MAX: usize = 50;
+pub const NEAR_GROUPS_MAX: usize = 20;
+
+/// Minutes of a day.
+pub const WINDOW_MINUTES_MAX: u32 = 24 * 60;
+
+/// How long a push waits for the destinations of a synchronous rule, by default
+/// and at most.
+pub const SYNCHRONOUS_TIMEOUT_MS: u64 = 30_000;
+pub const SYNCHRONOUS_TIMEOUT_MS_MAX: u64 = 600_000;
+
 /// Name prefixes of one rule, as in ECR.
 pub const PREFIXES_MAX: usize = 100;
 

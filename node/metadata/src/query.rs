@@ -8,10 +8,12 @@
 mod accounts;
 mod blobs;
 mod changes;
+mod destination;
 mod identity;
 mod images;
 mod members;
 mod registry;
+mod rules;
 mod settings;
 mod tasks;
 mod trust;
@@ -22,6 +24,7 @@ pub use accounts::{
 };
 pub use blobs::{Blob, blob, blobs, link_any, linked, links};
 pub use changes::{Change, EntryChanges, RepositoryChanges, changes};
+pub use destination::{Destination, DestinationError};
 pub(crate) use identity::policy_user_of;
 pub use identity::{
     AWS_POLICIES, Entity, Managed, Permissions, Policy, PolicyUser, PolicyVersion, Role, entities,
@@ -37,11 +40,12 @@ pub use members::{
     Member, Region, all_members, is_formed, level, member, members, region, regions,
 };
 pub(crate) use members::{cluster, member_of};
-pub(crate) use registry::rule_of;
 pub use registry::{
-    Encryption, RegistrySettings, Repository, RepositorySettings, Rule, destinations,
-    registry_settings, repositories, repository, rule, rules,
+    Encryption, RegistrySettings, Repository, RepositorySettings, registry_settings, repositories,
+    repository,
 };
+pub(crate) use rules::rule_of;
+pub use rules::{Rule, destinations, rule, rules};
 pub use settings::{
     Mutability, RegistryItem, RepositoryText, matches_wildcard, registry_item, registry_items,
     repository_tags, repository_text, template_for,
@@ -56,6 +60,7 @@ pub(crate) use trust::{join_token_of, serial_of};
 pub use crate::records::TaskState;
 pub use crate::records::identity::{AccessKeyState, AccountState, EntityKind};
 pub use crate::records::members::MemberState;
+pub use crate::records::rules::{NearRegions, PrefixMapping, RuleOptions, TimeWindow};
 pub use crate::records::settings::{CreatedFor, ItemKind, MutabilityMode, TextKind};
 
 use std::str::FromStr;

@@ -8,6 +8,7 @@
 pub mod changes;
 pub mod identity;
 pub mod members;
+pub mod rules;
 pub mod settings;
 pub mod trust;
 
@@ -69,19 +70,6 @@ pub struct SettingsRecord {
     /// A push makes a repository that does not exist.
     #[prost(bool, tag = "1")]
     pub create_on_push: bool,
-}
-
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct RuleRecord {
-    /// Sorted, no duplicates; none: every repository.
-    #[prost(string, repeated, tag = "1")]
-    pub prefixes: Vec<String>,
-    #[prost(string, tag = "2")]
-    pub destination_region: String,
-    #[prost(int64, tag = "3")]
-    pub updated_at_ms: i64,
-    #[prost(uint64, tag = "4")]
-    pub index: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

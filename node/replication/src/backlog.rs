@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use entrepot_metadata::query::Task;
-use entrepot_oci::{RegionName, Tag};
+use entrepot_metadata::query::{Task, TaskKey};
+use entrepot_oci::RegionName;
 use tokio::time::Instant;
 
 /// Tasks in hand for one destination.
@@ -23,7 +23,7 @@ pub(crate) struct Backlog {
 }
 
 /// Oldest first; the tasks of one push have one sequence.
-type TaskId = (u64, Option<Tag>);
+type TaskId = (u64, TaskKey);
 
 #[derive(Debug)]
 struct Entry {
@@ -55,7 +55,9 @@ impl Backlog {
     /// that have failed make room for one that has not been tried.
     pub(crate) fn offer(&self, task: Task) {
         let mut in_hand = self.lock();
-        let tasks = in_hand.entry(task.key.destination.clone()).or_default();
+        let tasks = in_hand
+            .entry(task.key.destination.region.clone())
+            .or_default();
         let id = id(&task);
         if tasks.contains_key(&id) {
             return;
@@ -111,7 +113,7 @@ impl Backlog {
 }
 
 fn id(task: &Task) -> TaskId {
-    (task.sequence, task.key.tag.clone())
+    (task.sequence, task.key.clone())
 }
 
 // === impl Running ===
@@ -121,7 +123,7 @@ impl Running {
     pub(crate) fn done(mut self) {
         self.ended = true;
         let mut in_hand = self.backlog.lock();
-        if let Some(tasks) = in_hand.get_mut(&self.task.key.destination) {
+        if let Some(tasks) = in_hand.get_mut(&self.task.key.destination.region) {
             tasks.remove(&id(&self.task));
         }
     }
@@ -135,7 +137,7 @@ impl Running {
     fn wait(&self) -> Duration {
         let delay = backoff(self.failures, self.task.sequence);
         let mut in_hand = self.backlog.lock();
-        let tasks = in_hand.get_mut(&self.task.key.destination);
+        let tasks = in_hand.get_mut(&self.task.key.destination.region);
         if let Some(entry) = tasks.and_then(|tasks| tasks.get_mut(&id(&self.task))) {
             entry.failures = self.failures.saturating_add(1);
             entry.due = Some(Instant::now() + delay);
@@ -164,7 +166,7 @@ fn backoff(failures: u32, spread: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use entrepot_metadata::query::{TaskKey, TaskState};
+    use entrepot_metadata::query::{Destination, TaskState};
     use entrepot_oci::{Algorithm, Digest};
 
     use super::*;
@@ -180,7 +182,7 @@ mod tests {
                 repository: "app".parse().unwrap(),
                 digest: Digest::of(Algorithm::Sha256, b"app"),
                 tag: None,
-                destination: west(),
+                destination: Destination::new(&west(), &"123456789012".parse().unwrap()),
             },
             sequence,
             created_at_ms: 0,

@@ -48,7 +48,7 @@ pub struct Outbox {
     pub(crate) group: GroupId,
     clock: Arc<dyn Clock>,
     backlog: Arc<Backlog>,
-    /// By destination: the other regions that there are or were.
+    /// By region: those that there are or were.
     places: Mutex<BTreeMap<RegionName, Arc<Semaphore>>>,
 }
 
@@ -147,7 +147,7 @@ impl Outbox {
         let last = page.last().map(|task| task.sequence);
         let regions = self.destinations();
         for task in page {
-            if regions.contains(&task.key.destination) && self.is_mine(&task) {
+            if regions.contains(&task.key.destination.region) && self.is_mine(&task) {
                 self.backlog.offer(task);
             }
         }
@@ -175,11 +175,9 @@ impl Outbox {
             .collect()
     }
 
-    /// The other regions.
+    /// Every region; this one too, for the registries of other accounts.
     fn destinations(&self) -> Vec<RegionName> {
-        let mut regions = self.blobs.peers().regions();
-        regions.retain(|region| region != self.blobs.region());
-        regions
+        self.blobs.peers().regions()
     }
 
     fn next_due(&self) -> Option<Instant> {

@@ -103,6 +103,7 @@ impl ReplicaServer {
         let digest = wire::digest(&header.digest).map_err(bad)?;
         let repository: RepositoryName = wire::name(&header.repository).map_err(bad)?;
         let account: AccountId = wire::name(&header.account).map_err(bad)?;
+        admit(&header.source_account, &account)?;
         let mut sink = if header.size <= self.metadata.inline_bytes_max()? as u64 {
             Sink::Memory(BytesMut::new())
         } else {
@@ -153,6 +154,7 @@ impl ReplicaServer {
         let bad = |status: Status| ReplicationError::Refused(status.message().to_owned());
         let refused = |reason: String| ReplicationError::Refused(reason);
         let account: AccountId = wire::name(&replica.account).map_err(bad)?;
+        admit(&replica.source_account, &account)?;
         let repository: RepositoryName = wire::name(&replica.repository).map_err(bad)?;
         let digest = wire::digest(&replica.digest).map_err(bad)?;
         let source: RegionName = wire::name(&replica.source_region).map_err(bad)?;
@@ -241,6 +243,8 @@ impl Replication for ReplicaServer {
     ) -> Result<Response<MissingReply>, Status> {
         let request = request.into_inner();
         let account: AccountId = wire::name(&request.account)?;
+        admit(&request.source_account, &account)
+            .map_err(|error| Status::permission_denied(error.to_string()))?;
         let repository: RepositoryName = wire::name(&request.repository)?;
         if request.blobs.len() + request.manifests.len() > ASKED_MAX {
             return Err(Status::invalid_argument("too many digests at once"));
@@ -290,6 +294,16 @@ impl Replication for ReplicaServer {
     ) -> Result<Response<ReplicaReply>, Status> {
         reply(self.store_manifest(request.into_inner()).await)
     }
+}
+
+/// An account takes what is its own.
+fn admit(source: &str, account: &AccountId) -> Result<(), ReplicationError> {
+    if source.is_empty() || source == account.as_str() {
+        return Ok(());
+    }
+    Err(ReplicationError::Refused(format!(
+        "account {account} takes no images of account {source}"
+    )))
 }
 
 #[allow(clippy::result_large_err, reason = "tonic's error type")]

@@ -64,7 +64,8 @@ impl Outbox {
     pub(crate) async fn ship(&self, task: &Task, failures: u32) -> Result<(), ReplicationError> {
         let view = self.metadata.view(&self.group)?;
         let (account, repository) = (&task.key.account, &task.key.repository);
-        if !query::destinations(view.as_ref(), account, repository)?.contains(&task.key.destination)
+        if !query::destinations(view.as_ref(), account, repository)?
+            .contains_key(&task.key.destination)
         {
             return Err(ReplicationError::Refused(
                 "no rule asks for it any more".to_owned(),
@@ -88,7 +89,7 @@ impl Outbox {
     /// A node of the destination region that answers: the same one for the same
     /// image while the region does not change, the next one after each failure.
     fn destination(&self, task: &Task, failures: u32) -> Result<Destination, ReplicationError> {
-        let region = &task.key.destination;
+        let region = &task.key.destination.region;
         let down = || ReplicationError::RegionDown(region.to_string());
         let key = task.key.digest.to_string();
         let ranked = placement::ranked(key.as_bytes(), self.blobs.health().alive_in(region));
@@ -126,10 +127,11 @@ impl Outbox {
         let mut transfers: Vec<BoxFuture<'static, _>> = Vec::with_capacity(wanted.len());
         for blob in wanted {
             let header = ReplicaBlobHeader {
-                account: task.key.account.to_string(),
+                account: task.key.destination.account.to_string(),
                 repository: task.key.repository.to_string(),
                 digest: blob.digest.to_string(),
                 size: blob.size,
+                source_account: task.key.account.to_string(),
             };
             let blobs = Arc::clone(&self.blobs);
             transfers.push(put_blob(destination.clone(), blobs, header, blob).boxed());
@@ -154,7 +156,8 @@ impl Outbox {
         // The tag belongs to the image as a whole.
         let tag = task.key.tag.as_ref().filter(|_| *digest == task.key.digest);
         let mut request = Request::new(ReplicaManifest {
-            account: task.key.account.to_string(),
+            account: task.key.destination.account.to_string(),
+            source_account: task.key.account.to_string(),
             repository: task.key.repository.to_string(),
             digest: digest.to_string(),
             media_type: manifest.entry.media_type.to_string(),
@@ -196,7 +199,8 @@ impl Destination {
             .map(|part| (Vec::new(), part.to_vec()));
         for (blobs, manifests) in blobs.chain(manifests) {
             let mut request = Request::new(MissingRequest {
-                account: task.key.account.to_string(),
+                account: task.key.destination.account.to_string(),
+                source_account: task.key.account.to_string(),
                 repository: task.key.repository.to_string(),
                 blobs,
                 manifests,

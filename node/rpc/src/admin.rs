@@ -1,5 +1,6 @@
 //! `entrepot.admin.v1.Admin`: what the command line client asks.
 
+mod rules;
 mod upkeep;
 
 use std::str::FromStr;
@@ -10,8 +11,8 @@ use entrepot_proto::admin;
 use entrepot_proto::admin::admin_server::Admin;
 use entrepot_service::cluster::GroupInfo;
 use entrepot_service::{
-    Registry, RegistryChange, RegistryInfo, RepositoryChange, RepositoryInfo, RuleInfo,
-    ServiceError, Task, TaskState,
+    Caller, Registry, RegistryChange, RegistryInfo, RepositoryChange, RepositoryInfo, ServiceError,
+    Task, TaskState,
 };
 use tonic::{Request, Response, Status};
 
@@ -228,11 +229,7 @@ impl Admin for AdminServer {
             .into_inner()
             .rule
             .ok_or_else(|| Status::invalid_argument("the request has no rule"))?;
-        let rule = RuleInfo {
-            id: rule.id,
-            prefixes: rule.prefixes,
-            destination: parse(&rule.destination_region)?,
-        };
+        let rule = rules::parsed(&who, rule)?;
         let replaced = self
             .registry
             .put_rule(&who, &rule)
@@ -254,11 +251,7 @@ impl Admin for AdminServer {
         Ok(Response::new(admin::ListRulesReply {
             rules: rules
                 .into_iter()
-                .map(|rule| admin::Rule {
-                    id: rule.id,
-                    prefixes: rule.prefixes,
-                    destination_region: rule.destination.to_string(),
-                })
+                .map(|rule| rules::shown(&who, rule))
                 .collect(),
         }))
     }
@@ -294,7 +287,7 @@ impl Admin for AdminServer {
             .await
             .map_err(|error| status(&error))?;
         Ok(Response::new(admin::ReplicationStatusReply {
-            tasks: page.tasks.into_iter().map(task).collect(),
+            tasks: page.tasks.into_iter().map(|it| task(&who, it)).collect(),
             next: page.next.unwrap_or_default(),
         }))
     }
@@ -367,7 +360,7 @@ fn group(group: GroupInfo) -> admin::GroupStatus {
     }
 }
 
-fn task(task: Task) -> admin::ReplicationTask {
+fn task(who: &Caller, task: Task) -> admin::ReplicationTask {
     let state = match task.state {
         TaskState::InProgress => admin::TaskState::InProgress,
         TaskState::Complete => admin::TaskState::Complete,
@@ -377,7 +370,8 @@ fn task(task: Task) -> admin::ReplicationTask {
         repository: task.key.repository.to_string(),
         digest: task.key.digest.to_string(),
         tag: task.key.tag.map(|tag| tag.to_string()).unwrap_or_default(),
-        destination_region: task.key.destination.to_string(),
+        destination_region: task.key.destination.region.to_string(),
+        destination_account: rules::other(who, &task.key.destination),
         state: state.into(),
         created_at_ms: task.created_at_ms,
         ended_at_ms: task.ended_at_ms.unwrap_or_default(),

@@ -4,10 +4,10 @@
 use entrepot_metadata::KeyValue;
 use entrepot_metadata::command::{
     CreateRepository, DeleteRepository, DeleteRule, PutRegistrySettings, PutRepositorySettings,
-    PutRule,
+    PutRule, RuleSpec,
 };
 use entrepot_metadata::query::{
-    self, Mutability, RegistrySettings, RepositorySettings, Task, TaskKey,
+    self, Destination, Mutability, RegistrySettings, RepositorySettings, RuleOptions, Task, TaskKey,
 };
 use entrepot_metadata::response::Outcome;
 use entrepot_oci::{AccountId, RegionName, RepositoryName};
@@ -74,9 +74,22 @@ pub struct RepositoryPage {
 #[derive(Debug, Clone)]
 pub struct RuleInfo {
     pub id: String,
-    /// None: every repository.
+    /// None: every repository, unless the options name some.
     pub prefixes: Vec<String>,
-    pub destination: RegionName,
+    pub destinations: Vec<Destination>,
+    pub options: RuleOptions,
+}
+
+impl RuleInfo {
+    /// A rule that takes every repository.
+    pub fn new(id: &str, destinations: Vec<Destination>) -> Self {
+        Self {
+            id: id.to_owned(),
+            prefixes: Vec::new(),
+            destinations,
+            options: RuleOptions::default(),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -232,30 +245,42 @@ impl Registry {
     /// Makes or replaces a rule; whether it replaced one.
     pub async fn put_rule(&self, who: &Caller, rule: &RuleInfo) -> Result<bool, ServiceError> {
         self.authorize(who, "ecr:PutReplicationConfiguration", Target::Any)?;
-        let regions = self.peers.regions();
-        if rule.destination == *self.region() {
-            return Err(ServiceError::Invalid(
-                "the replication destination cannot be the same as the source region".to_owned(),
-            ));
+        for destination in &rule.destinations {
+            self.check_destination(who, destination)?;
         }
-        if !regions.contains(&rule.destination) {
-            let known: Vec<&str> = regions.iter().map(RegionName::as_str).collect();
-            return Err(ServiceError::Invalid(format!(
-                "region {} is not part of this cluster; its regions are {}",
-                rule.destination,
-                known.join(", ")
-            )));
-        }
-        let command = PutRule::new(
+        let spec = RuleSpec::new(
             &who.account,
             &rule.id,
-            &rule.prefixes,
-            &rule.destination,
-            self.clock.now_ms(),
+            rule.prefixes.clone(),
+            &rule.destinations,
+            rule.options.clone(),
         );
+        let command = PutRule::of(&who.account, spec, self.clock.now_ms());
         let response = self.propose(command.into()).await?;
         let outcome = response.into_result().map_err(refused)?;
         Ok(matches!(outcome, Outcome::RulesChanged(changed) if changed.replaced))
+    }
+
+    fn check_destination(
+        &self,
+        who: &Caller,
+        destination: &Destination,
+    ) -> Result<(), ServiceError> {
+        if *destination == Destination::new(self.region(), &who.account) {
+            return Err(ServiceError::Invalid(
+                "the replication destination cannot be the same as the source registry".to_owned(),
+            ));
+        }
+        let regions = self.peers.regions();
+        if !regions.contains(&destination.region) {
+            let known: Vec<&str> = regions.iter().map(RegionName::as_str).collect();
+            return Err(ServiceError::Invalid(format!(
+                "region {} is not part of this cluster; its regions are {}",
+                destination.region,
+                known.join(", ")
+            )));
+        }
+        Ok(())
     }
 
     /// The caller's rules in this region.
@@ -268,7 +293,8 @@ impl Registry {
             .map(|rule| RuleInfo {
                 id: rule.id,
                 prefixes: rule.prefixes,
-                destination: rule.destination,
+                destinations: rule.destinations,
+                options: rule.options,
             })
             .collect())
     }

@@ -5,12 +5,12 @@
 //! given as long as the registry's rules are those that it stands for; once they
 //! were changed otherwise, they are described.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use entrepot_metadata::command::{ReplaceRules, RuleSpec};
-use entrepot_metadata::limits::{PREFIXES_MAX, RULES_MAX, TAGS_PER_PUSH_MAX};
-use entrepot_metadata::query::{self, ItemKind, Rule, Task};
-use entrepot_oci::{Digest, RegionName, RepositoryName};
+use entrepot_metadata::limits::{DESTINATIONS_MAX, RULES_MAX, TAGS_PER_PUSH_MAX};
+use entrepot_metadata::query::{self, Destination, ItemKind, Rule, RuleOptions, Task};
+use entrepot_oci::{Digest, RepositoryName};
 use serde::{Deserialize, Serialize};
 
 use crate::metadata::refused;
@@ -18,11 +18,8 @@ use crate::registry_items::{from_json, to_json};
 use crate::repositories::{invalid, require};
 use crate::{Caller, Registry, ServiceError, Target};
 
-/// As ECR has them.
-const CONFIGURED_RULES_MAX: usize = 10;
-const DESTINATIONS_MAX: usize = 25;
-/// Tasks of one image that are looked at: those of its tags, in every region.
-const IMAGE_TASKS_MAX: usize = RULES_MAX * TAGS_PER_PUSH_MAX * 10;
+/// Tasks of one image that are looked at: those of its tags, at every destination.
+const IMAGE_TASKS_MAX: usize = DESTINATIONS_MAX * TAGS_PER_PUSH_MAX * 10;
 
 const AT: &str = "replicationConfiguration";
 
@@ -76,11 +73,11 @@ impl Registry {
         let kept = query::registry_item(view.as_ref(), &who.account, kind, "")?;
         if let Some(kept) = kept {
             let kept: ReplicationConfiguration = from_json(&kept)?;
-            if stands_for(&kept, &rules) {
+            if stands_for(who, &kept, &rules) {
                 return Ok(kept);
             }
         }
-        Ok(described(who, rules))
+        Ok(described(rules))
     }
 
     /// Makes these rules the registry's, in place of all that it has.
@@ -95,14 +92,7 @@ impl Registry {
     ) -> Result<(), ServiceError> {
         self.authorize(who, "ecr:PutReplicationConfiguration", Target::Any)?;
         self.check(who, configuration)?;
-        let rules = specs(configuration);
-        if rules.len() > RULES_MAX {
-            return Err(ServiceError::Unsupported(format!(
-                "replication of so many repository prefixes to so many regions takes {} rules of \
-                 Entrepot, which has at most {RULES_MAX} for a registry",
-                rules.len()
-            )));
-        }
+        let rules = specs(who, configuration)?;
         let (document, at_ms) = (to_json(configuration)?, self.clock.now_ms());
         let command = ReplaceRules::new(&who.account, rules, document, at_ms);
         let response = self.propose(command.into()).await?;
@@ -114,10 +104,10 @@ impl Registry {
         who: &Caller,
         configuration: &ReplicationConfiguration,
     ) -> Result<(), ServiceError> {
-        if configuration.rules.len() > CONFIGURED_RULES_MAX {
+        if configuration.rules.len() > RULES_MAX {
             return Err(invalid(
                 AT,
-                format_args!("There can be at most {CONFIGURED_RULES_MAX} rules"),
+                format_args!("There can be at most {RULES_MAX} rules"),
             ));
         }
         let rules = configuration.rules.iter();
@@ -131,13 +121,6 @@ impl Registry {
                     AT,
                     "Replication destination cannot be the same as the source registry",
                 ));
-            }
-            if !is_own {
-                return Err(ServiceError::Unsupported(format!(
-                    "replication to another account's registry ({account}) is not supported by \
-                     this version of Entrepot: name regions of account {} only",
-                    who.account
-                )));
             }
             if !self.peers.regions().iter().any(|it| it.as_str() == region) {
                 return Err(invalid(
@@ -184,83 +167,71 @@ impl Registry {
     }
 }
 
-/// The rules that a configuration stands for: one for each region, unless it has
-/// more prefixes than a rule may.
-fn specs(configuration: &ReplicationConfiguration) -> Vec<RuleSpec> {
-    let mut wanted: BTreeMap<&str, Option<Vec<&str>>> = BTreeMap::new();
-    for rule in &configuration.rules {
-        for destination in &rule.destinations {
-            let before = wanted
-                .entry(&destination.region)
-                .or_insert(Some(Vec::new()));
-            match (&rule.repository_filters, before) {
-                (Some(filters), Some(prefixes)) => {
-                    prefixes.extend(filters.iter().map(|it| it.filter.as_str()));
-                }
-                (None, before) => *before = None,
-                (Some(_), None) => {}
-            }
-        }
-    }
-    wanted
-        .into_iter()
-        .flat_map(|(region, prefixes)| match prefixes {
-            None => vec![spec(region, 0, &[])],
-            Some(prefixes) => {
-                let prefixes = widest(prefixes);
-                let chunks = prefixes.chunks(PREFIXES_MAX).enumerate();
-                chunks.map(|(at, chunk)| spec(region, at, chunk)).collect()
-            }
-        })
-        .collect()
+/// The rules that a configuration stands for: each of its own, but for those that
+/// name no destination.
+fn specs(
+    who: &Caller,
+    configuration: &ReplicationConfiguration,
+) -> Result<Vec<RuleSpec>, ServiceError> {
+    let rules = configuration.rules.iter().enumerate();
+    let rules = rules.filter(|(_, rule)| !rule.destinations.is_empty());
+    let specs = rules.map(|(at, rule)| {
+        let destinations: BTreeSet<Destination> = rule
+            .destinations
+            .iter()
+            .map(destination)
+            .collect::<Result<_, _>>()?;
+        let filters = rule.repository_filters.iter().flatten();
+        let prefixes: BTreeSet<&str> = filters.map(|it| it.filter.as_str()).collect();
+        Ok(RuleSpec::new(
+            &who.account,
+            // In the order of the configuration.
+            &format!("ecr-{:02}", at + 1),
+            prefixes.into_iter().map(str::to_owned).collect(),
+            &destinations.into_iter().collect::<Vec<_>>(),
+            RuleOptions::default(),
+        ))
+    });
+    specs.collect()
 }
 
-fn spec(region: &str, at: usize, prefixes: &[&str]) -> RuleSpec {
-    RuleSpec {
-        id: match at {
-            0 => format!("ecr-{region}"),
-            at => format!("ecr-{region}-{}", at + 1),
-        },
-        prefixes: prefixes.iter().map(ToString::to_string).collect(),
-        destination_region: region.to_owned(),
-    }
+fn destination(given: &ReplicationDestination) -> Result<Destination, ServiceError> {
+    let of = |error: &dyn std::fmt::Display| invalid(AT, format_args!("{error}"));
+    Ok(Destination {
+        region: given.region.parse().map_err(|error| of(&error))?,
+        account: given.registry_id.parse().map_err(|error| of(&error))?,
+    })
 }
 
-/// In order, without those that begin with another one.
-fn widest(mut prefixes: Vec<&str>) -> Vec<&str> {
-    prefixes.sort_unstable();
-    let mut widest: Vec<&str> = Vec::new();
-    for prefix in prefixes {
-        if !widest.last().is_some_and(|last| prefix.starts_with(last)) {
-            widest.push(prefix);
-        }
-    }
-    widest
-}
-
-fn stands_for(configuration: &ReplicationConfiguration, rules: &[Rule]) -> bool {
-    let mut specs = specs(configuration);
-    specs.sort_by(|a, b| a.id.cmp(&b.id));
+fn stands_for(who: &Caller, configuration: &ReplicationConfiguration, rules: &[Rule]) -> bool {
+    let Ok(specs) = specs(who, configuration) else {
+        return false;
+    };
     let is_of = |(spec, rule): (&RuleSpec, &Rule)| {
-        spec.id == rule.id
-            && spec.prefixes == rule.prefixes
-            && spec.destination_region == rule.destination.as_str()
+        let now = RuleSpec::new(
+            &who.account,
+            &rule.id,
+            rule.prefixes.clone(),
+            &rule.destinations,
+            rule.options.clone(),
+        );
+        *spec == now
     };
     specs.len() == rules.len() && specs.iter().zip(rules).all(is_of)
 }
 
 /// Rules that were made otherwise, in ECR's terms.
-fn described(who: &Caller, rules: Vec<Rule>) -> ReplicationConfiguration {
-    let destination = |region: &RegionName| ReplicationDestination {
-        region: region.to_string(),
-        registry_id: who.account.to_string(),
+fn described(rules: Vec<Rule>) -> ReplicationConfiguration {
+    let destination = |it: &Destination| ReplicationDestination {
+        region: it.region.to_string(),
+        registry_id: it.account.to_string(),
     };
     let filter = |filter| ReplicationFilter {
         filter,
         filter_type: "PREFIX_MATCH".to_owned(),
     };
     let rules = rules.into_iter().map(|rule| ReplicationRule {
-        destinations: vec![destination(&rule.destination)],
+        destinations: rule.destinations.iter().map(destination).collect(),
         repository_filters: (!rule.prefixes.is_empty())
             .then(|| rule.prefixes.into_iter().map(filter).collect()),
         delete_replication: None,

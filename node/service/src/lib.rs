@@ -70,8 +70,9 @@ pub use entrepot_access::sigv4;
 pub use entrepot_access::{AccessKey, AssumedRole, Identity, Principal, Secret, User};
 pub use entrepot_blobs::BlobStream;
 pub use entrepot_metadata::query::{
-    AccountState, Change, CreatedFor, Encryption, Member, MemberState, Mutability, MutabilityMode,
-    RegistrySettings, Repository, RepositorySettings, Task, TaskKey, TaskState,
+    AccountState, Change, CreatedFor, Destination, Encryption, Member, MemberState, Mutability,
+    MutabilityMode, NearRegions, PrefixMapping, RegistrySettings, Repository, RepositorySettings,
+    RuleOptions, Task, TaskKey, TaskState, TimeWindow,
 };
 pub use entrepot_metadata::response::{TagFixed, TagFound};
 pub use entrepot_replication::upkeep::NodeUpkeep;

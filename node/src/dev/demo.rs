@@ -121,6 +121,7 @@ async fn put_rule(
         id: RULE.to_owned(),
         prefixes: vec!["demo/".to_owned()],
         destination_region: destination.region.to_string(),
+        ..Rule::default()
     };
     let request = signed(PutRuleRequest { rule: Some(rule) }, authorization)?;
     admin(source).await?.put_rule(request).await?;

@@ -213,7 +213,7 @@ pub struct ListImagesReply {
     pub next: ::prost::alloc::string::String,
 }
 /// A replication rule of the caller's registry in the region of the node asked.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Rule {
     /// Chosen by the operator; unique in the registry.
     #[prost(string, tag = "1")]
@@ -221,10 +221,22 @@ pub struct Rule {
     /// Name prefixes; none: every repository.
     #[prost(string, repeated, tag = "2")]
     pub prefixes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The only destination, in the caller's own account; else empty.
     #[prost(string, tag = "3")]
     pub destination_region: ::prost::alloc::string::String,
+    /// All of them; none: destination_region.
+    #[prost(message, repeated, tag = "4")]
+    pub destinations: ::prost::alloc::vec::Vec<RuleDestination>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuleDestination {
+    #[prost(string, tag = "1")]
+    pub region: ::prost::alloc::string::String,
+    /// Whose registry there takes it; empty: the caller's own.
+    #[prost(string, tag = "2")]
+    pub account: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PutRuleRequest {
     #[prost(message, optional, tag = "1")]
     pub rule: ::core::option::Option<Rule>,
@@ -280,6 +292,9 @@ pub struct ReplicationTask {
     /// Why it FAILED.
     #[prost(string, tag = "8")]
     pub reason: ::prost::alloc::string::String,
+    /// Empty: the caller's own.
+    #[prost(string, tag = "9")]
+    pub destination_account: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReplicationStatusReply {

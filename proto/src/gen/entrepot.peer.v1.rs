@@ -588,6 +588,9 @@ pub struct MissingRequest {
     pub blobs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "4")]
     pub manifests: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The account that `account` takes them from; empty: itself.
+    #[prost(string, tag = "5")]
+    pub source_account: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MissingReply {
@@ -606,6 +609,9 @@ pub struct ReplicaBlobHeader {
     pub digest: ::prost::alloc::string::String,
     #[prost(uint64, tag = "4")]
     pub size: u64,
+    /// As in MissingRequest.
+    #[prost(string, tag = "5")]
+    pub source_account: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReplicaBlob {
@@ -646,6 +652,9 @@ pub struct ReplicaManifest {
     /// without them.
     #[prost(string, repeated, tag = "9")]
     pub absent: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// As in MissingRequest.
+    #[prost(string, tag = "10")]
+    pub source_account: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReplicaReply {

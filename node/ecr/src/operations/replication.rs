@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use entrepot_oci::Tag;
-use entrepot_service::{ReplicationConfiguration, TaskState};
+use entrepot_service::{Destination, ReplicationConfiguration, TaskState};
 use serde::{Deserialize, Serialize};
 
 use super::image_ids::{self, ImageId};
@@ -55,7 +55,7 @@ struct Status {
     failure_code: Option<String>,
 }
 
-/// How an image stands in one region, over its tags: what is worst comes last.
+/// How an image stands at one destination, over its tags: what is worst comes last.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Standing {
     Complete,
@@ -97,28 +97,29 @@ pub(super) async fn status(call: &Call, input: StatusInput) -> Result<StatusOutp
         let of = task.key.tag.as_ref().map(Tag::as_str);
         tag.is_none() || tag == of
     });
-    let mut standings: BTreeMap<String, Standing> = BTreeMap::new();
+    let mut standings: BTreeMap<Destination, Standing> = BTreeMap::new();
     for task in tasks {
         let standing = match task.state {
             TaskState::Complete => Standing::Complete,
             TaskState::InProgress => Standing::InProgress,
             TaskState::Failed => Standing::Failed(task.reason),
         };
-        let region = task.key.destination.to_string();
-        let before = standings.entry(region).or_insert(Standing::Complete);
+        let before = standings
+            .entry(task.key.destination)
+            .or_insert(Standing::Complete);
         if standing > *before {
             *before = standing;
         }
     }
-    let statuses = standings.into_iter().map(|(region, standing)| {
+    let statuses = standings.into_iter().map(|(destination, standing)| {
         let (status, failure_code) = match standing {
             Standing::Complete => ("COMPLETE", None),
             Standing::InProgress => ("IN_PROGRESS", None),
             Standing::Failed(reason) => ("FAILED", reason),
         };
         Status {
-            region,
-            registry_id: call.account().to_string(),
+            region: destination.region.to_string(),
+            registry_id: destination.account.to_string(),
             status,
             failure_code,
         }

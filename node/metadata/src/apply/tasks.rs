@@ -5,14 +5,14 @@
 
 use std::collections::BTreeSet;
 
-use entrepot_oci::{AccountId, Digest, RegionName, RepositoryName, Tag};
+use entrepot_oci::{AccountId, Digest, RepositoryName, Tag};
 
-use super::{Stop, parse};
+use super::{Stop, invalid, parse};
 use crate::command::EndTask;
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::{REASON_BYTES_MAX, SCAN_PAGE, SWEEP_TASKS_MAX};
 use crate::overlay::Overlay;
-use crate::query::{self, TaskKey};
+use crate::query::{self, Destination, TaskKey};
 use crate::records::{TaskRecord, TaskState};
 use crate::response::{Outcome, TaskEnded};
 use crate::store::{KeyValue as _, StorageError};
@@ -22,13 +22,14 @@ pub(super) struct Enqueue<'a> {
     account: &'a AccountId,
     repository: &'a RepositoryName,
     digest: &'a Digest,
-    destinations: BTreeSet<RegionName>,
+    destinations: BTreeSet<Destination>,
     index: u64,
     at_ms: i64,
     count: u32,
 }
 
 /// What a change of the rules did to the open tasks.
+#[derive(Default)]
 pub(super) struct Swept {
     pub(super) dropped: u64,
     /// Not all were looked at.
@@ -36,15 +37,18 @@ pub(super) struct Swept {
 }
 
 pub(super) fn end(overlay: &mut Overlay<'_>, command: EndTask) -> Result<Outcome, Stop> {
+    let account = parse("account", &command.account)?;
+    let destination = Destination::named(&command.destination, &account)
+        .map_err(|error| invalid("destination", error))?;
     let key = TaskKey {
-        account: parse("account", &command.account)?,
+        account,
         repository: parse("repository", &command.repository)?,
         digest: parse("digest", &command.digest)?,
         tag: match command.tag.as_str() {
             "" => None,
             tag => Some(parse("tag", tag)?),
         },
-        destination: parse("destination", &command.destination)?,
+        destination,
     };
     let task = query::task(overlay, &key)?
         .filter(|task| task.sequence == command.sequence && task.state == TaskState::InProgress);
@@ -102,7 +106,7 @@ pub(super) fn sweep(overlay: &mut Overlay<'_>, account: &AccountId) -> Result<Sw
             let task = parts.task()?;
             let wanted = rules
                 .iter()
-                .any(|rule| rule.destination == task.destination && rule.matches(&task.repository));
+                .any(|rule| rule.asks_for(&task.destination, &task.repository));
             if task.account == *account && !wanted {
                 overlay.delete(keys::task(&task));
                 overlay.delete(Key::of(key.to_vec()));
@@ -146,6 +150,8 @@ impl<'a> Enqueue<'a> {
     ) -> Result<Self, StorageError> {
         let destinations = if here {
             query::destinations(overlay, account, repository)?
+                .into_keys()
+                .collect()
         } else {
             BTreeSet::new()
         };

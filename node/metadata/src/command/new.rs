@@ -6,11 +6,12 @@ use entrepot_oci::{AccountId, Digest, Manifest, RegionName, RepositoryName, Tag}
 use super::{
     Blank, CreateAccount, CreateRepository, DeleteManifest, DeleteRule, DeleteTag, EndTask,
     LinkBlob, MountBlob, NewAccessKey, PutManifest, PutRegistrySettings, PutRepositorySettings,
-    PutRule, TagCondition, TagState, UnlinkBlob,
+    PutRule, RuleSpec, TagCondition, TagState, UnlinkBlob,
 };
 use crate::limits::INLINE_BYTES_MAX_FIRST;
-use crate::query::{Blob, Task};
+use crate::query::{Blob, Destination, Task};
 use crate::records::Origin;
+use crate::records::rules::{DestinationRecord, RuleOptions};
 
 impl CreateAccount {
     pub fn new(account: &AccountId, root_user: &str, password_hash: &str, at_ms: i64) -> Self {
@@ -222,6 +223,64 @@ impl PutRule {
             prefixes: prefixes.to_vec(),
             destination_region: destination.to_string(),
             at_ms,
+            destinations: Vec::new(),
+            options: None,
+        }
+    }
+
+    /// A rule with all that it may say, as plain as it can be said.
+    pub fn of(account: &AccountId, spec: RuleSpec, at_ms: i64) -> Self {
+        Self {
+            account: account.to_string(),
+            id: spec.id,
+            prefixes: spec.prefixes,
+            destination_region: spec.destination_region,
+            at_ms,
+            destinations: spec.destinations,
+            options: spec.options,
+        }
+    }
+}
+
+impl From<PutRule> for RuleSpec {
+    fn from(command: PutRule) -> Self {
+        Self {
+            id: command.id,
+            prefixes: command.prefixes,
+            destination_region: command.destination_region,
+            destinations: command.destinations,
+            options: command.options,
+        }
+    }
+}
+
+impl RuleSpec {
+    /// As plain as it can be said: what needs no newer version says nothing that
+    /// only those understand.
+    pub fn new(
+        account: &AccountId,
+        id: &str,
+        prefixes: Vec<String>,
+        destinations: &[Destination],
+        options: RuleOptions,
+    ) -> Self {
+        let own = match destinations {
+            [only] if only.account == *account => Some(&only.region),
+            _ => None,
+        };
+        let record = |it: &Destination| DestinationRecord {
+            region: it.region.to_string(),
+            account: it.account.to_string(),
+        };
+        Self {
+            id: id.to_owned(),
+            prefixes,
+            destination_region: own.map(ToString::to_string).unwrap_or_default(),
+            destinations: match own {
+                Some(_) => Vec::new(),
+                None => destinations.iter().map(record).collect(),
+            },
+            options: Some(options).filter(|options| !options.is_plain()),
         }
     }
 }
@@ -247,7 +306,7 @@ impl EndTask {
                 .as_ref()
                 .map(ToString::to_string)
                 .unwrap_or_default(),
-            destination: task.key.destination.to_string(),
+            destination: task.key.destination.name(&task.key.account),
             sequence: task.sequence,
             failed_reason: None,
             at_ms,

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use entrepot_oci::{AccountId, RepositoryName};
 
+use crate::records::rules::{DestinationRecord, RuleOptions};
 use crate::records::settings::{
     CreatedFor, EncryptionRecord, ItemKind, MutabilityRecord, TextKind,
 };
@@ -71,6 +72,10 @@ pub struct RuleSpec {
     pub prefixes: Vec<String>,
     #[prost(string, tag = "3")]
     pub destination_region: String,
+    #[prost(message, repeated, tag = "4")]
+    pub destinations: Vec<DestinationRecord>,
+    #[prost(message, optional, tag = "5")]
+    pub options: Option<RuleOptions>,
 }
 
 /// Changes the resource tags of a repository.
@@ -198,6 +203,12 @@ impl ReplaceRules {
             document: document.into(),
             at_ms,
         }
+    }
+
+    /// Every version that knows the command can apply it.
+    pub(crate) fn is_plain(&self) -> bool {
+        let mut rules = self.rules.iter();
+        rules.all(|rule| rule.destinations.is_empty() && rule.options.is_none())
     }
 }
 

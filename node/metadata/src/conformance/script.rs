@@ -197,6 +197,7 @@ fn of_settings() -> Vec<Command> {
                 id: "new".to_owned(),
                 prefixes: vec!["team/".to_owned()],
                 destination_region: "us-east-1".to_owned(),
+                ..RuleSpec::default()
             }],
             document: Bytes::from_static(b"{}"),
             at_ms: 21,
@@ -401,6 +402,7 @@ fn rule(id: &str, prefixes: &[&str], destination: &str) -> PutRule {
         prefixes: prefixes.iter().map(ToString::to_string).collect(),
         destination_region: destination.to_owned(),
         at_ms: 1,
+        ..PutRule::default()
     }
 }
 

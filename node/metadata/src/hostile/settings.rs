@@ -78,6 +78,7 @@ pub(super) fn commands() -> Vec<(&'static str, Command)> {
             id: (*id).to_owned(),
             prefixes: vec!["team/".to_owned()],
             destination_region: "eu-west-1".to_owned(),
+            ..RuleSpec::default()
         });
         let (account, document) = (&account(), &b"{}"[..]);
         ReplaceRules::new(account, rules.collect(), document, 3)

@@ -2,7 +2,7 @@
 
 use super::{Check, Pair};
 use crate::keys::{Key, Namespace};
-use crate::limits::{PREFIXES_MAX, RULES_MAX};
+use crate::limits::{DESTINATIONS_MAX, PREFIXES_MAX, RULES_MAX};
 use crate::query;
 use crate::read;
 use crate::records::{RepositoryRecord, SettingsRecord};
@@ -25,6 +25,11 @@ pub(super) fn rule(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageErro
     check.require(
         rule.prefixes.is_sorted_by(|a, b| a < b) && rule.prefixes.len() <= PREFIXES_MAX,
         "a rule's prefixes are few, sorted and unlike",
+        &pair.key,
+    );
+    check.require(
+        rule.destinations.is_sorted_by(|a, b| a < b) && rule.destinations.len() <= DESTINATIONS_MAX,
+        "a rule's destinations are few, sorted and unlike",
         &pair.key,
     );
     let prefix = Key::new(Namespace::Rule).account(&account);

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use entrepot_oci::{AccountId, Algorithm, Digest};
 
-use crate::query::TaskKey;
+use crate::query::{Destination, TaskKey};
 use crate::store::StorageError;
 
 /// Takes a key apart.
@@ -97,12 +97,14 @@ impl<'a> Parts<'a> {
             "" => None,
             tag => Some(tag.parse().map_err(|_| self.corrupt("tag"))?),
         };
+        let destination = Destination::named(self.text("destination")?, &account)
+            .map_err(|_| self.corrupt("destination"))?;
         Ok(TaskKey {
             account,
             repository,
             digest,
             tag,
-            destination: self.name("destination")?,
+            destination,
         })
     }
 

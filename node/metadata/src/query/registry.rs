@@ -1,15 +1,11 @@
-//! What belongs to a whole registry: its settings, rules and repositories.
+//! What belongs to a whole registry: its settings and repositories.
 
-use std::collections::BTreeSet;
+use entrepot_oci::{AccountId, RepositoryName};
 
-use bytes::Bytes;
-use entrepot_oci::{AccountId, RegionName, RepositoryName};
-
-use super::{Mutability, after_name, parsed};
+use super::{Mutability, after_name};
 use crate::keys::{self, Key, Namespace, Parts};
-use crate::limits::RULES_MAX;
 use crate::read;
-use crate::records::{RepositoryRecord, RuleRecord, SettingsRecord};
+use crate::records::{RepositoryRecord, SettingsRecord};
 use crate::store::{KeyValue, StorageError};
 
 /// The settings of a registry.
@@ -17,16 +13,6 @@ use crate::store::{KeyValue, StorageError};
 pub struct RegistrySettings {
     /// A push makes the repository that it names if there is none.
     pub create_on_push: bool,
-}
-
-/// A replication rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    pub id: String,
-    /// Sorted; none: every repository.
-    pub prefixes: Vec<String>,
-    pub destination: RegionName,
-    pub updated_at_ms: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,43 +61,6 @@ pub fn registry_settings(
     )
 }
 
-pub fn rule(
-    view: &dyn KeyValue,
-    account: &AccountId,
-    id: &str,
-) -> Result<Option<Rule>, StorageError> {
-    // Only a valid id makes an unambiguous key.
-    if id.contains('\0') {
-        return Ok(None);
-    }
-    let key = keys::rule(account, id);
-    view.get(key.as_bytes())?
-        .map(|value| rule_of(key.as_bytes(), value))
-        .transpose()
-}
-
-/// All rules of a registry, by id; at most [`RULES_MAX`].
-pub fn rules(view: &dyn KeyValue, account: &AccountId) -> Result<Vec<Rule>, StorageError> {
-    let prefix = Key::new(Namespace::Rule).account(account);
-    read::page(view, &prefix, None, RULES_MAX)?
-        .into_iter()
-        .map(|(key, value)| rule_of(&key, value))
-        .collect()
-}
-
-/// Where the rules want pushes to `repository` to be copied.
-pub fn destinations(
-    view: &dyn KeyValue,
-    account: &AccountId,
-    repository: &RepositoryName,
-) -> Result<BTreeSet<RegionName>, StorageError> {
-    Ok(rules(view, account)?
-        .into_iter()
-        .filter(|rule| rule.matches(repository))
-        .map(|rule| rule.destination)
-        .collect())
-}
-
 pub fn repository(
     view: &dyn KeyValue,
     account: &AccountId,
@@ -141,19 +90,6 @@ pub fn repositories(
         .collect()
 }
 
-pub(crate) fn rule_of(key: &[u8], value: Bytes) -> Result<Rule, StorageError> {
-    let mut parts = Parts::of(key);
-    parts.account()?;
-    let id = parts.text("rule")?.to_owned();
-    let record: RuleRecord = read::decode(key, value)?;
-    Ok(Rule {
-        id,
-        prefixes: record.prefixes,
-        destination: parsed(key, "region", &record.destination_region)?,
-        updated_at_ms: record.updated_at_ms,
-    })
-}
-
 // === impl RegistrySettings ===
 
 impl Default for RegistrySettings {
@@ -161,19 +97,6 @@ impl Default for RegistrySettings {
         Self {
             create_on_push: true,
         }
-    }
-}
-
-// === impl Rule ===
-
-impl Rule {
-    /// ECR's `PREFIX_MATCH`: `apple` also takes `apples`.
-    pub fn matches(&self, repository: &RepositoryName) -> bool {
-        self.prefixes.is_empty()
-            || self
-                .prefixes
-                .iter()
-                .any(|prefix| repository.as_str().starts_with(prefix))
     }
 }
 

@@ -4,10 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use entrepot_oci::{AccountId, Digest, RegionName, RepositoryName, Tag};
+use entrepot_oci::{AccountId, Digest, RepositoryName, Tag};
 
+use super::Destination;
 use crate::keys::{self, Key, Namespace, Parts};
-use crate::limits::{RULES_MAX, TAGS_PER_PUSH_MAX};
+use crate::limits::{DESTINATIONS_MAX, TAGS_PER_PUSH_MAX};
 use crate::read;
 use crate::records::{TaskRecord, TaskState};
 use crate::store::{KeyValue, StorageError};
@@ -21,7 +22,7 @@ pub struct TaskKey {
     pub digest: Digest,
     /// `None`: pushed without a tag.
     pub tag: Option<Tag>,
-    pub destination: RegionName,
+    pub destination: Destination,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub struct Task {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid task key: expected account, repository, digest, tag or '-', and region")]
+#[error("invalid task key: expected account, repository, digest, tag or '-', and destination")]
 pub struct TaskKeyError;
 
 pub fn task(view: &dyn KeyValue, key: &TaskKey) -> Result<Option<Task>, StorageError> {
@@ -68,7 +69,7 @@ pub fn open_tasks(
         let sequence = Parts::of(last).number()?;
         let start = Key::of(last.to_vec()).successor();
         let rest = all.number(sequence);
-        let limit = RULES_MAX * TAGS_PER_PUSH_MAX;
+        let limit = DESTINATIONS_MAX * TAGS_PER_PUSH_MAX;
         found.extend(read::page(view, &rest, Some(&start), limit)?);
     }
     let mut tasks = Vec::with_capacity(found.len());
@@ -156,7 +157,10 @@ impl fmt::Display for TaskKey {
         write!(
             f,
             "{} {} {} {tag} {}",
-            self.account, self.repository, self.digest, self.destination
+            self.account,
+            self.repository,
+            self.digest,
+            self.destination.name(&self.account)
         )
     }
 }
@@ -172,15 +176,17 @@ impl FromStr for TaskKey {
         let [account, repository, digest, tag, destination] = parts[..] else {
             return Err(TaskKeyError);
         };
+        let account = part(account)?;
+        let destination = Destination::named(destination, &account).map_err(|_| TaskKeyError)?;
         Ok(Self {
-            account: part(account)?,
+            account,
             repository: part(repository)?,
             digest: part(digest)?,
             tag: match tag {
                 "-" => None,
                 tag => Some(part(tag)?),
             },
-            destination: part(destination)?,
+            destination,
         })
     }
 }

@@ -127,12 +127,10 @@ fn registry(state: &MemoryState, oracle: &Oracle, text: &str) {
             .unwrap()
             .into_iter()
             .map(|rule| {
-                (
-                    rule.id,
-                    rule.prefixes,
-                    rule.destination.to_string(),
-                    rule.updated_at_ms,
-                )
+                let to = rule.destinations.iter().map(|it| it.name(&account));
+                let mut to: Vec<String> = to.collect();
+                to.sort();
+                (rule.id, rule.prefixes, to, rule.updated_at_ms)
             }),
         oracle
             .rules
@@ -140,7 +138,8 @@ fn registry(state: &MemoryState, oracle: &Oracle, text: &str) {
             .filter(|rule| rule.account == text)
             .map(|rule| {
                 let rule = rule.clone();
-                (rule.id, rule.prefixes, rule.destination_region, rule.at_ms)
+                let destinations = crate::oracle::destinations(&rule);
+                (rule.id, rule.prefixes, destinations, rule.at_ms)
             }),
     );
     let repositories = query::repositories(state, &account, None, ALL).unwrap();

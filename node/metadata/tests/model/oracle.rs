@@ -9,8 +9,9 @@ use entrepot_metadata::command::{
     PutManifest, PutRepositorySettings, PutRule, TagCondition, TagState, UnlinkBlob,
 };
 use entrepot_metadata::limits::ENVELOPES_KEPT;
-use entrepot_metadata::query::TaskState;
+use entrepot_metadata::query::{self, TaskState};
 use entrepot_metadata::records::Origin;
+use entrepot_metadata::records::rules::DestinationRecord;
 use entrepot_metadata::records::settings::{MutabilityMode, MutabilityRecord};
 use entrepot_metadata::response::{
     BlobLinked, Digests, Done, ManifestDeleted, ManifestPut, Referenced, RepositoryDeleted,
@@ -143,11 +144,8 @@ impl Oracle {
             Command::PutManifest(it) => self.put_manifest(index, &it),
             Command::DeleteManifest(it) => self.delete_manifest(it),
             Command::DeleteTag(it) => self.delete_tag(it),
-            Command::PutRule(mut it) => {
-                it.prefixes.sort();
-                it.prefixes.dedup();
-                let key = (it.account.clone(), it.id.clone());
-                let replaced = self.rules.insert(key, it).is_some();
+            Command::PutRule(it) => {
+                let replaced = self.put_rule(it);
                 Ok(self.rules_changed(replaced))
             }
             Command::DeleteRule(it) => match self.rules.remove(&(it.account, it.id.clone())) {
@@ -156,19 +154,9 @@ impl Oracle {
             },
             Command::ReplaceRules(it) => {
                 self.rules.retain(|(account, _), _| *account != it.account);
+                let account = it.account.parse().expect("an account");
                 for rule in it.rules {
-                    let mut prefixes = rule.prefixes;
-                    prefixes.sort();
-                    prefixes.dedup();
-                    let put = PutRule {
-                        account: it.account.clone(),
-                        id: rule.id,
-                        prefixes,
-                        destination_region: rule.destination_region,
-                        at_ms: it.at_ms,
-                    };
-                    self.rules
-                        .insert((put.account.clone(), put.id.clone()), put);
+                    self.put_rule(PutRule::of(&account, rule, it.at_ms));
                 }
                 Ok(self.rules_changed(false))
             }
@@ -488,7 +476,7 @@ impl Oracle {
             .rules
             .values()
             .filter(|rule| matches(rule, home))
-            .map(|rule| rule.destination_region.clone())
+            .flat_map(destinations)
             .collect();
         let mut count = 0;
         for destination in destinations {
@@ -566,6 +554,14 @@ impl Oracle {
         Ok(done())
     }
 
+    /// Whether it replaced one.
+    fn put_rule(&mut self, mut it: PutRule) -> bool {
+        it.prefixes.sort();
+        it.prefixes.dedup();
+        let key = (it.account.clone(), it.id.clone());
+        self.rules.insert(key, it).is_some()
+    }
+
     /// Drops the open tasks that no rule asks for.
     fn rules_changed(&mut self, replaced: bool) -> Outcome {
         let before = self.tasks.len();
@@ -574,7 +570,7 @@ impl Oracle {
             task.state != TaskState::InProgress
                 || rules
                     .values()
-                    .any(|rule| matches(rule, home) && rule.destination_region == *destination)
+                    .any(|rule| matches(rule, home) && destinations(rule).contains(destination))
         });
         Outcome::RulesChanged(RulesChanged {
             replaced,
@@ -608,11 +604,34 @@ impl Oracle {
 }
 
 fn matches(rule: &PutRule, home: &Home) -> bool {
-    let fits = rule
+    let options = rule.options.clone().unwrap_or_default();
+    let fits = |wildcard: &String| query::matches_wildcard(wildcard, &home.1);
+    let named = rule
         .prefixes
         .iter()
-        .any(|prefix| home.1.starts_with(prefix));
-    rule.account == home.0 && (rule.prefixes.is_empty() || fits)
+        .any(|prefix| home.1.starts_with(prefix))
+        || options.repositories.iter().any(fits);
+    let open = rule.prefixes.is_empty() && options.repositories.is_empty();
+    let excluded = options.repositories_excluded.iter().any(fits);
+    rule.account == home.0 && (open || named) && !excluded
+}
+
+/// The names of a rule's destinations.
+pub(crate) fn destinations(rule: &PutRule) -> Vec<String> {
+    if rule.destinations.is_empty() {
+        return vec![rule.destination_region.clone()];
+    }
+    let name = |it: &DestinationRecord| {
+        if it.account == rule.account {
+            it.region.clone()
+        } else {
+            format!("{}/{}", it.region, it.account)
+        }
+    };
+    let mut names: Vec<String> = rule.destinations.iter().map(name).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 fn digests(digests: impl IntoIterator<Item = String>) -> Digests {

@@ -10,6 +10,7 @@ use entrepot_metadata::command::{
 };
 use entrepot_metadata::limits::ENVELOPES_KEPT;
 use entrepot_metadata::records::Origin;
+use entrepot_metadata::records::rules::{DestinationRecord, RuleOptions};
 use entrepot_metadata::records::settings::{MutabilityMode, MutabilityRecord};
 use entrepot_oci::{Algorithm, Digest};
 use proptest::collection::vec;
@@ -261,21 +262,34 @@ fn condition() -> impl Strategy<Value = Option<TagCondition>> {
 fn rule_command() -> BoxedStrategy<Command> {
     let id = || select(vec!["x", "y", "z"]).prop_map(str::to_owned);
     let prefix = || select(vec!["a", "aa", "ab/", "aaa"]).prop_map(str::to_owned);
+    // In the one way that every version understands, or in the other.
+    let to = || {
+        prop_oneof![
+            2 => region().prop_map(|region| (region, Vec::new())),
+            1 => vec(destination(), 1..4).prop_map(|many| (String::new(), many)),
+        ]
+    };
     let spec = || {
-        (id(), vec(prefix(), 0..3), region()).prop_map(|(id, prefixes, destination_region)| {
-            RuleSpec {
-                id,
-                prefixes,
-                destination_region,
-            }
-        })
+        (
+            id(),
+            vec(prefix(), 0..3),
+            to(),
+            proptest::option::of(options()),
+        )
+            .prop_map(
+                |(id, prefixes, (destination_region, destinations), options)| RuleSpec {
+                    id,
+                    prefixes,
+                    destination_region,
+                    destinations,
+                    options,
+                },
+            )
     };
     prop_oneof![
-        3 => (account(), id(), vec(prefix(), 0..3), region(), at()).prop_map(
-            |(account, id, prefixes, destination_region, at_ms)| {
-                PutRule { account, id, prefixes, destination_region, at_ms }.into()
-            }
-        ),
+        3 => (account(), spec(), at()).prop_map(|(account, spec, at_ms)| {
+            PutRule::of(&account.parse().unwrap(), spec, at_ms).into()
+        }),
         1 => (account(), id()).prop_map(|(account, id)| DeleteRule { account, id }.into()),
         1 => (account(), vec(spec(), 0..3), at()).prop_map(|(account, mut rules, at_ms)| {
             rules.sort_by(|a, b| a.id.cmp(&b.id));
@@ -305,6 +319,25 @@ fn tag() -> impl Strategy<Value = String> {
 
 fn region() -> impl Strategy<Value = String> {
     select(vec!["r1", "r2"]).prop_map(str::to_owned)
+}
+
+fn destination() -> impl Strategy<Value = DestinationRecord> {
+    (region(), select(ACCOUNTS.to_vec())).prop_map(|(region, account)| DestinationRecord {
+        region,
+        account: account.to_owned(),
+    })
+}
+
+fn options() -> impl Strategy<Value = RuleOptions> {
+    let wildcard = || vec(select(vec!["a*", "*c", "aa"]).prop_map(str::to_owned), 0..2);
+    (wildcard(), wildcard(), 0_u32..2).prop_map(
+        |(repositories, repositories_excluded, priority)| RuleOptions {
+            repositories,
+            repositories_excluded,
+            priority,
+            ..RuleOptions::default()
+        },
+    )
 }
 
 fn blob() -> impl Strategy<Value = String> {

@@ -31,8 +31,8 @@ use entrepot_replication::{ClusterBlobs, CopyLimits};
 use entrepot_service::cluster::{ClusterView, GroupInfo};
 use entrepot_service::peer::UploadsServer;
 use entrepot_service::{
-    Caller, ManifestPush, MembersServer, Principal, Registry, RegistryParts, RuleInfo, Settings,
-    Task,
+    Caller, Destination, ManifestPush, MembersServer, Principal, Registry, RegistryParts, RuleInfo,
+    Settings, Task,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -355,11 +355,8 @@ impl Cluster {
 
     /// Copies every push from `from` to `to`.
     pub(crate) async fn replicate(&self, from: &str, to: &str) {
-        let rule = RuleInfo {
-            id: format!("to-{to}"),
-            prefixes: Vec::new(),
-            destination: region(to),
-        };
+        let to_region = Destination::new(&region(to), &root().account);
+        let rule = RuleInfo::new(&format!("to-{to}"), vec![to_region]);
         self.first_of(from)
             .registry
             .put_rule(&root(), &rule)

@@ -163,6 +163,7 @@ fn replica_seeds(seeds: Seeds, blob: &Digest) -> Seeds {
         repository: "copied".to_owned(),
         digest: digest.to_string(),
         size: 60,
+        source_account: String::new(),
     }));
     let data = replica(replica_blob::Part::Data(bytes));
     let manifest = image(&[(digest, 60)]);
@@ -176,12 +177,14 @@ fn replica_seeds(seeds: Seeds, blob: &Digest) -> Seeds {
         source_region: WEST.to_owned(),
         source_sequence: 7,
         absent: Vec::new(),
+        source_account: String::new(),
     };
     let missing = MissingRequest {
         account: ACCOUNT.to_owned(),
         repository: "copied".to_owned(),
         blobs: vec![blob.to_string()],
         manifests: vec![blob.to_string()],
+        source_account: String::new(),
     };
     seeds
         .call("good-1-missing", "Replication/Missing", &[missing])

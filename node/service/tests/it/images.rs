@@ -5,7 +5,7 @@ use std::slice::from_ref;
 use bytes::Bytes;
 use entrepot_oci::media_type::{DOCKER_MANIFEST, OCI_MANIFEST};
 use entrepot_oci::{MANIFEST_BYTES_MAX, Reference, RepositoryName};
-use entrepot_service::{BlobInfo, ManifestPush, RuleInfo, ServiceError, TagCondition};
+use entrepot_service::{BlobInfo, Destination, ManifestPush, RuleInfo, ServiceError, TagCondition};
 
 use crate::cluster::{Cluster, EAST, Plan, WEST, app, region, root, tag};
 use crate::content::{content, image, index, sha256, variant};
@@ -311,10 +311,10 @@ async fn a_tag_that_moves_all_the_time_is_always_there() {
 async fn rules_are_checked_listed_and_removed() {
     let cluster = Plan::new(&[(EAST, 1), (WEST, 1)]).start().await;
     let registry = &cluster.node(1).registry;
+    let to = |name: &str| Destination::new(&region(name), &root().account);
     let rule = |id: &str, destination: &str| RuleInfo {
-        id: id.to_owned(),
         prefixes: vec!["team/".to_owned()],
-        destination: region(destination),
+        ..RuleInfo::new(id, vec![to(destination)])
     };
     let put = async |rule: &RuleInfo| registry.put_rule(&root(), rule).await;
     for destination in [EAST, "mars-1"] {
@@ -333,8 +333,8 @@ async fn rules_are_checked_listed_and_removed() {
     let rules = registry.list_rules(&root()).await.unwrap();
     assert_eq!(rules.len(), 1);
     assert_eq!(
-        (rules[0].id.as_str(), &rules[0].destination),
-        ("r", &region(WEST))
+        (rules[0].id.as_str(), &rules[0].destinations[..]),
+        ("r", &[to(WEST)][..])
     );
     assert_eq!(registry.delete_rule(&root(), "r").await, Ok(()));
     let again = registry.delete_rule(&root(), "r").await;

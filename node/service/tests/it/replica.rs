@@ -34,6 +34,7 @@ impl Regions {
             repository: app().to_string(),
             blobs: texts(blobs),
             manifests: texts(manifests),
+            source_account: String::new(),
         };
         let reply = self
             .client
@@ -56,6 +57,7 @@ impl Regions {
             repository: app().to_string(),
             digest: digest.to_string(),
             size: size as u64,
+            source_account: String::new(),
         });
         let parts: Vec<_> = std::iter::once(header)
             .chain(pieces.into_iter().map(Part::Data))
@@ -90,6 +92,7 @@ impl Regions {
             source_region: EAST.to_owned(),
             source_sequence: sequence,
             absent: absent.iter().map(ToString::to_string).collect(),
+            source_account: String::new(),
         };
         match self.client.clone().put_manifest(request).await {
             Ok(reply) => outcome(reply.into_inner().result),
@@ -247,6 +250,7 @@ async fn a_source_that_dies_leaves_nothing_staged() {
         repository: app().to_string(),
         digest: sha256(b"never").to_string(),
         size: 10 * MIB as u64,
+        source_account: String::new(),
     });
     for part in [header, Part::Data(content(6, MIB))] {
         sender.send(ReplicaBlob { part: Some(part) }).await.unwrap();

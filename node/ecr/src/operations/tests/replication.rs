@@ -1,9 +1,12 @@
 //! What a registry replicates where.
 
-use entrepot_service::RuleInfo;
+use entrepot_service::{Destination, RuleInfo, RuleOptions};
 use serde_json::{Value, json};
 
 use super::world::{ACCOUNT, World};
+
+/// An account that is not the caller's.
+const OTHER: &str = "999999999999";
 
 fn destination(region: &str, account: &str) -> Value {
     json!({"region": region, "registryId": account})
@@ -37,15 +40,20 @@ async fn a_configuration_is_told_as_it_was_given_and_becomes_rules() {
     assert_eq!(answer, put(&rules));
     assert_eq!(described(&world).await, rules);
     let kept = world.registry.list_rules(&world.caller()).await.unwrap();
-    assert_eq!(kept.len(), 1);
-    assert_eq!(kept[0].destination.as_str(), "eu-west-1");
-    // What another prefix covers is no prefix of its own.
-    assert_eq!(kept[0].prefixes, ["prod", "team/a", "team/b"]);
+    assert_eq!(kept.len(), 2);
+    assert_eq!(kept[0].destinations.len(), 1);
+    assert_eq!(kept[0].destinations[0].region.as_str(), "eu-west-1");
+    assert_eq!(kept[0].prefixes, ["team/a", "team/b"]);
+    assert_eq!(kept[1].prefixes, ["prod", "team/ab"]);
     // A rule that is made otherwise is described with the others.
     let rule = RuleInfo {
         id: "mine".to_owned(),
         prefixes: Vec::new(),
-        destination: "eu-west-1".parse().unwrap(),
+        destinations: vec![Destination::new(
+            &"eu-west-1".parse().unwrap(),
+            &ACCOUNT.parse().unwrap(),
+        )],
+        options: RuleOptions::default(),
     };
     world
         .registry
@@ -53,8 +61,8 @@ async fn a_configuration_is_told_as_it_was_given_and_becomes_rules() {
         .await
         .unwrap();
     let found = described(&world).await;
-    assert_eq!(found.as_array().unwrap().len(), 2);
-    assert_eq!(found[1], json!({"destinations": [here]}));
+    assert_eq!(found.as_array().unwrap().len(), 3);
+    assert_eq!(found[2], json!({"destinations": [here]}));
     world
         .done("PutReplicationConfiguration", put(&json!([])))
         .await;
@@ -70,17 +78,29 @@ async fn a_configuration_is_told_as_it_was_given_and_becomes_rules() {
 }
 
 #[tokio::test]
-async fn a_rule_without_filters_takes_every_repository() {
+async fn a_rule_has_several_destinations_in_any_account() {
     let world = World::new();
-    let here = destination("eu-west-1", ACCOUNT);
-    let rules = json!([
-        {"destinations": [here], "repositoryFilters": [filter("team/a")]},
-        {"destinations": [here]},
-    ]);
+    let (own, other) = (
+        destination("eu-west-1", ACCOUNT),
+        destination("eu-west-1", OTHER),
+    );
+    let near = destination("us-east-1", OTHER);
+    let rules = json!([{"destinations": [other, own, near]}]);
     world.done("PutReplicationConfiguration", put(&rules)).await;
-    let kept = world.registry.list_rules(&world.caller()).await.unwrap();
-    assert_eq!(kept.len(), 1);
-    assert!(kept[0].prefixes.is_empty());
+    assert_eq!(described(&world).await, rules);
+    world.create("app").await;
+    world.push("app", "v1", "one").await;
+    let input = json!({"repositoryName": "app", "imageId": {"imageTag": "v1"}});
+    let found = world.done("DescribeImageReplicationStatus", input).await;
+    let of = |region: &str, account: &str| json!({"region": region, "registryId": account, "status": "IN_PROGRESS"});
+    assert_eq!(
+        found["replicationStatuses"],
+        json!([
+            of("eu-west-1", ACCOUNT),
+            of("eu-west-1", OTHER),
+            of("us-east-1", OTHER)
+        ])
+    );
 }
 
 #[tokio::test]
@@ -100,10 +120,6 @@ async fn what_cannot_be_replicated_is_refused_and_changes_nothing() {
         .await;
     let eleven: Vec<Value> = (0..11).map(|_| json!({"destinations": [here]})).collect();
     for (rules, code) in [
-        (
-            json!([{"destinations": [destination("eu-west-1", "210987654321")]}]),
-            "ValidationException",
-        ),
         (
             json!([{"destinations": [here], "deleteReplication": {"enabled": true}}]),
             "ValidationException",

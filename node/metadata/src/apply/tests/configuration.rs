@@ -16,6 +16,7 @@ fn spec(id: &str, prefixes: &[&str], destination: &str) -> RuleSpec {
         id: id.to_owned(),
         prefixes: prefixes.iter().map(ToString::to_string).collect(),
         destination_region: destination.to_owned(),
+        ..RuleSpec::default()
     }
 }
 
@@ -28,7 +29,13 @@ fn rules(machine: &Machine) -> Vec<(String, Vec<String>, String)> {
     let rules = query::rules(&machine.state, &account()).unwrap();
     let rules = rules.into_iter();
     rules
-        .map(|rule| (rule.id, rule.prefixes, rule.destination.to_string()))
+        .map(|rule| {
+            (
+                rule.id,
+                rule.prefixes,
+                rule.destinations[0].name(&account()),
+            )
+        })
         .collect()
 }
 
@@ -66,7 +73,7 @@ fn rules_are_replaced_all_at_once_with_what_they_were_made_from() {
     assert_eq!(rules(&machine), expected);
     let tasks = machine.open_tasks();
     assert_eq!(tasks.len(), 1);
-    assert_eq!(tasks[0].key.destination, region("ap-south-1"));
+    assert_eq!(tasks[0].key.destination.region, region("ap-south-1"));
     assert_eq!(configuration(&machine).unwrap().body, "document");
     machine.done(replace(Vec::new()));
     assert_eq!(rules(&machine), []);

@@ -9,7 +9,7 @@ use crate::apply::apply;
 use crate::command::{DeleteRule, Envelope};
 use crate::keys;
 use crate::limits::SWEEP_TASKS_MAX;
-use crate::query::{self, TaskKey, TaskState};
+use crate::query::{self, Destination, TaskKey, TaskState};
 use crate::records::TaskRecord;
 use crate::response::{Outcome, RulesChanged};
 use crate::store::{KeyValue, MemoryState, StorageError, Writes};
@@ -81,7 +81,7 @@ fn a_change_of_rules_looks_at_so_many_tasks_and_says_if_more_are_open() {
             repository: super::app(),
             digest: digest(10),
             tag: Some(super::tag(&format!("t{number}"))),
-            destination: super::region("eu-west-1"),
+            destination: Destination::new(&super::region("eu-west-1"), &account()),
         };
         entries.push((keys::task(&key).into_bytes(), Some(record.clone())));
         entries.push((keys::outbox(1, &key).into_bytes(), Some(Bytes::new())));

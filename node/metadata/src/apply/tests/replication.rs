@@ -26,7 +26,11 @@ fn open(machine: &Machine) -> Vec<(entrepot_oci::Digest, Option<String>, String)
         .into_iter()
         .map(|task| {
             let tag = task.key.tag.map(|tag| tag.to_string());
-            (task.key.digest, tag, task.key.destination.to_string())
+            (
+                task.key.digest,
+                tag,
+                task.key.destination.name(&task.key.account),
+            )
         })
         .collect()
 }

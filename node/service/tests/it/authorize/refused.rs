@@ -5,8 +5,8 @@ use bytes::Bytes;
 use entrepot_metadata::query::AccountState;
 use entrepot_oci::{Reference, RepositoryName};
 use entrepot_service::{
-    Caller, ManifestPush, NewAccount, RegistryChange, RepositoryChange, RuleInfo, ServiceError,
-    TagCondition,
+    Caller, Destination, ManifestPush, NewAccount, RegistryChange, RepositoryChange, RuleInfo,
+    ServiceError, TagCondition,
 };
 
 use super::world::{World, first, inline, other};
@@ -73,11 +73,8 @@ async fn everything(world: &World, who: &Caller, repository: &RepositoryName) ->
 /// Asks for what is no repository's.
 async fn all_else(world: &World, who: &Caller) -> Said {
     let registry = world.registry();
-    let rule = RuleInfo {
-        id: "rule".to_owned(),
-        prefixes: Vec::new(),
-        destination: region("eu-west-1"),
-    };
+    let destination = Destination::new(&region("eu-west-1"), &who.account);
+    let rule = RuleInfo::new("rule", vec![destination]);
     let account = NewAccount {
         id: "333333333333".parse().unwrap(),
         name: String::new(),

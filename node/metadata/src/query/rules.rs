@@ -1,0 +1,125 @@
+//! Replication rules, and which of them asks for what.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use entrepot_oci::{AccountId, RepositoryName};
+
+use super::{Destination, parsed};
+use crate::keys::{self, Key, Namespace, Parts};
+use crate::limits::RULES_MAX;
+use crate::query::matches_wildcard;
+use crate::read;
+use crate::records::rules::{RuleOptions, RuleRecord};
+use crate::store::{KeyValue, StorageError};
+
+/// A replication rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub id: String,
+    /// Sorted; none: every repository, unless the options name some.
+    pub prefixes: Vec<String>,
+    /// Sorted; at least one.
+    pub destinations: Vec<Destination>,
+    pub options: RuleOptions,
+    pub updated_at_ms: i64,
+}
+
+pub fn rule(
+    view: &dyn KeyValue,
+    account: &AccountId,
+    id: &str,
+) -> Result<Option<Rule>, StorageError> {
+    // Only a valid id makes an unambiguous key.
+    if id.contains('\0') {
+        return Ok(None);
+    }
+    let key = keys::rule(account, id);
+    view.get(key.as_bytes())?
+        .map(|value| rule_of(key.as_bytes(), value))
+        .transpose()
+}
+
+/// All rules of a registry, by id; at most [`RULES_MAX`].
+pub fn rules(view: &dyn KeyValue, account: &AccountId) -> Result<Vec<Rule>, StorageError> {
+    let prefix = Key::new(Namespace::Rule).account(account);
+    read::page(view, &prefix, None, RULES_MAX)?
+        .into_iter()
+        .map(|(key, value)| rule_of(&key, value))
+        .collect()
+}
+
+/// Where the rules want pushes to `repository` to be copied, and which rule asks
+/// for it: of several the one of the highest priority, then the first by its id.
+pub fn destinations(
+    view: &dyn KeyValue,
+    account: &AccountId,
+    repository: &RepositoryName,
+) -> Result<BTreeMap<Destination, Rule>, StorageError> {
+    let mut rules = rules(view, account)?;
+    rules.retain(|rule| rule.matches(repository));
+    Ok(by_destination(rules))
+}
+
+/// One rule for each destination that they name.
+pub(crate) fn by_destination(mut rules: Vec<Rule>) -> BTreeMap<Destination, Rule> {
+    // Sorted by their ids before.
+    rules.sort_by_key(|rule| std::cmp::Reverse(rule.options.priority));
+    let mut found = BTreeMap::new();
+    for rule in rules {
+        for destination in &rule.destinations {
+            found
+                .entry(destination.clone())
+                .or_insert_with(|| rule.clone());
+        }
+    }
+    found
+}
+
+pub(crate) fn rule_of(key: &[u8], value: Bytes) -> Result<Rule, StorageError> {
+    let mut parts = Parts::of(key);
+    let account = parts.account()?;
+    let id = parts.text("rule")?.to_owned();
+    let record: RuleRecord = read::decode(key, value)?;
+    let mut destinations = Vec::with_capacity(record.destinations.len().max(1));
+    for destination in &record.destinations {
+        destinations.push(Destination {
+            region: parsed(key, "region", &destination.region)?,
+            account: parsed(key, "account", &destination.account)?,
+        });
+    }
+    if destinations.is_empty() {
+        destinations.push(Destination {
+            region: parsed(key, "region", &record.destination_region)?,
+            account,
+        });
+    }
+    Ok(Rule {
+        id,
+        prefixes: record.prefixes,
+        destinations,
+        options: record.options.unwrap_or_default(),
+        updated_at_ms: record.updated_at_ms,
+    })
+}
+
+// === impl Rule ===
+
+impl Rule {
+    /// Whether it wants pushes to `repository` at `destination`.
+    pub fn asks_for(&self, destination: &Destination, repository: &RepositoryName) -> bool {
+        self.destinations.contains(destination) && self.matches(repository)
+    }
+
+    /// Prefixes are ECR's `PREFIX_MATCH`: `apple` also takes `apples`.
+    pub fn matches(&self, repository: &RepositoryName) -> bool {
+        let name = repository.as_str();
+        let fits = |wildcard: &String| matches_wildcard(wildcard, name);
+        let is_open = self.prefixes.is_empty() && self.options.repositories.is_empty();
+        let mut prefixes = self.prefixes.iter();
+        let is_named = is_open
+            || prefixes.any(|prefix| name.starts_with(prefix))
+            || self.options.repositories.iter().any(fits);
+        is_named && !self.options.repositories_excluded.iter().any(fits)
+    }
+}

@@ -1,0 +1,61 @@
+//! Rules as they travel.
+
+use entrepot_proto::admin;
+use entrepot_service::{Caller, Destination, RuleInfo, RuleOptions};
+use tonic::Status;
+
+use super::parse;
+
+/// A rule as a client gives it. The account of a destination may be left out: it
+/// is the caller's own then.
+#[allow(clippy::result_large_err, reason = "tonic's error type")]
+pub(super) fn parsed(who: &Caller, rule: admin::Rule) -> Result<RuleInfo, Status> {
+    let mut destinations = Vec::with_capacity(rule.destinations.len().max(1));
+    for destination in &rule.destinations {
+        let account = match destination.account.as_str() {
+            "" => who.account.clone(),
+            account => parse(account)?,
+        };
+        destinations.push(Destination {
+            region: parse(&destination.region)?,
+            account,
+        });
+    }
+    if destinations.is_empty() {
+        let region = parse(&rule.destination_region)?;
+        destinations.push(Destination::new(&region, &who.account));
+    }
+    Ok(RuleInfo {
+        id: rule.id,
+        prefixes: rule.prefixes,
+        destinations,
+        options: RuleOptions::default(),
+    })
+}
+
+pub(super) fn shown(who: &Caller, rule: RuleInfo) -> admin::Rule {
+    // What clients that know of one region and no accounts look at.
+    let only = match &rule.destinations[..] {
+        [only] if only.account == who.account => only.region.to_string(),
+        _ => String::new(),
+    };
+    let destinations = rule.destinations.iter().map(|it| admin::RuleDestination {
+        region: it.region.to_string(),
+        account: other(who, it),
+    });
+    admin::Rule {
+        id: rule.id,
+        prefixes: rule.prefixes,
+        destination_region: only,
+        destinations: destinations.collect(),
+    }
+}
+
+/// The account of a destination; empty if it is the caller's own.
+pub(super) fn other(who: &Caller, destination: &Destination) -> String {
+    if destination.account == who.account {
+        String::new()
+    } else {
+        destination.account.to_string()
+    }
+}

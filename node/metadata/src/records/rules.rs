@@ -31,6 +31,7 @@ pub struct DestinationRecord {
 
 /// What a rule may say beyond where and which prefixes. By default nothing.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
+#[allow(clippy::struct_excessive_bools, reason = "each is said by itself")]
 pub struct RuleOptions {
     /// Wildcards of repository names, `*` for any characters. A repository that one
     /// of them or one of the prefixes takes is copied.

@@ -40,6 +40,7 @@ mod random;
 mod skopeo;
 mod tunnel;
 mod wait;
+mod wan;
 
 pub use admin::{Admin, Task};
 pub use authority::{Authority, Certificate};
@@ -68,3 +69,4 @@ pub use push::Upload;
 pub use random::Random;
 pub use skopeo::Skopeo;
 pub use wait::wait_until;
+pub use wan::{Line, Wan};

@@ -23,12 +23,16 @@ use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::random::Random;
+use crate::wan::Line;
 
 const PIECE_BYTES: usize = 64 * 1024;
+/// Pieces of one connection that may be under way: at a Gbit/s, 0.25 s of them.
+const PIECES_MAX: usize = 512;
 /// A process may connect before anybody has noted its id.
 const OWNER_TRIES: usize = 50;
 const OWNER_PAUSE: Duration = Duration::from_millis(20);
@@ -61,6 +65,8 @@ pub struct Links {
 struct Shared {
     /// By sender and receiver.
     links: BTreeMap<(u64, u64), watch::Sender<Link>>,
+    /// What is between two nodes, by the same; none: nothing that takes time.
+    lines: watch::Sender<BTreeMap<(u64, u64), Arc<Line>>>,
     /// The process of each node.
     processes: Mutex<BTreeMap<u64, u32>>,
     /// Those who are no nodes; until then, no link holds them up.
@@ -71,8 +77,13 @@ struct Shared {
 /// One direction of a connection.
 struct Flow {
     shared: Arc<Shared>,
+    way: (u64, u64),
     link: watch::Receiver<Link>,
+    lines: watch::Receiver<BTreeMap<(u64, u64), Arc<Line>>>,
 }
+
+/// A piece on its way, and when it arrives.
+type Piece = (Instant, Vec<u8>);
 
 // === impl Links ===
 
@@ -88,6 +99,7 @@ impl Links {
         }
         let shared = Arc::new(Shared {
             links,
+            lines: watch::Sender::default(),
             processes: Mutex::default(),
             refuses_strangers: AtomicBool::new(false),
             random: Mutex::new(Random::new(seed)),
@@ -124,6 +136,14 @@ impl Links {
         if let Some(sender) = self.shared.links.get(&(from, to)) {
             sender.send_replace(link);
         }
+    }
+
+    /// What `from` says to `to` goes along `line` from now on.
+    pub(crate) fn lay(&self, from: u64, to: u64, line: &Arc<Line>) {
+        let lines = &self.shared.lines;
+        lines.send_modify(|lines| {
+            lines.insert((from, to), Arc::clone(line));
+        });
     }
 
     /// Sets both directions between `id` and every other node.
@@ -211,7 +231,9 @@ impl Shared {
         let link = link.ok_or(ErrorKind::NotFound)?.subscribe();
         Ok(Flow {
             shared: Arc::clone(self),
+            way: (from, to),
             link,
+            lines: self.lines.subscribe(),
         })
     }
 
@@ -235,10 +257,16 @@ impl Flow {
         }
     }
 
-    async fn carry(
+    async fn carry(&self, source: OwnedReadHalf, target: OwnedWriteHalf) -> std::io::Result<()> {
+        let (sender, receiver) = mpsc::channel(PIECES_MAX);
+        tokio::try_join!(self.take(source, sender), give(receiver, target)).map(drop)
+    }
+
+    /// Takes what is sent, as fast as the line does.
+    async fn take(
         &self,
         mut source: OwnedReadHalf,
-        mut target: OwnedWriteHalf,
+        pieces: mpsc::Sender<Piece>,
     ) -> std::io::Result<()> {
         let mut piece = vec![0; PIECE_BYTES];
         loop {
@@ -254,10 +282,39 @@ impl Flow {
                 }
                 Link::Whole | Link::Cut | Link::Breaks { .. } => {}
             }
-            match read? {
-                0 => return target.shutdown().await,
-                read => target.write_all(&piece[..read]).await?,
+            let read = read?;
+            let line = self.lines.borrow().get(&self.way).cloned();
+            let due = match line {
+                Some(line) => {
+                    if let Some(room_at) = line.room_at() {
+                        tokio::time::sleep_until(room_at).await;
+                    }
+                    line.send(read, Instant::now())
+                }
+                None => Instant::now(),
+            };
+            // An empty piece is the end.
+            let sent = pieces.send((due, piece[..read].to_vec())).await;
+            if read == 0 || sent.is_err() {
+                return Ok(());
             }
         }
     }
+}
+
+/// Hands out what has arrived.
+async fn give(
+    mut pieces: mpsc::Receiver<Piece>,
+    mut target: OwnedWriteHalf,
+) -> std::io::Result<()> {
+    while let Some((due, piece)) = pieces.recv().await {
+        if due > Instant::now() {
+            tokio::time::sleep_until(due).await;
+        }
+        if piece.is_empty() {
+            return target.shutdown().await;
+        }
+        target.write_all(&piece).await?;
+    }
+    Ok(())
 }

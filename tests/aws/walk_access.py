@@ -136,7 +136,7 @@ def test_a_policy_says_which_repositories(world):
 
 def test_nobody_is_let_in_without_proof(world):
     status, headers, _ = v2(world, "/v2/")
-    assert status == 401 and "Basic realm=" in headers["WWW-Authenticate"], headers
+    assert status == 401 and "Bearer realm=" in headers["WWW-Authenticate"], headers
     status, headers, body = v2(world, "/v2/", basic("AWS", "no-token"))
     assert status == 400 and headers["WWW-Authenticate"] is None, (status, headers)
     assert json.loads(body)["errors"][0] == {

@@ -9,13 +9,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use crate::authority::Authority;
 use crate::cluster::Cluster;
 use crate::process::run;
-use crate::wait::wait_until;
 
 const DEADLINE: Duration = Duration::from_mins(6);
-/// From the start of a cluster.
-const KNOWN_WITHIN: Duration = Duration::from_secs(10);
 const LOGIN_DEADLINE: Duration = Duration::from_mins(1);
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/aws/run.py");
 /// Where `./tests/run` puts what comes from `PyPI`, under the target folder.
@@ -65,17 +63,9 @@ impl AwsAccount {
     /// Makes an account of that number.
     pub async fn create(cluster: &Cluster, id: &str) -> Result<Self> {
         let admin = cluster.admin(1)?;
-        let made = wait_until("a cluster that knows accounts", KNOWN_WITHIN, async || {
-            let finished = admin.try_run(&["account", "create", id, "--json"]).await?;
-            // Its first node has not heard yet what all of its nodes understand.
-            if finished.stderr.contains("upgrade all nodes first") {
-                return Ok(None);
-            }
-            let text = finished.success()?.stdout;
-            let made: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
-            Ok(Some(made))
-        })
-        .await?;
+        let asked = ["account", "create", id, "--json"];
+        let text = admin.try_run(&asked).await?.success()?.stdout;
+        let made: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
         let text = |key: &str| {
             let found = made[key].as_str().map(str::to_owned);
             found.with_context(|| format!("no {key}: {made}"))
@@ -92,15 +82,31 @@ impl AwsAccount {
     /// What `aws ecr get-login-password` prints, by the oldest program that there
     /// is to be found, for the registry that `endpoint` serves.
     pub async fn login_password(&self, endpoint: &str, region: &str) -> Result<String> {
+        let asked = ["ecr", "get-login-password"];
+        self.aws(&asked, endpoint, region, None).await
+    }
+
+    /// What that program prints when it is asked; it trusts `authority`, if one is
+    /// named.
+    pub async fn aws(
+        &self,
+        asked: &[&str],
+        endpoint: &str,
+        region: &str,
+        authority: Option<&Authority>,
+    ) -> Result<String> {
         let mut command = Command::new(debian()?);
         command
-            .args(["ecr", "get-login-password", "--endpoint-url", endpoint])
-            .args(["--region", region])
+            .args(asked)
+            .args(["--endpoint-url", endpoint, "--region", region])
             .env("AWS_ACCESS_KEY_ID", &self.key_id)
             .env("AWS_SECRET_ACCESS_KEY", &self.secret)
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env_remove("AWS_SESSION_TOKEN")
             .env_remove("AWS_PROFILE");
+        if let Some(authority) = authority {
+            command.env("AWS_CA_BUNDLE", authority.file());
+        }
         let finished = run(command, LOGIN_DEADLINE).await?.success()?;
         Ok(finished.stdout.trim_end().to_owned())
     }

@@ -16,7 +16,8 @@ use serde_json::json;
 
 use crate::aws::AwsAccount;
 use crate::daemon::Daemon;
-use crate::process::{Finished, as_root, binary, run};
+use crate::process::{Finished, as_root_with, binary, run};
+use crate::proxy::Proxy;
 
 const START_DEADLINE: Duration = Duration::from_mins(1);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
@@ -39,6 +40,17 @@ pub struct Engine {
 
 impl Engine {
     pub async fn start() -> Result<Self> {
+        Self::start_as(&[], &[]).await
+    }
+
+    /// One that reaches `host`, a registry that speaks TLS with a certificate of
+    /// anybody's, through `proxy`.
+    pub async fn start_behind(proxy: &Proxy, host: &str) -> Result<Self> {
+        let environment = [(Proxy::VARIABLE, proxy.url())];
+        Self::start_as(&environment, &["--insecure-registry", host]).await
+    }
+
+    async fn start_as(environment: &[(&'static str, String)], flags: &[&str]) -> Result<Self> {
         let Some(program) = ENGINE_PATHS
             .into_iter()
             .find(|path| Path::new(path).is_file())
@@ -47,7 +59,9 @@ impl Engine {
         };
         let mut failures = String::new();
         for driver in STORAGE_DRIVERS {
-            match Self::start_with(program, driver).await {
+            let mut command = as_root_with(environment, program);
+            command.args(flags);
+            match Self::start_with(command, driver).await {
                 Ok(engine) => return Ok(engine),
                 Err(error) => failures = format!("{failures}\nwith {driver}: {error:#}"),
             }
@@ -55,13 +69,12 @@ impl Engine {
         bail!("the Docker engine does not start: {failures}")
     }
 
-    async fn start_with(program: &str, driver: &str) -> Result<Self> {
+    async fn start_with(mut command: Command, driver: &str) -> Result<Self> {
         let mut daemon = Daemon::new("the Docker engine", "ed-", ["data", "exec"])?;
         fs::create_dir(daemon.path("config")).context("make a client's folder")?;
         // Not the machine's own configuration.
         fs::write(daemon.path("daemon.json"), "{}").context("write a configuration")?;
         let at = |name: &str| daemon.path(name).display().to_string();
-        let mut command = as_root(program);
         command
             .args(["--data-root", &at("data"), "--exec-root", &at("exec")])
             .args([

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::process::run;
+use crate::proxy::Proxy;
 
 const DEADLINE: Duration = Duration::from_mins(1);
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/harness/oras_client.py");
@@ -21,14 +22,29 @@ const IN_TARGET: &str = "oras/bin/python";
 #[derive(Debug)]
 pub struct Oras {
     python: PathBuf,
-    user: String,
-    password: String,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Oras {
     /// # Errors
     /// When it is not installed.
     pub fn new(user: &str, password: &str) -> Result<Self> {
+        let user = ("ORAS_USER", user.to_owned());
+        Self::with(vec![user, ("ORAS_PASS", password.to_owned())])
+    }
+
+    /// Without a login, by TLS through `proxy`.
+    ///
+    /// # Errors
+    /// When it is not installed.
+    pub fn as_nobody(proxy: &Proxy) -> Result<Self> {
+        Self::with(vec![
+            ("ORAS_TLS", "1".to_owned()),
+            (Proxy::VARIABLE, proxy.url()),
+        ])
+    }
+
+    fn with(environment: Vec<(&'static str, String)>) -> Result<Self> {
         let python = match std::env::var_os(VARIABLE) {
             Some(path) => PathBuf::from(path),
             None => in_target_folder()?,
@@ -41,8 +57,7 @@ impl Oras {
         }
         Ok(Self {
             python,
-            user: user.to_owned(),
-            password: password.to_owned(),
+            environment,
         })
     }
 
@@ -95,8 +110,8 @@ impl Oras {
     async fn run(&self, words: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.python);
         command
-            .env("ORAS_USER", &self.user)
-            .env("ORAS_PASS", &self.password)
+            .env_remove("ORAS_USER")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .arg(SCRIPT)
             .args(words);
         let finished = run(command, DEADLINE).await?.success()?;

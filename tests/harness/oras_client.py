@@ -1,10 +1,12 @@
 """What a user of the Python client `oras` would write: push, pull, attach.
 
-It is given a verb and its words, speaks plain HTTP, and takes its credentials
-from ORAS_USER and ORAS_PASS. It prints the digest of what it pushed.
+It is given a verb and its words, and takes its credentials from ORAS_USER and
+ORAS_PASS; without them it logs in as nobody. It speaks plain HTTP, or with
+ORAS_TLS, TLS with whoever answers. It prints the digest of what it pushed.
 """
 
 import json
+import os
 import sys
 
 import oras.client
@@ -47,4 +49,7 @@ VERBS = [push_layout, pull_layout, push_files, pull_files, tags]
 
 if __name__ == "__main__":
     verb = {verb.__name__: verb for verb in VERBS}[sys.argv[1]]
-    verb(oras.client.OrasClient(insecure=True, auth_backend="basic"), *sys.argv[2:])
+    client = oras.client.OrasClient(insecure="ORAS_TLS" not in os.environ, tls_verify=False)
+    if "ORAS_USER" in os.environ:
+        client.auth.set_basic_auth(os.environ["ORAS_USER"], os.environ["ORAS_PASS"])
+    verb(client, *sys.argv[2:])

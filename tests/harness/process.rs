@@ -94,6 +94,15 @@ pub(crate) fn as_root(program: &str) -> Command {
     command
 }
 
+/// The same with more in its environment, which `sudo` would not pass on.
+pub(crate) fn as_root_with(environment: &[(&'static str, String)], program: &str) -> Command {
+    let mut command = as_root("env");
+    let pairs = environment.iter();
+    command.args(pairs.map(|(name, value)| format!("{name}={value}")));
+    command.arg(program);
+    command
+}
+
 fn describe(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words

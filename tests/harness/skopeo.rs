@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::authority::Authority;
 use crate::image::digest_of;
 use crate::process::{Finished, run};
+use crate::proxy::Proxy;
 
 const DEADLINE: Duration = Duration::from_mins(3);
 
@@ -20,6 +21,7 @@ pub struct Skopeo {
     credentials: Option<String>,
     /// A folder with the authority to trust; none: plain HTTP.
     certificates: Option<PathBuf>,
+    proxy: Option<String>,
 }
 
 impl Skopeo {
@@ -27,7 +29,35 @@ impl Skopeo {
         Self {
             credentials: credentials.map(|(user, password)| format!("{user}:{password}")),
             certificates: None,
+            proxy: None,
         }
+    }
+
+    /// Speaks TLS with whoever answers, through `proxy`.
+    #[must_use]
+    pub fn behind(mut self, proxy: &Proxy) -> Self {
+        self.proxy = Some(proxy.url());
+        self
+    }
+
+    /// A copy that may not change what it copies.
+    fn copy(&self) -> Command {
+        let mut command = self.program();
+        command.args([
+            "--insecure-policy",
+            "copy",
+            "--quiet",
+            "--all",
+            "--preserve-digests",
+        ]);
+        command
+    }
+
+    fn program(&self) -> Command {
+        let mut command = Command::new("skopeo");
+        let proxy = self.proxy.iter();
+        command.envs(proxy.map(|proxy| (Proxy::VARIABLE, proxy)));
+        command
     }
 
     /// Speaks TLS, and trusts `authority` alone.
@@ -49,7 +79,7 @@ impl Skopeo {
     /// Copies `name` out of an OCI layout to `image` (`host:port/repository:tag`),
     /// unchanged; an index with all its images.
     pub async fn push(&self, layout: &Path, name: &str, image: &str) -> Result<Finished> {
-        let mut command = copy();
+        let mut command = self.copy();
         command.args(self.connection("--dest-"));
         if let Some(credentials) = &self.credentials {
             command.args(["--dest-creds", credentials]);
@@ -62,7 +92,7 @@ impl Skopeo {
     /// Pulls `image` into `folder` and checks every file against the digest
     /// that names it. Returns the digest of the top manifest.
     pub async fn pull(&self, image: &str, folder: &Path) -> Result<String> {
-        let mut command = copy();
+        let mut command = self.copy();
         command.args(self.connection("--src-"));
         if let Some(credentials) = &self.credentials {
             command.args(["--src-creds", credentials]);
@@ -89,7 +119,7 @@ impl Skopeo {
 
     /// `skopeo inspect --raw`, off the registry.
     pub async fn inspect(&self, image: &str) -> Result<Finished> {
-        let mut command = Command::new("skopeo");
+        let mut command = self.program();
         command.args(["inspect", "--raw"]);
         command.args(self.connection("--"));
         if let Some(credentials) = &self.credentials {
@@ -98,19 +128,6 @@ impl Skopeo {
         command.arg(format!("docker://{image}"));
         run(command, DEADLINE).await
     }
-}
-
-/// A copy that may not change what it copies.
-fn copy() -> Command {
-    let mut command = Command::new("skopeo");
-    command.args([
-        "--insecure-policy",
-        "copy",
-        "--quiet",
-        "--all",
-        "--preserve-digests",
-    ]);
-    command
 }
 
 /// Every digest that a manifest or an index names.

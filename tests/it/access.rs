@@ -46,7 +46,11 @@ async fn every_request_needs_the_right_credentials() -> Result<()> {
     ];
     for (who, credentials) in strangers {
         let stranger = root.with_credentials(credentials);
-        step(&format!("{who} is refused"), refused(&stranger)).await?;
+        step(
+            &format!("{who} is refused"),
+            refused(&stranger, credentials.is_some()),
+        )
+        .await?;
     }
 
     step(
@@ -133,12 +137,16 @@ async fn whoever_guesses_passwords_is_slowed_down() -> Result<()> {
     cluster.finish().await
 }
 
-async fn refused(stranger: &Registry) -> Result<()> {
+async fn refused(stranger: &Registry, has_credentials: bool) -> Result<()> {
     for (method, path) in REQUESTS {
         let reply = stranger.request(method.parse()?, path).send().await?;
         let challenge = reply.header("www-authenticate")?;
         ensure!(
-            challenge.starts_with("Basic realm=\""),
+            challenge.starts_with(if has_credentials {
+                "Basic realm=\""
+            } else {
+                "Bearer realm=\""
+            }),
             "{}: WWW-Authenticate: {challenge}",
             reply.what
         );

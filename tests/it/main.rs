@@ -7,6 +7,7 @@
 
 mod access;
 mod accounts;
+mod anonymous;
 mod architecture;
 mod away;
 mod aws;
@@ -35,6 +36,7 @@ mod reads;
 mod registry;
 mod rolling;
 mod settings;
+mod signed;
 mod soak;
 mod support;
 mod trust;

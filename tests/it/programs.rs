@@ -172,7 +172,7 @@ async fn podman(cluster: &Cluster, content: &Content) -> Result<()> {
     let podman = Podman::new(cluster.user(), cluster.password())?;
     let config = &content.image.blobs[0].digest;
     let from = name(cluster, 1, "skopeo/app", "image")?;
-    podman.pull_as_nobody(&from).await?;
+    podman.pull_as_nobody(&from).await?.failure()?;
     let id = podman.pull(&from, None).await?;
     ensure!(id == *config, "{from}: pushed {config}, pulled {id}");
     let to = name(cluster, 2, "podman/app", "image")?;

@@ -3,16 +3,21 @@
 
 use std::sync::Arc;
 
+use axum::http::Method;
 use axum::http::header::{AUTHORIZATION, HOST, USER_AGENT};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use entrepot_service::{Caller, Origin, RequestId, ServiceError};
 
-use crate::Front;
+use crate::path::Endpoint;
+use crate::{Front, token};
 
 /// What ECR calls itself in its challenges.
 const SERVICE: &str = "ecr.amazonaws.com";
 const BEARER: &str = "bearer";
+const BASIC: &str = "basic";
+/// By which of them a client came to a proxy in front.
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// Who sent the request: nobody, if there are no credentials.
 pub(crate) async fn of(
@@ -62,31 +67,74 @@ fn host(parts: &Parts) -> Option<&str> {
         .filter(|host| !host.is_empty() && host.bytes().all(is_plain))
 }
 
-/// How a client is to say who it is (RFC 9110, 11.6.1): as ECR has it, by Basic.
-/// Who came with a Bearer token is told where there are others; by TLS where
-/// registries have hosts of their own, whatever ends that in front of nodes.
+/// How a client is to say who it is (RFC 9110, 11.6.1).
+///
+/// One challenge, never both. Bearer sends clients to `/token`, with their
+/// credentials or without any; docker and containerd, told of Basic as well, would
+/// not go on without a password. Who came with Basic hears that it was wrong, as
+/// does whoever asks `/token` itself: there, nothing else is taken.
 pub(crate) fn challenge(front: &Front, parts: &Parts) -> String {
     challenge_of(front.domain.is_some(), parts)
 }
 
 fn challenge_of(has_domain: bool, parts: &Parts) -> String {
     let host = host(parts).unwrap_or("localhost");
-    let is_bearer = credentials(parts).is_some_and(|line| {
+    let scheme = credentials(parts).map(|line| {
         let scheme = line.trim_start().split(' ').next().unwrap_or_default();
-        scheme.eq_ignore_ascii_case(BEARER)
+        scheme.to_ascii_lowercase()
     });
-    if !is_bearer {
+    let takes_basic = parts.uri.path() == token::PATH || scheme.as_deref() == Some(BASIC);
+    if takes_basic {
         return format!("Basic realm=\"https://{host}/\",service=\"{SERVICE}\"");
     }
-    let origin = parts.extensions.get::<Origin>();
-    let scheme = if has_domain || origin.is_some_and(|origin| origin.is_secure) {
+    let transport = if has_domain || is_secure(parts) {
         "https"
     } else {
         "http"
     };
-    format!(
-        "Bearer realm=\"{scheme}://{host}/token\",service=\"{SERVICE}\",error=\"invalid_token\""
-    )
+    let mut told = format!("Bearer realm=\"{transport}://{host}/token\",service=\"{SERVICE}\"");
+    if let Some(scope) = scope(parts) {
+        told = format!("{told},scope=\"{scope}\"");
+    }
+    if scheme.as_deref() == Some(BEARER) {
+        told.push_str(",error=\"invalid_token\"");
+    }
+    told
+}
+
+/// What a token would have to be for: some clients ask for no other one. Names
+/// that were read as names have nothing in them that could end the quotes.
+fn scope(parts: &Parts) -> Option<String> {
+    let endpoint: Endpoint = parts.uri.path().parse().ok()?;
+    let repository = match &endpoint {
+        Endpoint::Base => return None,
+        Endpoint::Catalog => return Some("registry:catalog:*".to_owned()),
+        Endpoint::Tags(name)
+        | Endpoint::Referrers(name, _)
+        | Endpoint::Manifest(name, _)
+        | Endpoint::Blob(name, _)
+        | Endpoint::Uploads(name)
+        | Endpoint::Upload(name, _) => name,
+    };
+    let is_upload = matches!(endpoint, Endpoint::Uploads(_) | Endpoint::Upload(..));
+    let actions = match parts.method {
+        Method::DELETE if !is_upload => "delete",
+        Method::GET | Method::HEAD if !is_upload => "pull",
+        _ => "pull,push",
+    };
+    Some(format!("repository:{repository}:{actions}"))
+}
+
+/// Whether the client speaks TLS, with this node or, as it says, with a proxy in
+/// front. Who says so wrongly misleads nobody but themselves.
+fn is_secure(parts: &Parts) -> bool {
+    let origin = parts.extensions.get::<Origin>();
+    let forwarded = parts.headers.get(FORWARDED_PROTO);
+    let forwarded = forwarded.and_then(|value| value.to_str().ok());
+    // Of several proxies, the first is the client's.
+    let first = forwarded.and_then(|value| value.split(',').next());
+    origin.is_some_and(|origin| origin.is_secure)
+        || first.is_some_and(|it| it.trim().eq_ignore_ascii_case("https"))
 }
 
 #[cfg(test)]
@@ -95,24 +143,70 @@ mod tests {
 
     use super::challenge_of;
 
+    fn told(has_domain: bool, path: &str, headers: &[(&str, &str)]) -> String {
+        let mut request = Request::builder().uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        challenge_of(has_domain, &parts)
+    }
+
     #[test]
     fn a_challenge_names_the_host_and_nothing_else_of_the_request() {
-        let told_of = |has_domain, host: &str, credentials: &str| {
-            let request = Request::builder().header("host", host);
-            let request = request.header("authorization", credentials).body(());
-            challenge_of(has_domain, &request.unwrap().into_parts().0)
-        };
-        let told = |host: &str, credentials: &str| told_of(false, host, credentials);
+        let basic = ("authorization", "Basic x");
+        let ours = told(false, "/v2/", &[("host", "r.example:5000"), basic]);
         assert_eq!(
-            told("r.example:5000", "Basic x"),
+            ours,
             "Basic realm=\"https://r.example:5000/\",service=\"ecr.amazonaws.com\""
         );
-        assert!(told("a\" b", "Basic x").contains("https://localhost/"));
-        assert!(
-            told("r.example", "Bearer x").starts_with("Bearer realm=\"http://r.example/token\"")
-        );
-        // Nobody is to send what proves them in the clear.
-        let secure = told_of(true, "r.example", "Bearer x");
-        assert!(secure.starts_with("Bearer realm=\"https://r.example/token\""));
+        let quoted = told(false, "/v2/", &[("host", "a\" b"), basic]);
+        assert!(quoted.contains("https://localhost/"));
+    }
+
+    #[test]
+    fn whoever_brings_nothing_is_sent_to_where_nothing_is_enough() {
+        let host = ("host", "r.example");
+        let plain = "Bearer realm=\"http://r.example/token\",service=\"ecr.amazonaws.com\"";
+        assert_eq!(told(false, "/v2/", &[host]), plain);
+        let wrong = told(false, "/v2/", &[host, ("authorization", "bearer x")]);
+        assert_eq!(wrong, format!("{plain},error=\"invalid_token\""));
+        // Which is asked by Basic itself.
+        assert!(told(false, "/token", &[host]).starts_with("Basic "));
+    }
+
+    #[test]
+    fn a_challenge_says_what_for() {
+        let host = ("host", "r.example");
+        let upload = "/v2/a/b/blobs/uploads/session";
+        for (path, scope) in [
+            ("/v2/a/b/manifests/v1", Some("repository:a/b:pull")),
+            ("/v2/a/b/tags/list", Some("repository:a/b:pull")),
+            (upload, Some("repository:a/b:pull,push")),
+            ("/v2/_catalog", Some("registry:catalog:*")),
+            ("/v2/", None),
+            ("/v2/A%22,x/tags/list", None),
+        ] {
+            let told = told(false, path, &[host]);
+            let found = told.split_once(",scope=");
+            let expected = scope.map(|scope| format!("\"{scope}\""));
+            assert_eq!(found.map(|(_, it)| it.to_owned()), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_to_send_in_the_clear_what_proves_them() {
+        let secure = "Bearer realm=\"https://r.example/token\"";
+        let host = ("host", "r.example");
+        assert!(told(true, "/v2/", &[host]).starts_with(secure));
+        for said in ["https", "HTTPS, http"] {
+            let forwarded = ("x-forwarded-proto", said);
+            assert!(told(false, "/v2/", &[host, forwarded]).starts_with(secure));
+        }
+        for said in ["http", "http, https", "\"https", ""] {
+            let forwarded = ("x-forwarded-proto", said);
+            let told = told(false, "/v2/", &[host, forwarded]);
+            assert!(told.starts_with("Bearer realm=\"http://r.example/token\""));
+        }
     }
 }

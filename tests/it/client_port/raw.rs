@@ -10,6 +10,8 @@ use tokio::net::TcpStream;
 
 /// For anything that a node does at once, on a busy machine.
 pub(super) const ANSWERED: Duration = Duration::from_secs(20);
+/// Whoever has heard nothing for so long is waited for.
+const UNANSWERED: Duration = Duration::from_secs(3);
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// One connection, plain or not.
@@ -85,6 +87,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         tokio::time::timeout(ANSWERED, answer)
             .await
             .context("no answer in time")?
+    }
+
+    /// The next answer, unless the node goes on waiting for something.
+    pub(super) async fn answer_if_any(&mut self) -> Option<Answer> {
+        let answer = tokio::time::timeout(UNANSWERED, self.answer()).await;
+        answer.ok().and_then(Result::ok)
     }
 
     /// Waits until the node closes; nothing more may come before.

@@ -24,6 +24,7 @@ async fn nobody_is_served_without_credentials() {
             Some("Bearer x") => {
                 "Bearer realm=\"https://localhost/token\",service=\"ecr.amazonaws.com\",error=\"invalid_token\""
             }
+            None => "Bearer realm=\"https://localhost/token\",service=\"ecr.amazonaws.com\"",
             _ => "Basic realm=\"https://localhost/\",service=\"ecr.amazonaws.com\"",
         };
         assert_eq!(reply.header("www-authenticate"), challenge);

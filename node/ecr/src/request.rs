@@ -122,7 +122,7 @@ impl<'a> Signed<'a> {
             }
             ApiError::unproved(api, error)
         })?;
-        let mut memory = registry.passing();
+        let mut memory = registry.signed_body(source, key_id);
         let body = body::whole(api, self.parts, body, limit, &mut memory).await?;
         let content = Content::of(body)
             .await

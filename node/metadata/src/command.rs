@@ -561,6 +561,7 @@ impl Command {
             Self::ReplaceRules(command) if !command.is_plain() => 9,
             Self::ReplaceRules(_) => 7,
             Self::EndTask(command) if command.destination.contains('/') => 9,
+            Self::TagRepository(command) if command.distinct => 9,
             Self::CreateRepository(_)
             | Self::PutRepositorySettings(_)
             | Self::TagRepository(_)

@@ -42,6 +42,7 @@ impl Admin for AdminServer {
     ) -> Result<Response<admin::ClusterStatusReply>, Status> {
         let who = caller::of(&request)?;
         let cluster = self.registry.cluster(&who);
+        let cluster = cluster.map_err(|error| status(&error))?;
         let nodes = cluster
             .nodes
             .into_iter()
@@ -313,6 +314,7 @@ impl Admin for AdminServer {
     ) -> Result<Response<admin::ScrubStatusReply>, Status> {
         let who = caller::of(&request)?;
         let nodes = self.registry.upkeep(&who).await;
+        let nodes = nodes.map_err(|error| status(&error))?;
         let nodes = nodes.into_iter().map(upkeep::scrub).collect();
         Ok(Response::new(admin::ScrubStatusReply { nodes }))
     }
@@ -323,6 +325,7 @@ impl Admin for AdminServer {
     ) -> Result<Response<admin::RepairStatusReply>, Status> {
         let who = caller::of(&request)?;
         let nodes = self.registry.upkeep(&who).await;
+        let nodes = nodes.map_err(|error| status(&error))?;
         let nodes = nodes.into_iter().map(upkeep::repair).collect();
         Ok(Response::new(admin::RepairStatusReply { nodes }))
     }

@@ -1,5 +1,5 @@
 //! Who calls: found out in one place, for every call of every service, before a
-//! byte of its messages is read.
+//! byte of its messages is read. What they may is decided by what they call.
 
 use std::sync::Arc;
 
@@ -13,23 +13,6 @@ use tonic::Status;
 use tracing::{Instrument, debug, error_span};
 
 use crate::status::status;
-
-/// What concerns the whole cluster: for its operators alone. What accounts there
-/// are is asked by use cases that look at who calls themselves.
-const OPERATORS: [&str; 3] = [
-    "/entrepot.admin.v1.Cluster/",
-    "/entrepot.admin.v1.Trust/",
-    "/entrepot.admin.v1.Admin/StartScrub",
-];
-/// What of it only looks.
-const OBSERVERS: [&str; 6] = [
-    "/entrepot.admin.v1.Cluster/ListNodes",
-    "/entrepot.admin.v1.Cluster/ListRegions",
-    "/entrepot.admin.v1.Cluster/NodeDeparture",
-    "/entrepot.admin.v1.Admin/ClusterStatus",
-    "/entrepot.admin.v1.Admin/RepairStatus",
-    "/entrepot.admin.v1.Admin/ScrubStatus",
-];
 
 const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 
@@ -52,7 +35,6 @@ pub(crate) async fn required(
         let header = credentials(request.headers());
         let known = registry.authenticate(header, origin.source()).await;
         let known = known.map(|who| who.from_origin(origin));
-        let known = known.and_then(|who| allowed(&registry, who, request.uri().path()));
         let mut response = match known {
             Ok(who) => {
                 request.extensions_mut().insert(who);
@@ -69,16 +51,6 @@ pub(crate) async fn required(
         response
     };
     answer.instrument(span).await
-}
-
-/// That the caller may call what is at `path` at all.
-fn allowed(registry: &Registry, who: Caller, path: &str) -> Result<Caller, ServiceError> {
-    if OBSERVERS.contains(&path) {
-        registry.observes(&who)?;
-    } else if OPERATORS.iter().any(|served| path.starts_with(served)) {
-        registry.operates(&who)?;
-    }
-    Ok(who)
 }
 
 /// Those of two lines are none: a proxy in front may have looked at the other.

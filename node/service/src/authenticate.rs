@@ -103,6 +103,24 @@ impl Registry {
         Ok(caller)
     }
 
+    /// That whoever proved themselves before still is who they were: what they
+    /// proved it by has not ended, and they, their account and their key are there
+    /// and active. For what goes on after its request was let in.
+    ///
+    /// # Errors
+    /// `TokenExpired`, `TokenInvalid`.
+    pub fn still_stands(&self, who: &Caller) -> Result<(), ServiceError> {
+        let now_ms = self.clock.now_ms();
+        if who.proof.expires_ms.is_some_and(|end| now_ms >= end) {
+            return Err(ServiceError::TokenExpired);
+        }
+        let view = self.metadata.view(&self.global)?;
+        if identities::stands(view.as_ref(), &who.principal, who.proof.key_id.as_deref())? {
+            return Ok(());
+        }
+        Err(ServiceError::TokenInvalid)
+    }
+
     /// Whom credentials are for whose proof holds as long as the records do.
     async fn prove(
         &self,

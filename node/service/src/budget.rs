@@ -3,10 +3,13 @@
 //! as they arrive.
 //!
 //! The invariant: all that is gathered at one moment, of all clients together,
-//! is within [`GATHERED_BYTES_MAX`] and [`PASSED_BYTES_MAX`], and what is worked
-//! on within [`WORKED_BYTES_MAX`]. Content of up to [`UNCOUNTED_BYTES`] is
+//! is within [`GATHERED_BYTES_MAX`], [`PASSED_BYTES_MAX`] and [`SIGNED_BYTES_MAX`],
+//! and what is worked on within [`WORKED_BYTES_MAX`]. Of bodies that are read
+//! before it is known who sent them, nobody has more than a share ([`shares`]). Content of up to [`UNCOUNTED_BYTES`] is
 //! passed by: as much waits for every request in the windows of HTTP/2, and so a
 //! flood of large manifests keeps no ordinary one out.
+
+mod shares;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +17,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::{Registry, ServiceError};
+use self::shares::{Share, Shares};
+use crate::{Registry, ServiceError, Source};
 
 /// Of each request: what is not counted.
 pub const UNCOUNTED_BYTES: usize = 16 * 1024;
@@ -22,6 +26,8 @@ pub const UNCOUNTED_BYTES: usize = 16 * 1024;
 const GATHERED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Messages of uploads, until each is complete.
 const PASSED_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Bodies of signed requests, until each is complete and its signature checked.
+const SIGNED_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Manifests that are read, proposed and replicated. Each takes several times
 /// its length on the way, and a peer that is sent more hears no heartbeat
 /// meanwhile.
@@ -34,7 +40,9 @@ const WORK_WAIT_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Budgets {
     gathered: Arc<Semaphore>,
     passed: Arc<Semaphore>,
+    signed: Arc<Semaphore>,
     worked: Arc<Semaphore>,
+    shares: Arc<Shares>,
 }
 
 /// What one request has gathered. Dropped, it is free for others.
@@ -43,6 +51,8 @@ pub struct Gathering {
     left: Arc<Semaphore>,
     bytes: usize,
     counted: Option<OwnedSemaphorePermit>,
+    /// What its sender has of it.
+    share: Option<Share>,
 }
 
 // === impl Budgets ===
@@ -53,7 +63,9 @@ impl Default for Budgets {
         Self {
             gathered: of(GATHERED_BYTES_MAX),
             passed: of(PASSED_BYTES_MAX),
+            signed: of(SIGNED_BYTES_MAX),
             worked: of(WORKED_BYTES_MAX),
+            shares: Arc::default(),
         }
     }
 }
@@ -89,6 +101,17 @@ impl Registry {
     pub fn passing(&self) -> Gathering {
         Gathering::new(&self.budgets.passed)
     }
+
+    /// For the body of a request that says to be signed with the key of that id,
+    /// which has yet to prove true.
+    pub fn signed_body(&self, source: Source, key_id: &str) -> Gathering {
+        let is_known = self.logins.knows(source, key_id);
+        let share = Share::new(&self.budgets.shares, source, key_id, is_known);
+        Gathering {
+            share: Some(share),
+            ..Gathering::new(&self.budgets.signed)
+        }
+    }
 }
 
 // === impl Gathering ===
@@ -100,6 +123,7 @@ impl Gathering {
             left: Arc::clone(left),
             bytes: 0,
             counted: None,
+            share: None,
         }
     }
 
@@ -112,6 +136,9 @@ impl Gathering {
         let counted = |bytes: usize| bytes.saturating_sub(UNCOUNTED_BYTES);
         let more = counted(self.bytes + bytes) - counted(self.bytes);
         if more > 0 {
+            if let Some(share) = &mut self.share {
+                share.grow(more)?;
+            }
             let left = Arc::clone(&self.left);
             let permit = left.try_acquire_many_owned(permits(more));
             let permit = permit.map_err(|_| used_up())?;
@@ -128,6 +155,9 @@ impl Gathering {
     pub fn release(&mut self) {
         self.bytes = 0;
         self.counted = None;
+        if let Some(share) = &mut self.share {
+            share.release();
+        }
     }
 }
 
@@ -136,7 +166,7 @@ fn permits(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-fn used_up() -> ServiceError {
+pub(crate) fn used_up() -> ServiceError {
     ServiceError::unavailable(
         "this node has as many large manifests or messages in hand as it may; try again",
     )

@@ -5,7 +5,7 @@ use std::fmt;
 use entrepot_metadata::GroupId;
 use entrepot_oci::{AccountId, RegionName};
 
-use crate::{Caller, Registry};
+use crate::{Caller, Registry, ServiceError};
 
 /// One Raft group as this node sees it.
 #[derive(Debug, Clone)]
@@ -46,7 +46,11 @@ pub struct ClusterInfo {
 
 impl Registry {
     /// What this node knows of its cluster.
-    pub fn cluster(&self, who: &Caller) -> ClusterInfo {
+    ///
+    /// # Errors
+    /// As [`Registry::observes`].
+    pub fn cluster(&self, who: &Caller) -> Result<ClusterInfo, ServiceError> {
+        self.observes(who)?;
         let own = self.peers.own();
         let health = self.blobs.health();
         let nodes = self
@@ -60,12 +64,12 @@ impl Registry {
                 alive: health.is_alive(peer.id),
             })
             .collect();
-        ClusterInfo {
+        Ok(ClusterInfo {
             node: own.id,
             region: own.region.clone(),
             account: who.account.clone(),
             nodes,
             groups: self.view.groups(),
-        }
+        })
     }
 }

@@ -99,7 +99,7 @@ impl Iam<'_> {
 
     async fn propose(&self, command: impl Into<Command>) -> Result<Outcome, IamError> {
         let registry = self.registry;
-        let proposed = registry.metadata.propose(&registry.global, command.into());
+        let proposed = registry.propose_to(&registry.global, command.into());
         let response = proposed.await.map_err(ServiceError::from)?;
         response.into_result().map_err(error::refused)
     }

@@ -43,12 +43,21 @@ pub(crate) fn owner(
 /// Whether there still is who a token was made for, and the key with which it was
 /// asked for.
 pub(crate) fn is_in_force(view: &dyn KeyValue, claims: &Claims) -> Result<bool, StorageError> {
-    let principal = &claims.principal;
+    stands(view, &claims.principal, claims.key_id.as_deref())
+}
+
+/// Whether there still is `principal`, and the key by which they have proved
+/// themselves.
+pub(crate) fn stands(
+    view: &dyn KeyValue,
+    principal: &Principal,
+    key_id: Option<&str>,
+) -> Result<bool, StorageError> {
     let account = &principal.account;
     if !is_active(view, account)? {
         return Ok(false);
     }
-    if let Some(key_id) = &claims.key_id {
+    if let Some(key_id) = key_id {
         let key = query::access_key(view, key_id)?;
         let holder = match &key {
             Some(key) => holder(view, key)?,

@@ -79,6 +79,11 @@ impl Source {
         }))
     }
 
+    /// Whether anybody can tell.
+    pub(crate) fn is_known(self) -> bool {
+        self.0.is_some()
+    }
+
     /// The address, or the network that it stands for; none: nobody can tell.
     pub(crate) fn ip(self) -> Option<IpAddr> {
         self.0
@@ -137,6 +142,11 @@ impl Logins {
         if source.0.is_some() {
             self.turns(source).wrong();
         }
+    }
+
+    /// Whether what proves somebody to be `claimed` was right from there before.
+    pub(crate) fn knows(&self, source: Source, claimed: &str) -> bool {
+        self.guesses.knows(source, claimed)
     }
 
     /// What was tried was right.

@@ -1,7 +1,8 @@
 //! What operators do with the nodes and regions of the cluster.
 //!
 //! The records decide who is who; here it is decided whether a node may go. The
-//! invariants: a node that is removed without force has no vote and no last copy
+//! invariants: nobody but the cluster's operators is told or changes anything; a
+//! node that is removed without force has no vote and no last copy
 //! of anything; with or without, no group is left without a majority.
 
 use std::sync::Arc;
@@ -52,7 +53,11 @@ pub struct RegionInfo {
 
 impl Registry {
     /// The nodes of the cluster by their ids.
-    pub async fn members(&self, _: &Caller) -> Result<Vec<MemberInfo>, ServiceError> {
+    ///
+    /// # Errors
+    /// As [`Registry::observes`].
+    pub async fn members(&self, who: &Caller) -> Result<Vec<MemberInfo>, ServiceError> {
+        self.observes(who)?;
         let members = query::members(self.cluster_records().await?.as_ref())?;
         Ok(members.into_iter().map(|it| self.member_info(it)).collect())
     }
@@ -61,10 +66,11 @@ impl Registry {
     /// drains already goes on.
     pub async fn drain(
         &self,
-        _: &Caller,
+        who: &Caller,
         node: u64,
         cancel: bool,
     ) -> Result<MemberInfo, ServiceError> {
+        self.operates(who)?;
         let member = self.member(node).await?;
         let command = if cancel {
             let active = SetMemberState::new(node, MemberState::Active);
@@ -85,10 +91,11 @@ impl Registry {
     /// count is.
     pub async fn departure(
         self: &Arc<Self>,
-        _: &Caller,
+        who: &Caller,
         node: u64,
         patience: Option<Duration>,
     ) -> Result<(MemberInfo, Counted), ServiceError> {
+        self.observes(who)?;
         let member = self.member(node).await?;
         let counted = self.departure_of(&member, patience).await?;
         Ok((self.member_info(member), counted))
@@ -98,10 +105,11 @@ impl Registry {
     /// `patience` ends before it is known what that is.
     pub async fn remove_member(
         self: &Arc<Self>,
-        _: &Caller,
+        who: &Caller,
         removal: &Removal,
         patience: Option<Duration>,
     ) -> Result<Counted, ServiceError> {
+        self.operates(who)?;
         let Removal { node, force, .. } = *removal;
         let member = self.member(node).await?;
         if let Some(successor) = removal.successor {
@@ -200,7 +208,8 @@ impl Registry {
     }
 
     /// The regions of the cluster by their names.
-    pub async fn regions(&self, _: &Caller) -> Result<Vec<RegionInfo>, ServiceError> {
+    pub async fn regions(&self, who: &Caller) -> Result<Vec<RegionInfo>, ServiceError> {
+        self.observes(who)?;
         let view = self.cluster_records().await?;
         let members = query::members(view.as_ref())?;
         let regions = query::regions(view.as_ref())?.into_iter();
@@ -215,13 +224,15 @@ impl Registry {
     }
 
     /// Makes a region for nodes to come; one that exists is fine.
-    pub async fn add_region(&self, _: &Caller, name: &RegionName) -> Result<(), ServiceError> {
+    pub async fn add_region(&self, who: &Caller, name: &RegionName) -> Result<(), ServiceError> {
+        self.operates(who)?;
         let command = AddRegion::new(name, self.clock.now_ms());
         self.propose_global(command).await
     }
 
     /// Removes a region that has no nodes.
-    pub async fn remove_region(&self, _: &Caller, name: &RegionName) -> Result<(), ServiceError> {
+    pub async fn remove_region(&self, who: &Caller, name: &RegionName) -> Result<(), ServiceError> {
+        self.operates(who)?;
         self.propose_global(RemoveRegion::new(name)).await
     }
 
@@ -273,7 +284,7 @@ impl Registry {
         &self,
         command: impl Into<Command>,
     ) -> Result<(), ServiceError> {
-        let response = self.metadata.propose(&self.global, command.into()).await?;
+        let response = self.propose_to(&self.global, command.into()).await?;
         response.into_result().map(drop).map_err(refused)
     }
 }

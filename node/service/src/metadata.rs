@@ -4,14 +4,20 @@
 //! something is *not* there is only said after a linearizable look.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use entrepot_metadata::command::Command;
 use entrepot_metadata::query;
 use entrepot_metadata::response::{Refused, Response};
-use entrepot_metadata::{KeyValue, StorageError};
+use entrepot_metadata::{GroupId, KeyValue, MetadataError, StorageError};
 use entrepot_oci::{AccountId, Digest, RepositoryName};
+use tokio::time::Instant;
 
 use crate::{Caller, Registry, ServiceError, Target};
+
+/// For the nodes of a new cluster to tell what they understand.
+const LEVELS_TOLD_WITHIN: Duration = Duration::from_secs(10);
+const LEVELS_LOOK: Duration = Duration::from_millis(50);
 
 impl Registry {
     /// This node's copy of the region's metadata, as it is.
@@ -38,7 +44,36 @@ impl Registry {
     }
 
     pub(crate) async fn propose(&self, command: Command) -> Result<Response, ServiceError> {
-        Ok(self.metadata.propose(&self.group, command).await?)
+        Ok(self.propose_to(&self.group, command).await?)
+    }
+
+    /// Proposes to `group`. The nodes of a cluster that has just been made tell
+    /// within seconds what they understand: that is waited for, since nobody has to
+    /// upgrade anything.
+    ///
+    /// # Errors
+    /// [`MetadataError::NotYetKnown`] at once where a node has told that it does not
+    /// understand the command.
+    pub(crate) async fn propose_to(
+        &self,
+        group: &GroupId,
+        command: Command,
+    ) -> Result<Response, MetadataError> {
+        let deadline = Instant::now() + LEVELS_TOLD_WITHIN;
+        loop {
+            let proposed = self.metadata.propose(group, command.clone()).await;
+            let is_not_yet_known = matches!(proposed, Err(MetadataError::NotYetKnown { .. }));
+            if !is_not_yet_known || Instant::now() >= deadline || self.has_told_levels()? {
+                return proposed;
+            }
+            tokio::time::sleep(LEVELS_LOOK).await;
+        }
+    }
+
+    /// Whether every node of the cluster has told what it understands.
+    fn has_told_levels(&self) -> Result<bool, MetadataError> {
+        let members = query::members(self.metadata.view(&self.global)?.as_ref())?;
+        Ok(!members.is_empty() && members.iter().all(|member| member.level > 0))
     }
 
     /// That `repository` exists.

@@ -11,6 +11,7 @@ use entrepot_metadata::command::{
 };
 use entrepot_metadata::query::{self, Encryption, Mutability, MutabilityMode, Repository};
 use entrepot_metadata::records::settings::EncryptionRecord;
+use entrepot_metadata::seam::MetadataError;
 use entrepot_oci::RepositoryName;
 
 use crate::admin::page;
@@ -175,14 +176,27 @@ impl Registry {
     ) -> Result<(), ServiceError> {
         let (target, context) = (Target::Repository(name), requested(&set));
         self.authorize_with(who, "ecr:TagResource", target, &context)?;
+        // Said in the caller's words where this node's copy tells; what others set
+        // at the same moment, the command finds.
         let view = self.local()?;
         let there = query::repository_tags(view.as_ref(), &who.account, name)?;
         check_case(&there, &set)?;
         let command = TagRepository {
             set,
+            distinct: true,
             ..TagRepository::new(&who.account, name)
         };
-        let response = self.propose(command.into()).await?;
+        let response = match self.propose_to(&self.group, command.clone().into()).await {
+            // While the cluster is upgraded, tags are set as they were before.
+            Err(MetadataError::NotYetKnown { .. }) => {
+                let command = TagRepository {
+                    distinct: false,
+                    ..command
+                };
+                self.propose(command.into()).await?
+            }
+            answered => answered?,
+        };
         response.into_result().map(drop).map_err(refused)
     }
 

@@ -327,16 +327,18 @@ impl Registry {
     /// As [`Trust::create_token`], for an operator.
     pub async fn create_join_token(
         &self,
-        _who: &Caller,
+        who: &Caller,
         region: Option<RegionName>,
         ttl: Option<Duration>,
     ) -> Result<TokenInfo, ServiceError> {
+        self.operates(who)?;
         let ttl = ttl.unwrap_or(TOKEN_TTL_DEFAULT);
         self.trust()?.create_token(region, ttl).await
     }
 
     /// As [`Trust::revoke`], for an operator.
-    pub async fn revoke_node(&self, _who: &Caller, node: u64) -> Result<u32, ServiceError> {
+    pub async fn revoke_node(&self, who: &Caller, node: u64) -> Result<u32, ServiceError> {
+        self.operates(who)?;
         self.trust()?.revoke(node).await
     }
 

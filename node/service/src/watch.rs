@@ -20,9 +20,12 @@ use crate::{Caller, Registry, ServiceError, Target};
 const ACTION: &str = "ecr:DescribeImages";
 /// After so long without a change, a watcher is told how far the log has got.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
-/// How long a watch lasts: its caller was authenticated when it began. What they
-/// may is asked each time that they are told something.
+/// How long a watch lasts.
 const WATCH_TIME_MAX: Duration = Duration::from_hours(1);
+/// How often it is asked whether the caller is still who they were, and may what
+/// they might, while there is nothing to tell them. They are asked besides each
+/// time that they are told something.
+const STANDING_INTERVAL: Duration = Duration::from_secs(2);
 /// Entries of the log read before others get their turn.
 const ENTRIES_AT_ONCE: u64 = 64;
 
@@ -50,6 +53,10 @@ pub struct Watch {
     behind: u64,
     stage: Stage,
     ends: Instant,
+    /// When to tell how far the log has got, unless there is something to tell.
+    progress_at: Instant,
+    /// When to ask next about the caller.
+    asked_at: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +108,7 @@ impl Registry {
             });
         }
         let home = (who.account.clone(), repository.clone());
+        let now = Instant::now();
         let (subscription, behind) =
             self.feed
                 .subscribe(home.clone(), applied, &self.metadata, &self.group)?;
@@ -112,7 +120,9 @@ impl Registry {
             told: after,
             behind,
             stage: Stage::New,
-            ends: Instant::now() + WATCH_TIME_MAX,
+            ends: now + WATCH_TIME_MAX,
+            progress_at: now + PROGRESS_INTERVAL,
+            asked_at: now + STANDING_INTERVAL,
         })
     }
 
@@ -156,11 +166,14 @@ impl Watch {
         if !matches!(next, Some(Ok(_))) {
             self.stage = Stage::Ended;
         }
+        self.progress_at = Instant::now() + PROGRESS_INTERVAL;
         next
     }
 
-    /// That the caller still may what they might when the watch began.
+    /// That the caller is still who they were when the watch began, and may what
+    /// they might then.
     fn still_may(&self) -> Result<(), ServiceError> {
+        self.registry.still_stands(&self.who)?;
         let target = Target::Repository(&self.home.1);
         self.registry.authorize(&self.who, ACTION, target)
     }
@@ -177,7 +190,11 @@ impl Watch {
                 }
                 continue;
             }
-            let wait = self.ends.min(now + PROGRESS_INTERVAL);
+            if now >= self.asked_at {
+                self.still_may()?;
+                self.asked_at = now + STANDING_INTERVAL;
+            }
+            let wait = self.ends.min(self.progress_at).min(self.asked_at);
             match timeout_at(wait, self.subscription.next()).await {
                 // Read from the state already.
                 Ok(Ok(entry)) if entry.index <= self.told => {}
@@ -186,7 +203,9 @@ impl Watch {
                     return Ok(Some(WatchEvent::new(index, &changes)));
                 }
                 Ok(Err(end)) => return Err(self.ended(end)),
+                Err(_) if Instant::now() < self.progress_at => {}
                 Err(_) => {
+                    self.progress_at = Instant::now() + PROGRESS_INTERVAL;
                     let position = self.subscription.position();
                     if let Some(position) = position.filter(|position| *position >= self.told) {
                         self.told = position;

@@ -1,6 +1,8 @@
 //! What a registry and its repositories are to be like: resource tags, policies,
 //! and what a registry has under names.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use entrepot_oci::{AccountId, RepositoryName};
 
@@ -81,6 +83,9 @@ pub(super) fn tag_repository(
     let mut after = before.clone();
     for name in &command.remove {
         after.tags.remove(name);
+    }
+    if command.distinct {
+        check_case(&after, &command.set)?;
     }
     after.tags.extend(command.set);
     check_tags(&after)?;
@@ -323,6 +328,30 @@ fn check_encryption(encryption: &EncryptionRecord) -> Result<(), Refused> {
         "encryption",
         "must be AES256 without a key, or KMS or KMS_DSSE with one of at most 2048 bytes",
     ))
+}
+
+/// To the conditions of policies, two keys that differ by case alone are one key
+/// with two values.
+fn check_case(record: &ResourceTagsRecord, set: &BTreeMap<String, String>) -> Result<(), Refused> {
+    let lower: BTreeMap<String, &String> = record
+        .tags
+        .keys()
+        .map(|key| (key.to_lowercase(), key))
+        .collect();
+    let mut own = BTreeMap::new();
+    for key in set.keys() {
+        let folded = key.to_lowercase();
+        let before = lower.get(&folded).copied().filter(|before| *before != key);
+        let twin = before.or_else(|| own.get(&folded).copied());
+        if let Some(twin) = twin {
+            return Err(invalid(
+                "tag key",
+                format_args!("'{key}' differs from '{twin}' by case alone"),
+            ));
+        }
+        own.insert(folded, key);
+    }
+    Ok(())
 }
 
 fn check_tags(record: &ResourceTagsRecord) -> Result<(), Stop> {

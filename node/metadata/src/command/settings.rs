@@ -90,6 +90,10 @@ pub struct TagRepository {
     /// Keys; those that are not there are fine.
     #[prost(string, repeated, tag = "4")]
     pub remove: Vec<String>,
+    /// `Invalid` when the repository would have two keys that differ by case alone.
+    /// It is decided here, where nobody can have set another one meanwhile.
+    #[prost(bool, tag = "5")]
+    pub distinct: bool,
 }
 
 /// Sets a text of a repository, or removes it.

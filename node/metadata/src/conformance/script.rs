@@ -186,6 +186,7 @@ fn of_settings() -> Vec<Command> {
             account: account(),
             repository: "fixed".to_owned(),
             remove: vec!["team".to_owned()],
+            distinct: true,
             ..TagRepository::default()
         }
         .into(),

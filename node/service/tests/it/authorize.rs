@@ -14,7 +14,9 @@ use entrepot_metadata::command::{
 };
 use entrepot_metadata::query::{EntityKind, ItemKind};
 use entrepot_oci::RepositoryName;
-use entrepot_service::{Caller, Origin, Principal, Proof, ServiceError, Target};
+use entrepot_service::{
+    AccountState, Caller, Origin, Principal, Proof, Registry, Removal, ServiceError, Target,
+};
 
 use crate::cluster::app;
 use world::{ANY, World, allow, attach, deny, first, inline, other, policy, root_of, service};
@@ -416,6 +418,64 @@ async fn a_policy_that_cannot_be_read_denies_and_can_be_mended() {
     let broken = inline(&first(), "ann", "{}");
     world.global(broken).await;
     assert!(!world.may_now(&ann, PULL));
+}
+
+/// What each answers that is for those who operate the cluster, and then what only
+/// looks at it. Where it goes on, it is refused for other reasons.
+async fn of_the_cluster(registry: &Arc<Registry>, who: &Caller) -> [Vec<bool>; 2] {
+    let region = "eu-west-1".parse().unwrap();
+    let removal = Removal {
+        node: 9,
+        force: false,
+        successor: None,
+    };
+    let denied = |error: Option<ServiceError>| matches!(error, Some(ServiceError::Denied(_)));
+    let account = other();
+    let state = AccountState::Active;
+    let operates = vec![
+        denied(registry.drain(who, 9, false).await.err()),
+        denied(registry.remove_member(who, &removal, None).await.err()),
+        denied(registry.add_region(who, &region).await.err()),
+        denied(registry.remove_region(who, &region).await.err()),
+        denied(registry.create_join_token(who, None, None).await.err()),
+        denied(registry.revoke_node(who, 9).await.err()),
+        denied(registry.start_scrub(who, None).await.err()),
+        denied(registry.set_account_state(who, &account, state).await.err()),
+    ];
+    let looks = vec![
+        denied(registry.members(who).await.err()),
+        denied(registry.departure(who, 9, None).await.err()),
+        denied(registry.regions(who).await.err()),
+        denied(registry.upkeep(who).await.err()),
+        denied(registry.cluster(who).err()),
+        denied(registry.accounts(who, None, None).await.err()),
+    ];
+    [operates, looks]
+}
+
+#[tokio::test]
+async fn every_use_case_of_the_cluster_asks_whose_it_is() {
+    let world = World::new().await;
+    let registry = world.registry();
+    let looker = world.user(&first(), "ann").await;
+    let may_look = allow("entrepot:DescribeCluster", ANY);
+    let document = inline(&first(), "ann", &policy(&[may_look]));
+    world.global(document).await;
+    let strangers = [
+        world.user(&first(), "bob").await,
+        world.admin(&other(), "boss").await,
+        root_of(&other()),
+        root_of(&other()).meaning(first()),
+        Caller::of(Principal::anonymous(first())),
+    ];
+    for who in strangers {
+        let found = of_the_cluster(registry, &who).await;
+        assert!(found.iter().flatten().all(|it| *it), "{who:?}: {found:?}");
+    }
+    let [operates, looks] = of_the_cluster(registry, &looker).await;
+    assert!(operates.iter().all(|it| *it) && !looks.contains(&true));
+    let found = of_the_cluster(registry, &root_of(&first())).await;
+    assert!(!found.iter().flatten().any(|it| *it), "{found:?}");
 }
 
 #[tokio::test]

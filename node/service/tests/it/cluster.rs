@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use entrepot_access::Verifier;
 use entrepot_blobs::{BlobStore, FileStore, MemoryStore};
+use entrepot_metadata::command::CreateAccount;
 use entrepot_metadata::query::{self, Blob};
 use entrepot_metadata::{GroupId, LocalMetadata, Metadata, invariants};
 use entrepot_oci::{Digest, Reference, RegionName, RepositoryName};
@@ -290,6 +291,16 @@ fn serve(node: &Node, listener: TcpListener) -> impl Future<Output = ()> + Send 
 impl Cluster {
     pub(crate) fn node(&self, id: u64) -> &Node {
         &self.nodes[&id]
+    }
+
+    /// Makes the account of [`root`], which is the first; it has no password.
+    #[must_use]
+    pub(crate) async fn with_account(self) -> Self {
+        let command = CreateAccount::new(&root().account, "root", "no password", 1);
+        let global = GroupId::global();
+        let made = self.metadata.propose(&global, command.into());
+        made.await.unwrap().into_result().unwrap();
+        self
     }
 
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// two of more than two.
 async fn formed(copies: usize) -> Cluster {
     let plan = Plan::new(&[(EAST, 3), (WEST, 1)]).copies(copies);
-    let cluster = plan.start().await;
+    let cluster = plan.start().await.with_account().await;
     let members = cluster.nodes().map(|node| node.peers.own().clone());
     let form = FormCluster {
         members: members

@@ -43,15 +43,15 @@ async fn pushed(cluster: &Cluster) -> Vec<(Digest, Bytes)> {
 
 #[tokio::test]
 async fn a_scrub_replaces_what_is_damaged_and_nothing_else() {
-    let cluster = Plan::new(&[(EAST, 3)]).start().await;
+    let cluster = Plan::new(&[(EAST, 3)]).start().await.with_account().await;
     let pushed = pushed(&cluster).await;
     let node = cluster.node(2);
     for (digest, content) in &pushed[1..3] {
         assert!(node.memory.damage(digest, content.len() - 1));
     }
     scrub(node, None).pass().await;
-    let state = &cluster.node(1).registry.upkeep(&root()).await[1];
-    let state = state.upkeep.clone().unwrap().scrub.unwrap();
+    let states = cluster.node(1).registry.upkeep(&root()).await.unwrap();
+    let state = states[1].upkeep.clone().unwrap().scrub.unwrap();
     assert!(!state.running);
     assert_eq!(state.last_damaged, 2);
     assert!(state.last_ended_at_ms > 0);
@@ -113,7 +113,7 @@ async fn a_scrub_goes_on_where_the_process_before_has_stopped() {
 
 #[tokio::test]
 async fn a_scrub_is_begun_by_whoever_asks_any_node() {
-    let mut cluster = Plan::new(&[(EAST, 3)]).start().await;
+    let mut cluster = Plan::new(&[(EAST, 3)]).start().await.with_account().await;
     let pushed = pushed(&cluster).await;
     for node in [1, 2, 3] {
         let scrub = scrub(cluster.node(node), None);

@@ -50,6 +50,7 @@ async fn push_to(cluster: &Cluster, id: u64, content: &Bytes) -> Result<BlobInfo
 #[tokio::test]
 async fn no_node_is_denied_before_the_cluster_is_formed() {
     let cluster = Plan::new(&[(EAST, 2)]).start().await;
+    let cluster = cluster.with_account().await;
     let registry = &cluster.node(1).registry;
     assert!(is_unavailable(&registry.drain(&root(), 2, false).await));
     assert!(is_unavailable(&registry.departure(&root(), 2, None).await));

@@ -6,17 +6,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use entrepot_metadata::Metadata;
-use entrepot_metadata::command::{CreateRepository, PutManifest};
+use entrepot_metadata::command::{
+    CreateAccessKey, CreateRepository, DeleteEntity, DetachPolicy, NewAccessKey, PutManifest,
+    SetAccessKeyState, SetAccountState,
+};
 use entrepot_metadata::limits::{ENVELOPES_KEPT, TAGS_PER_PUSH_MAX};
+use entrepot_metadata::query::{AccessKeyState, EntityKind};
 use entrepot_oci::{Digest, RepositoryName, media_type};
-use entrepot_service::{Change, Registry, ServiceError, TagCondition, Watch, WatchEvent};
+use entrepot_service::{
+    AccountState, Caller, Change, Registry, ServiceError, TagCondition, Watch, WatchEvent,
+};
 use tokio::time::timeout;
 
-use crate::cluster::{Cluster, EAST, Node, Plan, app, group, root, tag};
+use crate::authorize::world::{World, first, other};
+use crate::cluster::{Cluster, EAST, Node, Plan, app, clock, group, root, tag};
 use crate::content::{DEADLINE, sha256};
 
 async fn nodes(count: u64) -> Cluster {
     let cluster = Plan::new(&[(EAST, count)]).start().await;
+    let cluster = cluster.with_account().await;
     create(&cluster, &app()).await;
     cluster
 }
@@ -322,4 +330,69 @@ async fn a_node_takes_so_many_watches_and_more_when_some_have_gone() {
     let (mut one_more, _) = opened(node, None).await;
     put(&cluster, &app(), 1, &[]).await;
     assert_eq!(changes(&mut one_more).await.1, [pushed(1)]);
+}
+
+/// Ends a watch, of whoever `who` is; within the time that is promised.
+async fn ends(world: &World, who: &Caller, change: impl Future<Output = ()>) -> ServiceError {
+    const PROMISED: Duration = Duration::from_secs(5);
+    let registry = world.registry();
+    let watch = registry.watch_repository(who, &app(), None, None).await;
+    let mut watch = watch.unwrap();
+    assert!(next(&mut watch).await.is_ok());
+    change.await;
+    let ended = timeout(PROMISED, watch.next()).await;
+    let ended = ended.expect("in time").expect("why it ends");
+    let error = ended.unwrap_err();
+    assert!(watch.next().await.is_none());
+    error
+}
+
+#[tokio::test]
+async fn a_watch_ends_with_its_callers_token() {
+    let world = World::new().await;
+    let mut ann = world.admin(&first(), "ann").await;
+    ann.proof.expires_ms = Some(clock().now_ms() + 300);
+    let ended = ends(&world, &ann, async {}).await;
+    assert_eq!(ended, ServiceError::TokenExpired);
+}
+
+#[tokio::test]
+async fn a_watch_ends_with_its_callers_key_user_and_account() {
+    let world = World::new().await;
+    let key = NewAccessKey::new("AKIAANN", vec![1; 60]);
+    let (ann, bob) = (
+        world.admin(&first(), "ann").await.with_key("AKIAANN"),
+        world.admin(&first(), "bob").await,
+    );
+    world
+        .global(CreateAccessKey::new(&first(), "ann", key, 1))
+        .await;
+    let inactive = SetAccessKeyState::new(&first(), "ann", "AKIAANN", AccessKeyState::Inactive);
+    let ended = ends(&world, &ann, world.global(inactive)).await;
+    assert_eq!(ended, ServiceError::TokenInvalid);
+
+    let gone = async {
+        world
+            .global(DetachPolicy {
+                account: first().to_string(),
+                kind: EntityKind::User.into(),
+                name: "bob".to_owned(),
+                policy_arn: "arn:aws:iam::aws:policy/AdministratorAccess".to_owned(),
+            })
+            .await;
+        world
+            .global(DeleteEntity {
+                account: first().to_string(),
+                kind: EntityKind::User.into(),
+                name: "bob".to_owned(),
+            })
+            .await;
+    };
+    let ended = ends(&world, &bob, gone).await;
+    assert_eq!(ended, ServiceError::TokenInvalid);
+
+    let boss = world.admin(&other(), "boss").await;
+    let disabled = SetAccountState::new(&other(), AccountState::Disabled);
+    let ended = ends(&world, &boss, world.global(disabled)).await;
+    assert_eq!(ended, ServiceError::TokenInvalid);
 }

@@ -1,6 +1,8 @@
 //! Which tags may move, and what else registries and repositories are to be like.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::{ProptestConfig, Strategy, prop, prop_assert_eq, prop_oneof, proptest};
 
 use super::{Machine, account, app, digest, image, replica, repository, tag};
 use crate::command::{
@@ -241,6 +243,50 @@ fn resource_tags_are_set_removed_and_few() {
     let elsewhere = TagRepository::new(&account(), &repository("elsewhere"));
     let unknown = Refused::RepositoryUnknown("elsewhere".to_owned());
     assert_eq!(machine.refused(elsewhere), unknown);
+}
+
+/// One of a few keys, most of which differ by case alone from another one.
+fn tag_key() -> impl Strategy<Value = String> {
+    let letters = prop::sample::select(vec!["team", "Team", "TEAM", "env", "Env", "straße"]);
+    prop_oneof![letters.prop_map(str::to_owned), "[a-z]{1,2}[0-9]{0,2}"]
+}
+
+fn tag_change() -> impl Strategy<Value = TagRepository> {
+    let set = prop::collection::btree_map(tag_key(), "[a-z]{0,3}", 0..12);
+    let remove = prop::collection::vec(tag_key(), 0..3);
+    (set, remove).prop_map(|(set, remove)| TagRepository {
+        set,
+        remove,
+        distinct: true,
+        ..TagRepository::new(&account(), &app())
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// However the changes of many come to lie one behind the other: what is taken
+    /// is there as long as nobody takes it away, and what is refused changes
+    /// nothing.
+    #[test]
+    fn changes_of_tags_merge(changes in prop::collection::vec(tag_change(), 1..40)) {
+        let mut machine = Machine::with_app();
+        let mut expected: BTreeMap<String, String> = BTreeMap::new();
+        for change in changes {
+            let mut after = expected.clone();
+            after.retain(|key, _| !change.remove.contains(key));
+            after.extend(change.set.clone());
+            let folded: BTreeSet<String> = after.keys().map(|key| key.to_lowercase()).collect();
+            let may = after.len() <= RESOURCE_TAGS_MAX && folded.len() == after.len();
+            let answered = machine.run(change);
+            prop_assert_eq!(answered.is_ok(), may, "{:?}", answered);
+            if may {
+                expected = after;
+            }
+            let found = query::repository_tags(&machine.state, &account(), &app()).unwrap();
+            prop_assert_eq!(&found, &expected);
+        }
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use entrepot_metadata::{GroupId, Metadata};
 use entrepot_oci::RegionName;
 use entrepot_proto::environment::{Blocking, Clock, SystemClock};
 use entrepot_proto::peers::{Dial, PeerInfo, Peers, TcpDial};
+use entrepot_replication::ClusterBlobs;
 use entrepot_replication::health::Health;
 use entrepot_replication::replica::ReplicaServer;
 use entrepot_replication::server::{BlobsServer, PingServer};
@@ -155,6 +156,8 @@ impl Workers {
         work.spawn(failures.vital("list of the cluster's nodes", self.members.follow()));
         work.spawn(failures.vital("report to the cluster", self.report.run()));
         work.spawn(failures.vital("sweeper of uploads", sweeper.map(Ok)));
+        let denied = Arc::clone(&self.care.outbox).ask_for_the_denied();
+        work.spawn(failures.vital("requests for denied tasks", denied.map(Ok)));
         work.spawn(failures.vital("outbox", self.care.outbox.run().map(Ok)));
         work.spawn(failures.vital("repair", self.care.repair.run().map(Ok)));
         work.spawn(failures.vital("scrub", self.care.scrub.run().map(Ok)));
@@ -188,6 +191,16 @@ impl Listeners {
             },
         })
     }
+}
+
+/// Takes what other regions send, if the registry's policies allow it.
+fn replicas(
+    blobs: Arc<ClusterBlobs>,
+    metadata: Arc<dyn Metadata>,
+    clock: Arc<dyn Clock>,
+    registry: &Arc<Registry>,
+) -> ReplicaServer {
+    ReplicaServer::new(blobs, metadata, clock, Arc::<Registry>::clone(registry))
 }
 
 // === impl Node ===
@@ -267,7 +280,7 @@ impl Node {
             blobs: BlobsServer::new(Arc::clone(&blobs)),
             uploads: UploadsServer::new(Arc::clone(&registry)),
             members: MembersServer::new(Arc::clone(&registry)),
-            replica: ReplicaServer::new(blobs, metadata, outside.clock),
+            replica: replicas(blobs, metadata, outside.clock, &registry),
             relay: RelayServer::new(clients.clone()),
         };
         let guard = Guard::of(trusted.as_ref().zip(trust), config.secret);

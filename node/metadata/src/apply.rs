@@ -14,6 +14,7 @@ mod identity;
 mod manifests;
 mod members;
 mod registry;
+mod replicas;
 mod rules;
 pub(crate) mod settings;
 mod tags;
@@ -114,12 +115,14 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::MountBlob(command) => blobs::mount(overlay, index, &command),
         Command::UnlinkBlob(command) => blobs::unlink(overlay, &command),
         Command::PutManifest(command) => manifests::put(overlay, index, command),
-        Command::DeleteManifest(command) => manifests::delete(overlay, &command),
-        Command::DeleteTag(command) => tags::delete(overlay, &command),
+        Command::DeleteManifest(command) => manifests::delete(overlay, index, &command),
+        Command::DeleteTag(command) => tags::delete(overlay, index, &command),
         Command::PutRule(command) => rules::put(overlay, index, command),
         Command::DeleteRule(command) => rules::delete(overlay, &command),
         Command::ReplaceRules(command) => rules::replace(overlay, index, command),
         Command::EndTask(command) => tasks::end(overlay, command),
+        Command::RetryTasks(command) => tasks::retry(overlay, &command),
+        Command::DeleteReplica(command) => replicas::delete(overlay, &command),
         Command::FormCluster(command) => members::form(overlay, index, command),
         Command::AddMember(command) => members::add(overlay, index, command),
         Command::SetMemberState(command) => members::set_state(overlay, &command),

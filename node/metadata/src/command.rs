@@ -14,6 +14,7 @@ mod deletion;
 mod identity;
 mod members;
 mod new;
+mod replication;
 mod settings;
 mod trust;
 
@@ -35,6 +36,7 @@ pub use self::members::{
     AddMember, AddRegion, FormCluster, MemberSpec, RemoveMember, RemoveRegion, SetMemberState,
     UpdateMember,
 };
+pub use self::replication::DeleteReplica;
 pub use self::settings::{
     CreationTemplate, DeleteRegistryItem, PutRegistryItem, PutRepositoryText, ReplaceRules,
     RepositorySpec, RuleSpec, TagRepository,
@@ -64,7 +66,7 @@ pub struct Envelope {
     #[prost(
         oneof = "Command",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 32, \
-                33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 100, 101, 102, 103, 104"
+                33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 100, 101, 102, 103, 104, 120, 121"
     )]
     pub command: Option<Command>,
     /// Log index up to which the proposer's copy was applied when it drew the id:
@@ -187,6 +189,10 @@ pub enum Command {
     DeleteRegistryItem(DeleteRegistryItem),
     #[prost(message, tag = "104")]
     ReplaceRules(ReplaceRules),
+    #[prost(message, tag = "120")]
+    RetryTasks(RetryTasks),
+    #[prost(message, tag = "121")]
+    DeleteReplica(DeleteReplica),
 }
 
 /// Makes the cluster's first account, `AccountExists` when there is any; or one
@@ -343,6 +349,10 @@ pub struct PutManifest {
     /// It is taken without them, whatever the repository's settings are.
     #[prost(string, repeated, tag = "16")]
     pub absent: Vec<String>,
+    /// Only on a replica: it is refused if its source has deleted the image since,
+    /// and remembered for the deletions that come later.
+    #[prost(bool, tag = "17")]
+    pub ordered: bool,
 }
 
 /// What a tag must be like for a command to change anything.
@@ -378,6 +388,9 @@ pub struct DeleteManifest {
     pub repository: String,
     #[prost(string, tag = "3")]
     pub digest: String,
+    /// Of the tasks that copy the deletion.
+    #[prost(int64, tag = "4")]
+    pub at_ms: i64,
 }
 
 /// Removes a tag; copies of its manifest that are under way go on.
@@ -397,6 +410,9 @@ pub struct DeleteTag {
     /// it. Else it stays.
     #[prost(bool, tag = "5")]
     pub with_manifest: bool,
+    /// Of the tasks that copy the deletion.
+    #[prost(int64, tag = "6")]
+    pub at_ms: i64,
 }
 
 /// Makes a replication rule, or replaces the one of that id. That the
@@ -455,6 +471,22 @@ pub struct EndTask {
     pub failed_reason: Option<String>,
     #[prost(int64, tag = "8")]
     pub at_ms: i64,
+    /// It failed because the destination's account does not allow it: it can be
+    /// opened again by `RetryTasks`.
+    #[prost(bool, tag = "9")]
+    pub denied: bool,
+}
+
+/// Opens the tasks of a repository that its destination had denied.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct RetryTasks {
+    #[prost(string, tag = "1")]
+    pub account: String,
+    #[prost(string, tag = "2")]
+    pub repository: String,
+    /// As in `EndTask`.
+    #[prost(string, tag = "3")]
+    pub destination: String,
 }
 
 /// Changes a registry's settings: those that are given, and no others.
@@ -560,7 +592,9 @@ impl Command {
             Self::PutRule(command) if !command.is_plain() => 9,
             Self::ReplaceRules(command) if !command.is_plain() => 9,
             Self::ReplaceRules(_) => 7,
-            Self::EndTask(command) if command.destination.contains('/') => 9,
+            Self::EndTask(command) if command.denied || command.destination.contains('/') => 9,
+            Self::PutManifest(command) if command.ordered => 9,
+            Self::RetryTasks(_) | Self::DeleteReplica(_) => 9,
             Self::TagRepository(command) if command.distinct => 9,
             Self::CreateRepository(_)
             | Self::PutRepositorySettings(_)
@@ -627,6 +661,8 @@ impl Command {
             Self::PutRegistryItem(_) => "put_registry_item",
             Self::DeleteRegistryItem(_) => "delete_registry_item",
             Self::ReplaceRules(_) => "replace_rules",
+            Self::RetryTasks(_) => "retry_tasks",
+            Self::DeleteReplica(_) => "delete_replica",
         }
     }
 }
@@ -693,6 +729,8 @@ into_command!(
     PutRegistryItem,
     DeleteRegistryItem,
     ReplaceRules,
+    RetryTasks,
+    DeleteReplica,
 );
 
 // === impl CreateAccount ===

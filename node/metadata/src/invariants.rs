@@ -160,8 +160,10 @@ impl Check<'_> {
             Namespace::Tag => images::tag(self, pair),
             Namespace::TagOf => images::tag_of(self, pair),
             Namespace::TagOrigin => images::tag_origin(self, pair),
+            Namespace::Replica => images::replica(self, pair),
             Namespace::Task => tasks::task(self, pair),
             Namespace::Outbox => tasks::outbox(self, pair),
+            Namespace::Denied => tasks::denied(self, pair),
         }
     }
 

@@ -106,14 +106,18 @@ pub(crate) enum Namespace {
     TagOf = 0x51,
     /// account, repository, tag, source region -> `TagOriginRecord`
     TagOrigin = 0x52,
+    /// account, repository, digest, source region -> `ReplicaRecord`
+    Replica = 0x53,
     /// account, repository, digest, tag, destination -> `TaskRecord`
     Task = 0x60,
     /// sequence and a task's key -> nothing: the open tasks, oldest first
     Outbox = 0x61,
+    /// a task's key -> nothing: what failed because its destination denied it
+    Denied = 0x62,
 }
 
 /// Every namespace, in order.
-const NAMESPACES: [Namespace; 39] = [
+const NAMESPACES: [Namespace; 41] = [
     Namespace::Envelope,
     Namespace::EnvelopeSlot,
     Namespace::Cluster,
@@ -151,8 +155,10 @@ const NAMESPACES: [Namespace; 39] = [
     Namespace::Tag,
     Namespace::TagOf,
     Namespace::TagOrigin,
+    Namespace::Replica,
     Namespace::Task,
     Namespace::Outbox,
+    Namespace::Denied,
 ];
 
 /// Puts a key together.
@@ -397,6 +403,19 @@ pub(crate) fn tag_origin(
         .home(account, repository)
         .name(tag.as_str())
         .name(region.as_str())
+}
+
+pub(crate) fn replica(
+    account: &AccountId,
+    repository: &RepositoryName,
+    digest: &Digest,
+    region: &RegionName,
+) -> Key {
+    of_digest(Namespace::Replica, account, repository, digest).name(region.as_str())
+}
+
+pub(crate) fn denied(key: &TaskKey) -> Key {
+    Key::new(Namespace::Denied).task(key)
 }
 
 pub(crate) fn task(key: &TaskKey) -> Key {

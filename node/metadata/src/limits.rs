@@ -21,6 +21,19 @@ pub const RULES_MAX: usize = 10;
 /// Destinations of all rules of one registry, as in ECR.
 pub const DESTINATIONS_MAX: usize = 25;
 
+/// Referrers that follow one push to its destinations.
+pub const FOLLOWERS_MAX: usize = 1_000;
+
+/// Tasks that one entry may enqueue: for each destination those of the push's tags
+/// and of what follows it.
+pub const TASKS_PER_ENTRY_MAX: usize = DESTINATIONS_MAX * (TAGS_PER_PUSH_MAX + FOLLOWERS_MAX);
+
+/// Denied tasks that are opened again at a time.
+pub const RETRIED_MAX: usize = 1_000;
+
+/// How far up a chain of subjects it is looked whether one of them is copied.
+pub const SUBJECTS_MAX: usize = 8;
+
 /// Patterns of one kind in one rule, and the bytes of one.
 pub const PATTERNS_MAX: usize = 100;
 pub const PATTERN_BYTES_MAX: usize = 256;

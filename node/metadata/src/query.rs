@@ -45,23 +45,23 @@ pub use registry::{
     repository,
 };
 pub(crate) use rules::rule_of;
-pub use rules::{Rule, destinations, rule, rules};
+pub use rules::{Rule, by_destination, destinations, rule, rules};
 pub use settings::{
     Mutability, RegistryItem, RepositoryText, matches_wildcard, registry_item, registry_items,
     repository_tags, repository_text, template_for,
 };
-pub use tasks::{Task, TaskKey, TaskKeyError, open_tasks, task, tasks, tasks_of};
+pub use tasks::{Task, TaskKey, TaskKeyError, denied_tasks, open_tasks, task, tasks, tasks_of};
 pub use trust::{
     AuthorityEntry, CertificateEntry, JoinTokenEntry, Standing, authority, certificates,
     is_recorded, is_revoked, join_token, standing,
 };
 pub(crate) use trust::{join_token_of, serial_of};
 
-pub use crate::records::TaskState;
 pub use crate::records::identity::{AccessKeyState, AccountState, EntityKind};
 pub use crate::records::members::MemberState;
 pub use crate::records::rules::{NearRegions, PrefixMapping, RuleOptions, TimeWindow};
 pub use crate::records::settings::{CreatedFor, ItemKind, MutabilityMode, TextKind};
+pub use crate::records::{TaskKind, TaskState};
 
 use std::str::FromStr;
 

@@ -208,6 +208,30 @@ pub struct TaskRecord {
     /// Why it failed.
     #[prost(string, optional, tag = "5")]
     pub reason: Option<String>,
+    /// It failed because the destination's account does not allow it.
+    #[prost(bool, tag = "6")]
+    pub denied: bool,
+    #[prost(enumeration = "TaskKind", tag = "7")]
+    pub kind: i32,
+}
+
+/// What the source has pushed and deleted of an image that a replica here is of, or
+/// was: log indexes of its group, 0 for never.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct ReplicaRecord {
+    #[prost(uint64, tag = "1")]
+    pub pushed: u64,
+    #[prost(uint64, tag = "2")]
+    pub deleted: u64,
+}
+
+/// What a task does at its destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum TaskKind {
+    Copy = 0,
+    /// Of a tag; of one without a tag, of the image and all its tags.
+    Delete = 1,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]

@@ -55,6 +55,10 @@ pub enum ReplicationError {
     },
     #[error("no node of region {0} answers")]
     RegionDown(String),
+    /// The destination's account does not allow it. Asking again will not help
+    /// until it does.
+    #[error("denied: {0}")]
+    Denied(String),
     /// The other side has decided; asking again will not help.
     #[error("refused: {0}")]
     Refused(String),
@@ -82,7 +86,7 @@ impl ReplicationError {
     /// Whether the same attempt may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Refused(_) | Self::Mismatch { .. } => false,
+            Self::Denied(_) | Self::Refused(_) | Self::Mismatch { .. } => false,
             // What a peer does not implement it will, once it is upgraded.
             Self::Peer { status, .. } => !matches!(
                 status.code(),

@@ -4,6 +4,7 @@
 //! This crate moves bytes between nodes and never decides who may ask for
 //! them. Nothing counts as stored before it is verified and durable.
 
+pub mod admission;
 pub mod health;
 pub mod metrics;
 pub mod outbox;
@@ -22,6 +23,7 @@ pub mod wire;
 mod backlog;
 mod cache;
 mod cluster_blobs;
+mod denied;
 mod error;
 mod lost;
 mod pace;

@@ -239,6 +239,10 @@ impl Outbox {
                 EndTask::complete(task, self.clock.now_ms())
             }
             Err(error) if error.is_transient() => return Err(error),
+            Err(ReplicationError::Denied(reason)) => {
+                warn!(%repository, %digest, %destination, reason, "an image is not allowed there");
+                EndTask::denied(task, &reason, self.clock.now_ms())
+            }
             Err(error) => {
                 let error = chain(&error);
                 warn!(%repository, %digest, %destination, error, "an image cannot be replicated");

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use entrepot_metadata::GroupId;
-use entrepot_metadata::command::{Command, CreateRepository, LinkBlob, PutManifest};
-use entrepot_metadata::query::{self, CreatedFor};
+use entrepot_metadata::command::{Command, CreateRepository, DeleteReplica, LinkBlob, PutManifest};
+use entrepot_metadata::query::{self, CreatedFor, TagOrigin};
 use entrepot_metadata::records::Origin;
 use entrepot_metadata::response::Refused;
 use entrepot_metadata::seam::{Metadata, MetadataError};
@@ -22,18 +22,24 @@ use entrepot_proto::peer::replica_blob::Part;
 use entrepot_proto::peer::replica_reply::Result as Reply;
 use entrepot_proto::peer::replication_server::Replication;
 use entrepot_proto::peer::{
-    Blank, MissingReply, MissingRequest, Refusal, ReplicaBlob, ReplicaBlobHeader, ReplicaManifest,
-    ReplicaReply,
+    AdmitReply, AdmitRequest, Blank, MissingReply, MissingRequest, Refusal, ReplicaBlob,
+    ReplicaBlobHeader, ReplicaDeletion, ReplicaManifest, ReplicaReply,
 };
 use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 
+use crate::admission::{Admission, Question};
+use crate::denied;
 use crate::error::{ReplicationError, chain};
 use crate::upload::{Stored, Upload};
 use crate::{ClusterBlobs, wire};
 
 /// Digests answered for in one call.
 pub(crate) const ASKED_MAX: usize = 10_000;
+/// How a refusal says that the account does not allow it.
+pub(crate) const DENIED: &str = "denied";
+/// From which on all nodes know of the order of pushes and deletions.
+const ORDERED_LEVEL: u32 = 9;
 /// For the source to send the next piece of a blob.
 const PIECE_TIMEOUT: Duration = Duration::from_mins(10);
 
@@ -51,6 +57,7 @@ pub struct ReplicaServer {
     metadata: Arc<dyn Metadata>,
     group: GroupId,
     clock: Arc<dyn Clock>,
+    admission: Arc<dyn Admission>,
 }
 
 // === impl ReplicaServer ===
@@ -60,6 +67,7 @@ impl ReplicaServer {
         blobs: Arc<ClusterBlobs>,
         metadata: Arc<dyn Metadata>,
         clock: Arc<dyn Clock>,
+        admission: Arc<dyn Admission>,
     ) -> Self {
         let group = GroupId::region(blobs.region().clone());
         Self {
@@ -67,7 +75,29 @@ impl ReplicaServer {
             metadata,
             group,
             clock,
+            admission,
         }
+    }
+
+    /// # Errors
+    /// `Denied` when `account` does not take what `source` (empty: itself) sends.
+    fn admit(
+        &self,
+        source: &str,
+        account: &AccountId,
+        repository: &RepositoryName,
+    ) -> Result<(), ReplicationError> {
+        if source.is_empty() {
+            return Ok(());
+        }
+        let bad = |status: Status| ReplicationError::Refused(status.message().to_owned());
+        let source: AccountId = wire::name(source).map_err(bad)?;
+        let question = Question {
+            source: &source,
+            account,
+            repository,
+        };
+        Ok(self.admission.check(&question)?)
     }
 
     /// Whether `repository` has the blob, after linking it if only another
@@ -103,7 +133,7 @@ impl ReplicaServer {
         let digest = wire::digest(&header.digest).map_err(bad)?;
         let repository: RepositoryName = wire::name(&header.repository).map_err(bad)?;
         let account: AccountId = wire::name(&header.account).map_err(bad)?;
-        admit(&header.source_account, &account)?;
+        self.admit(&header.source_account, &account, &repository)?;
         let mut sink = if header.size <= self.metadata.inline_bytes_max()? as u64 {
             Sink::Memory(BytesMut::new())
         } else {
@@ -154,8 +184,8 @@ impl ReplicaServer {
         let bad = |status: Status| ReplicationError::Refused(status.message().to_owned());
         let refused = |reason: String| ReplicationError::Refused(reason);
         let account: AccountId = wire::name(&replica.account).map_err(bad)?;
-        admit(&replica.source_account, &account)?;
         let repository: RepositoryName = wire::name(&replica.repository).map_err(bad)?;
+        self.admit(&replica.source_account, &account, &repository)?;
         let digest = wire::digest(&replica.digest).map_err(bad)?;
         let source: RegionName = wire::name(&replica.source_region).map_err(bad)?;
         if replica.content.len() > MANIFEST_BYTES_MAX {
@@ -177,6 +207,7 @@ impl ReplicaServer {
             create_repository: true,
             origin: Some(Origin::new(&source, replica.source_sequence)),
             absent: replica.absent,
+            ordered: self.metadata.understands(ORDERED_LEVEL)?,
             ..PutManifest::new(
                 &account,
                 &repository,
@@ -186,6 +217,31 @@ impl ReplicaServer {
                 self.clock.now_ms(),
             )
         };
+        self.propose(command.into()).await
+    }
+
+    async fn delete_image(&self, deletion: ReplicaDeletion) -> Result<(), ReplicationError> {
+        let bad = |status: Status| ReplicationError::Refused(status.message().to_owned());
+        let account: AccountId = wire::name(&deletion.account).map_err(bad)?;
+        let repository: RepositoryName = wire::name(&deletion.repository).map_err(bad)?;
+        // Of a repository that is not there, there is nothing to delete, and nobody
+        // has to allow that one is made.
+        let view = self.metadata.view(&self.group)?;
+        if query::repository(view.as_ref(), &account, &repository)?.is_none() {
+            return Ok(());
+        }
+        drop(view);
+        self.admit(&deletion.source_account, &account, &repository)?;
+        let digest = wire::digest(&deletion.digest).map_err(bad)?;
+        let tag: Option<Tag> = match deletion.tag.as_str() {
+            "" => None,
+            tag => Some(wire::name(tag).map_err(bad)?),
+        };
+        let origin = TagOrigin {
+            region: wire::name(&deletion.source_region).map_err(bad)?,
+            sequence: deletion.source_sequence,
+        };
+        let command = DeleteReplica::new(&account, &repository, &digest, tag.as_ref(), &origin);
         self.propose(command.into()).await
     }
 
@@ -223,8 +279,9 @@ impl ReplicaServer {
                     reason: "what the manifest names is not here yet".to_owned(),
                 }))
             }
-            // It is made anew once it is gone.
-            Err(deleting @ Refused::RepositoryDeleting(_)) => {
+            // It is made anew once it is gone; an index that names what is deleted may
+            // be deleted in a moment.
+            Err(deleting @ (Refused::RepositoryDeleting(_) | Refused::ManifestReferenced(_))) => {
                 Err(ReplicationError::Metadata(MetadataError::Unavailable {
                     group: self.group.clone(),
                     reason: deleting.to_string(),
@@ -243,8 +300,6 @@ impl Replication for ReplicaServer {
     ) -> Result<Response<MissingReply>, Status> {
         let request = request.into_inner();
         let account: AccountId = wire::name(&request.account)?;
-        admit(&request.source_account, &account)
-            .map_err(|error| Status::permission_denied(error.to_string()))?;
         let repository: RepositoryName = wire::name(&request.repository)?;
         if request.blobs.len() + request.manifests.len() > ASKED_MAX {
             return Err(Status::invalid_argument("too many digests at once"));
@@ -254,6 +309,8 @@ impl Replication for ReplicaServer {
             .linearize(&self.group)
             .await
             .map_err(|error| status(&error.into()))?;
+        self.admit(&request.source_account, &account, &repository)
+            .map_err(|error| status(&error))?;
         let mut missing = MissingReply::default();
         for text in request.blobs {
             let digest = wire::digest(&text)?;
@@ -294,16 +351,34 @@ impl Replication for ReplicaServer {
     ) -> Result<Response<ReplicaReply>, Status> {
         reply(self.store_manifest(request.into_inner()).await)
     }
-}
 
-/// An account takes what is its own.
-fn admit(source: &str, account: &AccountId) -> Result<(), ReplicationError> {
-    if source.is_empty() || source == account.as_str() {
-        return Ok(());
+    async fn delete_image(
+        &self,
+        request: Request<ReplicaDeletion>,
+    ) -> Result<Response<ReplicaReply>, Status> {
+        // A repository that this node's copy does not show yet may be here.
+        let linearized = self.metadata.linearize(&self.group).await;
+        linearized.map_err(|error| status(&error.into()))?;
+        reply(self.delete_image(request.into_inner()).await)
     }
-    Err(ReplicationError::Refused(format!(
-        "account {account} takes no images of account {source}"
-    )))
+
+    async fn admit(&self, request: Request<AdmitRequest>) -> Result<Response<AdmitReply>, Status> {
+        let request = request.into_inner();
+        if request.repositories.len() > denied::ASKED_MAX {
+            return Err(Status::invalid_argument("too many repositories at once"));
+        }
+        let account: AccountId = wire::name(&request.account)?;
+        let mut admitted = Vec::new();
+        for text in request.repositories {
+            let repository: RepositoryName = wire::name(&text)?;
+            match self.admit(&request.source_account, &account, &repository) {
+                Ok(()) => admitted.push(text),
+                Err(ReplicationError::Denied(_)) => {}
+                Err(error) => return Err(status(&error)),
+            }
+        }
+        Ok(Response::new(AdmitReply { admitted }))
+    }
 }
 
 #[allow(clippy::result_large_err, reason = "tonic's error type")]
@@ -312,6 +387,11 @@ fn reply(result: Result<(), ReplicationError>) -> Result<Response<ReplicaReply>,
         Ok(()) => Reply::Done(Blank {}),
         Err(ReplicationError::Refused(message)) => Reply::Refusal(Refusal {
             code: "refused".to_owned(),
+            message,
+            number: None,
+        }),
+        Err(ReplicationError::Denied(message)) => Reply::Refusal(Refusal {
+            code: DENIED.to_owned(),
             message,
             number: None,
         }),
@@ -324,6 +404,9 @@ fn reply(result: Result<(), ReplicationError>) -> Result<Response<ReplicaReply>,
 
 fn status(error: &ReplicationError) -> Status {
     let text = chain(error);
+    if let ReplicationError::Denied(reason) = error {
+        return Status::permission_denied(reason);
+    }
     warn!(error = text, "a replica could not be taken");
     match error {
         ReplicationError::Full => Status::resource_exhausted("the destination's disks are full"),

@@ -6,6 +6,7 @@
 //! that are still not here; one that comes later has a task of its own.
 
 mod image;
+mod removal;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,8 +15,8 @@ use std::time::Duration;
 
 use entrepot_blobs::BlobStream;
 use entrepot_metadata::KeyValue;
-use entrepot_metadata::query::{self, Blob, Task};
-use entrepot_oci::Digest;
+use entrepot_metadata::query::{self, Blob, Rule, Task, TaskKind};
+use entrepot_oci::{Digest, RepositoryName};
 use entrepot_proto::peer::replica_blob::Part;
 use entrepot_proto::peer::replica_reply::Result as Reply;
 use entrepot_proto::peer::replication_client::ReplicationClient;
@@ -31,7 +32,7 @@ use tracing::warn;
 use self::image::Image;
 use crate::error::{ReplicationError, chain};
 use crate::outbox::Outbox;
-use crate::replica::ASKED_MAX;
+use crate::replica::{ASKED_MAX, DENIED};
 use crate::wire::{self, Outgoing};
 use crate::{ClusterBlobs, placement};
 
@@ -56,6 +57,13 @@ struct Destination {
     bulk: ReplicationClient<PeerChannel>,
 }
 
+/// What goes there, and under which name.
+struct Sent<'a> {
+    task: &'a Task,
+    name: &'a RepositoryName,
+    image: &'a Image,
+}
+
 // === impl Outbox ===
 
 impl Outbox {
@@ -63,23 +71,26 @@ impl Outbox {
     /// that have failed before.
     pub(crate) async fn ship(&self, task: &Task, failures: u32) -> Result<(), ReplicationError> {
         let view = self.metadata.view(&self.group)?;
-        let (account, repository) = (&task.key.account, &task.key.repository);
-        if !query::destinations(view.as_ref(), account, repository)?
-            .contains_key(&task.key.destination)
-        {
-            return Err(ReplicationError::Refused(
-                "no rule asks for it any more".to_owned(),
-            ));
+        let rule = asking(view.as_ref(), task)?;
+        if task.kind == TaskKind::Delete {
+            drop(view);
+            return self.ship_deletion(task, &rule, failures).await;
         }
+        let name = name_at_destination(&rule, task)?;
         let image = image::collect(view.as_ref(), task)?.ok_or_else(deleted)?;
         let destination = self.destination(task, failures)?;
-        let missing = destination.missing(task, &image).await?;
-        self.ship_blobs(view.as_ref(), &destination, task, &image, &missing)
+        let missing = destination.missing(task, &name, &image).await?;
+        let sent = Sent {
+            task,
+            name: &name,
+            image: &image,
+        };
+        self.ship_blobs(view.as_ref(), &destination, &sent, &missing)
             .await?;
         let absent: BTreeSet<&str> = missing.manifests.iter().map(String::as_str).collect();
         for digest in &image.manifests {
             if *digest == task.key.digest || absent.contains(digest.to_string().as_str()) {
-                self.ship_manifest(view.as_ref(), &destination, task, &image, digest)
+                self.ship_manifest(view.as_ref(), &destination, &sent, digest)
                     .await?;
             }
         }
@@ -113,10 +124,10 @@ impl Outbox {
         &self,
         view: &dyn KeyValue,
         destination: &Destination,
-        task: &Task,
-        image: &Image,
+        sent: &Sent<'_>,
         missing: &MissingReply,
     ) -> Result<(), ReplicationError> {
+        let (task, image) = (sent.task, sent.image);
         let absent: BTreeSet<&str> = missing.blobs.iter().map(String::as_str).collect();
         let mut wanted = Vec::new();
         for digest in &image.blobs {
@@ -128,7 +139,7 @@ impl Outbox {
         for blob in wanted {
             let header = ReplicaBlobHeader {
                 account: task.key.destination.account.to_string(),
-                repository: task.key.repository.to_string(),
+                repository: sent.name.to_string(),
                 digest: blob.digest.to_string(),
                 size: blob.size,
                 source_account: task.key.account.to_string(),
@@ -146,10 +157,10 @@ impl Outbox {
         &self,
         view: &dyn KeyValue,
         destination: &Destination,
-        task: &Task,
-        image: &Image,
+        sent: &Sent<'_>,
         digest: &Digest,
     ) -> Result<(), ReplicationError> {
+        let (task, image) = (sent.task, sent.image);
         let (account, repository) = (&task.key.account, &task.key.repository);
         // Read one by one: an index may name gigabytes of them.
         let manifest = query::manifest(view, account, repository, digest)?.ok_or_else(deleted)?;
@@ -158,7 +169,7 @@ impl Outbox {
         let mut request = Request::new(ReplicaManifest {
             account: task.key.destination.account.to_string(),
             source_account: task.key.account.to_string(),
-            repository: task.key.repository.to_string(),
+            repository: sent.name.to_string(),
             digest: digest.to_string(),
             media_type: manifest.entry.media_type.to_string(),
             content: manifest.content,
@@ -174,6 +185,28 @@ impl Outbox {
     }
 }
 
+/// The rule that asks for what the task does.
+fn asking(view: &dyn KeyValue, task: &Task) -> Result<Rule, ReplicationError> {
+    let mut asking = Vec::new();
+    for rule in query::rules(view, &task.key.account)? {
+        if rule.wants(view, task)? {
+            asking.push(rule);
+        }
+    }
+    let mut rules = query::by_destination(asking);
+    rules
+        .remove(&task.key.destination)
+        .ok_or_else(|| ReplicationError::Refused("no rule asks for it any more".to_owned()))
+}
+
+/// The name of the task's repository at its destination.
+fn name_at_destination(rule: &Rule, task: &Task) -> Result<RepositoryName, ReplicationError> {
+    rule.name_at_destination(&task.key.repository)
+        .map_err(|error| {
+            ReplicationError::Refused(format!("its name there would be wrong: {error}"))
+        })
+}
+
 /// It was deleted after it was pushed; the deletion may not have taken the task
 /// with it yet.
 fn deleted() -> ReplicationError {
@@ -187,7 +220,12 @@ fn known(view: &dyn KeyValue, digest: &Digest) -> Result<Blob, ReplicationError>
 // === impl Destination ===
 
 impl Destination {
-    async fn missing(&self, task: &Task, image: &Image) -> Result<MissingReply, ReplicationError> {
+    async fn missing(
+        &self,
+        task: &Task,
+        name: &RepositoryName,
+        image: &Image,
+    ) -> Result<MissingReply, ReplicationError> {
         let mut missing = MissingReply::default();
         let blobs: Vec<String> = image.blobs.iter().map(ToString::to_string).collect();
         let manifests: Vec<String> = image.manifests.iter().map(ToString::to_string).collect();
@@ -201,7 +239,7 @@ impl Destination {
             let mut request = Request::new(MissingRequest {
                 account: task.key.destination.account.to_string(),
                 source_account: task.key.account.to_string(),
-                repository: task.key.repository.to_string(),
+                repository: name.to_string(),
                 blobs,
                 manifests,
             });
@@ -211,7 +249,7 @@ impl Destination {
                 .clone()
                 .missing(request)
                 .await
-                .map_err(|status| ReplicationError::peer(self.node, status))?
+                .map_err(|status| self.failed(status))?
                 .into_inner();
             missing.blobs.extend(reply.blobs);
             missing.manifests.extend(reply.manifests);
@@ -219,13 +257,24 @@ impl Destination {
         Ok(missing)
     }
 
+    fn failed(&self, status: tonic::Status) -> ReplicationError {
+        if status.code() == Code::PermissionDenied {
+            ReplicationError::Denied(status.message().to_owned())
+        } else {
+            ReplicationError::peer(self.node, status)
+        }
+    }
+
     fn done(
         &self,
         reply: Result<tonic::Response<ReplicaReply>, tonic::Status>,
     ) -> Result<(), ReplicationError> {
-        let reply = reply.map_err(|status| ReplicationError::peer(self.node, status))?;
+        let reply = reply.map_err(|status| self.failed(status))?;
         match reply.into_inner().result {
             Some(Reply::Done(_)) => Ok(()),
+            Some(Reply::Refusal(refusal)) if refusal.code == DENIED => {
+                Err(ReplicationError::Denied(refusal.message))
+            }
             Some(Reply::Refusal(refusal)) => Err(ReplicationError::Refused(refusal.message)),
             None => Err(ReplicationError::peer(
                 self.node,

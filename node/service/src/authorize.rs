@@ -84,6 +84,33 @@ impl Registry {
         }
     }
 
+    /// The same for the role that a service of the cluster acts with in an account,
+    /// whether the account has made it or not: it may what `policy` of AWS's says.
+    ///
+    /// # Errors
+    /// As [`Registry::authorize`].
+    pub(crate) fn authorize_service_role(
+        &self,
+        who: &Caller,
+        policy: &str,
+        action: &str,
+        target: Target<'_>,
+    ) -> Result<(), ServiceError> {
+        let asked = Asked::new(self.region(), who, action, target)?;
+        let is_known = who.is_at_home()
+            || (self.serves_others(&who.account)? && self.serves_others(&who.principal.account)?);
+        let decision = match self.in_force_of_role(&asked, policy)? {
+            Ok(_) if !is_known => Decision::Deny(Reason::Implicit(Source::Resource)),
+            Ok(in_force) => self.decide_by(&asked, &in_force, &Context::new())?,
+            Err(Broken(source)) => Decision::Deny(Reason::Implicit(source)),
+        };
+        audit::decided(&asked, decision);
+        match decision {
+            Decision::Allow => Ok(()),
+            Decision::Deny(reason) => Err(ServiceError::Denied(asked.denial(reason))),
+        }
+    }
+
     /// The same before a body is read, for a use case that asks again: whoever may
     /// not is refused before they send it.
     ///
@@ -145,15 +172,25 @@ impl Registry {
         if in_force.is_nothing() && who.principal.identity == Identity::Root && asked.is_own() {
             return Ok(Decision::Allow);
         }
+        self.decide_by(asked, &in_force, context)
+    }
+
+    /// What these policies say.
+    fn decide_by(
+        &self,
+        asked: &Asked<'_>,
+        in_force: &InForce,
+        context: &Context,
+    ) -> Result<Decision, ServiceError> {
         if in_force.has_conditions() {
-            let context = self.context_of(asked, &in_force, context)?;
-            return Ok(evaluated(asked, &in_force, &context));
+            let context = self.context_of(asked, in_force, context)?;
+            return Ok(evaluated(asked, in_force, &context));
         }
         let key = in_force.key(asked);
         if let Some(decision) = self.policies.decision(&key) {
             return Ok(decision);
         }
-        let decision = evaluated(asked, &in_force, context);
+        let decision = evaluated(asked, in_force, context);
         self.policies.remember(key, decision);
         Ok(decision)
     }

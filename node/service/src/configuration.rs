@@ -83,8 +83,7 @@ impl Registry {
     /// Makes these rules the registry's, in place of all that it has.
     ///
     /// # Errors
-    /// `Invalid`, in ECR's words; `Unsupported` for what ECR can do and this
-    /// version cannot.
+    /// `Invalid`, in ECR's words.
     pub async fn put_replication_configuration(
         &self,
         who: &Caller,
@@ -136,17 +135,6 @@ impl Registry {
                 format_args!("There can be at most {DESTINATIONS_MAX} unique destinations"),
             ));
         }
-        let mut deletions = configuration
-            .rules
-            .iter()
-            .filter_map(|it| it.delete_replication);
-        if deletions.any(|it| it.enabled) {
-            return Err(ServiceError::Unsupported(
-                "the replication of deletions (deleteReplication) is not supported by this version \
-                 of Entrepot"
-                    .to_owned(),
-            ));
-        }
         Ok(())
     }
 
@@ -189,7 +177,10 @@ fn specs(
             &format!("ecr-{:02}", at + 1),
             prefixes.into_iter().map(str::to_owned).collect(),
             &destinations.into_iter().collect::<Vec<_>>(),
-            RuleOptions::default(),
+            RuleOptions {
+                deletions: rule.delete_replication.is_some_and(|it| it.enabled),
+                ..RuleOptions::default()
+            },
         ))
     });
     specs.collect()
@@ -234,7 +225,10 @@ fn described(rules: Vec<Rule>) -> ReplicationConfiguration {
         destinations: rule.destinations.iter().map(destination).collect(),
         repository_filters: (!rule.prefixes.is_empty())
             .then(|| rule.prefixes.into_iter().map(filter).collect()),
-        delete_replication: None,
+        delete_replication: rule
+            .options
+            .deletions
+            .then_some(DeleteReplication { enabled: true }),
     });
     ReplicationConfiguration {
         rules: rules.collect(),

@@ -177,10 +177,15 @@ impl Registry {
             Some(tag) => DeleteTag {
                 condition: TagCondition::Is(*digest).command(),
                 with_manifest: true,
+                at_ms: self.clock.now_ms(),
                 ..DeleteTag::new(&who.account, repository, tag)
             }
             .into(),
-            None => DeleteManifest::new(&who.account, repository, digest).into(),
+            None => DeleteManifest {
+                at_ms: self.clock.now_ms(),
+                ..DeleteManifest::new(&who.account, repository, digest)
+            }
+            .into(),
         };
         let response = self.propose(command).await?;
         Ok(match response.into_result().map_err(refused)? {

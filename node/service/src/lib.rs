@@ -10,6 +10,7 @@ pub mod trust;
 
 mod accounts;
 mod admin;
+mod admission;
 mod audit;
 mod authenticate;
 mod authorize;

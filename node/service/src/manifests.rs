@@ -332,12 +332,17 @@ impl Registry {
         let command = match reference {
             Reference::Tag(tag) => DeleteTag {
                 condition: condition.command(),
+                at_ms: self.clock.now_ms(),
                 ..DeleteTag::new(&who.account, repository, tag)
             }
             .into(),
             Reference::Digest(digest) => {
                 condition.without_tag()?;
-                DeleteManifest::new(&who.account, repository, digest).into()
+                DeleteManifest {
+                    at_ms: self.clock.now_ms(),
+                    ..DeleteManifest::new(&who.account, repository, digest)
+                }
+                .into()
             }
         };
         let response = self.propose(command).await?;

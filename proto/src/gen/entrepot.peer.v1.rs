@@ -579,6 +579,42 @@ pub struct Refusal {
     pub number: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplicaDeletion {
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    /// As in MissingRequest.
+    #[prost(string, tag = "2")]
+    pub source_account: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub repository: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub digest: ::prost::alloc::string::String,
+    /// Empty: the image with all its tags.
+    #[prost(string, tag = "5")]
+    pub tag: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub source_region: ::prost::alloc::string::String,
+    /// Log index of the deletion in its source region's group.
+    #[prost(uint64, tag = "7")]
+    pub source_sequence: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AdmitRequest {
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub source_account: ::prost::alloc::string::String,
+    /// At most 100.
+    #[prost(string, repeated, tag = "3")]
+    pub repositories: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AdmitReply {
+    /// Of these.
+    #[prost(string, repeated, tag = "1")]
+    pub admitted: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MissingRequest {
     #[prost(string, tag = "1")]
     pub account: ::prost::alloc::string::String,
@@ -3685,6 +3721,50 @@ pub mod replication_client {
                 .insert(GrpcMethod::new("entrepot.peer.v1.Replication", "PutManifest"));
             self.inner.unary(req, path, codec).await
         }
+        /// A tag of an image is gone at the source, or the image with all its tags.
+        pub async fn delete_image(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReplicaDeletion>,
+        ) -> std::result::Result<tonic::Response<super::ReplicaReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.peer.v1.Replication/DeleteImage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.peer.v1.Replication", "DeleteImage"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Into which of its repositories an account takes what another one sends.
+        pub async fn admit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AdmitRequest>,
+        ) -> std::result::Result<tonic::Response<super::AdmitReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.peer.v1.Replication/Admit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.peer.v1.Replication", "Admit"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3714,6 +3794,16 @@ pub mod replication_server {
             &self,
             request: tonic::Request<super::ReplicaManifest>,
         ) -> std::result::Result<tonic::Response<super::ReplicaReply>, tonic::Status>;
+        /// A tag of an image is gone at the source, or the image with all its tags.
+        async fn delete_image(
+            &self,
+            request: tonic::Request<super::ReplicaDeletion>,
+        ) -> std::result::Result<tonic::Response<super::ReplicaReply>, tonic::Status>;
+        /// Into which of its repositories an account takes what another one sends.
+        async fn admit(
+            &self,
+            request: tonic::Request<super::AdmitRequest>,
+        ) -> std::result::Result<tonic::Response<super::AdmitReply>, tonic::Status>;
     }
     /// Region to region.
     #[derive(Debug)]
@@ -3912,6 +4002,94 @@ pub mod replication_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PutManifestSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.peer.v1.Replication/DeleteImage" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteImageSvc<T: Replication>(pub Arc<T>);
+                    impl<
+                        T: Replication,
+                    > tonic::server::UnaryService<super::ReplicaDeletion>
+                    for DeleteImageSvc<T> {
+                        type Response = super::ReplicaReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReplicaDeletion>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Replication>::delete_image(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteImageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.peer.v1.Replication/Admit" => {
+                    #[allow(non_camel_case_types)]
+                    struct AdmitSvc<T: Replication>(pub Arc<T>);
+                    impl<T: Replication> tonic::server::UnaryService<super::AdmitRequest>
+                    for AdmitSvc<T> {
+                        type Response = super::AdmitReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AdmitRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Replication>::admit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AdmitSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -8,7 +8,7 @@
 
 use entrepot_oci::{AccountId, RepositoryName};
 
-use super::{Stop, manifests, parse, settings};
+use super::{Stop, manifests, parse, settings, tasks};
 use crate::command::DeleteRepository;
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::{DELETION_MANIFESTS_PAGE, DELETION_STEP_PAIRS};
@@ -108,25 +108,29 @@ impl Step<'_, '_> {
     fn tasks(&mut self) -> Result<bool, StorageError> {
         let limit = self.room_for(2);
         let (overlay, repository) = (&mut *self.overlay, Some(self.repository));
-        let tasks = query::tasks(overlay, self.account, repository, None, limit)?;
-        for task in &tasks {
-            overlay.delete(keys::task(&task.key));
-            overlay.delete(keys::outbox(task.sequence, &task.key));
+        let found = query::tasks(overlay, self.account, repository, None, limit)?;
+        for task in &found {
+            tasks::remove(overlay, task);
         }
-        self.took(2 * tasks.len());
-        Ok(tasks.len() < limit)
+        self.took(2 * found.len());
+        Ok(found.len() < limit)
     }
 
     /// Which pushes of other regions have set tags here. A repository that is made
     /// anew begins with none.
     fn origins(&mut self) -> Result<bool, StorageError> {
-        let limit = self.room_for(1);
-        let origins = self.page(Namespace::TagOrigin, limit)?;
-        for key in &origins {
-            self.overlay.delete(Key::of(key.clone()));
+        for namespace in [Namespace::TagOrigin, Namespace::Replica] {
+            let limit = self.room_for(1);
+            let origins = self.page(namespace, limit)?;
+            for key in &origins {
+                self.overlay.delete(Key::of(key.clone()));
+            }
+            self.took(origins.len());
+            if origins.len() == limit {
+                return Ok(false);
+            }
         }
-        self.took(origins.len());
-        Ok(origins.len() < limit)
+        Ok(true)
     }
 
     fn manifests(&mut self) -> Result<bool, StorageError> {

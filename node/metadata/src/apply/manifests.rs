@@ -11,8 +11,9 @@ use entrepot_oci::{AccountId, Digest, MANIFEST_BYTES_MAX, MediaType, RepositoryN
 
 use super::blobs::referenced;
 use super::registry::{Creation, require_repository};
+use super::replicas::Replica;
 use super::tags::{self, Condition, Move};
-use super::tasks::{self, Enqueue};
+use super::tasks::{self, Deletion, Enqueue};
 use super::{Stop, invalid, parse, parse_each, reported};
 use crate::command::{DeleteManifest, PutManifest};
 use crate::keys::{self, Key, Namespace};
@@ -56,6 +57,14 @@ pub(super) fn put(
         creation.ensured(overlay, &push.account, &push.repository)?;
     let mutability = Mutability::from(record.mutability.unwrap_or_default());
     let fixed = push.check_tags(overlay, &mutability)?;
+    if !push.arrives(overlay)? {
+        return Ok(Outcome::ManifestPut(ManifestPut {
+            created: false,
+            repository_created,
+            tags_kept: push.tags.iter().map(ToString::to_string).collect(),
+            tasks: 0,
+        }));
+    }
     let key = keys::manifest(&push.account, &push.repository, &push.digest);
     let created = !read::exists(overlay, &key)?;
     if created {
@@ -103,7 +112,11 @@ pub(super) fn put(
     }))
 }
 
-pub(super) fn delete(overlay: &mut Overlay<'_>, command: &DeleteManifest) -> Result<Outcome, Stop> {
+pub(super) fn delete(
+    overlay: &mut Overlay<'_>,
+    index: u64,
+    command: &DeleteManifest,
+) -> Result<Outcome, Stop> {
     let account = parse("account", &command.account)?;
     let repository = parse("repository", &command.repository)?;
     let digest = parse("digest", &command.digest)?;
@@ -111,14 +124,35 @@ pub(super) fn delete(overlay: &mut Overlay<'_>, command: &DeleteManifest) -> Res
     let Some(entry) = query::manifest_entry(overlay, &account, &repository, &digest)? else {
         return Err(Refused::ManifestUnknown(digest.to_string()).into());
     };
-    let parents = keys::of_digest(Namespace::ChildUse, &account, &repository, &digest);
-    if let Some(parent) = read::first(overlay, &parents)? {
-        return Err(Refused::ManifestReferenced(referenced(&digest, &parent)?).into());
-    }
+    require_unreferenced(overlay, &account, &repository, &digest)?;
     let tags = tags::delete_all(overlay, &account, &repository, &digest)?;
     tasks::delete_all(overlay, &account, &repository, &digest)?;
     remove(overlay, &account, &repository, &entry);
+    let deletion = Deletion {
+        account: &account,
+        repository: &repository,
+        digest: &digest,
+        tag: None,
+        index,
+        at_ms: command.at_ms,
+    };
+    deletion.enqueue(overlay)?;
     Ok(Outcome::ManifestDeleted(ManifestDeleted { tags }))
+}
+
+/// # Errors
+/// [`Refused::ManifestReferenced`] while an index names it.
+pub(super) fn require_unreferenced(
+    overlay: &Overlay<'_>,
+    account: &AccountId,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Result<(), Stop> {
+    let parents = keys::of_digest(Namespace::ChildUse, account, repository, digest);
+    match read::first(overlay, &parents)? {
+        Some(parent) => Err(Refused::ManifestReferenced(referenced(digest, &parent)?).into()),
+        None => Ok(()),
+    }
 }
 
 /// Removes a manifest that has no tags and no tasks; how many pairs those were.
@@ -143,23 +177,24 @@ pub(super) fn remove(
     pairs
 }
 
-/// Deletes a manifest that has no tag and that no index names.
+/// Deletes a manifest that has no tag and that no index names; whether it did.
 pub(super) fn delete_untagged(
     overlay: &mut Overlay<'_>,
     account: &AccountId,
     repository: &RepositoryName,
     digest: &Digest,
-) -> Result<(), StorageError> {
+) -> Result<bool, StorageError> {
     let tags = keys::of_digest(Namespace::TagOf, account, repository, digest);
     let parents = keys::of_digest(Namespace::ChildUse, account, repository, digest);
     if read::first(overlay, &tags)?.is_some() || read::first(overlay, &parents)?.is_some() {
-        return Ok(());
+        return Ok(false);
     }
-    if let Some(entry) = query::manifest_entry(overlay, account, repository, digest)? {
-        tasks::delete_all(overlay, account, repository, digest)?;
-        remove(overlay, account, repository, &entry);
-    }
-    Ok(())
+    let Some(entry) = query::manifest_entry(overlay, account, repository, digest)? else {
+        return Ok(false);
+    };
+    tasks::delete_all(overlay, account, repository, digest)?;
+    remove(overlay, account, repository, &entry);
+    Ok(true)
 }
 
 /// Where the references of a manifest are kept.
@@ -202,6 +237,9 @@ impl Push {
         if command.absent.len() > REFERENCES_MAX {
             return Err(invalid("absent children", "must be at most 8192"));
         }
+        if command.origin.is_none() && command.ordered {
+            return Err(invalid("order", "must be a replica's"));
+        }
         if command.origin.is_none() && !command.absent.is_empty() {
             return Err(invalid("absent children", "must be a replica's"));
         }
@@ -237,6 +275,20 @@ impl Push {
             origin,
             command,
         })
+    }
+
+    /// False: a replica of what its source has deleted since.
+    fn arrives(&self, overlay: &mut Overlay<'_>) -> Result<bool, StorageError> {
+        let Some(origin) = self.origin.as_ref().filter(|_| self.command.ordered) else {
+            return Ok(true);
+        };
+        let replica = Replica {
+            account: &self.account,
+            repository: &self.repository,
+            digest: &self.digest,
+            origin,
+        };
+        replica.arrive(overlay)
     }
 
     /// All tags are looked at before the first one moves: all or none. Returns

@@ -8,6 +8,7 @@ use entrepot_oci::{AccountId, Digest, RepositoryName, Tag};
 
 use super::manifests;
 use super::registry::require_repository;
+use super::tasks::Deletion;
 use super::{Stop, invalid, parse};
 use crate::command::{DeleteTag, TagCondition, TagState};
 use crate::keys::{self, Namespace};
@@ -42,7 +43,11 @@ pub(super) enum Condition {
     Absent,
 }
 
-pub(super) fn delete(overlay: &mut Overlay<'_>, command: &DeleteTag) -> Result<Outcome, Stop> {
+pub(super) fn delete(
+    overlay: &mut Overlay<'_>,
+    index: u64,
+    command: &DeleteTag,
+) -> Result<Outcome, Stop> {
     let account = parse("account", &command.account)?;
     let repository = parse("repository", &command.repository)?;
     let tag = parse("tag", &command.tag)?;
@@ -54,12 +59,31 @@ pub(super) fn delete(overlay: &mut Overlay<'_>, command: &DeleteTag) -> Result<O
     let Some(entry) = query::tag(overlay, &account, &repository, &tag)? else {
         return Err(Refused::TagUnknown(tag.to_string()).into());
     };
-    overlay.delete(keys::tag(&account, &repository, &tag));
-    overlay.delete(keys::tag_of(&account, &repository, &entry.digest, &tag));
-    if command.with_manifest {
-        manifests::delete_untagged(overlay, &account, &repository, &entry.digest)?;
-    }
+    remove(overlay, &account, &repository, &entry.digest, &tag);
+    let with_manifest = command.with_manifest
+        && manifests::delete_untagged(overlay, &account, &repository, &entry.digest)?;
+    let deletion = Deletion {
+        account: &account,
+        repository: &repository,
+        digest: &entry.digest,
+        tag: Some(&tag).filter(|_| !with_manifest),
+        index,
+        at_ms: command.at_ms,
+    };
+    deletion.enqueue(overlay)?;
     Ok(Outcome::Done(Done {}))
+}
+
+/// Removes a tag that points to `digest`.
+pub(super) fn remove(
+    overlay: &mut Overlay<'_>,
+    account: &AccountId,
+    repository: &RepositoryName,
+    digest: &Digest,
+    tag: &Tag,
+) {
+    overlay.delete(keys::tag(account, repository, tag));
+    overlay.delete(keys::tag_of(account, repository, digest, tag));
 }
 
 /// Deletes the tags of a manifest and returns them, sorted.
@@ -77,8 +101,7 @@ pub(super) fn delete_all(
             return Ok(deleted);
         }
         for tag in tags {
-            overlay.delete(keys::tag(account, repository, &tag));
-            overlay.delete(keys::tag_of(account, repository, digest, &tag));
+            remove(overlay, account, repository, digest, &tag);
             deleted.push(tag.to_string());
         }
     }

@@ -1,32 +1,23 @@
 //! Tasks are enqueued, end and are dropped.
 //!
 //! The invariant: the outbox has an entry for each task in progress, and no
-//! other. A task belongs to the newest push that asked for it.
+//! other. A task belongs to the newest push or deletion that asked for it.
 
-use std::collections::BTreeSet;
+mod enqueue;
 
 use entrepot_oci::{AccountId, Digest, RepositoryName, Tag};
 
+pub(super) use self::enqueue::Enqueue;
 use super::{Stop, invalid, parse};
-use crate::command::EndTask;
+use crate::command::{EndTask, RetryTasks};
 use crate::keys::{self, Key, Namespace, Parts};
-use crate::limits::{REASON_BYTES_MAX, SCAN_PAGE, SWEEP_TASKS_MAX};
+use crate::limits::{REASON_BYTES_MAX, RETRIED_MAX, SCAN_PAGE, SWEEP_TASKS_MAX};
 use crate::overlay::Overlay;
-use crate::query::{self, Destination, TaskKey};
-use crate::records::{TaskRecord, TaskState};
-use crate::response::{Outcome, TaskEnded};
+use crate::query::{self, Destination, Rule, Task, TaskKey};
+use crate::read;
+use crate::records::{TaskKind, TaskRecord, TaskState};
+use crate::response::{Done, Outcome, TaskEnded};
 use crate::store::{KeyValue as _, StorageError};
-
-/// Enqueues the tasks of one push, tag by tag.
-pub(super) struct Enqueue<'a> {
-    account: &'a AccountId,
-    repository: &'a RepositoryName,
-    digest: &'a Digest,
-    destinations: BTreeSet<Destination>,
-    index: u64,
-    at_ms: i64,
-    count: u32,
-}
 
 /// What a change of the rules did to the open tasks.
 #[derive(Default)]
@@ -34,6 +25,16 @@ pub(super) struct Swept {
     pub(super) dropped: u64,
     /// Not all were looked at.
     pub(super) more: bool,
+}
+
+/// What was deleted: a tag, or an image with all its tags.
+pub(super) struct Deletion<'a> {
+    pub(super) account: &'a AccountId,
+    pub(super) repository: &'a RepositoryName,
+    pub(super) digest: &'a Digest,
+    pub(super) tag: Option<&'a Tag>,
+    pub(super) index: u64,
+    pub(super) at_ms: i64,
 }
 
 pub(super) fn end(overlay: &mut Overlay<'_>, command: EndTask) -> Result<Outcome, Stop> {
@@ -55,20 +56,89 @@ pub(super) fn end(overlay: &mut Overlay<'_>, command: EndTask) -> Result<Outcome
     let Some(task) = task else {
         return Ok(Outcome::TaskEnded(TaskEnded { ended: false }));
     };
+    remove(overlay, &task);
     let state = match command.failed_reason {
         Some(_) => TaskState::Failed,
         None => TaskState::Complete,
     };
+    let denied = command.denied && state == TaskState::Failed;
+    // Of a deletion that is done, there is nothing that anybody could ask about.
+    if task.kind == TaskKind::Copy || state == TaskState::Failed {
+        let record = TaskRecord {
+            sequence: task.sequence,
+            created_at_ms: task.created_at_ms,
+            state: state.into(),
+            ended_at_ms: Some(command.at_ms),
+            reason: command.failed_reason.map(cut),
+            denied,
+            kind: task.kind.into(),
+        };
+        overlay.put(keys::task(&key), &record);
+    }
+    if denied {
+        overlay.mark(keys::denied(&key));
+    }
+    Ok(Outcome::TaskEnded(TaskEnded { ended: true }))
+}
+
+/// Opens what was denied, if a rule still asks for it.
+pub(super) fn retry(overlay: &mut Overlay<'_>, command: &RetryTasks) -> Result<Outcome, Stop> {
+    let account: AccountId = parse("account", &command.account)?;
+    let repository: RepositoryName = parse("repository", &command.repository)?;
+    let destination = Destination::named(&command.destination, &account)
+        .map_err(|error| invalid("destination", error))?;
+    let rules = query::rules(overlay, &account)?;
+    let prefix = Key::new(Namespace::Denied).home(&account, &repository);
+    let mut left = RETRIED_MAX;
+    let mut start = None;
+    while left > 0 {
+        let page = read::page(overlay, &prefix, start.as_ref(), SCAN_PAGE)?;
+        for (key, _) in &page {
+            let key = Parts::of(key).task()?;
+            if key.destination != destination || left == 0 {
+                continue;
+            }
+            left -= 1;
+            overlay.delete(keys::denied(&key));
+            let task = query::task(overlay, &key)?;
+            if let Some(task) = task
+                && is_wanted(overlay, &rules, &task)?
+            {
+                open(overlay, &task);
+            }
+        }
+        match page.last() {
+            Some((last, _)) if page.len() == SCAN_PAGE => {
+                start = Some(Key::of(last.to_vec()).successor());
+            }
+            _ => break,
+        }
+    }
+    Ok(Outcome::Done(Done {}))
+}
+
+/// A failed task is in progress again, as what it was asked for.
+fn open(overlay: &mut Overlay<'_>, task: &Task) {
     let record = TaskRecord {
         sequence: task.sequence,
         created_at_ms: task.created_at_ms,
-        state: state.into(),
-        ended_at_ms: Some(command.at_ms),
-        reason: command.failed_reason.map(cut),
+        state: TaskState::InProgress.into(),
+        ended_at_ms: None,
+        reason: None,
+        denied: false,
+        kind: task.kind.into(),
     };
-    overlay.put(keys::task(&key), &record);
-    overlay.delete(keys::outbox(task.sequence, &key));
-    Ok(Outcome::TaskEnded(TaskEnded { ended: true }))
+    overlay.put(keys::task(&task.key), &record);
+    overlay.mark(keys::outbox(task.sequence, &task.key));
+}
+
+/// Removes a task, open or ended, from wherever it is.
+pub(super) fn remove(overlay: &mut Overlay<'_>, task: &Task) {
+    overlay.delete(keys::task(&task.key));
+    overlay.delete(keys::outbox(task.sequence, &task.key));
+    if task.denied {
+        overlay.delete(keys::denied(&task.key));
+    }
 }
 
 /// Deletes every task of a manifest, open or ended.
@@ -85,8 +155,7 @@ pub(super) fn delete_all(
             return Ok(());
         }
         for task in tasks {
-            overlay.delete(keys::task(&task.key));
-            overlay.delete(keys::outbox(task.sequence, &task.key));
+            remove(overlay, &task);
         }
     }
 }
@@ -104,10 +173,7 @@ pub(super) fn sweep(overlay: &mut Overlay<'_>, account: &AccountId) -> Result<Sw
             let mut parts = Parts::of(key);
             parts.number()?;
             let task = parts.task()?;
-            let wanted = rules
-                .iter()
-                .any(|rule| rule.asks_for(&task.destination, &task.repository));
-            if task.account == *account && !wanted {
+            if task.account == *account && !is_key_wanted(overlay, &rules, &task)? {
                 overlay.delete(keys::task(&task));
                 overlay.delete(Key::of(key.to_vec()));
                 dropped += 1;
@@ -129,65 +195,66 @@ pub(super) fn sweep(overlay: &mut Overlay<'_>, account: &AccountId) -> Result<Sw
     Ok(Swept { dropped, more })
 }
 
+/// The same, with no more reads than it takes.
+fn is_key_wanted(
+    overlay: &Overlay<'_>,
+    rules: &[Rule],
+    key: &TaskKey,
+) -> Result<bool, StorageError> {
+    let asks = |rule: &&Rule| rule.asks_for(&key.destination, &key.repository);
+    let mut asking = rules.iter().filter(asks).peekable();
+    if asking.peek().is_none() {
+        return Ok(false);
+    }
+    // Only what a rule says of these depends on more than its key.
+    let is_plain = |rule: &Rule| !rule.options.filters_images() && rule.options.deletions;
+    if asking.all(is_plain) {
+        return Ok(true);
+    }
+    match query::task(overlay, key)? {
+        Some(task) => is_wanted(overlay, rules, &task),
+        None => Ok(false),
+    }
+}
+
+fn is_wanted(overlay: &Overlay<'_>, rules: &[Rule], task: &Task) -> Result<bool, StorageError> {
+    for rule in rules {
+        if rule.wants(overlay, task)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// At most [`REASON_BYTES_MAX`] bytes of it, whole characters.
 fn cut(mut reason: String) -> String {
     reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
     reason
 }
 
-// === impl Enqueue ===
+// === impl Deletion ===
 
-impl<'a> Enqueue<'a> {
-    /// `here`: the push was made in this region. A replica goes no further.
-    pub(super) fn new(
-        overlay: &Overlay<'_>,
-        account: &'a AccountId,
-        repository: &'a RepositoryName,
-        digest: &'a Digest,
-        here: bool,
-        index: u64,
-        at_ms: i64,
-    ) -> Result<Self, StorageError> {
-        let destinations = if here {
-            query::destinations(overlay, account, repository)?
-                .into_keys()
-                .collect()
-        } else {
-            BTreeSet::new()
-        };
-        Ok(Self {
-            account,
-            repository,
-            digest,
-            destinations,
-            index,
-            at_ms,
-            count: 0,
-        })
-    }
-
-    /// One task for each destination. `was_there`: the push changed nothing,
-    /// so that a task which is done or under way need not be done again.
-    pub(super) fn run(
-        &mut self,
-        overlay: &mut Overlay<'_>,
-        tag: Option<&Tag>,
-        was_there: bool,
-    ) -> Result<(), StorageError> {
-        for destination in &self.destinations {
+impl Deletion<'_> {
+    /// One task for each destination that a rule copies deletions to. Of a tag, it
+    /// takes the place of the task that was to copy it.
+    pub(super) fn enqueue(&self, overlay: &mut Overlay<'_>) -> Result<(), StorageError> {
+        let mut rules = query::rules(overlay, self.account)?;
+        rules.retain(|rule| {
+            let tag = self
+                .tag
+                .is_none_or(|tag| rule.options.takes_tag(Some(tag.as_str())));
+            rule.options.deletions && rule.matches(self.repository) && tag
+        });
+        for destination in query::by_destination(rules).into_keys() {
             let key = TaskKey {
                 account: self.account.clone(),
                 repository: self.repository.clone(),
                 digest: *self.digest,
-                tag: tag.cloned(),
-                destination: destination.clone(),
+                tag: self.tag.cloned(),
+                destination,
             };
             if let Some(before) = query::task(overlay, &key)? {
-                if was_there && before.state != TaskState::Failed {
-                    continue;
-                }
-                // The older push's task, if open, becomes this one's.
-                overlay.delete(keys::outbox(before.sequence, &key));
+                remove(overlay, &before);
             }
             let record = TaskRecord {
                 sequence: self.index,
@@ -195,15 +262,12 @@ impl<'a> Enqueue<'a> {
                 state: TaskState::InProgress.into(),
                 ended_at_ms: None,
                 reason: None,
+                denied: false,
+                kind: TaskKind::Delete.into(),
             };
             overlay.put(keys::task(&key), &record);
             overlay.mark(keys::outbox(self.index, &key));
-            self.count += 1;
         }
         Ok(())
-    }
-
-    pub(super) fn count(&self) -> u32 {
-        self.count
     }
 }

@@ -148,6 +148,7 @@ impl PutManifest {
             origin: None,
             condition: None,
             absent: Vec::new(),
+            ordered: false,
         }
     }
 }
@@ -192,6 +193,7 @@ impl DeleteManifest {
             account: account.to_string(),
             repository: repository.to_string(),
             digest: digest.to_string(),
+            at_ms: 0,
         }
     }
 }
@@ -205,6 +207,7 @@ impl DeleteTag {
             tag: tag.to_string(),
             condition: None,
             with_manifest: false,
+            at_ms: 0,
         }
     }
 }
@@ -310,6 +313,15 @@ impl EndTask {
             sequence: task.sequence,
             failed_reason: None,
             at_ms,
+            denied: false,
+        }
+    }
+
+    /// It failed because the destination's account does not allow it.
+    pub fn denied(task: &Task, reason: &str, at_ms: i64) -> Self {
+        Self {
+            denied: true,
+            ..Self::failed(task, reason, at_ms)
         }
     }
 

@@ -92,6 +92,7 @@ fn commands() -> Vec<Command> {
             sequence: 10,
             failed_reason: Some("denied".to_owned()),
             at_ms: 5,
+            ..EndTask::default()
         }
         .into(),
         untag("v1").into(),
@@ -101,12 +102,14 @@ fn commands() -> Vec<Command> {
             account: ACCOUNT.to_owned(),
             repository: "team/app".to_owned(),
             digest: digest(10),
+            ..DeleteManifest::default()
         }
         .into(),
         DeleteManifest {
             account: ACCOUNT.to_owned(),
             repository: "base".to_owned(),
             digest: digest(10),
+            ..DeleteManifest::default()
         }
         .into(),
         UnlinkBlob {
@@ -456,6 +459,7 @@ fn push(
         origin: None,
         condition: None,
         absent: Vec::new(),
+        ..PutManifest::default()
     }
 }
 
@@ -468,6 +472,7 @@ fn untag(tag: &str) -> DeleteTag {
         tag: tag.to_owned(),
         condition: None,
         with_manifest: true,
+        ..DeleteTag::default()
     }
 }
 
@@ -478,5 +483,6 @@ fn only_if(tag: &str, manifest: u8) -> DeleteTag {
         tag: tag.to_owned(),
         condition: Some(TagState::Is(digest(manifest)).into()),
         with_manifest: false,
+        ..DeleteTag::default()
     }
 }

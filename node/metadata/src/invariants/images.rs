@@ -2,13 +2,13 @@
 //! manifests. In a repository that is being deleted, the manifests that an index
 //! names may be gone.
 
-use entrepot_oci::{RegionName, Tag};
+use entrepot_oci::{RegionName, RepositoryName, Tag};
 
 use super::blobs::{home_and_digest, home_and_digests};
 use super::{Check, Pair};
 use crate::keys::{self, Namespace};
 use crate::query;
-use crate::records::TagOriginRecord;
+use crate::records::{ReplicaRecord, TagOriginRecord};
 use crate::store::StorageError;
 
 pub(super) fn manifest(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
@@ -168,6 +168,22 @@ pub(super) fn tag_origin(check: &mut Check<'_>, pair: &Pair) -> Result<(), Stora
     check.require(
         origin.is_none_or(|origin| origin.sequence == newest.sequence),
         "a replica's tag comes from the newest push of its source",
+        &pair.key,
+    );
+    Ok(())
+}
+
+pub(super) fn replica(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    let mut parts = pair.parts();
+    parts.account()?;
+    parts.name::<RepositoryName>("repository")?;
+    parts.digest()?;
+    parts.name::<RegionName>("region")?;
+    parts.end()?;
+    let record: ReplicaRecord = pair.decode()?;
+    check.require(
+        record.pushed > 0 || record.deleted > 0,
+        "of a replica something is known",
         &pair.key,
     );
     Ok(())

@@ -1,9 +1,9 @@
 //! The outbox and the tasks in progress are the same, and every task is about
-//! a manifest that is there.
+//! a manifest that is there, unless it copies a deletion.
 
 use super::{Check, Pair};
 use crate::keys;
-use crate::query::{self, TaskState};
+use crate::query::{self, TaskKind, TaskState};
 use crate::store::StorageError;
 
 pub(super) fn task(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
@@ -15,11 +15,26 @@ pub(super) fn task(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageErro
         check.violated("a task can be found by its key", pair);
         return Ok(());
     };
-    check.require_key(
-        &keys::manifest(&key.account, &key.repository, &key.digest),
-        "a task's manifest exists",
-        pair,
-    )?;
+    if task.kind == TaskKind::Copy {
+        check.require_key(
+            &keys::manifest(&key.account, &key.repository, &key.digest),
+            "a task's manifest exists",
+            pair,
+        )?;
+    }
+    check.require(
+        task.kind == TaskKind::Copy || task.state != TaskState::Complete,
+        "of a deletion that is done no task is left",
+        &pair.key,
+    );
+    check.require(
+        !task.denied || task.state == TaskState::Failed,
+        "what was denied has failed",
+        &pair.key,
+    );
+    if task.denied {
+        check.require_key(&keys::denied(&key), "what was denied can be found", pair)?;
+    }
     let open = task.state == TaskState::InProgress;
     check.require(
         task.ended_at_ms.is_none() == open,
@@ -49,6 +64,20 @@ pub(super) fn outbox(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageEr
     check.require(
         task.is_some_and(|task| task.sequence == sequence && task.state == TaskState::InProgress),
         "what is in the outbox is a task in progress",
+        &pair.key,
+    );
+    Ok(())
+}
+
+pub(super) fn denied(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    check.require_mark(pair);
+    let mut parts = pair.parts();
+    let key = parts.task()?;
+    parts.end()?;
+    let task = query::task(check.view, &key)?;
+    check.require(
+        task.is_some_and(|task| task.denied),
+        "what is noted as denied is a task that was",
         &pair.key,
     );
     Ok(())

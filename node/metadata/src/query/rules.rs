@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use entrepot_oci::{AccountId, RepositoryName};
+use entrepot_oci::{AccountId, MediaType, NameError, RepositoryName, Tag};
 
-use super::{Destination, parsed};
+use super::{Destination, ManifestEntry, Task, TaskKind, manifest_entry, parsed, tags_of};
 use crate::keys::{self, Key, Namespace, Parts};
-use crate::limits::RULES_MAX;
+use crate::limits::{RULES_MAX, SUBJECTS_MAX};
 use crate::query::matches_wildcard;
 use crate::read;
 use crate::records::rules::{RuleOptions, RuleRecord};
 use crate::store::{KeyValue, StorageError};
+
+/// Tags of a subject that are looked at.
+const SUBJECT_TAGS_MAX: usize = 1_000;
 
 /// A replication rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +65,7 @@ pub fn destinations(
 }
 
 /// One rule for each destination that they name.
-pub(crate) fn by_destination(mut rules: Vec<Rule>) -> BTreeMap<Destination, Rule> {
+pub fn by_destination(mut rules: Vec<Rule>) -> BTreeMap<Destination, Rule> {
     // Sorted by their ids before.
     rules.sort_by_key(|rule| std::cmp::Reverse(rule.options.priority));
     let mut found = BTreeMap::new();
@@ -106,9 +109,34 @@ pub(crate) fn rule_of(key: &[u8], value: Bytes) -> Result<Rule, StorageError> {
 // === impl Rule ===
 
 impl Rule {
-    /// Whether it wants pushes to `repository` at `destination`.
+    /// Whether it wants pushes to `repository` at `destination`, as far as neither
+    /// tags nor types matter.
     pub fn asks_for(&self, destination: &Destination, repository: &RepositoryName) -> bool {
         self.destinations.contains(destination) && self.matches(repository)
+    }
+
+    /// Whether it asks for what the task does.
+    pub fn wants(&self, view: &dyn KeyValue, task: &Task) -> Result<bool, StorageError> {
+        let key = &task.key;
+        if !self.asks_for(&key.destination, &key.repository) {
+            return Ok(false);
+        }
+        if task.kind == TaskKind::Delete {
+            return Ok(self.options.deletions);
+        }
+        if !self.options.filters_images() {
+            return Ok(true);
+        }
+        let Some(image) = manifest_entry(view, &key.account, &key.repository, &key.digest)? else {
+            return Ok(false);
+        };
+        self.takes(
+            view,
+            &key.account,
+            &key.repository,
+            &image,
+            key.tag.as_ref(),
+        )
     }
 
     /// Prefixes are ECR's `PREFIX_MATCH`: `apple` also takes `apples`.
@@ -121,5 +149,63 @@ impl Rule {
             || prefixes.any(|prefix| name.starts_with(prefix))
             || self.options.repositories.iter().any(fits);
         is_named && !self.options.repositories_excluded.iter().any(fits)
+    }
+
+    /// Whether it takes an image of a repository that it matches, under one of its
+    /// tags or without any. What has a subject goes with it, whatever it is itself.
+    pub fn takes(
+        &self,
+        view: &dyn KeyValue,
+        account: &AccountId,
+        repository: &RepositoryName,
+        image: &ManifestEntry,
+        tag: Option<&Tag>,
+    ) -> Result<bool, StorageError> {
+        if !self.options.filters_images() || self.fits(image, tag) {
+            return Ok(true);
+        }
+        let mut subject = image.subject;
+        for _ in 0..SUBJECTS_MAX {
+            let Some(digest) = subject else { break };
+            let Some(found) = manifest_entry(view, account, repository, &digest)? else {
+                break;
+            };
+            let tags = tags_of(view, account, repository, &digest, SUBJECT_TAGS_MAX)?;
+            if tags.is_empty() && self.fits(&found, None)
+                || tags.iter().any(|tag| self.fits(&found, Some(tag)))
+            {
+                return Ok(true);
+            }
+            subject = found.subject;
+        }
+        Ok(false)
+    }
+
+    /// By itself.
+    fn fits(&self, image: &ManifestEntry, tag: Option<&Tag>) -> bool {
+        let options = &self.options;
+        let one = |wildcards: &[String], text: &str| {
+            let mut wildcards = wildcards.iter();
+            wildcards.any(|wildcard| matches_wildcard(wildcard, text))
+        };
+        let types = &options.artifact_types;
+        let kind = image.artifact_type.as_ref().map(MediaType::as_str);
+        (types.is_empty() || kind.is_some_and(|kind| one(types, kind)))
+            && options.takes_tag(tag.map(Tag::as_str))
+    }
+
+    /// Under which name it copies a repository.
+    ///
+    /// # Errors
+    /// When that is no name of a repository.
+    pub fn name_at_destination(
+        &self,
+        repository: &RepositoryName,
+    ) -> Result<RepositoryName, NameError> {
+        let mapped = self.options.mapping.as_ref().and_then(|mapping| {
+            let rest = repository.as_str().strip_prefix(&mapping.from)?;
+            Some(format!("{}{rest}", mapping.to))
+        });
+        mapped.map_or_else(|| Ok(repository.clone()), |name| name.parse())
     }
 }

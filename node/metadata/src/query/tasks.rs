@@ -8,9 +8,9 @@ use entrepot_oci::{AccountId, Digest, RepositoryName, Tag};
 
 use super::Destination;
 use crate::keys::{self, Key, Namespace, Parts};
-use crate::limits::{DESTINATIONS_MAX, TAGS_PER_PUSH_MAX};
+use crate::limits::TASKS_PER_ENTRY_MAX;
 use crate::read;
-use crate::records::{TaskRecord, TaskState};
+use crate::records::{TaskKind, TaskRecord, TaskState};
 use crate::store::{KeyValue, StorageError};
 
 /// What is to be copied where. As text (for page tokens): its parts with
@@ -35,6 +35,9 @@ pub struct Task {
     pub ended_at_ms: Option<i64>,
     /// Why it failed.
     pub reason: Option<String>,
+    /// It failed because the destination's account does not allow it.
+    pub denied: bool,
+    pub kind: TaskKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,8 +72,7 @@ pub fn open_tasks(
         let sequence = Parts::of(last).number()?;
         let start = Key::of(last.to_vec()).successor();
         let rest = all.number(sequence);
-        let limit = DESTINATIONS_MAX * TAGS_PER_PUSH_MAX;
-        found.extend(read::page(view, &rest, Some(&start), limit)?);
+        found.extend(read::page(view, &rest, Some(&start), TASKS_PER_ENTRY_MAX)?);
     }
     let mut tasks = Vec::with_capacity(found.len());
     for (key, _) in found {
@@ -111,6 +113,21 @@ pub fn tasks(
     scan(view, &prefix, start.as_ref(), limit)
 }
 
+/// At most `limit` of the tasks that their destinations' accounts denied, in the
+/// order of their keys, after `after`.
+pub fn denied_tasks(
+    view: &dyn KeyValue,
+    after: Option<&TaskKey>,
+    limit: usize,
+) -> Result<Vec<TaskKey>, StorageError> {
+    let all = Key::new(Namespace::Denied);
+    let start = after.map(|after| keys::denied(after).successor());
+    read::page(view, &all, start.as_ref(), limit)?
+        .into_iter()
+        .map(|(key, _)| Parts::of(&key).task())
+        .collect()
+}
+
 /// At most `limit` tasks of one manifest.
 pub fn tasks_of(
     view: &dyn KeyValue,
@@ -145,6 +162,9 @@ fn task_of(key: &[u8], value: Bytes) -> Result<Task, StorageError> {
             .map_err(|_| StorageError::corrupt(key, format_args!("state {}", record.state)))?,
         ended_at_ms: record.ended_at_ms,
         reason: record.reason,
+        denied: record.denied,
+        kind: TaskKind::try_from(record.kind)
+            .map_err(|_| StorageError::corrupt(key, format_args!("kind {}", record.kind)))?,
     })
 }
 

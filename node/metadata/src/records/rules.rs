@@ -1,6 +1,7 @@
 //! Replication rules, and what ECR's lack.
 
 use crate::limits::{SYNCHRONOUS_TIMEOUT_MS, WINDOW_MINUTES_MAX};
+use crate::query::matches_wildcard;
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct RuleRecord {
@@ -121,6 +122,21 @@ impl RuleOptions {
     /// Nothing is said that versions without options could not do.
     pub fn is_plain(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Not all images of a repository go.
+    pub fn filters_images(&self) -> bool {
+        !self.tags.is_empty() || !self.tags_excluded.is_empty() || !self.artifact_types.is_empty()
+    }
+
+    /// Whether what has this tag, or none, goes as far as tags matter.
+    pub fn takes_tag(&self, tag: Option<&str>) -> bool {
+        let one = |wildcards: &[String], tag: &str| {
+            let mut wildcards = wildcards.iter();
+            wildcards.any(|wildcard| matches_wildcard(wildcard, tag))
+        };
+        let is_excluded = tag.is_some_and(|tag| one(&self.tags_excluded, tag));
+        !is_excluded && (self.tags.is_empty() || tag.is_some_and(|tag| one(&self.tags, tag)))
     }
 
     /// None: no limit.

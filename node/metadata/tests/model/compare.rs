@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use entrepot_metadata::MemoryState;
 use entrepot_metadata::invariants::Summary;
-use entrepot_metadata::query::{self, TaskState};
+use entrepot_metadata::query::{self, TaskKind, TaskState};
 use entrepot_metadata::records::Origin;
 use entrepot_oci::{AccountId, Digest, RepositoryName};
 
@@ -170,6 +170,8 @@ fn registry(state: &MemoryState, oracle: &Oracle, text: &str) {
                     task.state,
                     task.ended_at_ms,
                     task.reason,
+                    task.denied,
+                    task.kind == TaskKind::Delete,
                 )
             }),
         oracle
@@ -184,6 +186,8 @@ fn registry(state: &MemoryState, oracle: &Oracle, text: &str) {
                     task.state,
                     task.ended_at_ms,
                     task.reason,
+                    task.denied,
+                    task.deletes,
                 )
             }),
     );

@@ -5,13 +5,14 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use entrepot_metadata::command::{
-    CreateAccount, DeleteManifest, DeleteRepository, DeleteTag, EndTask, LinkBlob, MountBlob,
-    PutManifest, PutRepositorySettings, PutRule, TagCondition, TagState, UnlinkBlob,
+    CreateAccount, DeleteManifest, DeleteReplica, DeleteRepository, DeleteTag, EndTask, LinkBlob,
+    MountBlob, PutManifest, PutRepositorySettings, PutRule, RetryTasks, TagCondition, TagState,
+    UnlinkBlob,
 };
-use entrepot_metadata::limits::ENVELOPES_KEPT;
+use entrepot_metadata::limits::{ENVELOPES_KEPT, SUBJECTS_MAX};
 use entrepot_metadata::query::{self, TaskState};
 use entrepot_metadata::records::Origin;
-use entrepot_metadata::records::rules::DestinationRecord;
+use entrepot_metadata::records::rules::{DestinationRecord, RuleOptions};
 use entrepot_metadata::records::settings::{MutabilityMode, MutabilityRecord};
 use entrepot_metadata::response::{
     BlobLinked, Digests, Done, ManifestDeleted, ManifestPut, Referenced, RepositoryDeleted,
@@ -45,6 +46,8 @@ pub(crate) struct Oracle {
     pub(crate) tags: HashMap<(Home, String), (String, Option<Origin>)>,
     /// The newest sequence that a tag ever had from a region.
     newest: HashMap<(Home, String, String), u64>,
+    /// By image and source: the newest push and the newest deletion.
+    replicas: HashMap<(Home, String, String), (u64, u64)>,
     pub(crate) tasks: HashMap<TaskId, OracleTask>,
     answered: HashMap<Bytes, Response>,
     slots: HashMap<u64, Bytes>,
@@ -56,6 +59,23 @@ pub(crate) struct OracleTask {
     pub(crate) state: TaskState,
     pub(crate) ended_at_ms: Option<i64>,
     pub(crate) reason: Option<String>,
+    pub(crate) denied: bool,
+    pub(crate) deletes: bool,
+}
+
+// === impl OracleTask ===
+
+impl OracleTask {
+    fn new(sequence: u64, deletes: bool) -> Self {
+        Self {
+            sequence,
+            state: TaskState::InProgress,
+            ended_at_ms: None,
+            reason: None,
+            denied: false,
+            deletes,
+        }
+    }
 }
 
 // === impl Oracle ===
@@ -142,8 +162,8 @@ impl Oracle {
             Command::MountBlob(it) => self.mount(index, it),
             Command::UnlinkBlob(it) => self.unlink(it),
             Command::PutManifest(it) => self.put_manifest(index, &it),
-            Command::DeleteManifest(it) => self.delete_manifest(it),
-            Command::DeleteTag(it) => self.delete_tag(it),
+            Command::DeleteManifest(it) => self.delete_manifest(index, it),
+            Command::DeleteTag(it) => self.delete_tag(index, it),
             Command::PutRule(it) => {
                 let replaced = self.put_rule(it);
                 Ok(self.rules_changed(replaced))
@@ -161,6 +181,8 @@ impl Oracle {
                 Ok(self.rules_changed(false))
             }
             Command::EndTask(it) => Ok(self.end(it)),
+            Command::RetryTasks(it) => Ok(self.retry(&it)),
+            Command::DeleteReplica(it) => self.delete_replica(it),
             Command::DeleteRepository(it) => self.delete_repository(it),
             // Tested by themselves, against a model of their own.
             Command::FormCluster(_)
@@ -255,6 +277,7 @@ impl Oracle {
         self.absent.retain(|(at, _, _)| *at != home);
         self.tags.retain(|(at, _), _| *at != home);
         self.newest.retain(|(at, _, _), _| *at != home);
+        self.replicas.retain(|(at, _, _), _| *at != home);
         self.tasks.retain(|(at, ..), _| *at != home);
         Ok(Outcome::RepositoryDeleted(deleted))
     }
@@ -340,6 +363,24 @@ impl Oracle {
                 }));
             }
         }
+        let replica = it.origin.as_ref().filter(|_| it.ordered);
+        let replica = replica.map(|origin| {
+            let key = (home.clone(), it.digest.clone(), origin.region.clone());
+            (key, origin.sequence)
+        });
+        if let Some((key, sequence)) = &replica
+            && self
+                .replicas
+                .get(key)
+                .is_some_and(|known| known.1 >= *sequence)
+        {
+            return Ok(Outcome::ManifestPut(ManifestPut {
+                created: false,
+                repository_created,
+                tags_kept: tags,
+                tasks: 0,
+            }));
+        }
         let key = (home.clone(), it.digest.clone());
         let created = !self.manifests.contains_key(&key);
         if created {
@@ -366,6 +407,10 @@ impl Oracle {
             let entry = |child: &String| (home.clone(), it.digest.clone(), child.clone());
             self.absent.extend(absent.into_iter().map(entry));
             self.manifests.insert(key, it.clone());
+        }
+        if let Some((key, sequence)) = replica {
+            let known = self.replicas.entry(key).or_insert((0, 0));
+            known.0 = known.0.max(sequence);
         }
         let mut tasks = 0;
         if tags.is_empty() {
@@ -472,35 +517,217 @@ impl Oracle {
         if it.origin.is_some() {
             return 0;
         }
-        let destinations: HashSet<String> = self
+        let mut taking: Vec<PutRule> = self
             .rules
             .values()
-            .filter(|rule| matches(rule, home))
-            .flat_map(destinations)
+            .filter(|rule| matches(rule, home) && self.takes(rule, home, &it.digest, tag))
+            .cloned()
             .collect();
-        let mut count = 0;
-        for destination in destinations {
-            let id = (home.clone(), it.digest.clone(), tag.to_owned(), destination);
-            let stands = self
-                .tasks
-                .get(&id)
-                .is_some_and(|task| task.state != TaskState::Failed);
-            if stands && was_there {
-                continue;
+        taking.sort_by_key(|rule| (std::cmp::Reverse(options(rule).priority), rule.id.clone()));
+        let mut asked: HashMap<String, bool> = HashMap::new();
+        for rule in taking {
+            for destination in destinations(&rule) {
+                asked.entry(destination).or_insert(filters(&rule));
             }
-            let task = OracleTask {
-                sequence: index,
-                state: TaskState::InProgress,
-                ended_at_ms: None,
-                reason: None,
-            };
-            self.tasks.insert(id, task);
-            count += 1;
+        }
+        let mut count = 0;
+        for (destination, follows) in asked {
+            count += self.copy(index, home, &it.digest, tag, &destination, was_there);
+            if follows {
+                for referrer in self.referrers(home, &it.digest) {
+                    count += self.copy(index, home, &referrer, "", &destination, true);
+                }
+            }
         }
         count
     }
 
-    fn delete_manifest(&mut self, it: DeleteManifest) -> Result<Outcome, Refused> {
+    fn copy(
+        &mut self,
+        index: u64,
+        home: &Home,
+        digest: &str,
+        tag: &str,
+        destination: &str,
+        was_there: bool,
+    ) -> u32 {
+        let id = (
+            home.clone(),
+            digest.to_owned(),
+            tag.to_owned(),
+            destination.to_owned(),
+        );
+        let stands = self
+            .tasks
+            .get(&id)
+            .is_some_and(|task| task.state != TaskState::Failed && !task.deletes);
+        if stands && was_there {
+            return 0;
+        }
+        self.tasks.insert(id, OracleTask::new(index, false));
+        1
+    }
+
+    /// Whatever refers to an image, through others too.
+    fn referrers(&self, home: &Home, digest: &str) -> Vec<String> {
+        let mut found = vec![digest.to_owned()];
+        let mut next = 0;
+        while next < found.len() {
+            let subject = found[next].clone();
+            next += 1;
+            for ((at, referrer), manifest) in &self.manifests {
+                let refers = at == home && manifest.subject.as_ref() == Some(&subject);
+                if refers && !found.contains(referrer) {
+                    found.push(referrer.clone());
+                }
+            }
+        }
+        found.remove(0);
+        found
+    }
+
+    fn takes(&self, rule: &PutRule, home: &Home, digest: &str, tag: &str) -> bool {
+        let tag = Some(tag).filter(|tag| !tag.is_empty());
+        if !filters(rule) || options(rule).takes_tag(tag) {
+            return true;
+        }
+        let subject_of = |digest: &str| {
+            let manifest = self.manifests.get(&(home.clone(), digest.to_owned()));
+            manifest.and_then(|it| it.subject.clone())
+        };
+        let mut subject = subject_of(digest);
+        for _ in 0..SUBJECTS_MAX {
+            let Some(digest) = subject else { break };
+            if !self.manifests.contains_key(&(home.clone(), digest.clone())) {
+                break;
+            }
+            let tags: Vec<&String> = self
+                .tags
+                .iter()
+                .filter(|((at, _), (to, _))| at == home && *to == digest)
+                .map(|((_, tag), _)| tag)
+                .collect();
+            let fits = |tag: &&String| options(rule).takes_tag(Some(tag));
+            if tags.is_empty() && options(rule).takes_tag(None) || tags.iter().any(fits) {
+                return true;
+            }
+            subject = subject_of(&digest);
+        }
+        false
+    }
+
+    /// Whether the task is one that a rule asks for.
+    fn is_wanted(&self, id: &TaskId, task: &OracleTask) -> bool {
+        let (home, digest, tag, destination) = id;
+        self.rules.values().any(|rule| {
+            matches(rule, home)
+                && destinations(rule).contains(destination)
+                && if task.deletes {
+                    options(rule).deletions
+                } else {
+                    self.takes(rule, home, digest, tag)
+                }
+        })
+    }
+
+    /// Copies a deletion to where the rules want it.
+    fn deleted(&mut self, index: u64, home: &Home, digest: &str, tag: &str) {
+        let asking = self.rules.values().filter(|rule| {
+            let takes = tag.is_empty() || options(rule).takes_tag(Some(tag));
+            options(rule).deletions && matches(rule, home) && takes
+        });
+        let destinations: HashSet<String> = asking.flat_map(destinations).collect();
+        for destination in destinations {
+            let id = (home.clone(), digest.to_owned(), tag.to_owned(), destination);
+            self.tasks.insert(id, OracleTask::new(index, true));
+        }
+    }
+
+    fn delete_replica(&mut self, it: DeleteReplica) -> Result<Outcome, Refused> {
+        let home = (it.account, it.repository);
+        let Some(origin) = it.origin else {
+            return Err(Refused::Invalid("origin: must be given".to_owned()));
+        };
+        if !self.repositories.contains_key(&home) {
+            return Ok(done());
+        }
+        if !it.tag.is_empty() {
+            let newest = (home.clone(), it.tag.clone(), origin.region.clone());
+            let newest = self.newest.entry(newest).or_insert(0);
+            if *newest >= origin.sequence {
+                return Ok(done());
+            }
+            *newest = origin.sequence;
+            let key = (home, it.tag);
+            let goes = self.tags.get(&key).is_some_and(|(digest, from)| {
+                *digest == it.digest || from.as_ref().is_some_and(|it| it.region == origin.region)
+            });
+            if goes {
+                self.tags.remove(&key);
+            }
+            return Ok(done());
+        }
+        let before = self.clone();
+        let key = (home.clone(), it.digest.clone(), origin.region.clone());
+        let replica = self.replicas.entry(key).or_insert((0, 0));
+        if replica.1 >= origin.sequence {
+            return Ok(done());
+        }
+        replica.1 = origin.sequence;
+        let mut stays = replica.0 > origin.sequence;
+        let tags: Vec<(String, Option<Origin>)> = self
+            .tags
+            .iter()
+            .filter(|((at, _), (to, _))| *at == home && *to == it.digest)
+            .map(|((_, tag), (_, from))| (tag.clone(), from.clone()))
+            .collect();
+        for (tag, from) in tags {
+            let from = from.filter(|from| from.region == origin.region);
+            if from
+                .as_ref()
+                .is_some_and(|from| from.sequence > origin.sequence)
+            {
+                stays = true;
+                continue;
+            }
+            if from.is_some() {
+                let newest = (home.clone(), tag.clone(), origin.region.clone());
+                self.newest.insert(newest, origin.sequence);
+            }
+            self.tags.remove(&(home.clone(), tag));
+        }
+        if stays
+            || !self
+                .manifests
+                .contains_key(&(home.clone(), it.digest.clone()))
+        {
+            return Ok(done());
+        }
+        let parents = self.users(&home, |manifest| manifest.children.contains(&it.digest));
+        if let Some(by) = parents.into_iter().min() {
+            *self = before;
+            return Err(Refused::ManifestReferenced(Referenced {
+                digest: it.digest,
+                by,
+            }));
+        }
+        self.remove_manifest((home, it.digest));
+        Ok(done())
+    }
+
+    fn retry(&mut self, it: &RetryTasks) -> Outcome {
+        let home = (it.account.clone(), it.repository.clone());
+        let mut tasks = std::mem::take(&mut self.tasks);
+        for (id, task) in &mut tasks {
+            if task.denied && id.0 == home && id.3 == it.destination && self.is_wanted(id, task) {
+                *task = OracleTask::new(task.sequence, task.deletes);
+            }
+        }
+        self.tasks = tasks;
+        done()
+    }
+
+    fn delete_manifest(&mut self, index: u64, it: DeleteManifest) -> Result<Outcome, Refused> {
         let home = (it.account, it.repository);
         self.ensure(&home, false, 0)?;
         let key = (home.clone(), it.digest.clone());
@@ -514,7 +741,9 @@ impl Oracle {
                 by,
             }));
         }
+        let (home, digest) = key.clone();
         let tags = self.remove_manifest(key);
+        self.deleted(index, &home, &digest, "");
         Ok(Outcome::ManifestDeleted(ManifestDeleted { tags }))
     }
 
@@ -537,7 +766,7 @@ impl Oracle {
         tags
     }
 
-    fn delete_tag(&mut self, it: DeleteTag) -> Result<Outcome, Refused> {
+    fn delete_tag(&mut self, index: u64, it: DeleteTag) -> Result<Outcome, Refused> {
         let home = (it.account, it.repository);
         known(it.condition.as_ref())?;
         self.ensure(&home, false, 0)?;
@@ -548,9 +777,12 @@ impl Oracle {
         let mut tags = self.tags.iter();
         let is_tagged = tags.any(|((at, _), (to, _))| *at == home && *to == digest);
         let parents = self.users(&home, |manifest| manifest.children.contains(&digest));
+        let mut tag = it.tag.as_str();
         if it.with_manifest && !is_tagged && parents.is_empty() {
-            self.remove_manifest((home, digest));
+            self.remove_manifest((home.clone(), digest.clone()));
+            tag = "";
         }
+        self.deleted(index, &home, &digest, tag);
         Ok(done())
     }
 
@@ -564,14 +796,10 @@ impl Oracle {
 
     /// Drops the open tasks that no rule asks for.
     fn rules_changed(&mut self, replaced: bool) -> Outcome {
-        let before = self.tasks.len();
-        let rules = &self.rules;
-        self.tasks.retain(|(home, _, _, destination), task| {
-            task.state != TaskState::InProgress
-                || rules
-                    .values()
-                    .any(|rule| matches(rule, home) && destinations(rule).contains(destination))
-        });
+        let mut tasks = std::mem::take(&mut self.tasks);
+        let before = tasks.len();
+        tasks.retain(|id, task| task.state != TaskState::InProgress || self.is_wanted(id, task));
+        self.tasks = tasks;
         Outcome::RulesChanged(RulesChanged {
             replaced,
             tasks_dropped: (before - self.tasks.len()) as u64,
@@ -598,13 +826,27 @@ impl Oracle {
             };
             task.ended_at_ms = Some(it.at_ms);
             task.reason = it.failed_reason;
+            task.denied = it.denied && task.state == TaskState::Failed;
+            if task.deletes && task.state == TaskState::Complete {
+                self.tasks.remove(&id);
+            }
         }
         Outcome::TaskEnded(TaskEnded { ended })
     }
 }
 
+fn options(rule: &PutRule) -> RuleOptions {
+    rule.options.clone().unwrap_or_default()
+}
+
+/// Not all images of a repository go.
+fn filters(rule: &PutRule) -> bool {
+    let options = options(rule);
+    !options.tags.is_empty() || !options.tags_excluded.is_empty()
+}
+
 fn matches(rule: &PutRule, home: &Home) -> bool {
-    let options = rule.options.clone().unwrap_or_default();
+    let options = options(rule);
     let fits = |wildcard: &String| query::matches_wildcard(wildcard, &home.1);
     let named = rule
         .prefixes

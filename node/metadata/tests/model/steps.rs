@@ -4,9 +4,10 @@
 use bytes::Bytes;
 use entrepot_metadata::Command;
 use entrepot_metadata::command::{
-    Blank, CreateAccount, CreateRepository, DeleteManifest, DeleteRepository, DeleteRule,
-    DeleteTag, EndTask, LinkBlob, MountBlob, PutManifest, PutRegistrySettings,
-    PutRepositorySettings, PutRule, ReplaceRules, RuleSpec, TagCondition, TagState, UnlinkBlob,
+    Blank, CreateAccount, CreateRepository, DeleteManifest, DeleteReplica, DeleteRepository,
+    DeleteRule, DeleteTag, EndTask, LinkBlob, MountBlob, PutManifest, PutRegistrySettings,
+    PutRepositorySettings, PutRule, ReplaceRules, RetryTasks, RuleSpec, TagCondition, TagState,
+    UnlinkBlob,
 };
 use entrepot_metadata::limits::ENVELOPES_KEPT;
 use entrepot_metadata::records::Origin;
@@ -77,17 +78,23 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(ENVELOPES_KEPT - 1),
         1 => 0..ENVELOPES_KEPT,
     ];
-    let end = (0_usize..8, any::<bool>(), any::<bool>(), at()).prop_map(
-        |(which, stale, failed, at_ms)| Step::EndTask {
+    let end = (
+        0_usize..8,
+        any::<bool>(),
+        any::<bool>(),
+        any::<bool>(),
+        at(),
+    )
+        .prop_map(|(which, stale, failed, denied, at_ms)| Step::EndTask {
             which,
             stale,
             command: EndTask {
                 failed_reason: failed.then(|| "denied".to_owned()),
                 at_ms,
+                denied,
                 ..EndTask::default()
             },
-        },
-    );
+        });
     let delete = (account(), repository(), any::<bool>(), any::<bool>()).prop_map(
         |(account, repository, force, stale)| Step::DeleteRepository {
             stale,
@@ -140,14 +147,33 @@ fn command() -> BoxedStrategy<Command> {
         4 => blob_command(),
         10 => push().prop_map(Into::into),
         3 => (account(), repository(), manifest()).prop_map(|(account, repository, digest)| {
-            DeleteManifest { account, repository, digest }.into()
+            DeleteManifest { account, repository, digest, at_ms: 1 }.into()
         }),
         2 => (account(), repository(), tag(), condition(), any::<bool>()).prop_map(
             |(account, repository, tag, condition, with_manifest)| {
-                DeleteTag { account, repository, tag, condition, with_manifest }.into()
+                DeleteTag { account, repository, tag, condition, with_manifest, at_ms: 1 }.into()
             }
         ),
         3 => rule_command(),
+        3 => (account(), repository(), manifest(), proptest::option::of(tag()), region(), 1_u64..6)
+            .prop_map(|(account, repository, digest, tag, region, sequence)| {
+                DeleteReplica {
+                    account,
+                    repository,
+                    digest,
+                    tag: tag.unwrap_or_default(),
+                    origin: Some(Origin { region, sequence }),
+                }
+                .into()
+            }),
+        1 => (account(), repository(), destination()).prop_map(|(account, repository, to)| {
+            let destination = if to.account == account {
+                to.region
+            } else {
+                format!("{}/{}", to.region, to.account)
+            };
+            RetryTasks { account, repository, destination }.into()
+        }),
     ]
     .boxed()
 }
@@ -200,14 +226,17 @@ fn push() -> impl Strategy<Value = PutManifest> {
     let names = (account(), repository(), manifest(), vec(tag(), 0..3));
     let subject = proptest::option::weighted(0.3, manifest());
     let references = (vec(1_u8..4, 0..3), vec(manifest(), 0..2), subject);
-    let origin = proptest::option::weighted(0.3, (region(), 1_u64..6, vec(manifest(), 0..2)));
+    let origin = (region(), 1_u64..6, vec(manifest(), 0..2), any::<bool>());
+    let origin = proptest::option::weighted(0.3, origin);
     let how = (origin, condition(), at(), any::<bool>());
     (names, references, how).prop_map(|((account, repository, digest, tags), references, how)| {
         let (blobs, children, subject) = references;
         let (origin, condition, at_ms, create_repository) = how;
-        let (origin, absent) = match origin {
-            Some((region, sequence, absent)) => (Some(Origin { region, sequence }), absent),
-            None => (None, Vec::new()),
+        let (origin, absent, ordered) = match origin {
+            Some((region, sequence, absent, ordered)) => {
+                (Some(Origin { region, sequence }), absent, ordered)
+            }
+            None => (None, Vec::new(), false),
         };
         PutManifest {
             account,
@@ -226,6 +255,7 @@ fn push() -> impl Strategy<Value = PutManifest> {
             origin,
             condition,
             absent,
+            ordered,
         }
     })
 }
@@ -331,12 +361,20 @@ fn destination() -> impl Strategy<Value = DestinationRecord> {
 
 fn options() -> impl Strategy<Value = RuleOptions> {
     let wildcard = || vec(select(vec!["a*", "*c", "aa"]).prop_map(str::to_owned), 0..2);
-    (wildcard(), wildcard(), 0_u32..2).prop_map(
-        |(repositories, repositories_excluded, priority)| RuleOptions {
-            repositories,
-            repositories_excluded,
-            priority,
-            ..RuleOptions::default()
+    let tags = || vec(select(vec!["v*", "*0", "w"]).prop_map(str::to_owned), 0..2);
+    let images = (tags(), tags(), any::<bool>());
+    (wildcard(), wildcard(), 0_u32..2, images).prop_map(
+        |(repositories, repositories_excluded, priority, images)| {
+            let (tags, tags_excluded, deletions) = images;
+            RuleOptions {
+                repositories,
+                repositories_excluded,
+                tags,
+                tags_excluded,
+                deletions,
+                priority,
+                ..RuleOptions::default()
+            }
         },
     )
 }

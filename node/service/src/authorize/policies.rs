@@ -103,6 +103,30 @@ impl Registry {
             Some(Ok(allowed)) => Some(allowed),
             Some(Err(broken)) => return Ok(Err(broken)),
         };
+        self.in_force_with(asked, identity)
+    }
+
+    /// The same for a role that has one policy of AWS's.
+    pub(super) fn in_force_of_role(
+        &self,
+        asked: &Asked<'_>,
+        policy: &str,
+    ) -> Result<Result<InForce, Broken>, ServiceError> {
+        let Some((_, document)) = managed_policy(policy) else {
+            return Ok(Err(Broken(Source::Identity)));
+        };
+        let identity = Allowed {
+            policies: vec![Compiled::Managed(document)],
+            ..Allowed::nobody(0)
+        };
+        self.in_force_with(asked, Some(Arc::new(identity)))
+    }
+
+    fn in_force_with(
+        &self,
+        asked: &Asked<'_>,
+        identity: Option<Arc<Allowed>>,
+    ) -> Result<Result<InForce, Broken>, ServiceError> {
         let mut in_force = InForce {
             identity,
             ..InForce::default()

@@ -264,7 +264,12 @@ fn serve(node: &Node, listener: TcpListener) -> impl Future<Output = ()> + Send 
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let uploads = UploadsService::new(UploadsServer::new(Arc::clone(&node.registry)))
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let replica = ReplicaServer::new(Arc::clone(&node.blobs), Arc::clone(&node.metadata), clock());
+    let replica = ReplicaServer::new(
+        Arc::clone(&node.blobs),
+        Arc::clone(&node.metadata),
+        clock(),
+        Arc::<Registry>::clone(&node.registry),
+    );
     let replica = ReplicationService::new(replica).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let ping = NodeService::new(PingServer::new(
         node.peers.own().clone(),
@@ -324,6 +329,7 @@ impl Cluster {
         for node in self.nodes.values() {
             let blobs = Arc::clone(&node.blobs);
             let outbox = Outbox::new(blobs, Arc::clone(&node.metadata), clock());
+            self.work.spawn(Arc::clone(&outbox).ask_for_the_denied());
             self.work.spawn(outbox.run());
         }
     }

@@ -250,7 +250,12 @@ fn answer(runtime: &Runtime, cluster: &Cluster, input: &[u8]) -> Verdict {
 fn services(node: &Node) -> Routes {
     let blobs = BlobsServer::new(Arc::clone(&node.blobs));
     let uploads = UploadsServer::new(Arc::clone(&node.registry));
-    let replica = ReplicaServer::new(Arc::clone(&node.blobs), Arc::clone(&node.metadata), clock());
+    let replica = ReplicaServer::new(
+        Arc::clone(&node.blobs),
+        Arc::clone(&node.metadata),
+        clock(),
+        Arc::<entrepot_service::Registry>::clone(&node.registry),
+    );
     Routes::new(BlobsService::new(blobs))
         .add_service(UploadsService::new(uploads))
         .add_service(ReplicationService::new(replica))

@@ -28,6 +28,7 @@ mod referrers;
 mod relay;
 mod repair;
 mod replica;
+mod rules;
 mod scrub;
 mod settings;
 mod standing;

@@ -34,7 +34,8 @@ async fn a_configuration_is_told_as_it_was_given_and_becomes_rules() {
     let rules = json!([
         {"destinations": [here], "repositoryFilters": [filter("team/b"), filter("team/a")],
             "deleteReplication": {"enabled": false}},
-        {"destinations": [here], "repositoryFilters": [filter("team/ab"), filter("prod")]},
+        {"destinations": [here], "repositoryFilters": [filter("team/ab"), filter("prod")],
+            "deleteReplication": {"enabled": true}},
     ]);
     let answer = world.done("PutReplicationConfiguration", put(&rules)).await;
     assert_eq!(answer, put(&rules));
@@ -45,6 +46,7 @@ async fn a_configuration_is_told_as_it_was_given_and_becomes_rules() {
     assert_eq!(kept[0].destinations[0].region.as_str(), "eu-west-1");
     assert_eq!(kept[0].prefixes, ["team/a", "team/b"]);
     assert_eq!(kept[1].prefixes, ["prod", "team/ab"]);
+    assert_eq!([false, true], [0, 1].map(|at| kept[at].options.deletions));
     // A rule that is made otherwise is described with the others.
     let rule = RuleInfo {
         id: "mine".to_owned(),
@@ -120,10 +122,6 @@ async fn what_cannot_be_replicated_is_refused_and_changes_nothing() {
         .await;
     let eleven: Vec<Value> = (0..11).map(|_| json!({"destinations": [here]})).collect();
     for (rules, code) in [
-        (
-            json!([{"destinations": [here], "deleteReplication": {"enabled": true}}]),
-            "ValidationException",
-        ),
         (
             json!([{"destinations": [destination("mars-north-1", ACCOUNT)]}]),
             "InvalidParameterException",

@@ -70,8 +70,7 @@ fn a_change_of_rules_looks_at_so_many_tasks_and_says_if_more_are_open() {
         sequence: 1,
         created_at_ms: 1,
         state: TaskState::InProgress.into(),
-        ended_at_ms: None,
-        reason: None,
+        ..TaskRecord::default()
     };
     let record = Bytes::from(prost::Message::encode_to_vec(&record));
     let mut entries = Vec::new();

@@ -1,0 +1,169 @@
+//! The tasks of one push.
+
+use std::collections::BTreeSet;
+
+use entrepot_oci::{AccountId, Digest, RepositoryName, Tag};
+
+use super::remove;
+use crate::keys::{self, Namespace, Parts};
+use crate::limits::FOLLOWERS_MAX;
+use crate::overlay::Overlay;
+use crate::query::{self, Destination, ManifestEntry, Rule, TaskKey};
+use crate::read;
+use crate::records::{TaskKind, TaskRecord, TaskState};
+use crate::store::StorageError;
+
+/// Enqueues the tasks of one push, tag by tag.
+pub(in super::super) struct Enqueue<'a> {
+    account: &'a AccountId,
+    repository: &'a RepositoryName,
+    digest: &'a Digest,
+    /// Those that match the repository.
+    rules: Vec<Rule>,
+    /// Read where a rule looks at more than the repository.
+    image: Option<ManifestEntry>,
+    index: u64,
+    at_ms: i64,
+    count: u32,
+    followers_left: usize,
+}
+
+// === impl Enqueue ===
+
+impl<'a> Enqueue<'a> {
+    /// `here`: the push was made in this region. A replica goes no further. The
+    /// manifest is stored already.
+    pub(in super::super) fn new(
+        overlay: &Overlay<'_>,
+        account: &'a AccountId,
+        repository: &'a RepositoryName,
+        digest: &'a Digest,
+        here: bool,
+        index: u64,
+        at_ms: i64,
+    ) -> Result<Self, StorageError> {
+        let mut rules = if here {
+            query::rules(overlay, account)?
+        } else {
+            Vec::new()
+        };
+        rules.retain(|rule| rule.matches(repository));
+        let image = if rules.iter().any(|rule| rule.options.filters_images()) {
+            query::manifest_entry(overlay, account, repository, digest)?
+        } else {
+            None
+        };
+        Ok(Self {
+            account,
+            repository,
+            digest,
+            rules,
+            image,
+            index,
+            at_ms,
+            count: 0,
+            followers_left: FOLLOWERS_MAX,
+        })
+    }
+
+    /// One task for each destination. `was_there`: the push changed nothing,
+    /// so that a task which is done or under way need not be done again.
+    pub(in super::super) fn run(
+        &mut self,
+        overlay: &mut Overlay<'_>,
+        tag: Option<&Tag>,
+        was_there: bool,
+    ) -> Result<(), StorageError> {
+        let mut taking = Vec::with_capacity(self.rules.len());
+        for rule in &self.rules {
+            let takes = match &self.image {
+                Some(image) => rule.takes(overlay, self.account, self.repository, image, tag)?,
+                None => true,
+            };
+            if takes {
+                taking.push(rule.clone());
+            }
+        }
+        for (destination, rule) in query::by_destination(taking) {
+            self.put(overlay, *self.digest, tag, &destination, was_there)?;
+            // Else they went when they were pushed.
+            if rule.options.filters_images() {
+                self.follow(overlay, &destination)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put(
+        &mut self,
+        overlay: &mut Overlay<'_>,
+        digest: Digest,
+        tag: Option<&Tag>,
+        destination: &Destination,
+        was_there: bool,
+    ) -> Result<(), StorageError> {
+        let key = TaskKey {
+            account: self.account.clone(),
+            repository: self.repository.clone(),
+            digest,
+            tag: tag.cloned(),
+            destination: destination.clone(),
+        };
+        if let Some(before) = query::task(overlay, &key)? {
+            let stands = before.state != TaskState::Failed && before.kind == TaskKind::Copy;
+            if was_there && stands {
+                return Ok(());
+            }
+            // The older push's task, if open, becomes this one's.
+            remove(overlay, &before);
+        }
+        let record = TaskRecord {
+            sequence: self.index,
+            created_at_ms: self.at_ms,
+            state: TaskState::InProgress.into(),
+            ended_at_ms: None,
+            reason: None,
+            denied: false,
+            kind: TaskKind::Copy.into(),
+        };
+        overlay.put(keys::task(&key), &record);
+        overlay.mark(keys::outbox(self.index, &key));
+        self.count += 1;
+        Ok(())
+    }
+
+    /// What refers to the image goes where it goes, and what refers to that.
+    fn follow(
+        &mut self,
+        overlay: &mut Overlay<'_>,
+        destination: &Destination,
+    ) -> Result<(), StorageError> {
+        let mut subjects = vec![*self.digest];
+        let mut seen = BTreeSet::from([*self.digest]);
+        while let Some(subject) = subjects.pop() {
+            let (account, repository) = (self.account, self.repository);
+            let prefix = keys::of_digest(Namespace::Referrer, account, repository, &subject);
+            for (key, _) in read::page(overlay, &prefix, None, self.followers_left)? {
+                let mut parts = Parts::of(&key);
+                parts.account()?;
+                parts.text("repository")?;
+                parts.digest()?;
+                let referrer = parts.digest()?;
+                if !seen.insert(referrer) {
+                    continue;
+                }
+                self.followers_left = self.followers_left.saturating_sub(1);
+                self.put(overlay, referrer, None, destination, true)?;
+                subjects.push(referrer);
+            }
+            if self.followers_left == 0 {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    pub(in super::super) fn count(&self) -> u32 {
+        self.count
+    }
+}

@@ -1,0 +1,61 @@
+//! Commands of replication: what a task's end and a deletion elsewhere do.
+
+use entrepot_oci::{AccountId, Digest, RepositoryName, Tag};
+
+use super::RetryTasks;
+use crate::query::{Destination, TagOrigin};
+use crate::records::Origin;
+
+/// Another registry has deleted an image or one of its tags, and a rule there copies
+/// that. Nothing of it is copied any further.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct DeleteReplica {
+    #[prost(string, tag = "1")]
+    pub account: String,
+    #[prost(string, tag = "2")]
+    pub repository: String,
+    #[prost(string, tag = "3")]
+    pub digest: String,
+    /// Empty: the image and all its tags.
+    #[prost(string, tag = "4")]
+    pub tag: String,
+    /// Orders it among the pushes of that source.
+    #[prost(message, optional, tag = "5")]
+    pub origin: Option<Origin>,
+}
+
+// === impl RetryTasks ===
+
+impl RetryTasks {
+    pub fn new(
+        account: &AccountId,
+        repository: &RepositoryName,
+        destination: &Destination,
+    ) -> Self {
+        Self {
+            account: account.to_string(),
+            repository: repository.to_string(),
+            destination: destination.name(account),
+        }
+    }
+}
+
+// === impl DeleteReplica ===
+
+impl DeleteReplica {
+    pub fn new(
+        account: &AccountId,
+        repository: &RepositoryName,
+        digest: &Digest,
+        tag: Option<&Tag>,
+        origin: &TagOrigin,
+    ) -> Self {
+        Self {
+            account: account.to_string(),
+            repository: repository.to_string(),
+            digest: digest.to_string(),
+            tag: tag.map(ToString::to_string).unwrap_or_default(),
+            origin: Some(Origin::new(&origin.region, origin.sequence)),
+        }
+    }
+}

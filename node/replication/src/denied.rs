@@ -1,0 +1,130 @@
+//! Tasks that their destination's account did not allow.
+//!
+//! They have failed, and are not tried again and again. Instead the destination is
+//! asked, rarely and for whole repositories, whether it allows them by now; once it
+//! does, they are open again. One node of the region asks, whichever ranks first
+//! among those that are alive; two that disagree ask twice, which is harmless.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use entrepot_metadata::command::RetryTasks;
+use entrepot_metadata::query::{self, Destination, TaskKey};
+use entrepot_oci::{AccountId, RepositoryName};
+use entrepot_proto::peer::AdmitRequest;
+use tonic::Request;
+use tracing::{info, warn};
+
+use crate::error::{ReplicationError, chain};
+use crate::outbox::Outbox;
+use crate::placement;
+
+/// Between two rounds: the first after something was allowed or this node began,
+/// and the longest, when nothing was.
+const PAUSE_FIRST: Duration = Duration::from_secs(2);
+const PAUSE_MAX: Duration = Duration::from_mins(1);
+/// Denied tasks looked at in one round; the next goes on behind them.
+const LOOKED_AT_MAX: usize = 2_000;
+/// Repositories asked about in one call.
+pub(crate) const ASKED_MAX: usize = 100;
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Names the node that asks.
+const ROLE: &[u8] = b"denied tasks";
+
+/// One account's tasks for one destination.
+type Way = (AccountId, Destination);
+
+impl Outbox {
+    /// Asks on until it is dropped.
+    pub async fn ask_for_the_denied(self: Arc<Self>) {
+        let mut pause = PAUSE_FIRST;
+        let mut after = None;
+        loop {
+            tokio::time::sleep(pause).await;
+            let round = self.ask_once(&mut after).await;
+            let reopened = round.unwrap_or_else(|error| {
+                warn!(error = chain(&error), "denied tasks cannot be looked at");
+                false
+            });
+            pause = if reopened {
+                PAUSE_FIRST
+            } else {
+                (pause * 2).min(PAUSE_MAX)
+            };
+        }
+    }
+
+    /// Whether some are open again.
+    async fn ask_once(&self, after: &mut Option<TaskKey>) -> Result<bool, ReplicationError> {
+        let alive = self.blobs.health().alive_in(self.blobs.region());
+        if placement::first(ROLE, alive) != Some(self.blobs.own()) {
+            return Ok(false);
+        }
+        let view = self.metadata.view(&self.group)?;
+        let found = query::denied_tasks(view.as_ref(), after.as_ref(), LOOKED_AT_MAX)?;
+        drop(view);
+        *after = (found.len() == LOOKED_AT_MAX)
+            .then(|| found.last().cloned())
+            .flatten();
+        let mut ways: BTreeMap<Way, BTreeSet<RepositoryName>> = BTreeMap::new();
+        for key in found {
+            ways.entry((key.account, key.destination))
+                .or_default()
+                .insert(key.repository);
+        }
+        let mut reopened = false;
+        for ((account, destination), repositories) in ways {
+            let repositories: Vec<RepositoryName> = repositories.into_iter().collect();
+            for some in repositories.chunks(ASKED_MAX) {
+                // One that cannot be asked does not keep the others waiting.
+                match self.ask(&account, &destination, some).await {
+                    Ok(any) => reopened |= any,
+                    Err(error) => {
+                        warn!(%destination, error = chain(&error), "cannot ask what is allowed");
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(reopened)
+    }
+
+    async fn ask(
+        &self,
+        account: &AccountId,
+        destination: &Destination,
+        repositories: &[RepositoryName],
+    ) -> Result<bool, ReplicationError> {
+        let region = &destination.region;
+        let down = || ReplicationError::RegionDown(region.to_string());
+        let node = placement::first(ROLE, self.blobs.health().alive_in(region)).ok_or_else(down)?;
+        let channel = self.blobs.peers().channel(node).ok_or_else(down)?;
+        let mut client = entrepot_proto::peer::replication_client::ReplicationClient::new(channel);
+        let mut request = Request::new(AdmitRequest {
+            source_account: account.to_string(),
+            account: destination.account.to_string(),
+            repositories: repositories.iter().map(ToString::to_string).collect(),
+        });
+        request.set_timeout(CALL_TIMEOUT);
+        let reply = client
+            .admit(request)
+            .await
+            .map_err(|status| ReplicationError::peer(node, status))?;
+        let admitted: BTreeSet<String> = reply.into_inner().admitted.into_iter().collect();
+        let allowed = repositories
+            .iter()
+            .filter(|it| admitted.contains(it.as_str()));
+        let mut any = false;
+        for repository in allowed {
+            let command = RetryTasks::new(account, repository, destination);
+            let response = self.metadata.propose(&self.group, command.into()).await?;
+            response
+                .into_result()
+                .map_err(|refused| ReplicationError::Refused(refused.to_string()))?;
+            info!(%repository, %destination, "denied tasks are allowed now and tried again");
+            any = true;
+        }
+        Ok(any)
+    }
+}

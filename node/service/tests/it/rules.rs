@@ -1,0 +1,294 @@
+//! What replication rules copy, to whom, and what they take away again.
+
+use bytes::Bytes;
+use entrepot_access::hash_password;
+use entrepot_metadata::command::{CreateAccount, CreateRepository};
+use entrepot_metadata::{GroupId, Metadata};
+use entrepot_oci::{AccountId, Digest, RepositoryName, media_type};
+use entrepot_service::{
+    Caller, Destination, NewAccount, PrefixMapping, Principal, RuleInfo, RuleOptions, Task,
+    TaskState,
+};
+
+use crate::cluster::{Cluster, EAST, Node, Plan, WEST, app, group, region, root, tag};
+use crate::content::{content, eventually, image, sha256};
+
+fn other() -> AccountId {
+    "210987654321".parse().unwrap()
+}
+
+fn root_of(account: &AccountId) -> Caller {
+    Caller::of(Principal::root(account.clone()))
+}
+
+fn to(name: &str, account: &AccountId) -> Destination {
+    Destination::new(&region(name), account)
+}
+
+/// Two regions of one node each, and two accounts.
+async fn two_accounts() -> Cluster {
+    let cluster = Plan::new(&[(EAST, 1), (WEST, 1)]).start().await;
+    let hash = hash_password("of root").unwrap();
+    let command = CreateAccount::new(&root().account, "root", &hash, 1).into();
+    let made = cluster.metadata.propose(&GroupId::global(), command).await;
+    made.unwrap().into_result().unwrap();
+    let new = NewAccount {
+        id: other(),
+        name: String::new(),
+        key: None,
+    };
+    let made = cluster.node(1).registry.create_account(&root(), new).await;
+    made.unwrap();
+    cluster
+}
+
+async fn rule(cluster: &Cluster, id: &str, to: Destination, options: RuleOptions) {
+    let rule = RuleInfo {
+        options,
+        ..RuleInfo::new(id, vec![to])
+    };
+    let put = cluster.node(1).registry.put_rule(&root(), &rule).await;
+    put.unwrap();
+}
+
+/// Lets the registry of the other account take what the first one sends.
+async fn allow(node: &Node, actions: &str) {
+    let text = format!(
+        r#"{{"Version":"2012-10-17","Statement":[{{"Sid":"replicas","Effect":"Allow",
+        "Principal":{{"AWS":"arn:aws:iam::{}:root"}},"Action":{actions},
+        "Resource":"arn:aws:ecr:*:{}:repository/*"}}]}}"#,
+        root().account,
+        other()
+    );
+    let who = root_of(&other());
+    let put = node.registry.put_registry_policy(&who, &text);
+    put.await.unwrap();
+}
+
+async fn tagged_of(
+    node: &Node,
+    who: &Caller,
+    repository: &RepositoryName,
+    name: &str,
+) -> Option<Digest> {
+    let found = node
+        .registry
+        .get_manifest(who, repository, &tag(name))
+        .await;
+    found.ok().map(|manifest| manifest.digest)
+}
+
+async fn ended(cluster: &Cluster) -> Vec<Task> {
+    eventually("all tasks have ended", async || {
+        let tasks = cluster.tasks(EAST).await;
+        tasks.iter().all(|task| task.state != TaskState::InProgress)
+    })
+    .await;
+    cluster.check(EAST);
+    cluster.check(WEST);
+    cluster.tasks(EAST).await
+}
+
+async fn has(node: &Node, digest: &Digest) -> bool {
+    node.tagged(&digest.to_string()).await.is_some()
+}
+
+/// Nobody writes into the registry of an account that does not allow it.
+#[tokio::test]
+async fn another_account_takes_what_its_policy_allows_and_no_more() {
+    let mut cluster = two_accounts().await;
+    rule(&cluster, "out", to(WEST, &other()), RuleOptions::default()).await;
+    cluster.start_outbox();
+    let (east, west) = (cluster.node(1), cluster.node(2));
+    let digest = east.push_image("v1", &[content(1, 9_000)]).await;
+    let tasks = ended(&cluster).await;
+    assert_eq!(tasks.len(), 1);
+    assert_eq!((tasks[0].state, tasks[0].denied), (TaskState::Failed, true));
+    let reason = tasks[0].reason.clone().unwrap();
+    assert!(reason.contains("ecr:ReplicateImage"), "{reason}");
+    let view = west.metadata.view(&group(WEST)).unwrap();
+    let found = entrepot_metadata::query::repository(view.as_ref(), &other(), &app());
+    assert_eq!(found.unwrap(), None);
+    assert!(!west.holds(&sha256(&content(1, 9_000))).await);
+
+    // Not the making of a repository.
+    allow(west, r#"["ecr:ReplicateImage"]"#).await;
+    let second = east.push_image("v2", &[content(2, 9_000)]).await;
+    let tasks = ended(&cluster).await;
+    assert!(tasks.iter().all(|task| task.denied), "{tasks:?}");
+    let of_second = tasks.iter().find(|task| task.key.digest == second).unwrap();
+    let reason = of_second.reason.clone().unwrap();
+    assert!(reason.contains("ecr:CreateRepository"), "{reason}");
+
+    // What was denied is tried again once it is allowed.
+    allow(west, r#"["ecr:ReplicateImage","ecr:CreateRepository"]"#).await;
+    eventually("what was denied arrives", async || {
+        tagged_of(west, &root_of(&other()), &app(), "v1").await == Some(digest)
+            && tagged_of(west, &root_of(&other()), &app(), "v2").await == Some(second)
+    })
+    .await;
+    let tasks = ended(&cluster).await;
+    assert!(tasks.iter().all(|task| task.state == TaskState::Complete));
+    // It is the other account's, and nobody else's.
+    assert_eq!(west.tagged("v1").await, None);
+
+    let who = root_of(&other());
+    let withdrawn = west.registry.delete_registry_policy(&who).await;
+    withdrawn.unwrap();
+    let third = east.push_image("v3", &[content(3, 9_000)]).await;
+    let tasks = ended(&cluster).await;
+    let task = tasks.iter().find(|task| task.key.digest == third).unwrap();
+    assert!(task.denied, "{task:?}");
+    assert_eq!(
+        tagged_of(west, &root_of(&other()), &app(), "v3").await,
+        None
+    );
+}
+
+#[tokio::test]
+async fn an_account_of_the_same_region_takes_images_too() {
+    let mut cluster = two_accounts().await;
+    rule(&cluster, "next", to(EAST, &other()), RuleOptions::default()).await;
+    let east = cluster.node(1);
+    allow(east, r#"["ecr:ReplicateImage"]"#).await;
+    let made = CreateRepository::new(&other(), &app(), 1).into();
+    let made = cluster.metadata.propose(&group(EAST), made).await;
+    made.unwrap().into_result().unwrap();
+    cluster.start_outbox();
+    let east = cluster.node(1);
+    let digest = east.push_image("v1", &[content(1, 9_000)]).await;
+    let tasks = ended(&cluster).await;
+    assert_eq!(tasks[0].state, TaskState::Complete, "{tasks:?}");
+    let found = tagged_of(east, &root_of(&other()), &app(), "v1").await;
+    assert_eq!(found, Some(digest));
+}
+
+#[tokio::test]
+async fn deletions_are_copied_where_a_rule_says_so() {
+    let mut cluster = Plan::new(&[(EAST, 1), (WEST, 1)]).start().await;
+    let deletions = RuleOptions {
+        deletions: true,
+        ..RuleOptions::default()
+    };
+    rule(&cluster, "all", to(WEST, &root().account), deletions).await;
+    cluster.start_outbox();
+    let (east, west) = (cluster.node(1), cluster.node(2));
+    let blobs = [content(1, 9_000)];
+    let digest = east.push_image("v1", &blobs).await;
+    east.push_image("v2", &blobs).await;
+    let second = east.push_image("w", &[content(2, 9_000)]).await;
+    ended(&cluster).await;
+    // Somebody there gave it another name: one of all its tags.
+    west.put_manifest("there", &image(&[(sha256(&blobs[0]), 9_000)]))
+        .await;
+
+    let untag = async |digest: &Digest, name: Option<&str>| {
+        let name = name.map(|name| name.parse().unwrap());
+        let (who, from) = (root(), app());
+        let deleted = east
+            .registry
+            .delete_image(&who, &from, digest, name.as_ref());
+        deleted.await.unwrap();
+        ended(&cluster).await
+    };
+    untag(&digest, Some("v1")).await;
+    assert_eq!(west.tagged("v1").await, None);
+    assert_eq!(west.tagged("v2").await, Some(digest));
+    // The last tag: the image goes, with every tag that it has there.
+    untag(&digest, Some("v2")).await;
+    assert!(!has(west, &digest).await);
+    assert_eq!(west.tagged("there").await, None);
+    // By its digest.
+    let tasks = untag(&second, None).await;
+    assert!(!has(west, &second).await);
+    assert_eq!(tasks, [], "a deletion that is done leaves no task");
+    // And again, as if it had never been deleted.
+    east.push_image("v1", &blobs).await;
+    ended(&cluster).await;
+    assert_eq!(west.tagged("v1").await, Some(digest));
+}
+
+#[tokio::test]
+async fn deletions_stay_where_no_rule_copies_them() {
+    let mut cluster = Plan::new(&[(EAST, 1), (WEST, 1)]).start().await;
+    cluster.replicate(EAST, WEST).await;
+    cluster.start_outbox();
+    let (east, west) = (cluster.node(1), cluster.node(2));
+    let digest = east.push_image("v1", &[content(1, 9_000)]).await;
+    ended(&cluster).await;
+    let (who, from) = (root(), app());
+    let deleted = east.registry.delete_image(&who, &from, &digest, None);
+    deleted.await.unwrap();
+    assert_eq!(ended(&cluster).await, []);
+    assert_eq!(west.tagged("v1").await, Some(digest));
+}
+
+/// What refers to `subject`.
+fn referrer(subject: &Digest, config: &Bytes) -> Bytes {
+    let kind = media_type::OCI_MANIFEST;
+    format!(
+        r#"{{"schemaVersion":2,"mediaType":"{kind}","subject":{{"mediaType":"{kind}","digest":"{subject}","size":7}},"artifactType":"application/spdx+json","layers":[],"config":{{"mediaType":"{}","digest":"{}","size":{}}}}}"#,
+        media_type::OCI_CONFIG,
+        sha256(config),
+        config.len()
+    )
+    .into()
+}
+
+#[tokio::test]
+async fn tags_decide_what_goes_and_referrers_follow_their_subject() {
+    let mut cluster = Plan::new(&[(EAST, 1), (WEST, 1)]).start().await;
+    let filtered = RuleOptions {
+        tags: vec!["v*".to_owned()],
+        tags_excluded: vec!["*-rc".to_owned()],
+        ..RuleOptions::default()
+    };
+    rule(&cluster, "releases", to(WEST, &root().account), filtered).await;
+    cluster.start_outbox();
+    let (east, west) = (cluster.node(1), cluster.node(2));
+    let config = content(9, 500);
+    east.push(&config).await;
+    let released = east.push_image("v1", &[content(1, 9_000)]).await;
+    let candidate = east.push_image("v2-rc", &[content(2, 9_000)]).await;
+    let nightly = east.push_image("nightly", &[content(3, 9_000)]).await;
+    let sign = async |subject: &Digest| {
+        let manifest = referrer(subject, &config);
+        let digest = sha256(&manifest);
+        east.put_manifest(&digest.to_string(), &manifest).await
+    };
+    let (of_released, of_candidate) = (sign(&released).await, sign(&candidate).await);
+    let of_signature = sign(&of_candidate).await;
+    ended(&cluster).await;
+    assert!(has(west, &released).await && has(west, &of_released).await);
+    for digest in [candidate, nightly, of_candidate, of_signature] {
+        assert!(!has(west, &digest).await, "{digest}");
+    }
+    // The candidate is released: all that was said of it goes along.
+    east.push_image("v2", &[content(2, 9_000)]).await;
+    ended(&cluster).await;
+    for digest in [candidate, of_candidate, of_signature] {
+        assert!(has(west, &digest).await, "{digest}");
+    }
+    assert_eq!(west.tagged("v2-rc").await, None);
+    assert!(!has(west, &nightly).await);
+}
+
+#[tokio::test]
+async fn a_repository_is_copied_under_another_name() {
+    let mut cluster = Plan::new(&[(EAST, 1), (WEST, 1)]).start().await;
+    let mapped = RuleOptions {
+        mapping: Some(PrefixMapping {
+            from: "team/".to_owned(),
+            to: "mirror/east/".to_owned(),
+        }),
+        ..RuleOptions::default()
+    };
+    rule(&cluster, "mirror", to(WEST, &root().account), mapped).await;
+    cluster.start_outbox();
+    let digest = cluster.node(1).push_image("v1", &[content(1, 9_000)]).await;
+    ended(&cluster).await;
+    let there = "mirror/east/app".parse().unwrap();
+    let found = tagged_of(cluster.node(2), &root(), &there, "v1").await;
+    assert_eq!(found, Some(digest));
+    assert_eq!(cluster.node(2).tagged("v1").await, None);
+}

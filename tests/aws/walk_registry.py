@@ -42,7 +42,7 @@ def test_account_settings(world):
 
 def test_replication(world):
     ecr, other = world.client("ecr"), world.client("ecr", nth=1)
-    account, stranger = (it.id for it in world.accounts)
+    account = world.accounts[0].id
     assert ecr.describe_registry()["replicationConfiguration"] == {"rules": []}
     filters = [{"filter": "walk/b", "filterType": "PREFIX_MATCH"},
                {"filter": "walk/a", "filterType": "PREFIX_MATCH"}]
@@ -63,13 +63,6 @@ def test_replication(world):
     got = there.batch_get_image(repositoryName="walk/app", imageIds=[image["imageId"]])
     assert got["images"][0]["imageManifest"] == text, got
     # What cannot be done is refused, and changes nothing.
-    for rule in [
-        {"destinations": [{"region": EU, "registryId": stranger}]},
-        {"destinations": [{"region": EU, "registryId": account}],
-         "deleteReplication": {"enabled": True}},
-    ]:
-        fails("ValidationException", lambda rule=rule: ecr.put_replication_configuration(
-            replicationConfiguration={"rules": [rule]}))
     fails(
         "InvalidParameterException",
         lambda: ecr.put_replication_configuration(replicationConfiguration={
@@ -89,6 +82,57 @@ def test_replication(world):
         fails("ValidationException", call)
     ecr.put_replication_configuration(replicationConfiguration={"rules": []})
     assert other.describe_registry()["replicationConfiguration"] == {"rules": []}
+
+
+def status_of(ecr, image):
+    told = ecr.describe_image_replication_status(**image)["replicationStatuses"]
+    return {(it["region"], it["registryId"]): it for it in told}
+
+
+def test_replication_to_another_account(world):
+    """Denied without a policy of the destination's, and told so; done once there is one."""
+    ecr = world.client("ecr")
+    account, stranger = world.accounts[:2]
+    theirs = world.client("ecr", account=stranger, region=EU)
+    rule = {"destinations": [{"region": EU, "registryId": account.id},
+                             {"region": EU, "registryId": stranger.id}],
+            "repositoryFilters": [{"filter": "crossed/", "filterType": "PREFIX_MATCH"}],
+            "deleteReplication": {"enabled": True}}
+    configuration = {"rules": [rule]}
+    ecr.put_replication_configuration(replicationConfiguration=configuration)
+    assert ecr.describe_registry()["replicationConfiguration"] == configuration
+    ecr.create_repository(repositoryName="crossed/app")
+    text = push_image(ecr, "crossed/app", "v1", [b"to somebody else"])
+    image = {"repositoryName": "crossed/app", "imageId": {"imageTag": "v1"}}
+    own, other = (EU, account.id), (EU, stranger.id)
+
+    def ended():
+        told = status_of(ecr, image)
+        return told if all(it["status"] != "IN_PROGRESS" for it in told.values()) else None
+    told = eventually(ended)
+    assert told[own]["status"] == "COMPLETE", told
+    assert told[other]["status"] == "FAILED", told
+    assert "ecr:ReplicateImage" in told[other]["failureCode"], told
+    fails("RepositoryNotFoundException", lambda: theirs.list_images(repositoryName="crossed/app"))
+
+    policy = {"Version": "2012-10-17", "Statement": [{
+        "Sid": "replicas", "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{account.id}:root"},
+        "Action": ["ecr:ReplicateImage", "ecr:CreateRepository"],
+        "Resource": f"arn:aws:ecr:{EU}:{stranger.id}:repository/*"}]}
+    theirs.put_registry_policy(policyText=json.dumps(policy))
+    # The source asks again within a minute.
+    eventually(lambda: status_of(ecr, image)[other]["status"] == "COMPLETE", within_s=90)
+    got = theirs.batch_get_image(repositoryName="crossed/app", imageIds=[image["imageId"]])
+    assert got["images"][0]["imageManifest"] == text, got
+
+    # Deletions go the same way.
+    ecr.batch_delete_image(repositoryName="crossed/app", imageIds=[image["imageId"]])
+    eventually(lambda: theirs.list_images(repositoryName="crossed/app")["imageIds"] == [])
+    here = world.client("ecr", region=EU)
+    eventually(lambda: here.list_images(repositoryName="crossed/app")["imageIds"] == [])
+    theirs.delete_registry_policy()
+    ecr.put_replication_configuration(replicationConfiguration={"rules": []})
 
 
 def test_templates(world):

@@ -166,7 +166,7 @@ fn backoff(failures: u32, spread: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use entrepot_metadata::query::{Destination, TaskState};
+    use entrepot_metadata::query::{Destination, TaskKind, TaskState};
     use entrepot_oci::{Algorithm, Digest};
 
     use super::*;
@@ -189,6 +189,8 @@ mod tests {
             state: TaskState::InProgress,
             ended_at_ms: None,
             reason: None,
+            denied: false,
+            kind: TaskKind::Copy,
         }
     }
 

@@ -17,7 +17,8 @@ use entrepot_proto::peer::relay_server::RelayServer as RelayService;
 use entrepot_proto::peer::replication_server::ReplicationServer as ReplicationService;
 use entrepot_proto::peer::uploads_server::UploadsServer as UploadsService;
 use entrepot_proto::peers::{
-    CONNECTION_WINDOW_BYTES, ClusterSecret, Io, MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES,
+    ClusterSecret, Io, MESSAGE_BYTES_MAX, RECEIVING_CONNECTION_WINDOW_BYTES,
+    RECEIVING_STREAM_WINDOW_BYTES,
 };
 use entrepot_replication::replica::ReplicaServer;
 use entrepot_replication::server::{BlobsServer, PingServer};
@@ -89,8 +90,8 @@ pub(crate) async fn serve(
         ReplicationService::new(services.replica).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let relay = RelayService::new(services.relay).max_decoding_message_size(MESSAGE_BYTES_MAX);
     Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(RECEIVING_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(RECEIVING_CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))

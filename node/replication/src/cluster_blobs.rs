@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use entrepot_blobs::{BlobError, BlobStore};
-use entrepot_metadata::query::Blob;
+use entrepot_metadata::query::{Blob, Destination, Rule};
 use entrepot_oci::{Digest, RegionName};
 use entrepot_proto::peers::{KnownPeer, Peers};
 use tokio::sync::Semaphore;
@@ -17,6 +17,7 @@ use crate::error::chain;
 use crate::health::Health;
 use crate::lost::Lost;
 use crate::metrics::{CopyMetrics, level};
+use crate::pace::{Pace, Paces};
 use crate::placement;
 use crate::repair::RepairProgress;
 use crate::scrub::ScrubControl;
@@ -66,6 +67,7 @@ pub struct ClusterBlobs {
     /// Those who look for a source for a transfer.
     pub(crate) connects: Fetches,
     pub(crate) cache: Cache,
+    paces: Paces,
     pub(crate) metrics: CopyMetrics,
     pub(crate) scrub: ScrubControl,
     healing: Arc<Semaphore>,
@@ -130,6 +132,7 @@ impl ClusterBlobs {
             transfers: Transfers::default(),
             connects: Fetches::default(),
             cache: Cache::new(limits.cache_bytes),
+            paces: Paces::default(),
             metrics: CopyMetrics::default(),
             scrub: ScrubControl::default(),
             healing: Arc::new(Semaphore::new(HEALED_MAX)),
@@ -192,6 +195,14 @@ impl ClusterBlobs {
                 blobs.heal(&blob);
             }
         });
+    }
+
+    /// What this node may send to a destination: its part of the limit of the rule,
+    /// which all nodes of the region share. None: there is no limit.
+    pub(crate) fn pace(&self, destination: &Destination, rule: &Rule) -> Option<Arc<Pace>> {
+        let nodes = self.health.alive_in(self.region()).len().max(1) as u64;
+        let limit = rule.options.bandwidth();
+        self.paces.of(destination, limit.map(|limit| limit / nodes))
     }
 
     /// Whether this node's disk takes no new copies.

@@ -5,6 +5,7 @@
 //! them. Nothing counts as stored before it is verified and durable.
 
 pub mod admission;
+pub mod cut;
 pub mod health;
 pub mod metrics;
 pub mod outbox;
@@ -24,10 +25,12 @@ mod backlog;
 mod cache;
 mod cluster_blobs;
 mod denied;
+mod deposit;
 mod error;
 mod lost;
 mod pace;
 mod ranges;
+mod recent;
 mod sources;
 mod transfer;
 

@@ -5,38 +5,50 @@
 //! on who is alive do a task twice, which is harmless, because every step is
 //! idempotent. A task is tried until it is done or refused for good. One
 //! destination never waits for another.
+//!
+//! A task is first sent with others in one call, as if all it needs were there
+//! already. Only if the destination lacks something does it get a place of its
+//! own, and is sent again when that is there.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use entrepot_metadata::GroupId;
 use entrepot_metadata::command::EndTask;
-use entrepot_metadata::query::{self, Task};
+use entrepot_metadata::query::{self, Rule, Task, TaskKey};
 use entrepot_metadata::seam::Metadata;
 use entrepot_oci::RegionName;
 use entrepot_proto::environment::Clock;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::backlog::{Backlog, Running};
+use crate::backlog::{Backlog, Class, Failure, Running};
 use crate::error::{ReplicationError, chain};
 use crate::{ClusterBlobs, placement};
 
-/// Tasks for one destination that one node works on at the same time.
-const RUNNING_MAX: usize = 8;
+/// For one destination: calls under way at the same time, and the tasks that
+/// share one.
+const CALLS_MAX: usize = 4;
+const CALL_TASKS_MAX: usize = 64;
+/// Tasks that bring a few bytes, and tasks that bring many, at the same time.
+const LIGHT_MAX: usize = 8;
+const HEAVY_MAX: usize = 4;
 /// Open tasks looked at in one step.
 const PAGE: usize = 256;
 /// Between two steps, so that many small changes are looked at together.
-const STEP_MIN: Duration = Duration::from_millis(5);
+const STEP_MIN: Duration = Duration::from_millis(2);
 /// From the end of one sweep to the start of the next: other nodes' tasks become
 /// this node's when they die.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two pages of a sweep, as many times what the last one took: a long
 /// outbox costs a tenth of a processor at most.
 const SWEEP_PAUSE_FACTOR: u32 = 9;
+/// Between two looks at whether a rule lets something be sent at this hour.
+const CLOSED_PAUSE: Duration = Duration::from_secs(20);
 /// After the metadata could not be read.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 
@@ -47,9 +59,23 @@ pub struct Outbox {
     pub(crate) metadata: Arc<dyn Metadata>,
     pub(crate) group: GroupId,
     clock: Arc<dyn Clock>,
-    backlog: Arc<Backlog>,
+    pub(crate) backlog: Arc<Backlog>,
     /// By region: those that there are or were.
-    places: Mutex<BTreeMap<RegionName, Arc<Semaphore>>>,
+    places: Mutex<BTreeMap<(RegionName, Class), Arc<Semaphore>>>,
+}
+
+/// What has become of a task.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is done, or refused for good.
+    Ended(EndTask),
+    /// It was dropped, ended by another node, or asked for anew; or it is another
+    /// node's by now.
+    NotMine,
+    /// Its rule lets nothing be sent at this hour.
+    Closed,
+    /// It needs something else than was thought: these blobs, as far as is known.
+    Becomes(Class, Vec<String>),
 }
 
 /// How far this node has looked through the open tasks.
@@ -146,10 +172,28 @@ impl Outbox {
         let page = query::open_tasks(view.as_ref(), after, PAGE)?;
         let last = page.last().map(|task| task.sequence);
         let regions = self.destinations();
+        let mut rules = BTreeMap::new();
         for task in page {
-            if regions.contains(&task.key.destination.region) && self.is_mine(&task) {
-                self.backlog.offer(task);
+            let TaskKey {
+                account,
+                repository,
+                destination,
+                ..
+            } = &task.key;
+            if !regions.contains(&destination.region) || !self.is_mine(&task) {
+                continue;
             }
+            let key = (account.clone(), repository.clone());
+            let rules = match rules.entry(key) {
+                Entry::Occupied(found) => found.into_mut(),
+                Entry::Vacant(none) => {
+                    none.insert(query::destinations(view.as_ref(), account, repository)?)
+                }
+            };
+            let priority = rules
+                .get(destination)
+                .map_or(0, |rule| rule.options.priority);
+            self.backlog.offer(task, priority);
         }
         Ok(last)
     }
@@ -160,19 +204,23 @@ impl Outbox {
         placement::first(key.as_bytes(), alive) == Some(self.blobs.own())
     }
 
-    /// The destinations for which a task could be started now.
-    fn open_places(&self) -> Vec<(RegionName, Arc<Semaphore>)> {
+    /// The destinations and classes for which a task could be started now.
+    fn open_places(&self) -> Vec<(RegionName, Class, Arc<Semaphore>)> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut open = self.destinations();
-        open.retain(|region| !self.blobs.health().alive_in(region).is_empty());
-        open.into_iter()
-            .map(|region| {
-                let new = || Arc::new(Semaphore::new(RUNNING_MAX));
-                let places = Arc::clone(places.entry(region.clone()).or_insert_with(new));
-                (region, places)
-            })
-            .filter(|(_, places)| places.available_permits() > 0)
-            .collect()
+        let mut open = Vec::new();
+        for region in self.destinations() {
+            if self.blobs.health().alive_in(&region).is_empty() {
+                continue;
+            }
+            for class in Class::ALL {
+                let new = || Arc::new(Semaphore::new(class.places()));
+                let places = places.entry((region.clone(), class)).or_insert_with(new);
+                if places.available_permits() > 0 {
+                    open.push((region.clone(), class, Arc::clone(places)));
+                }
+            }
+        }
+        open
     }
 
     /// Every region; this one too, for the registries of other accounts.
@@ -183,62 +231,68 @@ impl Outbox {
     fn next_due(&self) -> Option<Instant> {
         self.open_places()
             .into_iter()
-            .filter_map(|(region, _)| self.backlog.next_due(&region))
+            .filter_map(|(region, class, _)| self.backlog.next_due(&region, class))
             .min()
     }
 
     fn start_due(self: &Arc<Self>, running: &mut JoinSet<()>) {
-        for (region, places) in self.open_places() {
-            while let Ok(place) = Arc::clone(&places).try_acquire_owned()
-                && let Some(task) = self.backlog.begin(&region)
-            {
+        for (region, class, places) in self.open_places() {
+            while let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                let mut tasks = self.backlog.begin(&region, class, class.tasks());
+                let Some(last) = tasks.pop() else { break };
                 let outbox = Arc::clone(self);
-                running.spawn(async move {
-                    outbox.attempt(task).await;
-                    drop(place);
-                });
-            }
-        }
-    }
-
-    async fn attempt(&self, running: Running) {
-        let task = &running.task;
-        let (repository, digest) = (&task.key.repository, &task.key.digest);
-        let destination = &task.key.destination;
-        match self.try_once(&running).await {
-            Ok(()) => running.done(),
-            Err(error) => {
-                let failures = running.failures;
-                let error = chain(&error);
-                // Rarer the longer it lasts.
-                if failures == 0 || failures.is_power_of_two() {
-                    warn!(%repository, %digest, %destination, error, failures,
-                        "a replication task failed and will be tried again");
+                if class == Class::Call {
+                    tasks.push(last);
+                    running.spawn(outbox.call_all(tasks, place));
                 } else {
-                    debug!(%repository, %digest, %destination, error, failures,
-                        "a replication task failed again");
+                    running.spawn(outbox.attempt(last, place));
                 }
-                running.failed();
             }
         }
     }
 
-    /// Does a task and ends it, if it is still this node's to do.
-    async fn try_once(&self, running: &Running) -> Result<(), ReplicationError> {
+    /// Brings what the destination lacks.
+    async fn attempt(self: Arc<Self>, running: Running, place: OwnedSemaphorePermit) {
+        let brought = self.bring(&running).await;
+        drop(place);
+        self.settle(running, brought).await;
+    }
+
+    /// Whether a task is still to be done, and by this node.
+    pub(crate) fn is_wanted(&self, task: &Task) -> Result<bool, ReplicationError> {
+        let found = query::task(self.metadata.view(&self.group)?.as_ref(), &task.key)?;
+        Ok(found.as_ref() == Some(task) && self.is_mine(task))
+    }
+
+    /// Whether a rule lets copies be sent now.
+    pub(crate) fn is_open(&self, rule: &Rule) -> bool {
+        rule.options.is_open_at(self.clock.now_ms())
+    }
+
+    pub(crate) fn complete(&self, task: &Task) -> Outcome {
+        let (repository, digest) = (&task.key.repository, &task.key.digest);
+        let destination = &task.key.destination;
+        info!(%repository, %digest, %destination, "an image was replicated");
+        Outcome::Ended(EndTask::complete(task, self.clock.now_ms()))
+    }
+
+    /// Writes down what has become of a task.
+    pub(crate) async fn settle(
+        &self,
+        running: Running,
+        outcome: Result<Outcome, ReplicationError>,
+    ) {
         let task = &running.task;
         let (repository, digest) = (&task.key.repository, &task.key.digest);
         let destination = &task.key.destination;
-        let found = query::task(self.metadata.view(&self.group)?.as_ref(), &task.key)?;
-        // Dropped, ended by another node, or asked for anew.
-        if found.as_ref() != Some(task) || !self.is_mine(task) {
-            return Ok(());
-        }
-        let end = match self.ship(task, running.failures).await {
-            Ok(()) => {
-                info!(%repository, %digest, %destination, "an image was replicated");
-                EndTask::complete(task, self.clock.now_ms())
+        let end = match outcome {
+            Ok(Outcome::NotMine) => return running.done(),
+            Ok(Outcome::Closed) => return running.later(CLOSED_PAUSE),
+            Ok(Outcome::Becomes(class, missing)) => return running.becomes(class, missing),
+            Ok(Outcome::Ended(end)) => end,
+            Err(error) if error.is_transient() => {
+                return Self::postpone(running, Failure::Task, &error);
             }
-            Err(error) if error.is_transient() => return Err(error),
             Err(ReplicationError::Denied(reason)) => {
                 warn!(%repository, %digest, %destination, reason, "an image is not allowed there");
                 EndTask::denied(task, &reason, self.clock.now_ms())
@@ -249,10 +303,53 @@ impl Outbox {
                 EndTask::failed(task, &error, self.clock.now_ms())
             }
         };
-        let response = self.metadata.propose(&self.group, end.into()).await?;
-        response
-            .into_result()
-            .map(drop)
-            .map_err(|refused| ReplicationError::Refused(refused.to_string()))
+        let ended = match self.metadata.propose(&self.group, end.into()).await {
+            Ok(response) => response
+                .into_result()
+                .map(drop)
+                .map_err(|refused| ReplicationError::Refused(refused.to_string())),
+            Err(error) => Err(error.into()),
+        };
+        match ended {
+            Ok(()) => running.done(),
+            Err(error) => Self::postpone(running, Failure::Task, &error),
+        }
+    }
+
+    pub(crate) fn postpone(running: Running, why: Failure, error: &ReplicationError) {
+        let task = &running.task;
+        let (repository, digest) = (&task.key.repository, &task.key.digest);
+        let destination = &task.key.destination;
+        let (failures, error) = (running.failures, chain(error));
+        // Rarer the longer it lasts.
+        if failures == 0 || failures.is_power_of_two() {
+            warn!(%repository, %digest, %destination, error, failures,
+                "a replication task failed and will be tried again");
+        } else {
+            debug!(%repository, %digest, %destination, error, failures,
+                "a replication task failed again");
+        }
+        running.failed(why);
+    }
+}
+
+// === impl Class ===
+
+impl Class {
+    /// Of one destination.
+    fn places(self) -> usize {
+        match self {
+            Self::Call => CALLS_MAX,
+            Self::Light => LIGHT_MAX,
+            Self::Heavy => HEAVY_MAX,
+        }
+    }
+
+    /// Tasks that share a place.
+    fn tasks(self) -> usize {
+        match self {
+            Self::Call => CALL_TASKS_MAX,
+            Self::Light | Self::Heavy => 1,
+        }
     }
 }

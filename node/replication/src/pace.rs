@@ -3,9 +3,11 @@
 //! The invariant: over any while longer than a second, no more bytes pass than
 //! the rate allows, however many tasks share the pace.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use entrepot_metadata::query::Destination;
 use tokio::time::Instant;
 
 /// What was not used for this long may be used at once.
@@ -17,6 +19,30 @@ pub(crate) struct Pace {
     bytes_per_s: u64,
     /// When the bytes that were let pass have had their time.
     paid_until: Mutex<Option<Instant>>,
+}
+
+/// The paces of destinations that have a limit.
+#[derive(Debug, Default)]
+pub(crate) struct Paces(Mutex<BTreeMap<Destination, Arc<Pace>>>);
+
+// === impl Paces ===
+
+impl Paces {
+    /// What all who send to `destination` share while its limit is this one; none:
+    /// it has none.
+    pub(crate) fn of(&self, destination: &Destination, limit: Option<u64>) -> Option<Arc<Pace>> {
+        let mut paces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(limit) = limit else {
+            paces.remove(destination);
+            return None;
+        };
+        let new = || Arc::new(Pace::new(limit));
+        let pace = paces.entry(destination.clone()).or_insert_with(new);
+        if pace.bytes_per_s != limit.max(1) {
+            *pace = new();
+        }
+        Some(Arc::clone(pace))
+    }
 }
 
 // === impl Pace ===
@@ -54,6 +80,21 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_sends_to_one_destination_shares_its_pace() {
+        let paces = Paces::default();
+        let to = |region: &str| Destination {
+            region: region.parse().unwrap(),
+            account: "111111111111".parse().unwrap(),
+        };
+        let first = paces.of(&to("eu-west-1"), Some(1_000)).unwrap();
+        let same = |other: Option<Arc<Pace>>| Arc::ptr_eq(&first, &other.unwrap());
+        assert!(same(paces.of(&to("eu-west-1"), Some(1_000))));
+        assert!(!same(paces.of(&to("us-west-2"), Some(1_000))));
+        assert!(!same(paces.of(&to("eu-west-1"), Some(2_000))));
+        assert!(paces.of(&to("eu-west-1"), None).is_none());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn no_more_passes_than_the_rate_allows() {

@@ -2,6 +2,8 @@
 //! same way, without asking anyone, and a node that comes or goes moves only
 //! the keys that it wins or loses.
 
+use entrepot_oci::{AccountId, RepositoryName};
+
 /// `nodes` from the first choice for `key` to the last.
 pub fn ranked(key: &[u8], nodes: impl IntoIterator<Item = u64>) -> Vec<u64> {
     let mut scored: Vec<([u8; 32], u64)> = nodes
@@ -50,6 +52,13 @@ pub fn first(key: &[u8], nodes: impl IntoIterator<Item = u64>) -> Option<u64> {
         .map(|node| (score(key, node), node))
         .max()
         .map(|(_, node)| node)
+}
+
+/// What chooses the node of a destination that takes what goes into a repository
+/// there: the same one from all nodes of the source, so that it knows what is on
+/// its way.
+pub(crate) fn repository_key(account: &AccountId, repository: &RepositoryName) -> Vec<u8> {
+    format!("{account}/{repository}").into_bytes()
 }
 
 /// How many of `copies` make a majority: what has to be durable before a write

@@ -4,6 +4,11 @@
 //! digest, manifests against what this region has. A replica never starts a
 //! task of its own.
 
+mod deposit;
+mod deposits;
+mod images;
+
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +27,13 @@ use entrepot_proto::peer::replica_blob::Part;
 use entrepot_proto::peer::replica_reply::Result as Reply;
 use entrepot_proto::peer::replication_server::Replication;
 use entrepot_proto::peer::{
-    AdmitReply, AdmitRequest, Blank, MissingReply, MissingRequest, Refusal, ReplicaBlob,
-    ReplicaBlobHeader, ReplicaDeletion, ReplicaManifest, ReplicaReply,
+    AdmitReply, AdmitRequest, Blank, DepositName, DepositPart, DepositReply, MissingReply,
+    MissingRequest, Refusal, ReplicaBlob, ReplicaBlobHeader, ReplicaDeletion, ReplicaImageReply,
+    ReplicaImages, ReplicaManifest, ReplicaReply,
 };
+use futures::Stream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 
@@ -34,12 +43,17 @@ use crate::error::{ReplicationError, chain};
 use crate::upload::{Stored, Upload};
 use crate::{ClusterBlobs, wire};
 
+use self::deposits::Deposits;
+pub(crate) use self::images::IMAGES_MAX;
+
 /// Digests answered for in one call.
 pub(crate) const ASKED_MAX: usize = 10_000;
 /// How a refusal says that the account does not allow it.
 pub(crate) const DENIED: &str = "denied";
 /// From which on all nodes know of the order of pushes and deletions.
 const ORDERED_LEVEL: u32 = 9;
+/// Where to go on, and how it ended.
+const DEPOSIT_REPLIES_MAX: usize = 4;
 /// For the source to send the next piece of a blob.
 const PIECE_TIMEOUT: Duration = Duration::from_mins(10);
 
@@ -58,6 +72,7 @@ pub struct ReplicaServer {
     group: GroupId,
     clock: Arc<dyn Clock>,
     admission: Arc<dyn Admission>,
+    deposits: Arc<Deposits>,
 }
 
 // === impl ReplicaServer ===
@@ -76,6 +91,7 @@ impl ReplicaServer {
             group,
             clock,
             admission,
+            deposits: Arc::default(),
         }
     }
 
@@ -115,6 +131,7 @@ impl ReplicaServer {
         let Some(blob) = query::blob(view.as_ref(), digest)? else {
             return Ok(false);
         };
+        drop(view);
         self.prepare(account, repository).await?;
         let command = LinkBlob {
             create_repository: true,
@@ -350,6 +367,37 @@ impl Replication for ReplicaServer {
         request: Request<ReplicaManifest>,
     ) -> Result<Response<ReplicaReply>, Status> {
         reply(self.store_manifest(request.into_inner()).await)
+    }
+
+    type PutImagesStream = Pin<Box<dyn Stream<Item = Result<ReplicaImageReply, Status>> + Send>>;
+
+    async fn put_images(
+        &self,
+        request: Request<ReplicaImages>,
+    ) -> Result<Response<Self::PutImagesStream>, Status> {
+        let request = request.into_inner();
+        if request.images.len() > IMAGES_MAX {
+            return Err(Status::invalid_argument("too many images at once"));
+        }
+        let (sender, replies) = mpsc::channel(IMAGES_MAX);
+        tokio::spawn(self.clone().store_images(request, sender));
+        Ok(Response::new(Box::pin(ReceiverStream::new(replies))))
+    }
+
+    type DepositStream = Pin<Box<dyn Stream<Item = Result<DepositReply, Status>> + Send>>;
+
+    async fn deposit(
+        &self,
+        request: Request<Streaming<DepositPart>>,
+    ) -> Result<Response<Self::DepositStream>, Status> {
+        let (sender, replies) = mpsc::channel(DEPOSIT_REPLIES_MAX);
+        tokio::spawn(self.clone().receive(request.into_inner(), sender));
+        Ok(Response::new(Box::pin(ReceiverStream::new(replies))))
+    }
+
+    async fn name_deposit(&self, request: Request<DepositName>) -> Result<Response<Blank>, Status> {
+        self.name(request.get_ref())?;
+        Ok(Response::new(Blank {}))
     }
 
     async fn delete_image(

@@ -1,47 +1,46 @@
 //! One task: an image goes to one destination region.
 //!
-//! Ask what is missing there, stream only that, then the manifests from the
-//! leaves to the root, so that nothing becomes visible before what it names. An
-//! index that the source took without some of its manifests goes without those
-//! that are still not here; one that comes later has a task of its own.
+//! It is sent as if all it names were there (`ship/call.rs`). What the destination
+//! then says it lacks is brought here: asked for once more, digest by digest, so
+//! that what another repository has there is linked; only the rest is streamed.
+//! An image too large for a call, or for a destination of an older release, goes
+//! manifest by manifest, from the leaves to the root, so that nothing becomes
+//! visible before what it names. An index that the source took without some of
+//! its manifests goes without those that are still not here; one that comes later
+//! has a task of its own.
 
+mod blob;
+mod call;
 mod image;
+mod legacy;
 mod removal;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use entrepot_blobs::BlobStream;
 use entrepot_metadata::KeyValue;
 use entrepot_metadata::query::{self, Blob, Rule, Task, TaskKind};
 use entrepot_oci::{Digest, RepositoryName};
-use entrepot_proto::peer::replica_blob::Part;
 use entrepot_proto::peer::replica_reply::Result as Reply;
 use entrepot_proto::peer::replication_client::ReplicationClient;
 use entrepot_proto::peer::{
-    MissingReply, MissingRequest, ReplicaBlob, ReplicaBlobHeader, ReplicaManifest, ReplicaReply,
+    DepositHeader, MissingReply, MissingRequest, ReplicaManifest, ReplicaReply,
 };
 use entrepot_proto::peers::{MESSAGE_BYTES_MAX, PeerChannel};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use tonic::{Code, Request, Status};
-use tracing::warn;
+use tonic::{Code, Request};
 
 use self::image::Image;
-use crate::error::{ReplicationError, chain};
-use crate::outbox::Outbox;
+use crate::backlog::{Class, Running};
+use crate::error::ReplicationError;
+use crate::outbox::{Outbox, Outcome};
+use crate::pace::Pace;
+use crate::placement;
 use crate::replica::{ASKED_MAX, DENIED};
-use crate::wire::{self, Outgoing};
-use crate::{ClusterBlobs, placement};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// For one blob, whatever its size and the link's speed.
-const BLOB_TIMEOUT: Duration = Duration::from_hours(6);
-/// For a destination to take the next piece of a blob, or to verify the whole
-/// and make its copies durable.
-const STALL_MAX: Duration = Duration::from_mins(10);
 /// Blobs of one task under way at the same time.
 const BLOBS_AT_ONCE: usize = 4;
 /// Digests asked about in one call.
@@ -55,6 +54,8 @@ struct Destination {
     client: ReplicationClient<PeerChannel>,
     /// For blobs.
     bulk: ReplicationClient<PeerChannel>,
+    /// None: as fast as the link takes them.
+    pace: Option<Arc<Pace>>,
 }
 
 /// What goes there, and under which name.
@@ -67,26 +68,46 @@ struct Sent<'a> {
 // === impl Outbox ===
 
 impl Outbox {
-    /// Does what the task asks for. Safe to repeat. `failures`: attempts at it
-    /// that have failed before.
-    pub(crate) async fn ship(&self, task: &Task, failures: u32) -> Result<(), ReplicationError> {
+    /// Brings what the destination lacks of a task's image, and the image itself
+    /// where nothing was lacking. Safe to repeat.
+    pub(crate) async fn bring(&self, running: &Running) -> Result<Outcome, ReplicationError> {
+        let task = &running.task;
+        if !self.is_wanted(task)? {
+            return Ok(Outcome::NotMine);
+        }
         let view = self.metadata.view(&self.group)?;
         let rule = asking(view.as_ref(), task)?;
+        if !self.is_open(&rule) {
+            return Ok(Outcome::Closed);
+        }
         if task.kind == TaskKind::Delete {
             drop(view);
-            return self.ship_deletion(task, &rule, failures).await;
+            self.ship_deletion(task, &rule, running.failures).await?;
+            return Ok(self.complete(task));
         }
         let name = name_at_destination(&rule, task)?;
-        let image = image::collect(view.as_ref(), task)?.ok_or_else(deleted)?;
-        let destination = self.destination(task, failures)?;
-        let missing = destination.missing(task, &name, &image).await?;
+        let pace = self.blobs.pace(&task.key.destination, &rule);
+        let image = wanted_image(view.as_ref(), task)?;
+        let destination = Destination {
+            pace,
+            ..self.destination(task, running.failures)?
+        };
         let sent = Sent {
             task,
             name: &name,
             image: &image,
         };
-        self.ship_blobs(view.as_ref(), &destination, &sent, &missing)
-            .await?;
+        let mut missing = MissingReply::default();
+        if running.missing.is_empty() {
+            missing = destination.missing(task, &name, &image).await?;
+        } else {
+            missing.blobs.clone_from(&running.missing);
+        }
+        if !missing.blobs.is_empty() {
+            self.ship_blobs(view.as_ref(), &destination, &sent, &missing.blobs)
+                .await?;
+            return Ok(Outcome::Becomes(Class::Call, Vec::new()));
+        }
         let absent: BTreeSet<&str> = missing.manifests.iter().map(String::as_str).collect();
         for digest in &image.manifests {
             if *digest == task.key.digest || absent.contains(digest.to_string().as_str()) {
@@ -94,16 +115,18 @@ impl Outbox {
                     .await?;
             }
         }
-        Ok(())
+        Ok(self.complete(task))
     }
 
     /// A node of the destination region that answers: the same one for the same
-    /// image while the region does not change, the next one after each failure.
+    /// repository while the region does not change, the next one after each
+    /// failure.
     fn destination(&self, task: &Task, failures: u32) -> Result<Destination, ReplicationError> {
         let region = &task.key.destination.region;
         let down = || ReplicationError::RegionDown(region.to_string());
-        let key = task.key.digest.to_string();
-        let ranked = placement::ranked(key.as_bytes(), self.blobs.health().alive_in(region));
+        let account = &task.key.destination.account;
+        let key = placement::repository_key(account, &task.key.repository);
+        let ranked = placement::ranked(&key, self.blobs.health().alive_in(region));
         let turn = (failures as usize).checked_rem(ranked.len());
         let node = turn.map(|turn| ranked[turn]).ok_or_else(down)?;
         let channel = self.blobs.peers().channel(node).ok_or_else(down)?;
@@ -117,6 +140,7 @@ impl Outbox {
             node,
             client: client(channel),
             bulk: client(bulk),
+            pace: None,
         })
     }
 
@@ -125,10 +149,10 @@ impl Outbox {
         view: &dyn KeyValue,
         destination: &Destination,
         sent: &Sent<'_>,
-        missing: &MissingReply,
+        missing: &[String],
     ) -> Result<(), ReplicationError> {
         let (task, image) = (sent.task, sent.image);
-        let absent: BTreeSet<&str> = missing.blobs.iter().map(String::as_str).collect();
+        let absent: BTreeSet<&str> = missing.iter().map(String::as_str).collect();
         let mut wanted = Vec::new();
         for digest in &image.blobs {
             if absent.contains(digest.to_string().as_str()) {
@@ -137,15 +161,14 @@ impl Outbox {
         }
         let mut transfers: Vec<BoxFuture<'static, _>> = Vec::with_capacity(wanted.len());
         for blob in wanted {
-            let header = ReplicaBlobHeader {
+            let into = DepositHeader {
                 account: task.key.destination.account.to_string(),
-                repository: sent.name.to_string(),
-                digest: blob.digest.to_string(),
-                size: blob.size,
                 source_account: task.key.account.to_string(),
+                repository: sent.name.to_string(),
+                ..DepositHeader::default()
             };
             let blobs = Arc::clone(&self.blobs);
-            transfers.push(put_blob(destination.clone(), blobs, header, blob).boxed());
+            transfers.push(blob::put(destination.clone(), blobs, into, blob).boxed());
         }
         stream::iter(transfers)
             .buffer_unordered(BLOBS_AT_ONCE)
@@ -205,6 +228,11 @@ fn name_at_destination(rule: &Rule, task: &Task) -> Result<RepositoryName, Repli
         .map_err(|error| {
             ReplicationError::Refused(format!("its name there would be wrong: {error}"))
         })
+}
+
+/// What a task is about.
+fn wanted_image(view: &dyn KeyValue, task: &Task) -> Result<Image, ReplicationError> {
+    image::collect(view, task)?.ok_or_else(deleted)
 }
 
 /// It was deleted after it was pushed; the deletion may not have taken the task
@@ -281,65 +309,5 @@ impl Destination {
                 tonic::Status::unknown("an empty answer"),
             )),
         }
-    }
-}
-
-async fn put_blob(
-    destination: Destination,
-    blobs: Arc<ClusterBlobs>,
-    header: ReplicaBlobHeader,
-    blob: Blob,
-) -> Result<(), ReplicationError> {
-    let content = blobs.open(blob.clone(), None).await?;
-    let taken = Arc::new(AtomicU64::new(0));
-    let mut request = Request::new(parts(header, content, Arc::clone(&taken)));
-    request.set_timeout(BLOB_TIMEOUT);
-    let mut client = destination.bulk.clone();
-    let reply = tokio::select! {
-        reply = client.put_blob(request) => reply,
-        () = stalled(&taken) => Err(Status::deadline_exceeded("it takes no more bytes")),
-    };
-    let result = destination.done(reply);
-    if let Err(ReplicationError::Peer { status, .. }) = &result
-        && status.code() == Code::DataLoss
-        && let Err(error) = blobs.recheck(blob).await
-    {
-        warn!(
-            error = chain(&error),
-            "a copy that a destination found wrong cannot be checked"
-        );
-    }
-    result
-}
-
-/// A blob's stream ends after an error: the destination sees that bytes are
-/// missing and keeps nothing. `taken` counts the pieces that are on their way.
-fn parts(
-    header: ReplicaBlobHeader,
-    content: BlobStream,
-    taken: Arc<AtomicU64>,
-) -> Outgoing<ReplicaBlob> {
-    let pieces = content
-        .flat_map(|chunk| stream::iter(chunk.map(wire::cut).unwrap_or_default()))
-        .map(Part::Data);
-    let parts = stream::iter([Part::Header(header)])
-        .chain(pieces)
-        .inspect(move |_| {
-            taken.fetch_add(1, Ordering::Relaxed);
-        })
-        .map(|part| ReplicaBlob { part: Some(part) });
-    Outgoing::new(parts)
-}
-
-/// Returns once `taken` has not grown for [`STALL_MAX`].
-async fn stalled(taken: &AtomicU64) {
-    let mut before = None;
-    loop {
-        let now = Some(taken.load(Ordering::Relaxed));
-        if now == before {
-            return;
-        }
-        before = now;
-        tokio::time::sleep(STALL_MAX).await;
     }
 }

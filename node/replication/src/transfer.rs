@@ -9,17 +9,14 @@
 //! The invariant: a reader gets verified bytes only, and a transfer that nobody
 //! waits for any more ends.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use entrepot_blobs::{
-    BlobStream, Expected, GROUP_BYTES, Hashing, READ_BYTES, StagedBytes, Staging,
-    UNWRITTEN_BYTES_MAX,
-};
+use entrepot_blobs::{BlobStream, Expected, Hashing, READ_BYTES, StagedBytes, Staging};
 use entrepot_metadata::query::Blob;
 use entrepot_oci::Digest;
 use futures::stream;
@@ -29,10 +26,8 @@ use tracing::warn;
 use crate::ClusterBlobs;
 use crate::error::{ReplicationError, chain};
 use crate::pace::Pace;
+use crate::recent::Recent;
 use crate::sources::PeerRead;
-
-/// The newest bytes stay in memory until they can be read back for certain.
-const RECENT_BYTES: u64 = UNWRITTEN_BYTES_MAX + 2 * GROUP_BYTES as u64;
 
 /// Between the tries to go on when every source has failed. What was fetched by
 /// then is not fetched again.
@@ -79,13 +74,6 @@ enum Ending {
     Failed,
     /// Nobody waited for it.
     Abandoned,
-}
-
-/// The newest bytes, in order.
-#[derive(Debug, Default)]
-struct Recent {
-    pieces: VecDeque<(u64, Bytes)>,
-    end: u64,
 }
 
 // === impl Transfers ===
@@ -265,7 +253,7 @@ impl Transfer {
                 Ok(None) => return Ok(()),
                 Err(error) => {
                     warn!(%digest, error = chain(&error), "a transfer has no source any more");
-                    let here = self.lock().end;
+                    let here = self.lock().end();
                     // Once at the same place: what fails there again is not away
                     // for a moment.
                     if resumed_at.replace(here) == Some(here) {
@@ -310,36 +298,6 @@ impl Transfer {
 
     fn lock(&self) -> MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-// === impl Recent ===
-
-impl Recent {
-    /// Where the bytes end then.
-    fn push(&mut self, piece: Bytes) -> u64 {
-        let start = self.end;
-        self.end += piece.len() as u64;
-        self.pieces.push_back((start, piece));
-        while let Some((start, oldest)) = self.pieces.front()
-            && start + oldest.len() as u64 + RECENT_BYTES <= self.end
-        {
-            self.pieces.pop_front();
-        }
-        self.end
-    }
-
-    /// Bytes from `offset` on, if they are here.
-    fn get(&self, offset: u64) -> Option<Bytes> {
-        let place = self.pieces.partition_point(|(start, _)| *start <= offset);
-        let (start, piece) = self.pieces.get(place.checked_sub(1)?)?;
-        let within = usize::try_from(offset - start).ok()?;
-        (within < piece.len()).then(|| piece.slice(within..))
-    }
-
-    /// Before this, bytes have to be read back.
-    fn start(&self) -> u64 {
-        self.pieces.front().map_or(self.end, |(start, _)| *start)
     }
 }
 
@@ -390,7 +348,7 @@ impl Latched {
         let state = self.state.wait_for(here).await.map(|state| *state);
         let (bytes, start) = {
             let recent = self.transfer.lock();
-            if recent.end <= left.start {
+            if recent.end() <= left.start {
                 return Ok(None);
             }
             (recent.get(left.start), recent.start())

@@ -25,6 +25,7 @@ use tracing::warn;
 use self::copy::{Finishing, PIECES_WAITING_MAX, PeerCopy, finish_all, gather};
 use self::here::Here;
 use crate::ClusterBlobs;
+use crate::cut::Tap;
 use crate::error::{ReplicationError, chain};
 use crate::wire::{self, Pieces};
 
@@ -35,6 +36,8 @@ pub struct Upload {
     here: Here,
     pieces: Pieces,
     copies: Vec<PeerCopy>,
+    /// Those who send it on to other regions.
+    tap: Option<Tap>,
 }
 
 /// A blob that is durable on a majority of its copies.
@@ -63,6 +66,7 @@ pub struct Settling {
     holders: Vec<u64>,
     /// The copies that were waited for in vain.
     hanging: Vec<u64>,
+    tap: Option<Tap>,
 }
 
 // === impl Stored ===
@@ -121,6 +125,7 @@ impl ClusterBlobs {
             here,
             pieces: Pieces::default(),
             copies,
+            tap: None,
         })
     }
 
@@ -144,6 +149,14 @@ impl ClusterBlobs {
 // === impl Upload ===
 
 impl Upload {
+    /// Sends what comes on to other regions. Before the first byte.
+    pub fn tap(&mut self, tap: Tap) {
+        if let Some(staged) = self.here.read_back() {
+            tap.staged(staged);
+        }
+        self.tap = Some(tap);
+    }
+
     /// Bytes taken so far.
     pub fn size(&self) -> u64 {
         self.here.size()
@@ -156,6 +169,9 @@ impl Upload {
 
     /// Takes the next bytes.
     pub async fn append(&mut self, chunk: Bytes) -> Result<(), ReplicationError> {
+        if let Some(tap) = self.tap.as_ref().filter(|tap| tap.is_wanted()) {
+            tap.push(&chunk);
+        }
         if self.copies.is_empty() {
             // The staging gathers by itself; pieces are for the wire.
             return Ok(self.here.append(chunk).await?);
@@ -226,6 +242,7 @@ impl Upload {
             blobs,
             here,
             copies,
+            tap,
             ..
         } = self;
         let is_kept = here.is_kept();
@@ -264,6 +281,7 @@ impl Upload {
             is_kept,
             holders,
             hanging: failed.hanging,
+            tap,
         })
     }
 
@@ -278,6 +296,13 @@ impl Upload {
 impl Settling {
     pub fn digest(&self) -> &Digest {
         &self.committed.digest
+    }
+
+    /// The blob is part of a repository here: other regions may show it.
+    pub fn linked(&self) {
+        if let Some(tap) = &self.tap {
+            tap.linked(self.committed.digest, self.committed.size);
+        }
     }
 
     /// Makes sure of the copies that an acknowledgement needs. May be called

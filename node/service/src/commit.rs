@@ -88,6 +88,9 @@ impl Registry {
         };
         self.link_blob(&session.account, &session.repository, stored)
             .await?;
+        if let Settling::Copied(settling) = settling {
+            settling.linked();
+        }
         Ok(blob)
     }
 }

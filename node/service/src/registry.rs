@@ -11,6 +11,7 @@ use entrepot_oci::RegionName;
 use entrepot_proto::environment::{Blocking, Clock};
 use entrepot_proto::peers::Peers;
 use entrepot_replication::ClusterBlobs;
+use entrepot_replication::cut::CutThrough;
 use tokio::sync::Semaphore;
 
 use crate::authenticate::Tokens;
@@ -34,6 +35,8 @@ pub struct Registry {
     pub(crate) metadata: Arc<dyn Metadata>,
     /// The blobs of the region, wherever they are.
     pub(crate) blobs: Arc<ClusterBlobs>,
+    /// Sends uploads on to other regions while they arrive.
+    pub(crate) cut_through: CutThrough,
     /// The nodes of the cluster.
     pub(crate) peers: Arc<Peers>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -103,6 +106,11 @@ impl Registry {
         Arc::new(Self {
             names: SessionNames::new(parts.peers.secret()),
             sealing: ClusterKey::from_secret(parts.peers.secret().as_bytes()),
+            cut_through: CutThrough::new(
+                Arc::clone(&parts.blobs),
+                Arc::clone(&parts.metadata),
+                Arc::clone(&parts.clock),
+            ),
             metadata: parts.metadata,
             blobs: parts.blobs,
             peers: parts.peers,

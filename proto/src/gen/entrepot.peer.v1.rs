@@ -615,6 +615,162 @@ pub struct AdmitReply {
     pub admitted: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DepositHeader {
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub repository: ::prost::alloc::string::String,
+    /// 16 bytes: of an upload that is still under way at the source; empty: of a
+    /// blob that the source has.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub upload: ::prost::bytes::Bytes,
+    /// Empty: not known yet.
+    #[prost(string, tag = "4")]
+    pub digest: ::prost::alloc::string::String,
+    /// Bytes; 0: not known yet.
+    #[prost(uint64, tag = "5")]
+    pub size: u64,
+    /// The first piece follows without waiting for an answer.
+    #[prost(bool, tag = "6")]
+    pub from_start: bool,
+    /// Whose blob it is at the source.
+    #[prost(string, tag = "7")]
+    pub source_account: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DepositFinish {
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DepositPart {
+    #[prost(oneof = "deposit_part::Part", tags = "1, 2, 3, 4")]
+    pub part: ::core::option::Option<deposit_part::Part>,
+}
+/// Nested message and enum types in `DepositPart`.
+pub mod deposit_part {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Part {
+        #[prost(message, tag = "1")]
+        Header(super::DepositHeader),
+        #[prost(bytes, tag = "2")]
+        Data(::prost::bytes::Bytes),
+        #[prost(message, tag = "3")]
+        Finish(super::DepositFinish),
+        /// The upload has failed: what was deposited is to go.
+        #[prost(message, tag = "4")]
+        Cancel(super::Blank),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DepositReply {
+    #[prost(oneof = "deposit_reply::Result", tags = "1, 2, 3, 4")]
+    pub result: ::core::option::Option<deposit_reply::Result>,
+}
+/// Nested message and enum types in `DepositReply`.
+pub mod deposit_reply {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Result {
+        /// Where the next piece has to start.
+        #[prost(uint64, tag = "1")]
+        Offset(u64),
+        /// The repository has the blob.
+        #[prost(message, tag = "2")]
+        Done(super::Blank),
+        /// The region has it, or gets it in another way: no more is to be sent.
+        #[prost(message, tag = "3")]
+        Held(super::Blank),
+        #[prost(message, tag = "4")]
+        Refusal(super::Refusal),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DepositName {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub upload: ::prost::bytes::Bytes,
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReplicaImages {
+    #[prost(string, tag = "1")]
+    pub source_region: ::prost::alloc::string::String,
+    /// At most 256.
+    #[prost(message, repeated, tag = "2")]
+    pub images: ::prost::alloc::vec::Vec<ReplicaImage>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReplicaImage {
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub repository: ::prost::alloc::string::String,
+    /// Empty: no tag.
+    #[prost(string, tag = "3")]
+    pub tag: ::prost::alloc::string::String,
+    /// Log index of the push in its source region's group: orders the tag.
+    #[prost(uint64, tag = "4")]
+    pub source_sequence: u64,
+    /// Leaves first, the image's own last.
+    #[prost(message, repeated, tag = "5")]
+    pub manifests: ::prost::alloc::vec::Vec<ReplicaImageManifest>,
+    /// All blobs that the manifests need.
+    #[prost(string, repeated, tag = "6")]
+    pub blobs: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The content of those that are small.
+    #[prost(message, repeated, tag = "7")]
+    pub contents: ::prost::alloc::vec::Vec<ReplicaImageBlob>,
+    /// Whose image it is at the source.
+    #[prost(string, tag = "8")]
+    pub source_account: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplicaImageManifest {
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub media_type: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub content: ::prost::bytes::Bytes,
+    /// Manifests that it names and that the source does not have: it is taken
+    /// without them.
+    #[prost(string, repeated, tag = "4")]
+    pub absent: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplicaImageBlob {
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub content: ::prost::bytes::Bytes,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplicaImageReply {
+    /// Which of the images, from 0 on.
+    #[prost(uint32, tag = "1")]
+    pub image: u32,
+    #[prost(oneof = "replica_image_reply::Result", tags = "2, 3, 4, 5")]
+    pub result: ::core::option::Option<replica_image_reply::Result>,
+}
+/// Nested message and enum types in `ReplicaImageReply`.
+pub mod replica_image_reply {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Result {
+        #[prost(message, tag = "2")]
+        Done(super::Blank),
+        #[prost(message, tag = "3")]
+        Refusal(super::Refusal),
+        /// It was not stored for want of these.
+        #[prost(message, tag = "4")]
+        Missing(super::MissingReply),
+        /// It was not stored, and may be if it is sent again: why.
+        #[prost(string, tag = "5")]
+        Retry(::prost::alloc::string::String),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MissingRequest {
     #[prost(string, tag = "1")]
     pub account: ::prost::alloc::string::String,
@@ -3765,6 +3921,82 @@ pub mod replication_client {
                 .insert(GrpcMethod::new("entrepot.peer.v1.Replication", "Admit"));
             self.inner.unary(req, path, codec).await
         }
+        /// Each image is stored if all that it names is there. One answer for each, in
+        /// the order in which they are known.
+        pub async fn put_images(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReplicaImages>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ReplicaImageReply>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.peer.v1.Replication/PutImages",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.peer.v1.Replication", "PutImages"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// The bytes of a blob, in one go or in several, from one sender or from
+        /// several: header, pieces, then finish. Answered first by where to go on, then
+        /// by what became of it. A stream that is torn leaves what it brought, for a
+        /// while.
+        pub async fn deposit(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::DepositPart>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::DepositReply>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.peer.v1.Replication/Deposit",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.peer.v1.Replication", "Deposit"));
+            self.inner.streaming(req, path, codec).await
+        }
+        /// An upload whose bytes are being deposited has become a blob at its source.
+        pub async fn name_deposit(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DepositName>,
+        ) -> std::result::Result<tonic::Response<super::Blank>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.peer.v1.Replication/NameDeposit",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.peer.v1.Replication", "NameDeposit"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3804,6 +4036,37 @@ pub mod replication_server {
             &self,
             request: tonic::Request<super::AdmitRequest>,
         ) -> std::result::Result<tonic::Response<super::AdmitReply>, tonic::Status>;
+        /// Server streaming response type for the PutImages method.
+        type PutImagesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ReplicaImageReply, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Each image is stored if all that it names is there. One answer for each, in
+        /// the order in which they are known.
+        async fn put_images(
+            &self,
+            request: tonic::Request<super::ReplicaImages>,
+        ) -> std::result::Result<tonic::Response<Self::PutImagesStream>, tonic::Status>;
+        /// Server streaming response type for the Deposit method.
+        type DepositStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::DepositReply, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The bytes of a blob, in one go or in several, from one sender or from
+        /// several: header, pieces, then finish. Answered first by where to go on, then
+        /// by what became of it. A stream that is torn leaves what it brought, for a
+        /// while.
+        async fn deposit(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::DepositPart>>,
+        ) -> std::result::Result<tonic::Response<Self::DepositStream>, tonic::Status>;
+        /// An upload whose bytes are being deposited has become a blob at its source.
+        async fn name_deposit(
+            &self,
+            request: tonic::Request<super::DepositName>,
+        ) -> std::result::Result<tonic::Response<super::Blank>, tonic::Status>;
     }
     /// Region to region.
     #[derive(Debug)]
@@ -4090,6 +4353,141 @@ pub mod replication_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AdmitSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.peer.v1.Replication/PutImages" => {
+                    #[allow(non_camel_case_types)]
+                    struct PutImagesSvc<T: Replication>(pub Arc<T>);
+                    impl<
+                        T: Replication,
+                    > tonic::server::ServerStreamingService<super::ReplicaImages>
+                    for PutImagesSvc<T> {
+                        type Response = super::ReplicaImageReply;
+                        type ResponseStream = T::PutImagesStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReplicaImages>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Replication>::put_images(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PutImagesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.peer.v1.Replication/Deposit" => {
+                    #[allow(non_camel_case_types)]
+                    struct DepositSvc<T: Replication>(pub Arc<T>);
+                    impl<
+                        T: Replication,
+                    > tonic::server::StreamingService<super::DepositPart>
+                    for DepositSvc<T> {
+                        type Response = super::DepositReply;
+                        type ResponseStream = T::DepositStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<tonic::Streaming<super::DepositPart>>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Replication>::deposit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DepositSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.peer.v1.Replication/NameDeposit" => {
+                    #[allow(non_camel_case_types)]
+                    struct NameDepositSvc<T: Replication>(pub Arc<T>);
+                    impl<T: Replication> tonic::server::UnaryService<super::DepositName>
+                    for NameDepositSvc<T> {
+                        type Response = super::Blank;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DepositName>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Replication>::name_deposit(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = NameDepositSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

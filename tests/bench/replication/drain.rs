@@ -58,8 +58,8 @@ async fn one(between: Between, queued: usize) -> Result<String> {
         .map(|id| pair.cluster.registry(id))
         .collect::<Result<_>>()?;
     let start = Instant::now();
-    let pushes = (0..queued).map(|nth| push_one(&clients[nth % clients.len()], nth));
-    stream::iter(pushes)
+    let images = (0..queued).map(|nth| push_one(&clients[nth % clients.len()], nth));
+    stream::iter(images)
         .buffer_unordered(AT_ONCE)
         .try_collect::<()>()
         .await?;
@@ -87,7 +87,7 @@ async fn one(between: Between, queued: usize) -> Result<String> {
     let (all, first) = (start.elapsed(), first.unwrap_or_default());
     pair.cluster.finish().await?;
     #[allow(clippy::cast_precision_loss, reason = "some thousand")]
-    let rate = (queued - first_count) as f64 / (all - first).as_secs_f64();
+    let rate = (queued - first_count) as f64 / all.saturating_sub(first).as_secs_f64();
     Ok(format!(
         "| {} | {pushed:.0} | {:.1} | {:.1} | {rate:.0} |",
         between.name,

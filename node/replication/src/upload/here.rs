@@ -1,8 +1,10 @@
 //! What the node that takes an upload does with its bytes: stages them, or only
 //! hashes them on their way to the others.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use entrepot_blobs::{BlobError, Committed, Expected, Passing, Staging};
+use entrepot_blobs::{BlobError, Committed, Expected, Passing, StagedBytes, Staging};
 use entrepot_oci::Digest;
 
 use crate::error::ReplicationError;
@@ -28,6 +30,14 @@ impl Here {
         match self {
             Self::Staged(staging) => staging.size(),
             Self::Passing(passing) => passing.size(),
+        }
+    }
+
+    /// What is staged, for those who read it meanwhile; none: nothing is.
+    pub(super) fn read_back(&self) -> Option<Arc<dyn StagedBytes>> {
+        match self {
+            Self::Staged(staging) => Some(staging.read_back()),
+            Self::Passing(_) => None,
         }
     }
 

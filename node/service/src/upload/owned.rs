@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use entrepot_oci::{Algorithm, Digest};
 use entrepot_replication::ReplicationError;
+use entrepot_replication::cut::TapHeader;
 use entrepot_replication::upload::Upload;
 use tracing::info;
 
@@ -139,7 +140,17 @@ impl Registry {
             .or(expected.map(Digest::algorithm))
             .unwrap_or(Algorithm::Sha256);
         let key = copies_key(session, expected);
-        Ok(self.blobs.begin(algorithm, &key).await?)
+        let mut upload = self.blobs.begin(algorithm, &key).await?;
+        let header = TapHeader {
+            account: session.account.clone(),
+            repository: session.repository.clone(),
+            upload: session.random,
+            digest: expected.copied(),
+        };
+        if let Some(tap) = self.cut_through.begin(&header) {
+            upload.tap(tap);
+        }
+        Ok(upload)
     }
 
     /// Ends a session whose staged bytes can no longer be trusted.

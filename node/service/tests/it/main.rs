@@ -14,6 +14,7 @@ mod accounts;
 mod authorize;
 mod conditions;
 mod copies;
+mod cut_through;
 mod deletion;
 mod departure;
 mod files;

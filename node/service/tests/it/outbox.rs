@@ -410,9 +410,15 @@ async fn a_destination_node_that_cannot_is_passed_over() {
 
 #[tokio::test]
 async fn a_damaged_copy_at_the_source_is_replaced_and_never_travels() {
-    let mut cluster = two_regions(2, 1).await;
+    let mut cluster = Plan::new(&[(EAST, 2), (WEST, 1)]).start().await;
     let blobs = blobs(1);
-    let digest = cluster.node(1).push_image("v1", &blobs).await;
+    let mut named = Vec::new();
+    for content in &blobs {
+        named.push((cluster.node(1).push(content).await, content.len()));
+    }
+    // With a rule, they would have been on their way before anything is damaged.
+    cluster.replicate(EAST, WEST).await;
+    let digest = cluster.node(1).put_manifest("v1", &image(&named)).await;
     let large = sha256(&blobs[1]);
     let worker = entrepot_replication::placement::first(digest.to_string().as_bytes(), 1..=2);
     let worker = cluster.node(worker.unwrap());

@@ -341,6 +341,7 @@ pub(crate) enum Answer {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it")]
 pub(crate) enum Rule {
     /// Create a rule, or replace the one of the same ID
     #[command(after_help = "\
@@ -352,10 +353,14 @@ Examples:
   entrepot rule put everything --to eu-west-1
   entrepot rule put nightly --to eu-west-1 --prefix team/ --prefix base/
   entrepot rule put partners --to eu-west-1 --to us-east-1/210987654321
+  entrepot rule put releases --to eu-west-1 --tag 'v*' --exclude-tag '*-rc*' --deletions
+  entrepot rule put mirror --to eu-west-1 --map team/=mirror/team/
 
-JSON:
+What refers to an image, such as a signature, goes wherever the image goes.
+
+JSON (\"options\" is null where a rule says no more than where and which prefixes):
   {\"rule\": {\"id\": \"nightly\", \"prefixes\": [\"team/\", \"base/\"],
-            \"destinations\": [{\"region\": \"eu-west-1\", \"account\": null}]},
+            \"destinations\": [{\"region\": \"eu-west-1\", \"account\": null}], \"options\": null},
    \"replaced\": false}")]
     Put(RulePut),
 
@@ -366,7 +371,8 @@ Example:
 
 JSON (no prefixes: every repository; no account: the own one):
   {\"rules\": [{\"id\": \"nightly\", \"prefixes\": [\"team/\"],
-              \"destinations\": [{\"region\": \"eu-west-1\", \"account\": null}]}]}")]
+              \"destinations\": [{\"region\": \"eu-west-1\", \"account\": null}], \
+\"options\": null}]}")]
     List,
 
     /// Delete a rule, and with it the open tasks that no other rule's destination asks for
@@ -403,6 +409,73 @@ pub(crate) struct RulePut {
         value_parser = NonEmptyStringValueParser::new()
     )]
     pub(crate) prefixes: Vec<String>,
+
+    /// Copy also repositories whose name fits this, with * for any characters; may be given several
+    /// times
+    #[arg(long = "match", value_name = "WILDCARD")]
+    pub(crate) matches: Vec<String>,
+
+    /// Do not copy repositories whose name fits this; may be given several times
+    #[arg(long = "exclude", value_name = "WILDCARD")]
+    pub(crate) excludes: Vec<String>,
+
+    /// Copy only tags that fit this; may be given several times
+    #[arg(long = "tag", value_name = "WILDCARD")]
+    pub(crate) tags: Vec<String>,
+
+    /// Do not copy tags that fit this; may be given several times
+    #[arg(long = "exclude-tag", value_name = "WILDCARD")]
+    pub(crate) tags_excluded: Vec<String>,
+
+    /// Copy only what has an artifact type that fits this; may be given several times
+    #[arg(long = "artifact-type", value_name = "WILDCARD")]
+    pub(crate) artifact_types: Vec<String>,
+
+    /// Copy deletions of images and tags too
+    #[arg(long)]
+    pub(crate) deletions: bool,
+
+    /// Copy repositories whose name begins with FROM under a name that begins with TO
+    #[arg(long = "map", value_name = "FROM=TO")]
+    pub(crate) map: Option<Mapping>,
+
+    /// Of rules with the same destination, the one with the highest priority decides
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) priority: u32,
+
+    /// Acknowledge a push only once every destination has it
+    #[arg(long)]
+    pub(crate) synchronous: bool,
+
+    /// How long a push waits for that, such as 10s [default: 30s]
+    #[arg(
+        long = "synchronous-timeout",
+        value_name = "TIME",
+        value_parser = humantime::parse_duration,
+        requires = "synchronous"
+    )]
+    pub(crate) synchronous_timeout: Option<Duration>,
+}
+
+/// The beginnings of a repository's name here and there.
+#[derive(Debug, Clone)]
+pub(crate) struct Mapping {
+    pub(crate) from: String,
+    pub(crate) to: String,
+}
+
+impl FromStr for Mapping {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (from, to) = text
+            .split_once('=')
+            .ok_or_else(|| "expected two prefixes with '=' between them".to_owned())?;
+        Ok(Self {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        })
+    }
 }
 
 /// Where a rule copies to.

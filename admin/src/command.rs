@@ -154,7 +154,9 @@ async fn set_repository(client: &Client, set: RepositorySet) -> Result<Repositor
 }
 
 async fn put_rule(client: &Client, put: RulePut) -> Result<PutRuleReport, Failure> {
+    let options = options(&put);
     let rule = admin::Rule {
+        options: (options != admin::RuleOptions::default()).then_some(options),
         id: put.id,
         prefixes: put.prefixes,
         destination_region: String::new(),
@@ -165,6 +167,25 @@ async fn put_rule(client: &Client, put: RulePut) -> Result<PutRuleReport, Failur
         rule: rule.into(),
         replaced,
     })
+}
+
+fn options(put: &RulePut) -> admin::RuleOptions {
+    let timeout = put.synchronous_timeout.unwrap_or_default().as_millis();
+    admin::RuleOptions {
+        repositories: put.matches.clone(),
+        repositories_excluded: put.excludes.clone(),
+        tags: put.tags.clone(),
+        tags_excluded: put.tags_excluded.clone(),
+        artifact_types: put.artifact_types.clone(),
+        deletions: put.deletions,
+        mapping: put.map.clone().map(|map| admin::PrefixMapping {
+            from: map.from,
+            to: map.to,
+        }),
+        priority: put.priority,
+        synchronous: put.synchronous,
+        synchronous_timeout_ms: u64::try_from(timeout).unwrap_or(u64::MAX),
+    }
 }
 
 fn destination(to: To) -> admin::RuleDestination {

@@ -30,6 +30,28 @@ pub(crate) struct Rule {
     /// None: every repository.
     prefixes: Vec<String>,
     destinations: Vec<Destination>,
+    /// None: nothing beyond the above.
+    options: Option<Options>,
+}
+
+#[derive(Debug, Serialize)]
+struct Options {
+    repositories: Vec<String>,
+    repositories_excluded: Vec<String>,
+    tags: Vec<String>,
+    tags_excluded: Vec<String>,
+    artifact_types: Vec<String>,
+    deletions: bool,
+    mapping: Option<Mapping>,
+    priority: u32,
+    synchronous: bool,
+    synchronous_timeout_ms: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Mapping {
+    from: String,
+    to: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -42,6 +64,7 @@ struct Destination {
 impl From<admin::Rule> for Rule {
     fn from(rule: admin::Rule) -> Self {
         Self {
+            options: rule.options.map(Options::from),
             id: rule.id,
             prefixes: rule.prefixes,
             destinations: rule
@@ -56,6 +79,56 @@ impl From<admin::Rule> for Rule {
     }
 }
 
+impl From<admin::RuleOptions> for Options {
+    fn from(options: admin::RuleOptions) -> Self {
+        let timeout = options.synchronous_timeout_ms;
+        Self {
+            repositories: options.repositories,
+            repositories_excluded: options.repositories_excluded,
+            tags: options.tags,
+            tags_excluded: options.tags_excluded,
+            artifact_types: options.artifact_types,
+            deletions: options.deletions,
+            mapping: options.mapping.map(|mapping| Mapping {
+                from: mapping.from,
+                to: mapping.to,
+            }),
+            priority: options.priority,
+            synchronous: options.synchronous,
+            synchronous_timeout_ms: (timeout > 0).then_some(timeout),
+        }
+    }
+}
+
+impl Options {
+    /// In the words of the command line.
+    fn words(&self) -> String {
+        let each = |flag: &str, values: &[String]| -> Vec<String> {
+            values.iter().map(|it| format!("{flag} {it}")).collect()
+        };
+        let mut words = [
+            each("exclude", &self.repositories_excluded),
+            each("tag", &self.tags),
+            each("exclude-tag", &self.tags_excluded),
+            each("artifact-type", &self.artifact_types),
+        ]
+        .concat();
+        if self.deletions {
+            words.push("deletions".to_owned());
+        }
+        if let Some(mapping) = &self.mapping {
+            words.push(format!("map {}={}", mapping.from, mapping.to));
+        }
+        if self.priority > 0 {
+            words.push(format!("priority {}", self.priority));
+        }
+        if self.synchronous {
+            words.push("synchronous".to_owned());
+        }
+        words.join(", ")
+    }
+}
+
 impl From<Vec<admin::Rule>> for RulesReport {
     fn from(rules: Vec<admin::Rule>) -> Self {
         let rules = rules.into_iter().map(Rule::from).collect();
@@ -66,15 +139,27 @@ impl From<Vec<admin::Rule>> for RulesReport {
 impl Rule {
     /// `every repository`, or the prefixes with a star behind each.
     fn what(&self) -> String {
-        if self.prefixes.is_empty() {
+        let wildcards = self.options.iter().flat_map(|it| &it.repositories);
+        let prefixes = self.prefixes.iter().map(|p| format!("{p}*"));
+        let patterns: Vec<String> = prefixes.chain(wildcards.cloned()).collect();
+        if patterns.is_empty() {
             return "every repository".to_owned();
         }
-        let patterns: Vec<String> = self.prefixes.iter().map(|p| format!("{p}*")).collect();
         human::plain(&human::list(&patterns))
     }
 }
 
 impl Rule {
+    fn options(&self) -> String {
+        human::plain(
+            &self
+                .options
+                .as_ref()
+                .map(Options::words)
+                .unwrap_or_default(),
+        )
+    }
+
     fn to(&self) -> String {
         let name = |it: &Destination| match &it.account {
             Some(account) => format!("{}/{account}", it.region),
@@ -103,10 +188,10 @@ impl Report for RulesReport {
             return "There are no rules: nothing is copied to other regions.".to_owned();
         }
         human::table(
-            ["RULE", "REPOSITORIES", "TO"],
+            ["RULE", "REPOSITORIES", "TO", "OPTIONS"],
             self.rules
                 .iter()
-                .map(|rule| [rule.id.clone(), rule.what(), rule.to()]),
+                .map(|rule| [rule.id.clone(), rule.what(), rule.to(), rule.options()]),
         )
     }
 }

@@ -290,7 +290,7 @@ async fn rules_are_created_replaced_listed_and_deleted() {
     assert_eq!(
         json_of(&fake, "rule list").await,
         json!({"rules": [{"id": "nightly", "prefixes": [],
-            "destinations": [{"region": "ap-1", "account": null}]}]})
+            "destinations": [{"region": "ap-1", "account": null}], "options": null}]})
     );
     assert_eq!(
         answer("rule delete nightly").await,
@@ -316,13 +316,33 @@ async fn a_rule_goes_to_several_regions_and_accounts() {
 }
 
 #[tokio::test]
+async fn what_a_rule_says_beyond_prefixes_is_sent_and_shown() {
+    let fake = Fake::start(State::default()).await;
+    let put = "rule put r --to ap-1 --match *-base --exclude old/* --tag v* --exclude-tag *-rc \
+               --artifact-type application/* --deletions --map team/=mirror/ --priority 2 \
+               --synchronous --synchronous-timeout 5s";
+    let told = json_of(&fake, put).await;
+    let options = json!({
+        "repositories": ["*-base"], "repositories_excluded": ["old/*"], "tags": ["v*"],
+        "tags_excluded": ["*-rc"], "artifact_types": ["application/*"], "deletions": true,
+        "mapping": {"from": "team/", "to": "mirror/"}, "priority": 2, "synchronous": true,
+        "synchronous_timeout_ms": 5000,
+    });
+    assert_eq!(told["rule"]["options"], options);
+    let listed = json_of(&fake, "rule list").await;
+    assert_eq!(listed["rules"][0]["options"], options);
+    let shown = entrepot("rule list").asking(&fake).answer().await;
+    assert!(shown.contains("exclude-tag *-rc"), "{shown}");
+}
+
+#[tokio::test]
 async fn changes_of_rules_as_json() {
     let fake = Fake::start(State::default()).await;
     assert_eq!(
         json_of(&fake, "rule put nightly --to ap-1 --prefix team/").await,
         json!({
             "rule": {"id": "nightly", "prefixes": ["team/"],
-                "destinations": [{"region": "ap-1", "account": null}]},
+                "destinations": [{"region": "ap-1", "account": null}], "options": null},
             "replaced": false,
         })
     );

@@ -323,6 +323,7 @@ pub(crate) fn rule(id: &str, prefixes: &[&str], to: &str) -> Rule {
             region: to.to_owned(),
             account: String::new(),
         }],
+        options: None,
     }
 }
 

@@ -261,6 +261,7 @@ impl From<ServiceError> for Refusal {
             // The reason is written for clients; the service logged the cause.
             E::Unavailable { reason } => Self::new(S::SERVICE_UNAVAILABLE, "UNAVAILABLE", reason)
                 .with_header(header::RETRY_AFTER, "1"),
+            E::NotReplicated(_) => Self::new(S::GATEWAY_TIMEOUT, "UNAVAILABLE", message),
             E::Full => Self::new(S::INSUFFICIENT_STORAGE, "DENIED", message),
             // Its own id ties the line that has the cause to the request's lines.
             E::Internal { .. } => Self::new(

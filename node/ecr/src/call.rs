@@ -160,7 +160,9 @@ impl Call {
             | E::WatchOutOfRange { .. }
             | E::WatchTooSlow { .. }
             | E::WatchOtherLog { .. } => ApiError::new("InvalidParameterException", text),
-            E::Unavailable { .. } | E::Full | E::Internal { .. } => ApiError::internal(self.api),
+            E::Unavailable { .. } | E::NotReplicated(_) | E::Full | E::Internal { .. } => {
+                ApiError::internal(self.api)
+            }
         }
     }
 }

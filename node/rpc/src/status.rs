@@ -89,6 +89,7 @@ pub(crate) fn status(error: &ServiceError) -> Status {
         E::WatchOtherLog { log } => {
             refusal(C::FailedPrecondition, "WATCH_OTHER_LOG").with(LOG, log)
         }
+        E::NotReplicated(_) => refusal(C::DeadlineExceeded, "UNAVAILABLE"),
         E::Unavailable { .. } => refusal(C::Unavailable, "UNAVAILABLE"),
         E::Full | E::LimitExceeded(_) => refusal(C::ResourceExhausted, "DENIED"),
         E::Internal { id } => refusal(C::Internal, "UNKNOWN").with(LOG_ID, id),

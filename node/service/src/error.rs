@@ -112,6 +112,9 @@ pub enum ServiceError {
     /// The same request may succeed in a moment.
     #[error("{reason}")]
     Unavailable { reason: String },
+    /// A destination of a synchronous rule has not got it, though it is kept here.
+    #[error("{0}")]
+    NotReplicated(String),
     #[error("the node that takes the content has no room left on its disk")]
     Full,
     /// The cause is in the log under `id`.

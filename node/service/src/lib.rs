@@ -45,6 +45,7 @@ mod request_id;
 mod scanning;
 mod session;
 mod sessions;
+mod synchronous;
 mod templates;
 mod upkeep;
 mod upload;

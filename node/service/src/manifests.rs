@@ -202,6 +202,8 @@ impl Registry {
         drop(manifest);
         let response = self.propose(command.into()).await?;
         response.into_result().map_err(refused)?;
+        self.replicated(who, repository, &digest, &push.tags)
+            .await?;
         Ok(PutManifest {
             digest,
             subject,

@@ -227,6 +227,49 @@ pub struct Rule {
     /// All of them; none: destination_region.
     #[prost(message, repeated, tag = "4")]
     pub destinations: ::prost::alloc::vec::Vec<RuleDestination>,
+    /// Unset: nothing beyond the above.
+    #[prost(message, optional, tag = "5")]
+    pub options: ::core::option::Option<RuleOptions>,
+}
+/// What a rule may say beyond ECR's. A wildcard has `*` for any characters.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuleOptions {
+    /// Wildcards of repository names, taken beside the prefixes.
+    #[prost(string, repeated, tag = "1")]
+    pub repositories: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "2")]
+    pub repositories_excluded: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Wildcards of tags; none: every tag, and what has none.
+    #[prost(string, repeated, tag = "3")]
+    pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "4")]
+    pub tags_excluded: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Wildcards; none: every type.
+    #[prost(string, repeated, tag = "5")]
+    pub artifact_types: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Deletions are copied too.
+    #[prost(bool, tag = "6")]
+    pub deletions: bool,
+    /// A repository whose name begins with the one is copied under a name that begins
+    /// with the other.
+    #[prost(message, optional, tag = "7")]
+    pub mapping: ::core::option::Option<PrefixMapping>,
+    /// Of rules that name one destination, the highest decides.
+    #[prost(uint32, tag = "8")]
+    pub priority: u32,
+    /// A push is acknowledged once the destinations have it.
+    #[prost(bool, tag = "9")]
+    pub synchronous: bool,
+    /// How long it waits for that; 0: 30 s.
+    #[prost(uint64, tag = "10")]
+    pub synchronous_timeout_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PrefixMapping {
+    #[prost(string, tag = "1")]
+    pub from: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub to: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RuleDestination {

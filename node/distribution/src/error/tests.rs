@@ -111,6 +111,7 @@ fn every() -> Vec<(ServiceError, u16, &'static str)> {
             503,
             "UNAVAILABLE",
         ),
+        (ServiceError::NotReplicated(text()), 504, "UNAVAILABLE"),
         (ServiceError::Full, 507, "DENIED"),
         (ServiceError::Internal { id: text() }, 500, "UNKNOWN"),
     ]

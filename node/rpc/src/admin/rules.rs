@@ -1,7 +1,7 @@
 //! Rules as they travel.
 
 use entrepot_proto::admin;
-use entrepot_service::{Caller, Destination, RuleInfo, RuleOptions};
+use entrepot_service::{Caller, Destination, PrefixMapping, RuleInfo, RuleOptions};
 use tonic::Status;
 
 use super::parse;
@@ -29,7 +29,7 @@ pub(super) fn parsed(who: &Caller, rule: admin::Rule) -> Result<RuleInfo, Status
         id: rule.id,
         prefixes: rule.prefixes,
         destinations,
-        options: RuleOptions::default(),
+        options: rule.options.map(options).unwrap_or_default(),
     })
 }
 
@@ -48,6 +48,44 @@ pub(super) fn shown(who: &Caller, rule: RuleInfo) -> admin::Rule {
         prefixes: rule.prefixes,
         destination_region: only,
         destinations: destinations.collect(),
+        options: (!rule.options.is_plain()).then(|| shown_options(rule.options)),
+    }
+}
+
+fn options(given: admin::RuleOptions) -> RuleOptions {
+    RuleOptions {
+        repositories: given.repositories,
+        repositories_excluded: given.repositories_excluded,
+        tags: given.tags,
+        tags_excluded: given.tags_excluded,
+        artifact_types: given.artifact_types,
+        deletions: given.deletions,
+        mapping: given.mapping.map(|mapping| PrefixMapping {
+            from: mapping.from,
+            to: mapping.to,
+        }),
+        priority: given.priority,
+        synchronous: given.synchronous,
+        synchronous_timeout_ms: given.synchronous_timeout_ms,
+        ..RuleOptions::default()
+    }
+}
+
+fn shown_options(options: RuleOptions) -> admin::RuleOptions {
+    admin::RuleOptions {
+        repositories: options.repositories,
+        repositories_excluded: options.repositories_excluded,
+        tags: options.tags,
+        tags_excluded: options.tags_excluded,
+        artifact_types: options.artifact_types,
+        deletions: options.deletions,
+        mapping: options.mapping.map(|mapping| admin::PrefixMapping {
+            from: mapping.from,
+            to: mapping.to,
+        }),
+        priority: options.priority,
+        synchronous: options.synchronous,
+        synchronous_timeout_ms: options.synchronous_timeout_ms,
     }
 }
 

@@ -123,6 +123,7 @@ fn every_error_of_the_service_has_its_status_and_code() {
             C::Unavailable,
             "UNAVAILABLE",
         ),
+        (E::NotReplicated(text()), C::DeadlineExceeded, "UNAVAILABLE"),
         (E::Full, C::ResourceExhausted, "DENIED"),
         (E::Internal { id: text() }, C::Internal, "UNKNOWN"),
     ];

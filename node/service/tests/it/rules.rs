@@ -6,8 +6,8 @@ use entrepot_metadata::command::{CreateAccount, CreateRepository};
 use entrepot_metadata::{GroupId, Metadata};
 use entrepot_oci::{AccountId, Digest, RepositoryName, media_type};
 use entrepot_service::{
-    Caller, Destination, NewAccount, PrefixMapping, Principal, RuleInfo, RuleOptions, Task,
-    TaskState,
+    Caller, Destination, ManifestPush, NewAccount, PrefixMapping, Principal, RuleInfo, RuleOptions,
+    ServiceError, Task, TaskState,
 };
 
 use crate::cluster::{Cluster, EAST, Node, Plan, WEST, app, group, region, root, tag};
@@ -291,4 +291,50 @@ async fn a_repository_is_copied_under_another_name() {
     let found = tagged_of(cluster.node(2), &root(), &there, "v1").await;
     assert_eq!(found, Some(digest));
     assert_eq!(cluster.node(2).tagged("v1").await, None);
+}
+
+fn synchronous(timeout_ms: u64) -> RuleOptions {
+    RuleOptions {
+        synchronous: true,
+        synchronous_timeout_ms: timeout_ms,
+        ..RuleOptions::default()
+    }
+}
+
+#[tokio::test]
+async fn a_synchronous_rule_acknowledges_what_its_destination_has() {
+    let mut cluster = Plan::new(&[(EAST, 1), (WEST, 1)]).start().await;
+    let options = synchronous(60_000);
+    rule(&cluster, "both", to(WEST, &root().account), options).await;
+    cluster.start_outbox();
+    let (east, west) = (cluster.node(1), cluster.node(2));
+    for number in 0..5 {
+        let name = format!("v{number}");
+        let digest = east.push_image(&name, &[content(number, 9_000)]).await;
+        // No waiting: it is there already.
+        assert_eq!(west.tagged(&name).await, Some(digest));
+    }
+}
+
+#[tokio::test]
+async fn a_push_that_a_destination_lacks_is_not_acknowledged_and_kept() {
+    let mut cluster = Plan::new(&[(EAST, 1), (WEST, 1)]).start().await;
+    let options = synchronous(200);
+    rule(&cluster, "both", to(WEST, &root().account), options).await;
+    let east = cluster.node(1);
+    let blob = content(1, 9_000);
+    east.push(&blob).await;
+    let manifest = image(&[(sha256(&blob), blob.len())]);
+    let push = ManifestPush::new(&tag("v1"), manifest.clone());
+    // Nobody works on the tasks.
+    let late = east.registry.put_manifest(&root(), &app(), push).await;
+    let Err(ServiceError::NotReplicated(reason)) = late else {
+        panic!("{late:?}");
+    };
+    assert!(reason.contains(WEST), "{reason}");
+    assert_eq!(east.tagged("v1").await, Some(sha256(&manifest)));
+    cluster.start_outbox();
+    let tasks = ended(&cluster).await;
+    assert_eq!(tasks[0].state, TaskState::Complete);
+    assert_eq!(cluster.node(2).tagged("v1").await, Some(sha256(&manifest)));
 }

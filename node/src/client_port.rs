@@ -24,7 +24,7 @@ use crate::config::{ClientLimits, ListenConfig};
 use crate::connection::Serving;
 use crate::listen::{self, Listen};
 use crate::open_files;
-use crate::relay::Relay;
+use crate::relay::{self, Relay, Way};
 use crate::stop::Stop;
 use crate::tls::Tls;
 
@@ -139,9 +139,13 @@ impl Door {
             return host_invalid(&request);
         }
         let request = request.map(Body::new);
-        match self.relay.region(&request) {
-            Some(region) if !is_grpc(&request) => self.relay.pass(&region, request, &origin).await,
-            _ => self.here.answer(request, origin).await,
+        if is_grpc(&request) {
+            return self.here.answer(request, origin).await;
+        }
+        match self.relay.way(&request) {
+            Way::Here => self.here.answer(request, origin).await,
+            Way::There(region) => self.relay.pass(&region, request, &origin).await,
+            Way::Unknown => relay::unreachable(),
         }
     }
 }

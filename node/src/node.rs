@@ -290,7 +290,7 @@ impl Node {
             JoinSet::from_iter([failures.vital("peer port", served)])
         });
         let front = Front {
-            relay: Relay::new(&peers, &health, config.listen.domain),
+            relay: Relay::new(&registry, &peers, &health, config.listen.domain),
             clients,
             readiness: readiness.clone(),
             limits: config.listen.limits,

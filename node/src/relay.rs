@@ -18,7 +18,7 @@ use entrepot_proto::peer::{RelayReply, RelayRequest, relay_reply, relay_request}
 use entrepot_proto::peers::{MESSAGE_BYTES_MAX, Peers};
 use entrepot_replication::health::Health;
 use entrepot_replication::wire::Outgoing;
-use entrepot_service::{Domain, Origin};
+use entrepot_service::{Domain, Origin, Registry};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use http::header::{CONTENT_TYPE, HOST};
@@ -31,9 +31,20 @@ use crate::client_port::FrontEnds;
 /// Both in the form of OCI's errors and in that of AWS's JSON.
 const UNREACHABLE: &str = r#"{"__type":"ServerException","message":"no node of the registry's region answers; try again","errors":[{"code":"UNAVAILABLE","message":"no node of the registry's region answers; try again"}]}"#;
 
+/// Where a request is answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Here,
+    /// By that other region of this cluster.
+    There(RegionName),
+    /// By a region that this node does not know.
+    Unknown,
+}
+
 /// Passes requests on.
 #[derive(Debug, Clone)]
 pub(crate) struct Relay {
+    registry: Arc<Registry>,
     peers: Arc<Peers>,
     health: Arc<Health>,
     domain: Option<Domain>,
@@ -48,32 +59,63 @@ pub(crate) struct RelayServer {
 // === impl Relay ===
 
 impl Relay {
-    pub(crate) fn new(peers: &Arc<Peers>, health: &Arc<Health>, domain: Option<Domain>) -> Self {
+    pub(crate) fn new(
+        registry: &Arc<Registry>,
+        peers: &Arc<Peers>,
+        health: &Arc<Health>,
+        domain: Option<Domain>,
+    ) -> Self {
         Self {
+            registry: Arc::clone(registry),
             peers: Arc::clone(peers),
             health: Arc::clone(health),
             domain,
         }
     }
 
-    /// The other region of this cluster whose registry a request is for.
-    pub(crate) fn region<B>(&self, request: &Request<B>) -> Option<RegionName> {
+    /// Where a request is answered.
+    pub(crate) fn way<B>(&self, request: &Request<B>) -> Way {
+        if self.is_public(request) {
+            return self.public_way();
+        }
         let region = self
             .named(request)
             .or_else(|| entrepot_ecr::region(request))
-            .or_else(|| entrepot_distribution::region(request))?;
-        let is_other = region != self.peers.own().region;
-        (is_other && self.peers.regions().contains(&region)).then_some(region)
+            .or_else(|| entrepot_distribution::region(request));
+        let other = region.filter(|region| *region != self.peers.own().region);
+        match other.filter(|region| self.peers.regions().contains(region)) {
+            Some(region) => Way::There(region),
+            None => Way::Here,
+        }
+    }
+
+    /// Never here because nobody knows better: there would be two of each registry.
+    fn public_way(&self) -> Way {
+        match self.registry.public_region() {
+            Ok(region) if region == self.peers.own().region => Way::Here,
+            Ok(region) if self.peers.regions().contains(&region) => Way::There(region),
+            Ok(region) => {
+                warn!(%region, "no node of the region of public registries is known");
+                Way::Unknown
+            }
+            Err(error) => {
+                warn!(%error, "the region of public registries is not known");
+                Way::Unknown
+            }
+        }
     }
 
     /// As its host says.
     fn named<B>(&self, request: &Request<B>) -> Option<RegionName> {
-        let domain = self.domain.as_ref()?;
-        let host = match request.headers().get(HOST) {
-            Some(host) => host.to_str().ok()?,
-            None => request.uri().authority()?.as_str(),
-        };
-        domain.registry(host).map(|registry| registry.region)
+        let registry = self.domain.as_ref()?.registry(host(request)?);
+        registry.map(|registry| registry.region)
+    }
+
+    /// Whether it is for the public registries, which are all in one region.
+    fn is_public<B>(&self, request: &Request<B>) -> bool {
+        let domain = self.domain.as_ref().zip(host(request));
+        domain.is_some_and(|(domain, host)| domain.is_public(host))
+            || entrepot_ecr::is_public(request)
     }
 
     /// What the region answers.
@@ -144,7 +186,15 @@ impl RelayService for RelayServer {
     }
 }
 
-fn unreachable() -> Response<Body> {
+/// What the client has asked.
+fn host<B>(request: &Request<B>) -> Option<&str> {
+    match request.headers().get(HOST) {
+        Some(host) => host.to_str().ok(),
+        None => Some(request.uri().authority()?.as_str()),
+    }
+}
+
+pub(crate) fn unreachable() -> Response<Body> {
     let mut response = Response::new(Body::from(UNREACHABLE));
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     let json = HeaderValue::from_static("application/json");

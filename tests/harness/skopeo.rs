@@ -33,6 +33,13 @@ impl Skopeo {
         }
     }
 
+    /// With other credentials, or none.
+    #[must_use]
+    pub fn with_credentials(mut self, credentials: Option<(&str, &str)>) -> Self {
+        self.credentials = credentials.map(|(user, password)| format!("{user}:{password}"));
+        self
+    }
+
     /// Speaks TLS with whoever answers, through `proxy`.
     #[must_use]
     pub fn behind(mut self, proxy: &Proxy) -> Self {
@@ -79,6 +86,11 @@ impl Skopeo {
     /// Copies `name` out of an OCI layout to `image` (`host:port/repository:tag`),
     /// unchanged; an index with all its images.
     pub async fn push(&self, layout: &Path, name: &str, image: &str) -> Result<Finished> {
+        self.try_push(layout, name, image).await?.success()
+    }
+
+    /// The same, which may fail.
+    pub async fn try_push(&self, layout: &Path, name: &str, image: &str) -> Result<Finished> {
         let mut command = self.copy();
         command.args(self.connection("--dest-"));
         if let Some(credentials) = &self.credentials {
@@ -86,7 +98,7 @@ impl Skopeo {
         }
         command.arg(format!("oci:{}:{name}", layout.display()));
         command.arg(format!("docker://{image}"));
-        run(command, DEADLINE).await?.success()
+        run(command, DEADLINE).await
     }
 
     /// Pulls `image` into `folder` and checks every file against the digest
@@ -115,6 +127,17 @@ impl Skopeo {
             );
         }
         Ok(digest_of(&manifest))
+    }
+
+    /// `skopeo list-tags`, off the registry.
+    pub async fn tags(&self, repository: &str) -> Result<Finished> {
+        let mut command = self.program();
+        command.arg("list-tags").args(self.connection("--"));
+        if let Some(credentials) = &self.credentials {
+            command.args(["--creds", credentials]);
+        }
+        command.arg(format!("docker://{repository}"));
+        run(command, DEADLINE).await
     }
 
     /// `skopeo inspect --raw`, off the registry.

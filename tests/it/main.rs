@@ -33,6 +33,7 @@ mod large;
 mod members;
 mod outage;
 mod programs;
+mod public;
 mod reads;
 mod registry;
 mod rolling;

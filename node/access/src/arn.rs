@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use entrepot_oci::{AccountId, RegionName, RepositoryName};
+use entrepot_oci::{AccountId, RegionName, RegistryId, RepositoryName};
 
 /// The longest ARN, in bytes (AWS).
 pub const ARN_BYTES_MAX: usize = 2048;
@@ -34,16 +34,40 @@ pub struct ArnError {
 // === impl Arn ===
 
 impl Arn {
-    /// A repository of an account's registry in a region.
+    /// A repository of a registry in a region. Public ones are of no region.
     ///
     /// # Errors
     /// None: names are short enough. The type says it for what is built on it.
     pub fn repository(
         region: &RegionName,
-        account: &AccountId,
+        registry: &RegistryId,
         name: &RepositoryName,
     ) -> Result<Self, ArnError> {
-        format!("arn:{PARTITION}:ecr:{region}:{account}:repository/{name}").parse()
+        Self::in_registry(region, registry, &format!("repository/{name}"))
+    }
+
+    /// The public registry of an account.
+    ///
+    /// # Errors
+    /// None, as of a repository.
+    pub fn public_registry(account: &AccountId) -> Result<Self, ArnError> {
+        format!("arn:{PARTITION}:ecr-public::{account}:registry/{account}").parse()
+    }
+
+    /// What is in a registry.
+    ///
+    /// # Errors
+    /// [`ArnError`] unless `resource` may be the last part of an ARN.
+    pub fn in_registry(
+        region: &RegionName,
+        registry: &RegistryId,
+        resource: &str,
+    ) -> Result<Self, ArnError> {
+        let account = registry.account();
+        if registry.is_public() {
+            return format!("arn:{PARTITION}:ecr-public::{account}:{resource}").parse();
+        }
+        format!("arn:{PARTITION}:ecr:{region}:{account}:{resource}").parse()
     }
 
     /// What belongs to an account as such, of which IAM says the name: `root`,
@@ -155,6 +179,8 @@ impl fmt::Debug for Arn {
 mod tests {
     use proptest::prelude::{prop_assert_eq, proptest};
 
+    use entrepot_oci::{AccountId, RegistryId};
+
     use super::{ARN_BYTES_MAX, Arn};
 
     fn parts(text: &str) -> [String; 5] {
@@ -212,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_repository_and_a_user_have_names() {
-        let account = "111122223333".parse().unwrap();
+        let account: AccountId = "111122223333".parse().unwrap();
         let region = "eu-west-1".parse().unwrap();
         let app = Arn::repository(&region, &account, &"team/app".parse().unwrap()).unwrap();
         assert_eq!(
@@ -222,6 +248,18 @@ mod tests {
         assert_eq!(app.account_id(), Some(account.clone()));
         let user = Arn::iam(&account, "user/ann").unwrap();
         assert_eq!(user.as_str(), "arn:aws:iam::111122223333:user/ann");
+        let public = RegistryId::public(&account);
+        let app = Arn::repository(&region, &public, &"team/app".parse().unwrap()).unwrap();
+        assert_eq!(
+            app.as_str(),
+            "arn:aws:ecr-public::111122223333:repository/team/app"
+        );
+        assert_eq!(app.account_id(), Some(account.clone()));
+        let registry = Arn::public_registry(&account).unwrap();
+        assert_eq!(
+            registry.as_str(),
+            "arn:aws:ecr-public::111122223333:registry/111122223333"
+        );
     }
 
     proptest! {

@@ -30,6 +30,15 @@ pub const TOKEN_CHARS_MAX: usize = 6_000;
 /// Clocks may be wrong by so much, in milliseconds.
 const TOLERANCE_MS: i64 = 5 * 60 * 1000;
 
+/// Which registries a token is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// The private ones.
+    Private,
+    /// The public ones.
+    Public,
+}
+
 /// What every token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {

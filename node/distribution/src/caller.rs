@@ -7,6 +7,7 @@ use axum::http::Method;
 use axum::http::header::{AUTHORIZATION, HOST, USER_AGENT};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
+use entrepot_oci::RegistryId;
 use entrepot_service::{Caller, Origin, RequestId, ServiceError};
 
 use crate::path::Endpoint;
@@ -14,6 +15,8 @@ use crate::{Front, token};
 
 /// What ECR calls itself in its challenges.
 const SERVICE: &str = "ecr.amazonaws.com";
+/// What ECR Public calls itself there.
+const SERVICE_PUBLIC: &str = "public.ecr.aws";
 const BEARER: &str = "bearer";
 const BASIC: &str = "basic";
 /// By which of them a client came to a proxy in front.
@@ -39,6 +42,28 @@ pub(crate) async fn of(
     };
     let origin = origin(parts, id);
     registry.caller(credentials(parts), origin, named).await
+}
+
+/// Whether a request is for the public registries.
+pub(crate) fn is_public(front: &Front, parts: &Parts) -> bool {
+    let domain = front.domain.as_ref();
+    domain.is_some_and(|domain| host(parts).is_some_and(|host| domain.is_public(host)))
+}
+
+/// Who sent a request for the public registries, of which it names one or none.
+pub(crate) async fn of_public(
+    front: &Front,
+    parts: &Parts,
+    id: &RequestId,
+    named: Option<RegistryId>,
+) -> Result<Caller, ServiceError> {
+    let (credentials, origin) = (credentials(parts), origin(parts, id));
+    let caller = front.registry.public_caller(credentials, origin, named);
+    caller.await
+}
+
+pub(crate) fn has_credentials(parts: &Parts) -> bool {
+    credentials(parts).is_some()
 }
 
 /// Where the request came from.
@@ -74,25 +99,30 @@ fn host(parts: &Parts) -> Option<&str> {
 /// not go on without a password. Who came with Basic hears that it was wrong, as
 /// does whoever asks `/token` itself: there, nothing else is taken.
 pub(crate) fn challenge(front: &Front, parts: &Parts) -> String {
-    challenge_of(front.domain.is_some(), parts)
+    let (service, tokens) = if is_public(front, parts) {
+        (SERVICE_PUBLIC, token::PATH_PUBLIC)
+    } else {
+        (SERVICE, token::PATH)
+    };
+    challenge_of(front.domain.is_some(), service, tokens, parts)
 }
 
-fn challenge_of(has_domain: bool, parts: &Parts) -> String {
+fn challenge_of(has_domain: bool, service: &str, tokens: &str, parts: &Parts) -> String {
     let host = host(parts).unwrap_or("localhost");
     let scheme = credentials(parts).map(|line| {
         let scheme = line.trim_start().split(' ').next().unwrap_or_default();
         scheme.to_ascii_lowercase()
     });
-    let takes_basic = parts.uri.path() == token::PATH || scheme.as_deref() == Some(BASIC);
-    if takes_basic {
-        return format!("Basic realm=\"https://{host}/\",service=\"{SERVICE}\"");
+    let is_token = [token::PATH, tokens].contains(&parts.uri.path());
+    if is_token || scheme.as_deref() == Some(BASIC) {
+        return format!("Basic realm=\"https://{host}/\",service=\"{service}\"");
     }
     let transport = if has_domain || is_secure(parts) {
         "https"
     } else {
         "http"
     };
-    let mut told = format!("Bearer realm=\"{transport}://{host}/token\",service=\"{SERVICE}\"");
+    let mut told = format!("Bearer realm=\"{transport}://{host}{tokens}\",service=\"{service}\"");
     if let Some(scope) = scope(parts) {
         told = format!("{told},scope=\"{scope}\"");
     }
@@ -141,7 +171,8 @@ fn is_secure(parts: &Parts) -> bool {
 mod tests {
     use axum::http::Request;
 
-    use super::challenge_of;
+    use super::{SERVICE, SERVICE_PUBLIC, challenge_of};
+    use crate::token;
 
     fn told(has_domain: bool, path: &str, headers: &[(&str, &str)]) -> String {
         let mut request = Request::builder().uri(path);
@@ -149,7 +180,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        challenge_of(has_domain, &parts)
+        challenge_of(has_domain, SERVICE, token::PATH, &parts)
     }
 
     #[test]
@@ -173,6 +204,22 @@ mod tests {
         assert_eq!(wrong, format!("{plain},error=\"invalid_token\""));
         // Which is asked by Basic itself.
         assert!(told(false, "/token", &[host]).starts_with("Basic "));
+    }
+
+    #[test]
+    fn the_public_registries_have_tokens_of_their_own() {
+        let told = |path: &str| {
+            let request = Request::builder()
+                .uri(path)
+                .header("host", "public.example");
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            challenge_of(true, SERVICE_PUBLIC, token::PATH_PUBLIC, &parts)
+        };
+        let realm = "Bearer realm=\"https://public.example/token/\",service=\"public.ecr.aws\"";
+        assert_eq!(told("/v2/"), realm);
+        for path in ["/token", "/token/"] {
+            assert!(told(path).starts_with("Basic "), "{path}");
+        }
     }
 
     #[test]

@@ -44,6 +44,7 @@ mod page;
 mod path;
 mod perform;
 mod precondition;
+mod public;
 mod render;
 mod token;
 mod traced;
@@ -58,8 +59,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 struct Front {
     registry: Arc<Registry>,
     body_timeout: Duration,
-    /// Under which `<account>.dkr.ecr.<region>.<domain>` is a registry's host;
-    /// none: any host is the caller's own.
+    /// Under which `<account>.dkr.ecr.<region>.<domain>` is a registry's host, and
+    /// `public.<domain>` that of the public ones; none: any host is the caller's own.
     domain: Option<Domain>,
 }
 
@@ -112,6 +113,9 @@ async fn respond(
     body: RequestBody,
     id: &RequestId,
 ) -> Result<Response, Failure> {
+    if caller::is_public(front, parts) {
+        return public::respond(front, parts, body, id).await;
+    }
     let registry = &front.registry;
     if parts.uri.path() == token::PATH {
         let who = caller::of(front, parts, id).await?;

@@ -8,6 +8,7 @@
 //! denied to a client because of what it forgot to list (RFC 9110, 12.5.1 allows
 //! that; so does zot).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
@@ -23,6 +24,7 @@ use crate::operation::{
 };
 use crate::page::{Page, ReferrersPage};
 use crate::path::{Session, upload};
+use crate::public::shown;
 use crate::render;
 
 /// On whose behalf, and where.
@@ -35,6 +37,11 @@ pub(crate) struct Performer<'a> {
 // === impl Performer ===
 
 impl Performer<'_> {
+    /// A repository by the name that clients know it by.
+    fn shown<'r>(&self, repository: &'r RepositoryName) -> Cow<'r, RepositoryName> {
+        shown(&self.who.account, repository)
+    }
+
     /// Carries `operation` out. Operations that take no content leave `body`
     /// unread.
     pub(crate) async fn perform(
@@ -64,7 +71,7 @@ impl Performer<'_> {
                 .await
                 .map_err(|error| Failure::Upload {
                     error,
-                    location: upload(&repository, session.as_str()),
+                    location: upload(&shown(&self.who.account, &repository), session.as_str()),
                 }),
         }
     }
@@ -87,7 +94,7 @@ impl Performer<'_> {
             .registry
             .list_tags(self.who, repository, page.after.as_deref(), limit)
             .await?;
-        Ok(render::tags(repository, &tags, page))
+        Ok(render::tags(&self.shown(repository), &tags, page))
     }
 
     async fn referrers(
@@ -101,7 +108,8 @@ impl Performer<'_> {
             .registry
             .list_referrers(self.who, repository, subject, types, after, page.limit)
             .await?;
-        Ok(render::referrers(repository, subject, &found, page))
+        let shown = self.shown(repository);
+        Ok(render::referrers(&shown, subject, &found, page))
     }
 
     async fn manifest(
@@ -159,7 +167,7 @@ impl Performer<'_> {
         };
         let stored = registry.put_manifest(who, repository, push).await?;
         drop(gathering);
-        Ok(render::manifest_created(repository, &stored))
+        Ok(render::manifest_created(&self.shown(repository), &stored))
     }
 
     async fn blob(
@@ -171,7 +179,12 @@ impl Performer<'_> {
         let Self { registry, who } = self;
         match operation {
             BlobOperation::Stat(conditions) => {
-                let blob = registry.stat_blob(who, repository, digest).await?;
+                // In public registries everybody may ask: it is part of a pull.
+                let blob = if who.account.is_public() {
+                    registry.stat_for_download(who, repository, digest).await?
+                } else {
+                    registry.stat_blob(who, repository, digest).await?
+                };
                 Ok(if conditions.has(digest)? {
                     render::not_modified(digest)
                 } else {
@@ -221,14 +234,14 @@ impl Performer<'_> {
                 let blob = registry
                     .push_blob(who, repository, digest, length, Box::pin(body))
                     .await?;
-                return Ok(render::blob_created(repository, &blob));
+                return Ok(render::blob_created(&self.shown(repository), &blob));
             }
             NewBlob::Mount { from, digest } => {
                 let blob = registry
                     .mount_blob(who, repository, from.as_ref(), &digest)
                     .await?;
                 if let Some(blob) = blob {
-                    return Ok(render::blob_created(repository, &blob));
+                    return Ok(render::blob_created(&self.shown(repository), &blob));
                 }
                 Some(digest.algorithm())
             }
@@ -236,7 +249,7 @@ impl Performer<'_> {
         let state = registry.open_upload(who, repository, algorithm).await?;
         Ok(render::upload_state(
             StatusCode::ACCEPTED,
-            repository,
+            &self.shown(repository),
             &state,
         ))
     }
@@ -260,7 +273,7 @@ impl Performer<'_> {
                 let state = registry.upload_state(who, repository, session).await?;
                 Ok(render::upload_state(
                     StatusCode::NO_CONTENT,
-                    repository,
+                    &self.shown(repository),
                     &state,
                 ))
             }
@@ -270,7 +283,7 @@ impl Performer<'_> {
                     .await?;
                 Ok(render::upload_state(
                     StatusCode::ACCEPTED,
-                    repository,
+                    &self.shown(repository),
                     &state,
                 ))
             }
@@ -278,7 +291,7 @@ impl Performer<'_> {
                 let blob = registry
                     .finish_upload(who, repository, session, bytes(chunk), digest)
                     .await?;
-                Ok(render::blob_created(repository, &blob))
+                Ok(render::blob_created(&self.shown(repository), &blob))
             }
             UploadOperation::Cancel => {
                 registry.cancel_upload(who, repository, session).await?;

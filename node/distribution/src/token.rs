@@ -12,6 +12,8 @@ use crate::error::{Failure, RequestError};
 use crate::render;
 
 pub(crate) const PATH: &str = "/token";
+/// As ECR Public has it.
+pub(crate) const PATH_PUBLIC: &str = "/token/";
 /// Of a request; more are not looked at.
 const SCOPES_MAX: usize = 32;
 

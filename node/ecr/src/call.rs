@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use entrepot_oci::{AccountId, RegionName, RepositoryName};
+use entrepot_oci::{AccountId, Digest, RegionName, RepositoryName};
 use entrepot_service::{Caller, Domain, Registry, ServiceError};
 
 use crate::api::Api;
@@ -27,17 +27,37 @@ pub(crate) struct Call {
 // === impl Call ===
 
 impl Call {
-    pub(crate) fn account(&self) -> &AccountId {
-        &self.caller.account
+    /// Whose registry is meant.
+    pub(crate) fn account(&self) -> AccountId {
+        self.caller.account.account()
     }
 
     pub(crate) fn region(&self) -> &RegionName {
         self.registry.region()
     }
 
-    /// Where images of the registry are pushed to and pulled from.
-    pub(crate) fn registry_host(&self) -> String {
-        self.host_of(self.account())
+    /// Where images of the registry are pushed to and pulled from, before their
+    /// repository's name.
+    pub(crate) fn registry_uri(&self) -> String {
+        let registry = &self.caller.account;
+        if registry.is_public() {
+            return format!("{}/{registry}", self.public_host());
+        }
+        self.host_of(&self.account())
+    }
+
+    fn public_host(&self) -> String {
+        match &self.domain {
+            Some(domain) => domain.public_host(),
+            // Served nowhere: public registries have a host under a domain alone.
+            None => format!("public.{}", self.host),
+        }
+    }
+
+    /// Where everybody reads a blob of a public repository.
+    pub(crate) fn public_blob_url(&self, repository: &RepositoryName, digest: &Digest) -> String {
+        let (host, registry) = (self.public_host(), &self.caller.account);
+        format!("https://{host}/v2/{registry}/{repository}/blobs/{digest}")
     }
 
     /// The same with its scheme, for the registry of any account. A registry with
@@ -66,11 +86,15 @@ impl Call {
     }
 
     pub(crate) fn repository_uri(&self, repository: &RepositoryName) -> String {
-        format!("{}/{repository}", self.registry_host())
+        format!("{}/{repository}", self.registry_uri())
     }
 
     pub(crate) fn repository_arn(&self, repository: &RepositoryName) -> String {
-        let (region, account) = (self.region(), self.account());
+        let account = self.account();
+        if self.caller.account.is_public() {
+            return format!("arn:aws:ecr-public::{account}:repository/{repository}");
+        }
+        let region = self.region();
         format!("arn:aws:ecr:{region}:{account}:repository/{repository}")
     }
 

@@ -16,4 +16,4 @@ mod router;
 mod wire;
 
 pub use model::ModelError;
-pub use router::{is_ours, region, router};
+pub use router::{is_ours, is_public, region, router};

@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::http::header::{HOST, USER_AGENT};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri};
-use entrepot_oci::{AccountId, RegionName};
+use entrepot_oci::{AccountId, RegionName, RegistryId};
 use entrepot_service::sigv4::{Message, Payload, SigV4Error, Signature};
 use entrepot_service::{Caller, Gathering, Origin, RequestId, SignedError};
 use serde_json::Value;
@@ -143,9 +143,10 @@ impl<'a> Signed<'a> {
         if let Handler::Works(_) = handler {
             check(api, service, operation, &input)?;
         }
+        let caller = meaning(api, operation, caller, &input)?;
         Ok(Asked {
             call: Call {
-                caller: meaning(api, caller, &input),
+                caller,
                 registry: registry.clone(),
                 api,
                 host: self.host.to_owned(),
@@ -214,14 +215,12 @@ impl<'a> Signed<'a> {
     }
 }
 
-/// The region of a signature for a registry, well-formed or not at all.
+/// The region of a signature for a private registry, well-formed or not at all.
 pub(crate) fn signed_region<B>(request: &axum::http::Request<B>) -> Option<RegionName> {
     let (_, headers) = texts(request.uri(), request.headers()).ok()?;
     let signature = Signature::read(&message(request.method(), request.uri(), &headers));
     let signature = signature.ok()?;
-    let is_registry = [Api::Ecr, Api::EcrPublic]
-        .iter()
-        .any(|api| api.name() == signature.service());
+    let is_registry = signature.service() == Api::Ecr.name();
     is_registry.then(|| signature.region().parse().ok())?
 }
 
@@ -247,14 +246,41 @@ fn check(
 }
 
 /// The caller, and the registry that the request names. ECR Public has aliases
-/// there as well, which its operations read.
-fn meaning(api: Api, caller: Caller, input: &Value) -> Caller {
+/// there as well.
+fn meaning(
+    api: Api,
+    operation: &Operation,
+    caller: Caller,
+    input: &Value,
+) -> Result<Caller, ApiError> {
     let named = input.get(REGISTRY_ID).and_then(Value::as_str);
-    let named: Option<AccountId> = named.and_then(|text| text.parse().ok());
-    match (api, named) {
-        (Api::Ecr, Some(account)) => Caller { account, ..caller },
-        _ => caller,
+    if api != Api::EcrPublic {
+        let named = named.and_then(|text| text.parse::<AccountId>().ok());
+        return Ok(match named {
+            Some(account) if api == Api::Ecr => caller.meaning(account),
+            _ => caller,
+        });
     }
+    let Some(named) = named else {
+        let own = RegistryId::public(&caller.principal.account);
+        return Ok(caller.meaning(own));
+    };
+    let registry = named.parse().map_err(|_| no_registry(operation, named))?;
+    Ok(caller.meaning(RegistryId::public(&RegistryId::account(&registry))))
+}
+
+/// What names no registry, in words that the operation has.
+fn no_registry(operation: &Operation, named: &str) -> ApiError {
+    const CODE: &str = "RegistryNotFoundException";
+    if operation.errors.iter().any(|code| *code == CODE) {
+        let message = format!("The registry with id or alias '{named}' does not exist");
+        return ApiError::new(CODE, message);
+    }
+    ApiError::new(
+        "InvalidParameterException",
+        "Invalid parameter at 'registryId' failed to satisfy constraint: 'Invalid registry id or \
+         alias'",
+    )
 }
 
 /// The host, and all headers as they are signed.

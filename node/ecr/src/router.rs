@@ -66,6 +66,19 @@ pub fn region<B>(request: &axum::http::Request<B>) -> Option<RegionName> {
     request::signed_region(request)
 }
 
+/// Whether a request is for ECR Public, whose registries are all in one region.
+pub fn is_public<B>(request: &axum::http::Request<B>) -> bool {
+    let uri = request.uri();
+    let target = Target::of(request.method(), uri.path(), uri.query(), request.headers());
+    matches!(
+        target,
+        Some(Target::Json {
+            api: Api::EcrPublic,
+            ..
+        })
+    )
+}
+
 async fn answer(State(front): State<Front>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let sent = parts.headers.get(REQUEST_ID);

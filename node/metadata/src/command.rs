@@ -14,6 +14,7 @@ mod deletion;
 mod identity;
 mod members;
 mod new;
+mod public;
 mod replication;
 mod settings;
 mod trust;
@@ -559,6 +560,9 @@ impl Command {
     /// The [`LEVEL`] that brought it; 0: it was always there. It is proposed only
     /// once every node of the cluster understands it.
     pub fn level(&self) -> u32 {
+        if self.is_of_public_registry() {
+            return public::LEVEL;
+        }
         match self {
             Self::DeleteRepository(_) => 2,
             Self::LinkBlob(command) if command.is_long() => LONG_INLINE_LEVEL,

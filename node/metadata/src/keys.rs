@@ -1,7 +1,7 @@
 //! Every key of a group's state, and nothing else that knows their layout.
 //!
-//! A key is a namespace byte and then its parts: an account as its 12 digits,
-//! a digest as an algorithm byte and its raw bytes, a number as 8 bytes big
+//! A key is a namespace byte and then its parts: an account or a registry as the
+//! 12 bytes of its id, a digest as an algorithm byte and its raw bytes, a number as 8 bytes big
 //! endian, any other name as its bytes and 0x00, which no name contains. So
 //! keys sort as their parts do, no key can be read in two ways and a prefix
 //! ends at the end of a part.
@@ -18,7 +18,7 @@ pub(crate) use identity::{
 };
 pub(crate) use parts::Parts;
 
-use entrepot_oci::{AccountId, Algorithm, Digest, RegionName, RepositoryName, Tag};
+use entrepot_oci::{AccountId, Algorithm, Digest, RegionName, RegistryId, RepositoryName, Tag};
 
 use crate::limits::{HASH_BYTES, SERIAL_BYTES};
 use crate::query::TaskKey;
@@ -196,8 +196,9 @@ impl Key {
         self
     }
 
+    /// An account is its digits, as its private registry is.
     #[must_use]
-    pub(crate) fn account(self, account: &AccountId) -> Self {
+    pub(crate) fn account(self, account: &RegistryId) -> Self {
         self.raw(account.as_str().as_bytes())
     }
 
@@ -218,9 +219,9 @@ impl Key {
         self.raw(&number.to_be_bytes())
     }
 
-    /// Account and repository, with which most keys begin.
+    /// Registry and repository, with which most keys begin.
     #[must_use]
-    pub(crate) fn home(self, account: &AccountId, repository: &RepositoryName) -> Self {
+    pub(crate) fn home(self, account: &RegistryId, repository: &RepositoryName) -> Self {
         self.account(account).name(repository.as_str())
     }
 
@@ -309,24 +310,24 @@ pub(crate) fn account(account: &AccountId) -> Key {
     Key::new(Namespace::Account).account(account)
 }
 
-pub(crate) fn settings(account: &AccountId) -> Key {
+pub(crate) fn settings(account: &RegistryId) -> Key {
     Key::new(Namespace::Settings).account(account)
 }
 
-pub(crate) fn rule(account: &AccountId, id: &str) -> Key {
+pub(crate) fn rule(account: &RegistryId, id: &str) -> Key {
     Key::new(Namespace::Rule).account(account).name(id)
 }
 
-pub(crate) fn repository(account: &AccountId, repository: &RepositoryName) -> Key {
+pub(crate) fn repository(account: &RegistryId, repository: &RepositoryName) -> Key {
     Key::new(Namespace::Repository).home(account, repository)
 }
 
-pub(crate) fn resource_tags(account: &AccountId, repository: &RepositoryName) -> Key {
+pub(crate) fn resource_tags(account: &RegistryId, repository: &RepositoryName) -> Key {
     Key::new(Namespace::ResourceTags).home(account, repository)
 }
 
 pub(crate) fn repository_text(
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     kind: TextKind,
 ) -> Key {
@@ -336,13 +337,13 @@ pub(crate) fn repository_text(
 }
 
 /// The prefix of what a registry has of a kind.
-pub(crate) fn registry_items(account: &AccountId, kind: ItemKind) -> Key {
+pub(crate) fn registry_items(account: &RegistryId, kind: ItemKind) -> Key {
     Key::new(Namespace::RegistryItem)
         .account(account)
         .raw(&[kind.byte()])
 }
 
-pub(crate) fn registry_item(account: &AccountId, kind: ItemKind, name: &str) -> Key {
+pub(crate) fn registry_item(account: &RegistryId, kind: ItemKind, name: &str) -> Key {
     registry_items(account, kind).name(name)
 }
 
@@ -353,39 +354,39 @@ pub(crate) fn blob(digest: &Digest) -> Key {
 /// Any key of account, repository and one digest.
 pub(crate) fn of_digest(
     namespace: Namespace,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
 ) -> Key {
     Key::new(namespace).home(account, repository).digest(digest)
 }
 
-pub(crate) fn link(account: &AccountId, repository: &RepositoryName, digest: &Digest) -> Key {
+pub(crate) fn link(account: &RegistryId, repository: &RepositoryName, digest: &Digest) -> Key {
     of_digest(Namespace::Link, account, repository, digest)
 }
 
-pub(crate) fn link_of(digest: &Digest, account: &AccountId, repository: &RepositoryName) -> Key {
+pub(crate) fn link_of(digest: &Digest, account: &RegistryId, repository: &RepositoryName) -> Key {
     Key::new(Namespace::LinkOf)
         .digest(digest)
         .home(account, repository)
 }
 
-pub(crate) fn manifest(account: &AccountId, repository: &RepositoryName, digest: &Digest) -> Key {
+pub(crate) fn manifest(account: &RegistryId, repository: &RepositoryName, digest: &Digest) -> Key {
     of_digest(Namespace::Manifest, account, repository, digest)
 }
 
-pub(crate) fn content(account: &AccountId, repository: &RepositoryName, digest: &Digest) -> Key {
+pub(crate) fn content(account: &RegistryId, repository: &RepositoryName, digest: &Digest) -> Key {
     of_digest(Namespace::Content, account, repository, digest)
 }
 
-pub(crate) fn tag(account: &AccountId, repository: &RepositoryName, tag: &Tag) -> Key {
+pub(crate) fn tag(account: &RegistryId, repository: &RepositoryName, tag: &Tag) -> Key {
     Key::new(Namespace::Tag)
         .home(account, repository)
         .name(tag.as_str())
 }
 
 pub(crate) fn tag_of(
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
     tag: &Tag,
@@ -394,7 +395,7 @@ pub(crate) fn tag_of(
 }
 
 pub(crate) fn tag_origin(
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     tag: &Tag,
     region: &RegionName,
@@ -406,7 +407,7 @@ pub(crate) fn tag_origin(
 }
 
 pub(crate) fn replica(
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
     region: &RegionName,

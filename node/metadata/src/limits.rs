@@ -202,6 +202,10 @@ pub const RESOURCE_TAGS_MAX: usize = 50;
 pub const POLICY_TEXT_BYTES_MAX: usize = 10_240;
 pub const LIFECYCLE_TEXT_BYTES_MAX: usize = 30_720;
 
+/// Bytes of the catalog data of a public repository: what ECR takes, as JSON at its
+/// longest.
+pub const CATALOG_TEXT_BYTES_MAX: usize = 384 * 1024;
+
 /// Bytes of the name of a repository's key, as in ECR.
 pub const KMS_KEY_BYTES_MAX: usize = 2_048;
 

@@ -37,7 +37,7 @@ pub use images::{
 };
 pub(crate) use images::{manifest_of, tag_of};
 pub use members::{
-    Member, Region, all_members, is_formed, level, member, members, region, regions,
+    Member, Region, all_members, is_formed, level, member, members, public_region, region, regions,
 };
 pub(crate) use members::{cluster, member_of};
 pub use registry::{

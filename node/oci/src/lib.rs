@@ -18,6 +18,7 @@ mod name;
 mod object;
 mod range;
 mod reference;
+mod registry_id;
 mod text;
 
 pub use descriptor::{DESCRIPTOR_SIZE_MAX, Descriptor};
@@ -27,7 +28,8 @@ pub use manifest::{
 };
 pub use media_type::MediaType;
 pub use name::{
-    AccountId, NameError, REPOSITORY_NAME_BYTES_MAX, RegionName, RepositoryName, TAG_BYTES_MAX, Tag,
+    NameError, REPOSITORY_NAME_BYTES_MAX, RegionName, RepositoryName, TAG_BYTES_MAX, Tag,
 };
 pub use range::{ContentRange, RangeError, RangeHeader};
 pub use reference::{Reference, ReferenceError};
+pub use registry_id::{AccountId, RegistryId};

@@ -1,4 +1,4 @@
-//! Names: accounts, regions, repositories and tags.
+//! Names: regions, repositories and tags.
 //!
 //! Each is a string that has passed its grammar; equality, order and hash are
 //! the string's. None contains a NUL, a blank or (but for the repository's
@@ -11,13 +11,8 @@ pub const REPOSITORY_NAME_BYTES_MAX: usize = 256;
 /// The longest tag, in bytes (OCI distribution, "Pulling manifests").
 pub const TAG_BYTES_MAX: usize = 128;
 
-const ACCOUNT_ID_BYTES: usize = 12;
 const REGION_NAME_BYTES_MAX: usize = 32;
 const REPOSITORY_NAME_BYTES_MIN: usize = 2;
-
-/// An account: exactly 12 ASCII digits.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AccountId(Box<str>);
 
 /// A region: `[a-z][a-z0-9-]{0,31}`, not ending in `-`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +33,8 @@ pub struct Tag(Box<str>);
 pub enum NameError {
     #[error("invalid account id {value:?}: must be 12 digits")]
     AccountId { value: String },
+    #[error("invalid registry {value:?}: must be 12 digits, or 12 letters from a to j")]
+    RegistryId { value: String },
     #[error(
         "invalid region name {value:?}: must be 1 to 32 of a-z, 0-9 and '-', \
          start with a letter and not end with '-'"
@@ -60,16 +57,11 @@ pub enum NameError {
     MediaType { value: String },
 }
 
-// === impl AccountId, RegionName, RepositoryName, Tag ===
+// === impl RegionName, RepositoryName, Tag ===
 
-text_type!(AccountId(Box<str>), is_account_id, AccountId);
 text_type!(RegionName(Box<str>), is_region_name, RegionName);
 text_type!(RepositoryName(Box<str>), is_repository_name, RepositoryName);
 text_type!(Tag(Box<str>), is_tag, Tag);
-
-fn is_account_id(text: &str) -> bool {
-    text.len() == ACCOUNT_ID_BYTES && text.bytes().all(|b| b.is_ascii_digit())
-}
 
 fn is_region_name(text: &str) -> bool {
     text.len() <= REGION_NAME_BYTES_MAX

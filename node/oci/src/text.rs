@@ -57,7 +57,7 @@ where
     deserializer.deserialize_str(Text(PhantomData))
 }
 
-/// Implements `FromStr`, `as_str`, `Display`, `Debug` and serde for the newtype
+/// Implements `FromStr`, `as_str` and all of [`text_traits`] for the newtype
 /// `$name($inner)`, whose text `$check` accepts; what it refuses is the
 /// `NameError` variant `$error`.
 macro_rules! text_type {
@@ -82,27 +82,36 @@ macro_rules! text_type {
             }
         }
 
+        $crate::text::text_traits!($name);
+    };
+}
+pub(crate) use text_type;
+
+/// Implements `AsRef`, `Display`, `Debug` and serde for a type that has `as_str`
+/// and `FromStr`.
+macro_rules! text_traits {
+    ($name:ident) => {
         impl AsRef<str> for $name {
             fn as_ref(&self) -> &str {
-                &self.0
+                self.as_str()
             }
         }
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(&self.0)
+                f.pad(self.as_str())
             }
         }
 
         impl std::fmt::Debug for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(&self.0)
+                f.pad(self.as_str())
             }
         }
 
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
+                serializer.serialize_str(self.as_str())
             }
         }
 
@@ -113,4 +122,4 @@ macro_rules! text_type {
         }
     };
 }
-pub(crate) use text_type;
+pub(crate) use text_traits;

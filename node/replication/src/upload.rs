@@ -15,7 +15,7 @@ use bytes::Bytes;
 use entrepot_blobs::{Committed, Hashing, Passing};
 use entrepot_metadata::command::LinkBlob;
 use entrepot_metadata::query::Blob;
-use entrepot_oci::{AccountId, Algorithm, Digest, RepositoryName};
+use entrepot_oci::{Algorithm, Digest, RegistryId, RepositoryName};
 use entrepot_proto::peer::{WriteFinish, WriteRequest, write_request::Part};
 use entrepot_proto::peers::PIECE_BYTES;
 use futures::StreamExt;
@@ -88,7 +88,7 @@ impl Stored {
 
     /// What makes it part of a repository. The repository has to exist: set
     /// `create_repository` as needed.
-    pub fn link(self, account: &AccountId, repository: &RepositoryName, at_ms: i64) -> LinkBlob {
+    pub fn link(self, account: &RegistryId, repository: &RepositoryName, at_ms: i64) -> LinkBlob {
         let blob = Blob {
             digest: self.digest,
             size: self.size,

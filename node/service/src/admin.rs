@@ -125,7 +125,7 @@ impl Registry {
 
     fn registry_in(&self, view: &dyn KeyValue, who: &Caller) -> Result<RegistryInfo, ServiceError> {
         Ok(RegistryInfo {
-            account: who.account.clone(),
+            account: who.account.account(),
             region: self.region().clone(),
             settings: query::registry_settings(view, &who.account)?,
         })
@@ -249,13 +249,13 @@ impl Registry {
             self.check_destination(who, destination)?;
         }
         let spec = RuleSpec::new(
-            &who.account,
+            &who.account.account(),
             &rule.id,
             rule.prefixes.clone(),
             &rule.destinations,
             rule.options.clone(),
         );
-        let command = PutRule::of(&who.account, spec, self.clock.now_ms());
+        let command = PutRule::of(&who.account.account(), spec, self.clock.now_ms());
         let response = self.propose(command.into()).await?;
         let outcome = response.into_result().map_err(refused)?;
         Ok(matches!(outcome, Outcome::RulesChanged(changed) if changed.replaced))
@@ -266,7 +266,7 @@ impl Registry {
         who: &Caller,
         destination: &Destination,
     ) -> Result<(), ServiceError> {
-        if *destination == Destination::new(self.region(), &who.account) {
+        if *destination == Destination::new(self.region(), &who.account.account()) {
             return Err(ServiceError::Invalid(
                 "the replication destination cannot be the same as the source registry".to_owned(),
             ));
@@ -287,7 +287,7 @@ impl Registry {
     pub async fn list_rules(&self, who: &Caller) -> Result<Vec<RuleInfo>, ServiceError> {
         self.authorize(who, "ecr:DescribeRegistry", Target::Any)?;
         let view = self.current().await?;
-        let rules = query::rules(view.as_ref(), &who.account)?;
+        let rules = query::rules(view.as_ref(), &who.account.account())?;
         Ok(rules
             .into_iter()
             .map(|rule| RuleInfo {
@@ -301,7 +301,7 @@ impl Registry {
 
     pub async fn delete_rule(&self, who: &Caller, id: &str) -> Result<(), ServiceError> {
         self.authorize(who, "ecr:PutReplicationConfiguration", Target::Any)?;
-        let command = DeleteRule::new(&who.account, id);
+        let command = DeleteRule::new(&who.account.account(), id);
         let response = self.propose(command.into()).await?;
         response.into_result().map(drop).map_err(refused)
     }

@@ -69,7 +69,7 @@ fn replicator(question: &Question<'_>) -> Caller {
         identity: Identity::AssumedRole(role),
     };
     Caller {
-        account: question.account.clone(),
+        account: question.account.clone().into(),
         ..Caller::of(principal)
     }
 }

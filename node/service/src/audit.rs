@@ -23,12 +23,12 @@ const READS: [&str; 6] = [
 ];
 
 /// Of an upload, whose begin and end are noted.
-const PART: &str = "ecr:UploadLayerPart";
+const PARTS: [&str; 2] = ["ecr:UploadLayerPart", "ecr-public:UploadLayerPart"];
 
 /// Notes a decision, if it is one of those that are noted.
 pub(crate) fn decided(asked: &Asked<'_>, decision: Decision) {
     let reason = match decision {
-        Decision::Allow if is_read(asked.action) || asked.action == PART => return,
+        Decision::Allow if is_read(asked.action) || PARTS.contains(&asked.action) => return,
         // Every client asks first as nobody, to hear how to log in.
         Decision::Deny(Reason::Implicit(_)) if is_nobody(asked.who) => return,
         Decision::Allow => "allowed",

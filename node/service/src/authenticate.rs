@@ -23,10 +23,11 @@ mod tokens;
 
 use std::sync::Arc;
 
+use entrepot_access::token::Audience;
 use entrepot_access::{AccessKey, BasicCredentials, Principal, parse_basic};
 use entrepot_metadata::KeyValue;
 use entrepot_metadata::query::{self, Account};
-use entrepot_oci::AccountId;
+use entrepot_oci::{AccountId, RegistryId};
 
 pub use tokens::GivenToken;
 pub(crate) use tokens::Tokens;
@@ -74,10 +75,47 @@ impl Registry {
         })
     }
 
+    /// Whoever sent a request to the public registries, of which it names one or
+    /// none yet: nobody, if there are no credentials.
+    ///
+    /// # Errors
+    /// Of credentials that are there and wrong.
+    pub async fn public_caller(
+        &self,
+        header: Option<&str>,
+        origin: Arc<Origin>,
+        named: Option<RegistryId>,
+    ) -> Result<Caller, ServiceError> {
+        let header = header.filter(|header| !is_blank(header));
+        let caller = if header.is_some() {
+            let source = origin.source();
+            self.authenticate_for(Audience::Public, header, source)
+                .await?
+        } else {
+            let account = named.as_ref().map(RegistryId::account);
+            let account = self.registry_of_nobody(account.as_ref())?;
+            Caller::of(Principal::anonymous(account))
+        };
+        let own = || RegistryId::public(&caller.principal.account);
+        let registry = named.unwrap_or_else(own);
+        Ok(caller.from_origin(origin).meaning(registry))
+    }
+
     /// Checks the value of an `Authorization` header. Credentials that were right
     /// before are never kept waiting.
     pub async fn authenticate(
         &self,
+        header: Option<&str>,
+        source: Source,
+    ) -> Result<Caller, ServiceError> {
+        self.authenticate_for(Audience::Private, header, source)
+            .await
+    }
+
+    /// Tokens have to be for registries of that kind.
+    async fn authenticate_for(
+        &self,
+        audience: Audience,
         header: Option<&str>,
         source: Source,
     ) -> Result<Caller, ServiceError> {
@@ -89,11 +127,11 @@ impl Registry {
             return Ok(caller);
         }
         if let Some(token) = bearer(header) {
-            return self.by_bearer_token(token);
+            return self.by_bearer_token(audience, token);
         }
         let credentials = parse_basic(header).map_err(|_| ServiceError::Unauthorized)?;
         if credentials.user() == TOKEN_USER {
-            let caller = self.by_authorization_token(credentials.password());
+            let caller = self.by_authorization_token(audience, credentials.password());
             return caller.inspect_err(|error| {
                 audit::login_refused(TOKEN_USER, &error.to_string(), source);
             });

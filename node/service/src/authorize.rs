@@ -7,6 +7,7 @@
 
 mod asked;
 mod policies;
+pub(crate) mod public;
 mod trust;
 
 use entrepot_access::policy::{self, Context, Decision, DocumentKind, PolicyError, Reason, Source};
@@ -23,7 +24,10 @@ use policies::{Broken, InForce};
 
 /// What the root user may do although a policy of the registry cannot be read:
 /// nobody else could mend it.
-const MENDING: [&str; 6] = [
+const MENDING: [&str; 9] = [
+    "ecr-public:SetRepositoryPolicy",
+    "ecr-public:DeleteRepositoryPolicy",
+    "ecr-public:GetRepositoryPolicy",
     "ecr:SetRepositoryPolicy",
     "ecr:DeleteRepositoryPolicy",
     "ecr:GetRepositoryPolicy",
@@ -72,6 +76,9 @@ impl Registry {
         target: Target<'_>,
         context: &Context,
     ) -> Result<(), ServiceError> {
+        if let Some(repository) = pulled(who, action, target) {
+            return self.may_pull(who, repository);
+        }
         let asked = Asked::new(self.region(), who, action, target)?;
         let decision = self.decide(&asked, context)?;
         audit::decided(&asked, decision);
@@ -98,7 +105,8 @@ impl Registry {
     ) -> Result<(), ServiceError> {
         let asked = Asked::new(self.region(), who, action, target)?;
         let is_known = who.is_at_home()
-            || (self.serves_others(&who.account)? && self.serves_others(&who.principal.account)?);
+            || (self.serves_others(&who.account.account())?
+                && self.serves_others(&who.principal.account)?);
         let decision = match self.in_force_of_role(&asked, policy)? {
             Ok(_) if !is_known => Decision::Deny(Reason::Implicit(Source::Resource)),
             Ok(in_force) => self.decide_by(&asked, &in_force, &Context::new())?,
@@ -137,8 +145,20 @@ impl Registry {
         action: &str,
         target: Target<'_>,
     ) -> Result<bool, ServiceError> {
+        if pulled(who, action, target).is_some() {
+            return self.serves_others(&who.account.account());
+        }
         let asked = Asked::new(self.region(), who, action, target)?;
         Ok(self.decide(&asked, &Context::new())? == Decision::Allow)
+    }
+
+    /// Everybody may pull from a public registry. One of an account that is not
+    /// there, or is disabled, looks like one that has nothing.
+    fn may_pull(&self, who: &Caller, repository: &RepositoryName) -> Result<(), ServiceError> {
+        if self.serves_others(&who.account.account())? {
+            return Ok(());
+        }
+        Err(ServiceError::NameUnknown(repository.clone()))
     }
 
     /// Whether another's account is there and active shows in nothing that was
@@ -147,7 +167,7 @@ impl Registry {
         let who = asked.who;
         let decision = self.decide_open(asked, context)?;
         let is_allowed = decision == Decision::Allow;
-        if is_allowed && !who.is_at_home() && !self.serves_others(&who.account)? {
+        if is_allowed && !who.is_at_home() && !self.serves_others(&who.account.account())? {
             return Ok(Decision::Deny(Reason::Implicit(Source::Resource)));
         }
         Ok(decision)
@@ -156,6 +176,9 @@ impl Registry {
     /// The same where the registry is there for callers of other accounts.
     fn decide_open(&self, asked: &Asked<'_>, context: &Context) -> Result<Decision, ServiceError> {
         let who = asked.who;
+        if asked.is_denied_to_all() {
+            return Ok(Decision::Deny(Reason::Implicit(Source::Resource)));
+        }
         if who.is_own_session() && asked.action.starts_with(NOT_IN_OWN_SESSIONS) {
             return Ok(Decision::Deny(Reason::Implicit(Source::Session)));
         }
@@ -219,10 +242,19 @@ impl Registry {
             let tags = query::repository_tags(view.as_ref(), &asked.who.account, repository)?;
             for (key, value) in tags {
                 context.insert(&format!("aws:ResourceTag/{key}"), value.as_str());
-                context.insert(&format!("ecr:ResourceTag/{key}"), value);
+                let service = asked.service();
+                context.insert(&format!("{service}:ResourceTag/{key}"), value);
             }
         }
         Ok(context)
+    }
+}
+
+/// The repository, of a pull from a public registry.
+fn pulled<'a>(who: &Caller, action: &str, target: Target<'a>) -> Option<&'a RepositoryName> {
+    match target {
+        Target::Repository(repository) if public::is_pull(who, action, target) => Some(repository),
+        _ => None,
     }
 }
 

@@ -7,7 +7,7 @@ use entrepot_metadata::KeyValue;
 use entrepot_metadata::command::{LinkBlob, MountBlob, UnlinkBlob};
 use entrepot_metadata::query::{self, Blob};
 use entrepot_metadata::response::Refused;
-use entrepot_oci::{AccountId, Digest, RepositoryName};
+use entrepot_oci::{Digest, RegistryId, RepositoryName};
 use entrepot_replication::upload::Stored;
 
 use crate::metadata::refused;
@@ -173,7 +173,7 @@ impl Registry {
     /// Makes a durable blob part of a repository, or a small one durable by that.
     pub(crate) async fn link_blob(
         &self,
-        account: &AccountId,
+        account: &RegistryId,
         repository: &RepositoryName,
         stored: Stored,
     ) -> Result<(), ServiceError> {

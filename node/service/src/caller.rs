@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use entrepot_access::token::Claims;
 use entrepot_access::{Identity, Principal};
-use entrepot_oci::AccountId;
+use entrepot_oci::RegistryId;
 
 use crate::{RequestId, Source};
 
@@ -17,8 +17,9 @@ const USER_AGENT_CHARS_MAX: usize = 512;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub principal: Principal,
-    /// Whose registry: the caller's own, unless the request names another.
-    pub account: AccountId,
+    /// Which registry: the private one of the caller's own account, unless the
+    /// request names another.
+    pub account: RegistryId,
     pub proof: Proof,
     pub origin: Arc<Origin>,
 }
@@ -52,7 +53,7 @@ impl Caller {
     /// One who means the registry of their own account.
     pub fn of(principal: Principal) -> Self {
         Self {
-            account: principal.account.clone(),
+            account: principal.account.clone().into(),
             principal,
             proof: Proof::default(),
             origin: Arc::default(),
@@ -87,10 +88,10 @@ impl Caller {
         self
     }
 
-    /// The same, who means the registry of `account`.
+    /// The same, who means this registry: of an account, its private one.
     #[must_use]
-    pub fn meaning(mut self, account: AccountId) -> Self {
-        self.account = account;
+    pub fn meaning(mut self, registry: impl Into<RegistryId>) -> Self {
+        self.account = registry.into();
         self
     }
 
@@ -102,7 +103,7 @@ impl Caller {
 
     /// Whether the registry meant is that of the caller's own account.
     pub fn is_at_home(&self) -> bool {
-        self.principal.belongs_to(&self.account)
+        self.principal.is_of_an_account() && self.account.is_of(&self.principal.account)
     }
 }
 

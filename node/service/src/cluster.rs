@@ -67,7 +67,7 @@ impl Registry {
         Ok(ClusterInfo {
             node: own.id,
             region: own.region.clone(),
-            account: who.account.clone(),
+            account: who.account.account(),
             nodes,
             groups: self.view.groups(),
         })

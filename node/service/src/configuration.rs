@@ -68,7 +68,7 @@ impl Registry {
     ) -> Result<ReplicationConfiguration, ServiceError> {
         self.authorize(who, "ecr:DescribeRegistry", Target::Any)?;
         let view = self.current().await?;
-        let rules = query::rules(view.as_ref(), &who.account)?;
+        let rules = query::rules(view.as_ref(), &who.account.account())?;
         let kind = ItemKind::ReplicationConfiguration;
         let kept = query::registry_item(view.as_ref(), &who.account, kind, "")?;
         if let Some(kept) = kept {
@@ -93,7 +93,7 @@ impl Registry {
         self.check(who, configuration)?;
         let rules = specs(who, configuration)?;
         let (document, at_ms) = (to_json(configuration)?, self.clock.now_ms());
-        let command = ReplaceRules::new(&who.account, rules, document, at_ms);
+        let command = ReplaceRules::new(&who.account.account(), rules, document, at_ms);
         let response = self.propose(command.into()).await?;
         response.into_result().map(drop).map_err(refused)
     }
@@ -172,7 +172,7 @@ fn specs(
         let filters = rule.repository_filters.iter().flatten();
         let prefixes: BTreeSet<&str> = filters.map(|it| it.filter.as_str()).collect();
         Ok(RuleSpec::new(
-            &who.account,
+            &who.account.account(),
             // In the order of the configuration.
             &format!("ecr-{:02}", at + 1),
             prefixes.into_iter().map(str::to_owned).collect(),
@@ -200,7 +200,7 @@ fn stands_for(who: &Caller, configuration: &ReplicationConfiguration, rules: &[R
     };
     let is_of = |(spec, rule): (&RuleSpec, &Rule)| {
         let now = RuleSpec::new(
-            &who.account,
+            &who.account.account(),
             &rule.id,
             rule.prefixes.clone(),
             &rule.destinations,

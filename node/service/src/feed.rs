@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use entrepot_metadata::query::{self, EntryChanges, RepositoryChanges};
 use entrepot_metadata::{GroupId, KeyValue, Metadata};
-use entrepot_oci::{AccountId, RepositoryName};
+use entrepot_oci::{RegistryId, RepositoryName};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tracing::{error, warn};
@@ -28,7 +28,7 @@ const QUEUE_CHANGES_MAX: usize = 1_024;
 const ENTRIES_AT_ONCE: u64 = 64;
 
 /// What is watched.
-pub(crate) type Home = (AccountId, RepositoryName);
+pub(crate) type Home = (RegistryId, RepositoryName);
 
 /// The watches of this node.
 #[derive(Debug, Default)]

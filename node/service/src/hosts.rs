@@ -1,5 +1,5 @@
 //! Names under which registries are reached: `<account>.dkr.ecr.<region>.<domain>`
-//! names one, whoever asks. Under any other name, a caller means the registry of
+//! names one, whoever asks, and `public.<domain>` all public ones. Under any other name, a caller means the registry of
 //! their own account in the region of the node that they reached.
 
 use std::fmt;
@@ -10,6 +10,8 @@ use entrepot_oci::{AccountId, RegionName};
 
 /// Between a registry's account and its region.
 const MIDDLE: &str = ".dkr.ecr.";
+/// Before the domain, where the public registries are.
+const PUBLIC: &str = "public";
 /// A name of DNS (RFC 1035, 2.3.4), less what stands before the domain.
 const DOMAIN_BYTES_MAX: usize = 160;
 
@@ -47,7 +49,19 @@ impl Domain {
         })
     }
 
-    /// The host of a registry.
+    /// Whether `host`, with or without a port, is that of the public registries.
+    pub fn is_public(&self, host: &str) -> bool {
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        let (first, rest) = name.split_once('.').unwrap_or_default();
+        first.eq_ignore_ascii_case(PUBLIC) && rest.eq_ignore_ascii_case(&self.0)
+    }
+
+    /// The host of the public registries.
+    pub fn public_host(&self) -> String {
+        format!("{PUBLIC}.{self}")
+    }
+
+    /// The host of a private registry.
     pub fn host(&self, account: &AccountId, region: &RegionName) -> String {
         format!("{account}{MIDDLE}{region}.{self}")
     }
@@ -105,6 +119,31 @@ mod tests {
             "111122223333.dkr.ecr.eu-west-1xregistry.example.com",
         ] {
             assert_eq!(domain.registry(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn one_host_is_that_of_all_public_registries() {
+        let domain: Domain = "Registry.example.com".parse().unwrap();
+        assert_eq!(domain.public_host(), "public.registry.example.com");
+        for host in [
+            "public.registry.example.com",
+            "PUBLIC.registry.EXAMPLE.com:5000",
+        ] {
+            assert!(domain.is_public(host), "{host}");
+            assert_eq!(domain.registry(host), None);
+        }
+        for other in [
+            "",
+            "public",
+            "registry.example.com",
+            "public.example.com",
+            "public.registry.example.com.evil.test",
+            "a.public.registry.example.com",
+            "public..registry.example.com",
+            "public.111122223333.dkr.ecr.eu-west-1.registry.example.com",
+        ] {
+            assert!(!domain.is_public(other), "{other}");
         }
     }
 

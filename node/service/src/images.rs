@@ -211,7 +211,11 @@ fn image(
         &entry.digest,
         TAGS_PER_IMAGE_MAX,
     )?;
-    Ok(ImageInfo {
+    Ok(info(entry, tags))
+}
+
+pub(crate) fn info(entry: query::ManifestEntry, tags: Vec<Tag>) -> ImageInfo {
+    ImageInfo {
         digest: entry.digest,
         tags,
         media_type: entry.media_type.to_string(),
@@ -219,5 +223,5 @@ fn image(
         subject: entry.subject,
         size: entry.size,
         pushed_at_ms: entry.pushed_at_ms,
-    })
+    }
 }

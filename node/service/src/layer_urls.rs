@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entrepot_access::Principal;
 use entrepot_metadata::query::{self, AccountState};
-use entrepot_oci::{AccountId, Digest, RegionName, RepositoryName};
+use entrepot_oci::{Digest, RegionName, RegistryId, RepositoryName};
 use serde::{Deserialize, Serialize};
 
 use crate::{Caller, Registry, ServiceError, Target};
@@ -28,7 +28,7 @@ struct Grant {
     #[serde(rename = "v")]
     version: u8,
     #[serde(rename = "a")]
-    account: AccountId,
+    account: RegistryId,
     #[serde(rename = "r")]
     region: String,
     #[serde(rename = "n")]
@@ -91,11 +91,12 @@ impl Registry {
             return Err(denied());
         }
         let view = self.metadata.view(&self.global)?;
-        let account = query::account(view.as_ref(), &grant.account)?;
+        let owner = grant.account.account();
+        let account = query::account(view.as_ref(), &owner)?;
         if account.is_some_and(|account| account.state == AccountState::Disabled) {
             return Err(denied());
         }
-        Ok(Caller::of(Principal::root(grant.account)))
+        Ok(Caller::of(Principal::root(owner)).meaning(grant.account))
     }
 
     fn open_grant(&self, grant: &str) -> Option<Grant> {

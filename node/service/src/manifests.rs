@@ -8,7 +8,7 @@ use entrepot_metadata::limits::IMAGE_MANIFESTS_MAX;
 use entrepot_metadata::query;
 use entrepot_metadata::{KeyValue, StorageError};
 use entrepot_oci::{
-    AccountId, Algorithm, Descriptor, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType, Reference,
+    Algorithm, Descriptor, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType, Reference, RegistryId,
     RepositoryName, Tag,
 };
 use entrepot_proto::environment::Blocking;
@@ -391,7 +391,7 @@ fn has_size(named: &Descriptor, size: u64) -> Result<(), ServiceError> {
 /// they had moved on.
 pub(crate) fn tagged<T>(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     tag: &Tag,
     look: impl Fn(&Digest) -> Result<Option<T>, StorageError>,

@@ -10,7 +10,7 @@ use entrepot_metadata::command::Command;
 use entrepot_metadata::query;
 use entrepot_metadata::response::{Refused, Response};
 use entrepot_metadata::{GroupId, KeyValue, MetadataError, StorageError};
-use entrepot_oci::{AccountId, Digest, RepositoryName};
+use entrepot_oci::{Digest, RegistryId, RepositoryName};
 use tokio::time::Instant;
 
 use crate::{Caller, Registry, ServiceError, Target};
@@ -113,7 +113,7 @@ impl Registry {
     /// `RepositoryDeleting` when it is on its way out.
     pub(crate) async fn creates(
         &self,
-        account: &AccountId,
+        account: &RegistryId,
         repository: &RepositoryName,
     ) -> Result<bool, ServiceError> {
         let exists = |view: &dyn KeyValue| query::repository(view, account, repository);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use entrepot_oci::{AccountId, Digest, RepositoryName};
+use entrepot_oci::{Digest, RegistryId, RepositoryName};
 use entrepot_proto::peer::upload_reply::Result as Reply;
 use entrepot_proto::peer::upload_write::Part;
 use entrepot_proto::peer::uploads_client::UploadsClient;
@@ -224,7 +224,7 @@ impl UploadsServer {
         upload: Option<&UploadRef>,
     ) -> Result<Result<Arc<Session>, ServiceError>, Status> {
         let upload = upload.ok_or_else(|| Status::invalid_argument("no upload is named"))?;
-        let account: AccountId = wire::name(&upload.account)?;
+        let account: RegistryId = wire::name(&upload.account)?;
         let repository: RepositoryName = wire::name(&upload.repository)?;
         let own = self.registry.peers.own().id;
         Ok(self

@@ -11,6 +11,7 @@ use entrepot_metadata::query;
 use entrepot_metadata::records::settings::TextKind;
 use entrepot_oci::RepositoryName;
 
+use crate::authorize::public::action_of;
 use crate::metadata::refused;
 use crate::repositories::{invalid, require};
 use crate::{Caller, Registry, ServiceError, Target};
@@ -112,9 +113,12 @@ impl Registry {
         let arn = Arn::repository(self.region(), &who.account, name)
             .map_err(|error| ServiceError::internal(&error))?;
         let context = Context::new().at(self.clock.now_ms());
+        let Some(action) = action_of(&who.account, SET_POLICY) else {
+            return Ok(true);
+        };
         let request = Request {
             principal: &who.principal,
-            action: SET_POLICY,
+            action,
             resource: Resource::One(&arn),
             context: &context,
         };

@@ -16,7 +16,7 @@ use entrepot_oci::RepositoryName;
 
 use crate::admin::page;
 use crate::metadata::refused;
-use crate::{Caller, Registry, ServiceError, Target};
+use crate::{Caller, Catalog, Registry, ServiceError, Target};
 
 /// Rounds of a deletion in one request, each of as many steps as one request of an
 /// operator: some minutes.
@@ -31,6 +31,8 @@ pub struct NewRepository {
     pub scan_on_push: bool,
     /// Resource tags.
     pub tags: BTreeMap<String, String>,
+    /// Of a public repository.
+    pub catalog: Option<Catalog>,
 }
 
 /// Repositories in the order of their names.
@@ -59,8 +61,13 @@ impl Registry {
         }
         check_mutability(&new.mutability)?;
         check_encryption(new.encryption.as_ref())?;
+        let catalog = new.catalog.as_ref().map(Catalog::text).transpose()?;
+        let spec = RepositorySpec {
+            catalog: catalog.unwrap_or_default(),
+            ..new.spec()
+        };
         let command = CreateRepository {
-            spec: Some(new.spec()),
+            spec: Some(spec),
             must_be_new: true,
             ..CreateRepository::new(&who.account, name, self.clock.now_ms())
         };

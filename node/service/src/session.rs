@@ -4,7 +4,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use entrepot_oci::{AccountId, RepositoryName};
+use entrepot_oci::{RegistryId, RepositoryName};
 use entrepot_proto::peers::ClusterSecret;
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
@@ -70,7 +70,7 @@ impl SessionNames {
     pub(crate) fn name(
         &self,
         id: &SessionId,
-        account: &AccountId,
+        account: &RegistryId,
         repository: &RepositoryName,
     ) -> String {
         let mut name = Vec::with_capacity(OWNER_BYTES + RANDOM_BYTES + MAC_BYTES);
@@ -85,7 +85,7 @@ impl SessionNames {
     pub(crate) fn parse(
         &self,
         name: &str,
-        account: &AccountId,
+        account: &RegistryId,
         repository: &RepositoryName,
     ) -> Option<SessionId> {
         let bytes = URL_SAFE_NO_PAD.decode(name).ok()?;
@@ -102,7 +102,7 @@ impl SessionNames {
     fn mac(
         &self,
         id: &SessionId,
-        account: &AccountId,
+        account: &RegistryId,
         repository: &RepositoryName,
     ) -> [u8; MAC_BYTES] {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
@@ -125,7 +125,7 @@ mod tests {
     fn a_name_is_good_for_its_own_cluster_and_repository_only() {
         let names = SessionNames::new(&ClusterSecret::new(&"a".repeat(32)).unwrap());
         let others = SessionNames::new(&ClusterSecret::new(&"b".repeat(32)).unwrap());
-        let account: AccountId = "000000000001".parse().unwrap();
+        let account: RegistryId = "000000000001".parse().unwrap();
         let repository: RepositoryName = "app".parse().unwrap();
         let other: RepositoryName = "other".parse().unwrap();
         let id = SessionId {

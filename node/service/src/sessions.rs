@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use entrepot_access::Principal;
-use entrepot_oci::{AccountId, Algorithm, RepositoryName};
+use entrepot_oci::{Algorithm, RegistryId, RepositoryName};
 use entrepot_replication::upload::Upload;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -66,7 +66,7 @@ struct Place {
 pub(crate) struct Session {
     /// Who opened it.
     who: Principal,
-    pub(crate) account: AccountId,
+    pub(crate) account: RegistryId,
     pub(crate) repository: RepositoryName,
     /// None: decided by the digest that finishes it, if that comes with the
     /// first byte, else sha256.
@@ -172,7 +172,7 @@ impl Sessions {
     pub(crate) fn get(
         &self,
         id: &SessionId,
-        account: &AccountId,
+        account: &RegistryId,
         repository: &RepositoryName,
     ) -> Result<Arc<Session>, ServiceError> {
         let open = self.lock();

@@ -8,7 +8,7 @@ use entrepot_access::{Arn, ArnError};
 use entrepot_metadata::command::{CreateRepository, CreationTemplate, RepositorySpec};
 use entrepot_metadata::query::{self, CreatedFor, Encryption, ItemKind, Mutability, RegistryItem};
 use entrepot_metadata::records::settings::EncryptionRecord;
-use entrepot_oci::{AccountId, RepositoryName};
+use entrepot_oci::{RegistryId, RepositoryName};
 use prost::Message as _;
 
 use crate::metadata::refused;
@@ -178,7 +178,7 @@ impl Registry {
     /// Those of [`creates`](Self::creates).
     pub(crate) async fn creates_plain(
         &self,
-        account: &AccountId,
+        account: &RegistryId,
         repository: &RepositoryName,
     ) -> Result<bool, ServiceError> {
         if !self.creates(account, repository).await? {

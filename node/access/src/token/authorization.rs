@@ -4,7 +4,7 @@
 use entrepot_oci::RegionName;
 
 use super::wire::Wire;
-use super::{Claims, TokenError, open, seal};
+use super::{Audience, Claims, TokenError, open, seal};
 use crate::Secret;
 use crate::trust::ClusterKey;
 
@@ -12,12 +12,14 @@ use crate::trust::ClusterKey;
 pub const AUTHORIZATION_TOKEN_LIFE_MS: i64 = 12 * 60 * 60 * 1000;
 
 const PURPOSE: &str = "authorization token";
+const PURPOSE_PUBLIC: &str = "authorization token for public registries";
 
 /// Good in one region, for what its holder may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorizationToken {
     pub claims: Claims,
     pub region: RegionName,
+    pub audience: Audience,
 }
 
 // === impl AuthorizationToken ===
@@ -32,7 +34,11 @@ impl AuthorizationToken {
             expires_ms: now_ms.saturating_add(AUTHORIZATION_TOKEN_LIFE_MS),
             ..claims
         };
-        Self { claims, region }
+        Self {
+            claims,
+            region,
+            audience: Audience::Private,
+        }
     }
 
     /// The same, which ends at `expires_ms` if that is sooner.
@@ -42,6 +48,12 @@ impl AuthorizationToken {
         self
     }
 
+    /// The same, for registries of that kind alone.
+    #[must_use]
+    pub fn for_audience(self, audience: Audience) -> Self {
+        Self { audience, ..self }
+    }
+
     /// As a password: letters, digits, `-` and `_`, and so no colon.
     ///
     /// # Errors
@@ -49,19 +61,20 @@ impl AuthorizationToken {
     pub fn seal(&self, key: &ClusterKey) -> Result<Secret, TokenError> {
         self.claims.of_somebody()?;
         let plain = Wire::encode(&self.claims, Some(&self.region))?;
-        seal(key, PURPOSE, &plain).map(Secret::new)
+        seal(key, purpose(self.audience), &plain).map(Secret::new)
     }
 
     /// # Errors
     /// [`TokenError::Expired`]; [`TokenError::Invalid`], also for one of another
-    /// region.
+    /// region or for other registries.
     pub fn open(
         key: &ClusterKey,
         password: &Secret,
         region: &RegionName,
+        audience: Audience,
         now_ms: i64,
     ) -> Result<Self, TokenError> {
-        let plain = open(key, PURPOSE, password.expose())?;
+        let plain = open(key, purpose(audience), password.expose())?;
         let (claims, own) = Wire::decode(&plain)?;
         let own = own.filter(|own| own == region).ok_or(TokenError::Invalid)?;
         claims.of_somebody()?;
@@ -69,6 +82,15 @@ impl AuthorizationToken {
         Ok(Self {
             claims,
             region: own,
+            audience,
         })
+    }
+}
+
+/// Tokens of one kind are nothing to registries of the other.
+fn purpose(audience: Audience) -> &'static str {
+    match audience {
+        Audience::Private => PURPOSE,
+        Audience::Public => PURPOSE_PUBLIC,
     }
 }

@@ -3,7 +3,7 @@
 use entrepot_fuzz::{Verdict, target, uncounted};
 
 use super::tests::{NOW, authorization, claims, key, region};
-use super::{AuthorizationToken, SessionToken, TOKEN_CHARS_MAX};
+use super::{Audience, AuthorizationToken, SessionToken, TOKEN_CHARS_MAX};
 use crate::Secret;
 use crate::principal::tests::session;
 
@@ -17,7 +17,9 @@ fn authorization_token() {
         .words(["AAAA", "=", "_", "-", ":"])
         .check_text(|text| {
             let password = Secret::new(text.to_owned());
-            let opened = uncounted(|| AuthorizationToken::open(&key(), &password, &region(), NOW));
+            let opened = uncounted(|| {
+                AuthorizationToken::open(&key(), &password, &region(), Audience::Private, NOW)
+            });
             if opened.is_ok() {
                 assert_eq!(text, good.expose());
             }

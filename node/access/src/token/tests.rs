@@ -3,8 +3,8 @@
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
 use super::{
-    AUTHORIZATION_TOKEN_LIFE_MS, AuthorizationToken, Claims, SESSION_LIFE_MAX_MS, SessionToken,
-    TOKEN_CHARS_MAX, TOLERANCE_MS, TokenError,
+    AUTHORIZATION_TOKEN_LIFE_MS, Audience, AuthorizationToken, BearerToken, Claims,
+    SESSION_LIFE_MAX_MS, SessionToken, TOKEN_CHARS_MAX, TOLERANCE_MS, TokenError,
 };
 use crate::principal::tests::{session, user};
 use crate::trust::ClusterKey;
@@ -41,7 +41,7 @@ pub(super) fn authorization() -> AuthorizationToken {
 
 fn opened(password: &str, now_ms: i64) -> Result<AuthorizationToken, TokenError> {
     let password = Secret::new(password.to_owned());
-    AuthorizationToken::open(&key(), &password, &region(), now_ms)
+    AuthorizationToken::open(&key(), &password, &region(), Audience::Private, now_ms)
 }
 
 fn principals() -> [Principal; 3] {
@@ -92,7 +92,13 @@ fn authorization_tokens_last_twelve_hours_whatever_they_come_from() {
 fn tokens_are_of_one_region_cluster_and_kind() {
     let password = authorization().seal(&key()).unwrap();
     let open = |key: &ClusterKey, region: &str| {
-        AuthorizationToken::open(key, &password, &region.parse().unwrap(), NOW)
+        AuthorizationToken::open(
+            key,
+            &password,
+            &region.parse().unwrap(),
+            Audience::Private,
+            NOW,
+        )
     };
     assert!(open(&key(), "eu-west-1").is_ok());
     assert_eq!(open(&key(), "us-east-1"), Err(TokenError::Invalid));
@@ -104,6 +110,26 @@ fn tokens_are_of_one_region_cluster_and_kind() {
     assert_eq!(opened(given.token.expose(), NOW), Err(TokenError::Invalid));
     let as_session = SessionToken::open(&key(), &password, &given.key_id, NOW);
     assert_eq!(as_session.unwrap_err(), TokenError::Invalid);
+    let public = authorization().for_audience(Audience::Public);
+    let public = public.seal(&key()).unwrap();
+    assert_eq!(opened(public.expose(), NOW), Err(TokenError::Invalid));
+    let open_as = |password, audience| {
+        AuthorizationToken::open(&key(), password, &region(), audience, NOW).map(drop)
+    };
+    assert_eq!(open_as(&public, Audience::Public), Ok(()));
+    let private = open_as(&password, Audience::Public);
+    assert_eq!(private, Err(TokenError::Invalid));
+    for (given, asked) in [
+        (Audience::Private, Audience::Public),
+        (Audience::Public, Audience::Private),
+    ] {
+        let claims = claims(user(ACCOUNT, "/", "ann"));
+        let token = BearerToken::issue(claims, region(), NOW).for_audience(given);
+        let token = token.seal(&key()).unwrap();
+        let open = |audience| BearerToken::open(&key(), &token, &region(), audience, NOW).map(drop);
+        assert_eq!(open(given), Ok(()));
+        assert_eq!(open(asked), Err(TokenError::Invalid));
+    }
     let sealed = key().seal("secret of the access key x", b"{}").unwrap();
     let text = base64::Engine::encode(&super::URL_SAFE_NO_PAD, sealed);
     assert_eq!(opened(&text, NOW), Err(TokenError::Invalid));

@@ -14,6 +14,7 @@ mod layer_urls;
 mod lists;
 mod logs;
 mod manifests;
+mod public;
 mod registry;
 mod tokens;
 mod uploads;

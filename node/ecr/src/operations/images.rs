@@ -9,6 +9,7 @@ use entrepot_service::{Gathering, ImageInfo, ManifestPush, ServiceError, TagCond
 use serde::{Deserialize, Serialize};
 
 use super::image_ids::{self, ImageFailure, ImageId, Miss};
+use crate::api::Api;
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::page;
@@ -133,7 +134,8 @@ struct ImageDetail {
     artifact_media_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subject_manifest_digest: Option<String>,
-    image_status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_status: Option<&'static str>,
 }
 
 /// Where a listing of tags goes on: behind this image, or within its tags.
@@ -493,6 +495,9 @@ pub(super) async fn describe(
 }
 
 fn detail(call: &Call, repository: &RepositoryName, image: ImageInfo) -> ImageDetail {
+    // ECR Public tells neither.
+    let is_private = call.api == Api::Ecr;
+    let subject = image.subject.filter(|_| is_private);
     ImageDetail {
         registry_id: call.account().to_string(),
         repository_name: repository.to_string(),
@@ -502,8 +507,8 @@ fn detail(call: &Call, repository: &RepositoryName, image: ImageInfo) -> ImageDe
         image_pushed_at: seconds(image.pushed_at_ms),
         image_manifest_media_type: image.media_type,
         artifact_media_type: image.artifact_type.map(|it| it.to_string()),
-        subject_manifest_digest: image.subject.map(|subject| subject.to_string()),
-        image_status: "ACTIVE",
+        subject_manifest_digest: subject.map(|subject| subject.to_string()),
+        image_status: is_private.then_some("ACTIVE"),
     }
 }
 

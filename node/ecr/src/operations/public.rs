@@ -1,32 +1,35 @@
-//! The operations of ECR Public: there are no public registries yet, and each
-//! operation says so.
+//! The operations of ECR Public. What is done in a public registry as it is in a
+//! private one has its handler there.
 
-use super::Handler;
+mod catalog;
+mod images;
+mod registry;
+mod repositories;
 
-const NO_PUBLIC: &str = "this version of Entrepot has no public registries";
+use super::{Handler, images as image, layers, policies, tags, works};
 
 pub(super) const TABLE: &[(&str, Handler)] = &[
-    ("BatchCheckLayerAvailability", Handler::Refused(NO_PUBLIC)),
-    ("BatchDeleteImage", Handler::Refused(NO_PUBLIC)),
-    ("CompleteLayerUpload", Handler::Refused(NO_PUBLIC)),
-    ("CreateRepository", Handler::Refused(NO_PUBLIC)),
-    ("DeleteRepository", Handler::Refused(NO_PUBLIC)),
-    ("DeleteRepositoryPolicy", Handler::Refused(NO_PUBLIC)),
-    ("DescribeImageTags", Handler::Refused(NO_PUBLIC)),
-    ("DescribeImages", Handler::Refused(NO_PUBLIC)),
-    ("DescribeRegistries", Handler::Refused(NO_PUBLIC)),
-    ("DescribeRepositories", Handler::Refused(NO_PUBLIC)),
-    ("GetAuthorizationToken", Handler::Refused(NO_PUBLIC)),
-    ("GetRegistryCatalogData", Handler::Refused(NO_PUBLIC)),
-    ("GetRepositoryCatalogData", Handler::Refused(NO_PUBLIC)),
-    ("GetRepositoryPolicy", Handler::Refused(NO_PUBLIC)),
-    ("InitiateLayerUpload", Handler::Refused(NO_PUBLIC)),
-    ("ListTagsForResource", Handler::Refused(NO_PUBLIC)),
-    ("PutImage", Handler::Refused(NO_PUBLIC)),
-    ("PutRegistryCatalogData", Handler::Refused(NO_PUBLIC)),
-    ("PutRepositoryCatalogData", Handler::Refused(NO_PUBLIC)),
-    ("SetRepositoryPolicy", Handler::Refused(NO_PUBLIC)),
-    ("TagResource", Handler::Refused(NO_PUBLIC)),
-    ("UntagResource", Handler::Refused(NO_PUBLIC)),
-    ("UploadLayerPart", Handler::Refused(NO_PUBLIC)),
+    ("BatchCheckLayerAvailability", works!(layers::check)),
+    ("BatchDeleteImage", works!(image::delete)),
+    ("CompleteLayerUpload", works!(layers::complete)),
+    ("CreateRepository", works!(repositories::create)),
+    ("DeleteRepository", works!(repositories::delete)),
+    ("DeleteRepositoryPolicy", works!(policies::delete)),
+    ("DescribeImageTags", works!(images::tags)),
+    ("DescribeImages", works!(image::describe)),
+    ("DescribeRegistries", works!(registry::describe)),
+    ("DescribeRepositories", works!(repositories::describe)),
+    ("GetAuthorizationToken", works!(registry::token)),
+    ("GetRegistryCatalogData", works!(catalog::get_registry)),
+    ("GetRepositoryCatalogData", works!(catalog::get)),
+    ("GetRepositoryPolicy", works!(policies::get)),
+    ("InitiateLayerUpload", works!(layers::initiate)),
+    ("ListTagsForResource", works!(tags::list)),
+    ("PutImage", works!(image::put)),
+    ("PutRegistryCatalogData", works!(catalog::put_registry)),
+    ("PutRepositoryCatalogData", works!(catalog::put)),
+    ("SetRepositoryPolicy", works!(policies::set)),
+    ("TagResource", works!(tags::tag)),
+    ("UntagResource", works!(tags::untag)),
+    ("UploadLayerPart", works!(layers::upload)),
 ];

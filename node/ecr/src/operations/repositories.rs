@@ -106,12 +106,18 @@ pub(super) async fn create(call: &Call, input: CreateInput) -> Result<Repository
         encryption: input.encryption_configuration.map(Into::into),
         scan_on_push: input.image_scanning_configuration.scan_on_push,
         tags: tags::checked(input.tags)?,
+        catalog: None,
     };
     let made = call
         .registry
         .create_described(&call.caller, &repository, new)
         .await;
-    let made = made.map_err(|error| match error {
+    let made = made.map_err(|error| not_made(call, &repository, error))?;
+    Ok(output(call, made))
+}
+
+pub(super) fn not_made(call: &Call, repository: &RepositoryName, error: ServiceError) -> ApiError {
+    match error {
         ServiceError::Conflict(_) => {
             let account = call.account();
             let message = format!(
@@ -121,12 +127,11 @@ pub(super) async fn create(call: &Call, input: CreateInput) -> Result<Repository
             ApiError::new("RepositoryAlreadyExistsException", message)
         }
         error => tags::failed(call, error),
-    })?;
-    Ok(output(call, made))
+    }
 }
 
 /// A name that the model has let pass, of a repository that is not there yet.
-fn name(text: &str) -> Result<RepositoryName, ApiError> {
+pub(super) fn name(text: &str) -> Result<RepositoryName, ApiError> {
     text.parse().map_err(|error| {
         let message = format!(
             "Invalid parameter at 'repositoryName' failed to satisfy constraint: '{error}'"

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use entrepot_oci::{AccountId, RepositoryName};
-use entrepot_service::{Caller, ServiceError};
+use entrepot_oci::{AccountId, RegistryId, RepositoryName};
+use entrepot_service::ServiceError;
 use serde::{Deserialize, Serialize};
 
+use crate::api::Api;
 use crate::call::Call;
 use crate::error::ApiError;
 
@@ -18,9 +19,10 @@ const RESERVED: &str = "aws:";
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Tag {
-    #[serde(rename = "Key")]
+    /// The model of ECR Public lets either be missing.
+    #[serde(rename = "Key", default)]
     key: String,
-    #[serde(rename = "Value")]
+    #[serde(rename = "Value", default)]
     value: String,
 }
 
@@ -100,17 +102,24 @@ fn resource(call: &Call, arn: &str) -> Result<(Call, RepositoryName), ApiError> 
     let ["arn", "aws", service, region, account, resource] = parts[..] else {
         return Err(invalid());
     };
-    if service != call.api.name() || region != call.region().as_str() {
+    let is_public = call.api == Api::EcrPublic;
+    let own_region = if is_public {
+        ""
+    } else {
+        call.region().as_str()
+    };
+    if service != call.api.name() || region != own_region {
         return Err(invalid());
     }
     let account: AccountId = account.parse().map_err(|_| invalid())?;
-    let repository = resource.strip_prefix("repository/").ok_or_else(invalid)?;
-    let caller = Caller {
-        account,
-        ..call.caller.clone()
+    let registry = if is_public {
+        RegistryId::public(&account)
+    } else {
+        account.into()
     };
+    let repository = resource.strip_prefix("repository/").ok_or_else(invalid)?;
     let call = Call {
-        caller,
+        caller: call.caller.clone().meaning(registry),
         ..call.clone()
     };
     let repository = call.repository(repository)?;

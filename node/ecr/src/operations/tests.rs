@@ -3,6 +3,7 @@
 
 mod denied;
 mod kept;
+mod public;
 mod registry;
 mod replication;
 mod repositories;
@@ -10,14 +11,14 @@ mod world;
 
 use serde_json::json;
 
-use super::{ECR, Handler, public};
+use super::{ECR, Handler};
 use crate::api::Api;
 use crate::model::Models;
 
 #[test]
 fn every_operation_is_in_its_table_once_and_in_order() {
     let models = Models::load().unwrap();
-    for (api, table) in [(Api::Ecr, ECR), (Api::EcrPublic, public::TABLE)] {
+    for (api, table) in [(Api::Ecr, ECR), (Api::EcrPublic, super::public::TABLE)] {
         let names: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
         let operations = models.service(api).operations();
         let known: Vec<&str> = operations.map(|it| it.name.as_str()).collect();
@@ -33,13 +34,12 @@ fn every_operation_is_in_its_table_once_and_in_order() {
 #[tokio::test]
 async fn what_is_refused_says_why_in_a_code_that_the_model_has() {
     let world = world::World::new();
-    let refused = world
-        .call(Api::EcrPublic, "DescribeRegistries", json!({}))
-        .await;
+    let scan = json!({"repositoryName": "team/app", "imageId": {"imageTag": "v1"}});
+    let refused = world.ecr("StartImageScan", scan).await;
     let error = refused.unwrap_err();
-    assert_eq!(error.code, "UnsupportedCommandException");
+    assert_eq!(error.code, "ValidationException");
     assert!(
-        error.message.contains("no public registries"),
+        error.message.contains("has no scanner"),
         "{}",
         error.message
     );

@@ -3,7 +3,7 @@
 //! The invariant: a linked blob has a record, and a blob that a manifest names
 //! is linked in the manifest's repository.
 
-use entrepot_oci::{AccountId, Digest, RepositoryName};
+use entrepot_oci::{Digest, RegistryId, RepositoryName};
 
 use super::registry::{Creation, require_repository};
 use super::{Stop, invalid, parse, reported};
@@ -139,7 +139,7 @@ pub(super) fn unlink(overlay: &mut Overlay<'_>, command: &UnlinkBlob) -> Result<
 /// From a key of namespace `BlobUse` or `ChildUse`.
 pub(super) fn referenced(digest: &Digest, key: &[u8]) -> Result<Referenced, StorageError> {
     let mut parts = Parts::of(key);
-    parts.account()?;
+    parts.registry()?;
     parts.text("repository")?;
     parts.digest()?;
     Ok(Referenced {
@@ -153,7 +153,7 @@ fn put_link(
     overlay: &mut Overlay<'_>,
     index: u64,
     linked_at_ms: i64,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
 ) -> Result<bool, StorageError> {

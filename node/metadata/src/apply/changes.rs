@@ -94,7 +94,7 @@ fn home<'a, 'k>(
     key: &'k [u8],
 ) -> Result<(&'a mut Batch, Parts<'k>), StorageError> {
     let mut parts = Parts::of(key);
-    let account = parts.account()?.to_string();
+    let account = parts.registry()?.to_string();
     let repository = parts.text("repository")?.to_owned();
     Ok((batches.entry((account, repository)).or_default(), parts))
 }

@@ -6,7 +6,7 @@
 //! what is left between two steps can be removed by the next one, whoever
 //! proposes it.
 
-use entrepot_oci::{AccountId, RepositoryName};
+use entrepot_oci::{RegistryId, RepositoryName};
 
 use super::{Stop, manifests, parse, settings, tasks};
 use crate::command::DeleteRepository;
@@ -22,7 +22,7 @@ use crate::store::StorageError;
 /// One step under way.
 struct Step<'a, 'b> {
     overlay: &'a mut Overlay<'b>,
-    account: &'a AccountId,
+    account: &'a RegistryId,
     repository: &'a RepositoryName,
     /// Pairs that may still be removed.
     room: usize,
@@ -160,7 +160,7 @@ impl Step<'_, '_> {
         let links = self.page(Namespace::Link, limit)?;
         for key in &links {
             let mut parts = Parts::of(key);
-            parts.account()?;
+            parts.registry()?;
             parts.text("repository")?;
             let digest = parts.digest()?;
             let link_of = keys::link_of(&digest, self.account, self.repository);

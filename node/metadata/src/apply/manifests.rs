@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use entrepot_oci::{AccountId, Digest, MANIFEST_BYTES_MAX, MediaType, RepositoryName, Tag};
+use entrepot_oci::{Digest, MANIFEST_BYTES_MAX, MediaType, RegistryId, RepositoryName, Tag};
 
 use super::blobs::referenced;
 use super::registry::{Creation, require_repository};
@@ -27,7 +27,7 @@ use crate::store::StorageError;
 
 /// A [`PutManifest`] whose every name is valid.
 struct Push {
-    account: AccountId,
+    account: RegistryId,
     repository: RepositoryName,
     digest: Digest,
     subject: Option<Digest>,
@@ -144,7 +144,7 @@ pub(super) fn delete(
 /// [`Refused::ManifestReferenced`] while an index names it.
 pub(super) fn require_unreferenced(
     overlay: &Overlay<'_>,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
 ) -> Result<(), Stop> {
@@ -158,7 +158,7 @@ pub(super) fn require_unreferenced(
 /// Removes a manifest that has no tags and no tasks; how many pairs those were.
 pub(super) fn remove(
     overlay: &mut Overlay<'_>,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     entry: &ManifestEntry,
 ) -> usize {
@@ -180,7 +180,7 @@ pub(super) fn remove(
 /// Deletes a manifest that has no tag and that no index names; whether it did.
 pub(super) fn delete_untagged(
     overlay: &mut Overlay<'_>,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
 ) -> Result<bool, StorageError> {
@@ -199,7 +199,7 @@ pub(super) fn delete_untagged(
 
 /// Where the references of a manifest are kept.
 struct Home<'a> {
-    account: &'a AccountId,
+    account: &'a RegistryId,
     repository: &'a RepositoryName,
 }
 

@@ -1,6 +1,6 @@
 //! Repositories, and the settings of a registry and of a repository.
 
-use entrepot_oci::{AccountId, RepositoryName};
+use entrepot_oci::{RegistryId, RepositoryName};
 
 use super::{Stop, parse, settings};
 use crate::command::{CreateRepository, PutRegistrySettings, PutRepositorySettings};
@@ -96,7 +96,7 @@ impl Creation {
     pub(super) fn ensure(
         &self,
         overlay: &mut Overlay<'_>,
-        account: &AccountId,
+        account: &RegistryId,
         repository: &RepositoryName,
     ) -> Result<bool, Stop> {
         let (created, _) = self.ensured(overlay, account, repository)?;
@@ -107,7 +107,7 @@ impl Creation {
     pub(super) fn ensured(
         &self,
         overlay: &mut Overlay<'_>,
-        account: &AccountId,
+        account: &RegistryId,
         repository: &RepositoryName,
     ) -> Result<(bool, RepositoryRecord), Stop> {
         let key = keys::repository(account, repository);
@@ -134,7 +134,7 @@ impl Creation {
 
 pub(super) fn require_repository(
     overlay: &Overlay<'_>,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
 ) -> Result<(), Stop> {
     if read::exists(overlay, &keys::repository(account, repository))? {

@@ -6,7 +6,7 @@
 //! comes back. Between two sources, and between a source and the pushes of this
 //! registry, the order of this group's log decides.
 
-use entrepot_oci::{AccountId, Digest, RepositoryName, Tag};
+use entrepot_oci::{AccountId, Digest, RegistryId, RepositoryName, Tag};
 
 use super::{Stop, invalid, manifests, parse, tags, tasks};
 use crate::command::DeleteReplica;
@@ -21,14 +21,14 @@ use crate::store::StorageError;
 
 /// An image here, and the source that something of it comes from.
 pub(super) struct Replica<'a> {
-    pub(super) account: &'a AccountId,
+    pub(super) account: &'a RegistryId,
     pub(super) repository: &'a RepositoryName,
     pub(super) digest: &'a Digest,
     pub(super) origin: &'a TagOrigin,
 }
 
 pub(super) fn delete(overlay: &mut Overlay<'_>, command: &DeleteReplica) -> Result<Outcome, Stop> {
-    let account = parse("account", &command.account)?;
+    let account: AccountId = parse("account", &command.account)?;
     let repository = parse("repository", &command.repository)?;
     let digest = parse("digest", &command.digest)?;
     let tag: Option<Tag> = match command.tag.as_str() {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use entrepot_oci::{AccountId, RepositoryName};
+use entrepot_oci::{RegistryId, RepositoryName};
 
 use super::registry::require_repository;
 use super::{Stop, invalid, parse};
@@ -13,8 +13,8 @@ use crate::command::{
 };
 use crate::keys;
 use crate::limits::{
-    CACHE_RULES_MAX, CREATION_TEMPLATES_MAX, ITEM_BODY_BYTES_MAX, ITEM_NAME_BYTES_MAX,
-    KMS_KEY_BYTES_MAX, LIFECYCLE_TEXT_BYTES_MAX, MUTABILITY_FILTER_BYTES_MAX,
+    CACHE_RULES_MAX, CATALOG_TEXT_BYTES_MAX, CREATION_TEMPLATES_MAX, ITEM_BODY_BYTES_MAX,
+    ITEM_NAME_BYTES_MAX, KMS_KEY_BYTES_MAX, LIFECYCLE_TEXT_BYTES_MAX, MUTABILITY_FILTER_BYTES_MAX,
     MUTABILITY_FILTERS_MAX, POLICY_TEXT_BYTES_MAX, PULL_TIME_EXCLUSIONS_MAX, RESOURCE_TAGS_MAX,
     TAG_KEY_CHARS_MAX, TAG_VALUE_CHARS_MAX,
 };
@@ -40,7 +40,7 @@ const ACCOUNT_SETTINGS: [&str; 3] = [
 /// Gives a repository that is being made what it is to have.
 pub(super) fn furnish(
     overlay: &mut Overlay<'_>,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     spec: RepositorySpec,
     record: &mut RepositoryRecord,
@@ -63,6 +63,7 @@ pub(super) fn furnish(
     for (kind, text) in [
         (TextKind::Policy, spec.policy),
         (TextKind::Lifecycle, spec.lifecycle),
+        (TextKind::Catalog, spec.catalog),
     ] {
         if !text.is_empty() {
             put(overlay, account, repository, kind, text, at_ms)?;
@@ -132,7 +133,7 @@ pub(super) fn put_text(
 
 fn put(
     overlay: &mut Overlay<'_>,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     kind: TextKind,
     text: String,
@@ -141,6 +142,7 @@ fn put(
     let max = match kind {
         TextKind::Policy => POLICY_TEXT_BYTES_MAX,
         TextKind::Lifecycle => LIFECYCLE_TEXT_BYTES_MAX,
+        TextKind::Catalog => CATALOG_TEXT_BYTES_MAX,
     };
     if text.len() > max {
         let rule = format_args!("must be of at most {max} bytes").to_string();
@@ -155,7 +157,7 @@ fn put(
 }
 
 /// Deletes what only a repository that exists has.
-pub(super) fn clear(overlay: &mut Overlay<'_>, account: &AccountId, repository: &RepositoryName) {
+pub(super) fn clear(overlay: &mut Overlay<'_>, account: &RegistryId, repository: &RepositoryName) {
     overlay.delete(keys::resource_tags(account, repository));
     for kind in TextKind::ALL {
         overlay.delete(keys::repository_text(account, repository, kind));
@@ -166,7 +168,7 @@ pub(super) fn put_item(
     overlay: &mut Overlay<'_>,
     command: PutRegistryItem,
 ) -> Result<Outcome, Stop> {
-    let account: AccountId = parse("account", &command.account)?;
+    let account: RegistryId = parse("account", &command.account)?;
     let kind = item_kind(command.kind)?;
     check_name(kind, &command.name)?;
     check_body(kind, &command.body)?;
@@ -202,7 +204,7 @@ pub(super) fn delete_item(
     overlay: &mut Overlay<'_>,
     command: &DeleteRegistryItem,
 ) -> Result<Outcome, Stop> {
-    let account: AccountId = parse("account", &command.account)?;
+    let account: RegistryId = parse("account", &command.account)?;
     let kind = item_kind(command.kind)?;
     check_name(kind, &command.name)?;
     let key = keys::registry_item(&account, kind, &command.name);
@@ -232,7 +234,7 @@ fn item_kind(kind: i32) -> Result<ItemKind, Refused> {
 /// Keeps what the rules were made from.
 pub(super) fn put_configuration(
     overlay: &mut Overlay<'_>,
-    account: &AccountId,
+    account: &RegistryId,
     document: Bytes,
     at_ms: i64,
 ) -> Result<(), Stop> {
@@ -266,7 +268,8 @@ pub(crate) fn items_max(kind: ItemKind) -> usize {
         ItemKind::Policy
         | ItemKind::ScanningConfiguration
         | ItemKind::SigningConfiguration
-        | ItemKind::ReplicationConfiguration => 1,
+        | ItemKind::ReplicationConfiguration
+        | ItemKind::CatalogData => 1,
     }
 }
 
@@ -276,7 +279,8 @@ fn check_name(kind: ItemKind, name: &str) -> Result<(), Refused> {
         ItemKind::Policy
         | ItemKind::ScanningConfiguration
         | ItemKind::SigningConfiguration
-        | ItemKind::ReplicationConfiguration => name.is_empty(),
+        | ItemKind::ReplicationConfiguration
+        | ItemKind::CatalogData => name.is_empty(),
         ItemKind::AccountSetting => ACCOUNT_SETTINGS.contains(&name),
         _ => (1..=ITEM_NAME_BYTES_MAX).contains(&name.len()) && printable(name),
     };

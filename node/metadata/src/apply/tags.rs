@@ -4,7 +4,7 @@
 //! back to an older push of the same source region. What a command expects of
 //! tags is decided here alone: whoever asked has seen an older state.
 
-use entrepot_oci::{AccountId, Digest, RepositoryName, Tag};
+use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 
 use super::manifests;
 use super::registry::require_repository;
@@ -22,7 +22,7 @@ use crate::store::StorageError;
 
 /// A tag that a push wants to point to its manifest.
 pub(super) struct Move<'a> {
-    pub(super) account: &'a AccountId,
+    pub(super) account: &'a RegistryId,
     pub(super) repository: &'a RepositoryName,
     pub(super) tag: &'a Tag,
     pub(super) digest: &'a Digest,
@@ -77,7 +77,7 @@ pub(super) fn delete(
 /// Removes a tag that points to `digest`.
 pub(super) fn remove(
     overlay: &mut Overlay<'_>,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
     tag: &Tag,
@@ -89,7 +89,7 @@ pub(super) fn remove(
 /// Deletes the tags of a manifest and returns them, sorted.
 pub(super) fn delete_all(
     overlay: &mut Overlay<'_>,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
 ) -> Result<Vec<String>, StorageError> {
@@ -130,7 +130,7 @@ impl Condition {
     pub(super) fn check(
         &self,
         overlay: &Overlay<'_>,
-        account: &AccountId,
+        account: &RegistryId,
         repository: &RepositoryName,
         tag: &Tag,
     ) -> Result<(), Stop> {

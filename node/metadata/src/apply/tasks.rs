@@ -5,7 +5,7 @@
 
 mod enqueue;
 
-use entrepot_oci::{AccountId, Digest, RepositoryName, Tag};
+use entrepot_oci::{AccountId, Digest, RegistryId, RepositoryName, Tag};
 
 pub(super) use self::enqueue::Enqueue;
 use super::{Stop, invalid, parse};
@@ -29,7 +29,7 @@ pub(super) struct Swept {
 
 /// What was deleted: a tag, or an image with all its tags.
 pub(super) struct Deletion<'a> {
-    pub(super) account: &'a AccountId,
+    pub(super) account: &'a RegistryId,
     pub(super) repository: &'a RepositoryName,
     pub(super) digest: &'a Digest,
     pub(super) tag: Option<&'a Tag>,
@@ -144,7 +144,7 @@ pub(super) fn remove(overlay: &mut Overlay<'_>, task: &Task) {
 /// Deletes every task of a manifest, open or ended.
 pub(super) fn delete_all(
     overlay: &mut Overlay<'_>,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
 ) -> Result<(), StorageError> {
@@ -247,7 +247,7 @@ impl Deletion<'_> {
         });
         for destination in query::by_destination(rules).into_keys() {
             let key = TaskKey {
-                account: self.account.clone(),
+                account: self.account.account(),
                 repository: self.repository.clone(),
                 digest: *self.digest,
                 tag: self.tag.cloned(),

@@ -12,6 +12,7 @@ mod envelopes;
 mod identity;
 mod images;
 mod members;
+mod public;
 mod registry;
 mod replication;
 mod settings;

@@ -1,6 +1,6 @@
 //! The deletion of a repository, step by step.
 
-use entrepot_oci::{AccountId, RepositoryName};
+use entrepot_oci::{RegistryId, RepositoryName};
 
 /// Removes a part of a repository, of a bounded size, and what is left of it with
 /// the last part: to be proposed until there is no more. From the first step on
@@ -27,7 +27,7 @@ pub struct DeleteRepository {
 
 impl DeleteRepository {
     /// Of a repository that is empty. `index`: of the command that made it.
-    pub fn new(account: &AccountId, repository: &RepositoryName, index: u64) -> Self {
+    pub fn new(account: &RegistryId, repository: &RepositoryName, index: u64) -> Self {
         Self {
             account: account.to_string(),
             repository: repository.to_string(),

@@ -1,7 +1,7 @@
 //! Commands from validated names: how a proposer makes them.
 
 use bytes::Bytes;
-use entrepot_oci::{AccountId, Digest, Manifest, RegionName, RepositoryName, Tag};
+use entrepot_oci::{AccountId, Digest, Manifest, RegionName, RegistryId, RepositoryName, Tag};
 
 use super::{
     Blank, CreateAccount, CreateRepository, DeleteManifest, DeleteRule, DeleteTag, EndTask,
@@ -44,7 +44,7 @@ impl CreateAccount {
 }
 
 impl CreateRepository {
-    pub fn new(account: &AccountId, repository: &RepositoryName, at_ms: i64) -> Self {
+    pub fn new(account: &RegistryId, repository: &RepositoryName, at_ms: i64) -> Self {
         Self {
             account: account.to_string(),
             repository: repository.to_string(),
@@ -57,7 +57,7 @@ impl CreateRepository {
 
 impl LinkBlob {
     /// The repository has to exist: set `create_repository` as needed.
-    pub fn new(account: &AccountId, repository: &RepositoryName, blob: &Blob, at_ms: i64) -> Self {
+    pub fn new(account: &RegistryId, repository: &RepositoryName, blob: &Blob, at_ms: i64) -> Self {
         Self {
             account: account.to_string(),
             repository: repository.to_string(),
@@ -81,7 +81,7 @@ impl LinkBlob {
 impl MountBlob {
     /// The repository has to exist: set `create_repository` as needed.
     pub fn new(
-        account: &AccountId,
+        account: &RegistryId,
         from: &RepositoryName,
         repository: &RepositoryName,
         digest: &Digest,
@@ -99,7 +99,7 @@ impl MountBlob {
 }
 
 impl UnlinkBlob {
-    pub fn new(account: &AccountId, repository: &RepositoryName, digest: &Digest) -> Self {
+    pub fn new(account: &RegistryId, repository: &RepositoryName, digest: &Digest) -> Self {
         Self {
             account: account.to_string(),
             repository: repository.to_string(),
@@ -113,7 +113,7 @@ impl PutManifest {
     /// condition, no origin, the repository has to exist: set those fields as
     /// needed.
     pub fn new(
-        account: &AccountId,
+        account: &RegistryId,
         repository: &RepositoryName,
         digest: &Digest,
         manifest: &Manifest,
@@ -188,7 +188,7 @@ impl Origin {
 }
 
 impl DeleteManifest {
-    pub fn new(account: &AccountId, repository: &RepositoryName, digest: &Digest) -> Self {
+    pub fn new(account: &RegistryId, repository: &RepositoryName, digest: &Digest) -> Self {
         Self {
             account: account.to_string(),
             repository: repository.to_string(),
@@ -200,7 +200,7 @@ impl DeleteManifest {
 
 impl DeleteTag {
     /// Under no condition: set that field as needed.
-    pub fn new(account: &AccountId, repository: &RepositoryName, tag: &Tag) -> Self {
+    pub fn new(account: &RegistryId, repository: &RepositoryName, tag: &Tag) -> Self {
         Self {
             account: account.to_string(),
             repository: repository.to_string(),
@@ -335,7 +335,7 @@ impl EndTask {
 
 impl PutRegistrySettings {
     /// Changes nothing: set the fields that are to change.
-    pub fn new(account: &AccountId) -> Self {
+    pub fn new(account: &RegistryId) -> Self {
         Self {
             account: account.to_string(),
             create_on_push: None,
@@ -345,7 +345,7 @@ impl PutRegistrySettings {
 
 impl PutRepositorySettings {
     /// Changes nothing: set the fields that are to change.
-    pub fn new(account: &AccountId, repository: &RepositoryName) -> Self {
+    pub fn new(account: &RegistryId, repository: &RepositoryName) -> Self {
         Self {
             account: account.to_string(),
             repository: repository.to_string(),

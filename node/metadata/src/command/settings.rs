@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use entrepot_oci::{AccountId, RepositoryName};
+use entrepot_oci::{AccountId, RegistryId, RepositoryName};
 
 use crate::records::rules::{DestinationRecord, RuleOptions};
 use crate::records::settings::{
@@ -32,6 +32,9 @@ pub struct RepositorySpec {
     pub policy: String,
     #[prost(string, tag = "6")]
     pub lifecycle: String,
+    /// Of a public repository.
+    #[prost(string, tag = "7")]
+    pub catalog: String,
 }
 
 /// What repositories are made with that nobody makes by hand: the body of an
@@ -147,7 +150,7 @@ pub struct DeleteRegistryItem {
 // === making them ===
 
 impl TagRepository {
-    pub fn new(account: &AccountId, repository: &RepositoryName) -> Self {
+    pub fn new(account: &RegistryId, repository: &RepositoryName) -> Self {
         Self {
             account: account.to_string(),
             repository: repository.to_string(),
@@ -158,7 +161,7 @@ impl TagRepository {
 
 impl PutRepositoryText {
     pub fn new(
-        account: &AccountId,
+        account: &RegistryId,
         repository: &RepositoryName,
         kind: TextKind,
         text: &str,
@@ -177,7 +180,7 @@ impl PutRepositoryText {
 impl PutRegistryItem {
     /// New or not.
     pub fn new(
-        account: &AccountId,
+        account: &RegistryId,
         kind: ItemKind,
         name: &str,
         body: impl Into<Bytes>,
@@ -217,7 +220,7 @@ impl ReplaceRules {
 }
 
 impl DeleteRegistryItem {
-    pub fn new(account: &AccountId, kind: ItemKind, name: &str) -> Self {
+    pub fn new(account: &RegistryId, kind: ItemKind, name: &str) -> Self {
         Self {
             account: account.to_string(),
             kind: kind.into(),

@@ -31,6 +31,7 @@ fn spec() -> RepositorySpec {
         tags: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
         policy: "{}".to_owned(),
         lifecycle: String::new(),
+        catalog: "{}".to_owned(),
     }
 }
 

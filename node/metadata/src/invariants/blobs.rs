@@ -1,7 +1,7 @@
 //! A linked blob has a record, links are known from both ends, and a blob's
 //! uses are those that manifests state.
 
-use entrepot_oci::{AccountId, Digest, RepositoryName};
+use entrepot_oci::{Digest, RegistryId, RepositoryName};
 
 use super::{Check, Pair};
 use crate::keys;
@@ -61,7 +61,7 @@ pub(super) fn link_of(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageE
     check.require_mark(pair);
     let mut parts = pair.parts();
     let digest = parts.digest()?;
-    let account = parts.account()?;
+    let account = parts.registry()?;
     let repository = parts.name("repository")?;
     parts.end()?;
     check.require_key(
@@ -86,9 +86,13 @@ pub(super) fn blob_use(check: &mut Check<'_>, pair: &Pair) -> Result<(), Storage
 /// Of a key of account, repository and one digest.
 pub(super) fn home_and_digest(
     pair: &Pair,
-) -> Result<(AccountId, RepositoryName, Digest), StorageError> {
+) -> Result<(RegistryId, RepositoryName, Digest), StorageError> {
     let mut parts = pair.parts();
-    let home = (parts.account()?, parts.name("repository")?, parts.digest()?);
+    let home = (
+        parts.registry()?,
+        parts.name("repository")?,
+        parts.digest()?,
+    );
     parts.end()?;
     Ok(home)
 }
@@ -96,9 +100,9 @@ pub(super) fn home_and_digest(
 /// Of a key of account, repository and two digests.
 pub(super) fn home_and_digests(
     pair: &Pair,
-) -> Result<(AccountId, RepositoryName, [Digest; 2]), StorageError> {
+) -> Result<(RegistryId, RepositoryName, [Digest; 2]), StorageError> {
     let mut parts = pair.parts();
-    let account = parts.account()?;
+    let account = parts.registry()?;
     let repository = parts.name("repository")?;
     let digests = [parts.digest()?, parts.digest()?];
     parts.end()?;

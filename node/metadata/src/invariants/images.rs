@@ -111,7 +111,7 @@ pub(super) fn referrer(check: &mut Check<'_>, pair: &Pair) -> Result<(), Storage
 pub(super) fn tag(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
     check.summary.tags += 1;
     let mut parts = pair.parts();
-    let account = parts.account()?;
+    let account = parts.registry()?;
     let repository = parts.name("repository")?;
     parts.name::<Tag>("tag")?;
     parts.end()?;
@@ -139,7 +139,7 @@ pub(super) fn tag(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError
 pub(super) fn tag_of(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
     check.require_mark(pair);
     let mut parts = pair.parts();
-    let account = parts.account()?;
+    let account = parts.registry()?;
     let repository = parts.name("repository")?;
     let digest = parts.digest()?;
     let tag = parts.name("tag")?;
@@ -155,7 +155,7 @@ pub(super) fn tag_of(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageEr
 
 pub(super) fn tag_origin(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
     let mut parts = pair.parts();
-    let account = parts.account()?;
+    let account = parts.registry()?;
     let repository = parts.name("repository")?;
     let tag = parts.name("tag")?;
     let region: RegionName = parts.name("region")?;

@@ -10,7 +10,7 @@ use crate::store::StorageError;
 
 pub(super) fn settings(_: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
     let mut parts = pair.parts();
-    parts.account()?;
+    parts.registry()?;
     parts.end()?;
     pair.decode::<SettingsRecord>().map(drop)
 }
@@ -18,7 +18,7 @@ pub(super) fn settings(_: &mut Check<'_>, pair: &Pair) -> Result<(), StorageErro
 pub(super) fn rule(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
     check.summary.rules += 1;
     let mut parts = pair.parts();
-    let account = parts.account()?;
+    let account = parts.registry()?;
     parts.text("rule")?;
     parts.end()?;
     let rule = query::rule_of(&pair.key, pair.value.clone())?;
@@ -45,7 +45,7 @@ pub(super) fn rule(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageErro
 pub(super) fn repository(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
     check.summary.repositories += 1;
     let mut parts = pair.parts();
-    parts.account()?;
+    parts.registry()?;
     parts.name::<entrepot_oci::RepositoryName>("repository")?;
     parts.end()?;
     pair.decode::<RepositoryRecord>().map(drop)

@@ -13,7 +13,7 @@ use crate::store::StorageError;
 
 pub(super) fn resource_tags(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
     let mut parts = pair.parts();
-    let account = parts.account()?;
+    let account = parts.registry()?;
     let repository: RepositoryName = parts.name("repository")?;
     parts.end()?;
     let record: ResourceTagsRecord = pair.decode()?;
@@ -28,7 +28,7 @@ pub(super) fn resource_tags(check: &mut Check<'_>, pair: &Pair) -> Result<(), St
 
 pub(super) fn text(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
     let mut parts = pair.parts();
-    let account = parts.account()?;
+    let account = parts.registry()?;
     let repository: RepositoryName = parts.name("repository")?;
     let kind = TextKind::of_byte(parts.array::<1>()?[0]);
     parts.end()?;
@@ -44,7 +44,7 @@ pub(super) fn text(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageErro
 
 pub(super) fn item(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
     let mut parts = pair.parts();
-    let account = parts.account()?;
+    let account = parts.registry()?;
     let kind = ItemKind::of_byte(parts.array::<1>()?[0]);
     parts.text("name")?;
     parts.end()?;

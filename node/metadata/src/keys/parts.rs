@@ -5,7 +5,7 @@
 
 use std::str::FromStr;
 
-use entrepot_oci::{AccountId, Algorithm, Digest};
+use entrepot_oci::{AccountId, Algorithm, Digest, RegistryId};
 
 use crate::query::{Destination, TaskKey};
 use crate::store::StorageError;
@@ -60,11 +60,19 @@ impl<'a> Parts<'a> {
     }
 
     pub(crate) fn account(&mut self) -> Result<AccountId, StorageError> {
-        let digits = self.take(12, "account")?;
-        std::str::from_utf8(digits)
+        self.id("account")
+    }
+
+    pub(crate) fn registry(&mut self) -> Result<RegistryId, StorageError> {
+        self.id("registry")
+    }
+
+    fn id<T: FromStr>(&mut self, what: &str) -> Result<T, StorageError> {
+        let id = self.take(12, what)?;
+        std::str::from_utf8(id)
             .ok()
-            .and_then(|digits| digits.parse().ok())
-            .ok_or_else(|| self.corrupt("account"))
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(|| self.corrupt(what))
     }
 
     pub(crate) fn digest(&mut self) -> Result<Digest, StorageError> {

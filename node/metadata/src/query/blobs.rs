@@ -1,7 +1,7 @@
 //! Blobs and their links to repositories.
 
 use bytes::Bytes;
-use entrepot_oci::{AccountId, Digest, RepositoryName};
+use entrepot_oci::{Digest, RegistryId, RepositoryName};
 
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::read;
@@ -45,7 +45,7 @@ pub fn blobs(
 /// Whether the repository may read and reference the blob.
 pub fn linked(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
 ) -> Result<bool, StorageError> {
@@ -56,13 +56,13 @@ pub fn linked(
 pub fn link_any(
     view: &dyn KeyValue,
     digest: &Digest,
-) -> Result<Option<(AccountId, RepositoryName)>, StorageError> {
+) -> Result<Option<(RegistryId, RepositoryName)>, StorageError> {
     let prefix = Key::new(Namespace::LinkOf).digest(digest);
     read::first(view, &prefix)?
         .map(|key| {
             let mut parts = Parts::of(&key);
             parts.digest()?;
-            Ok((parts.account()?, parts.name("repository")?))
+            Ok((parts.registry()?, parts.name("repository")?))
         })
         .transpose()
 }
@@ -70,7 +70,7 @@ pub fn link_any(
 /// At most `limit` repositories of `account` that have the blob, by name.
 pub fn links(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     digest: &Digest,
     limit: usize,
 ) -> Result<Vec<RepositoryName>, StorageError> {
@@ -80,7 +80,7 @@ pub fn links(
         .map(|(key, _)| {
             let mut parts = Parts::of(&key);
             parts.digest()?;
-            parts.account()?;
+            parts.registry()?;
             parts.name("repository")
         })
         .collect()

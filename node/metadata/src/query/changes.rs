@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use entrepot_oci::{AccountId, Digest, MediaType, RepositoryName, Tag};
+use entrepot_oci::{Digest, MediaType, RegistryId, RepositoryName, Tag};
 
 use super::parsed;
 use crate::keys;
@@ -22,7 +22,7 @@ pub struct EntryChanges {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepositoryChanges {
-    pub account: AccountId,
+    pub account: RegistryId,
     pub repository: RepositoryName,
     /// Manifests that came, then tags, then manifests that went.
     pub changes: Vec<Change>,

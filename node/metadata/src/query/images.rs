@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use entrepot_oci::{AccountId, Digest, MediaType, RegionName, RepositoryName, Tag};
+use entrepot_oci::{Digest, MediaType, RegionName, RegistryId, RepositoryName, Tag};
 
 use super::{after_name, parsed};
 use crate::keys::{self, Key, Namespace, Parts};
@@ -82,7 +82,7 @@ pub struct ImageSize {
 /// A manifest and its bytes.
 pub fn manifest(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
 ) -> Result<Option<StoredManifest>, StorageError> {
@@ -96,7 +96,7 @@ pub fn manifest(
 /// A manifest as it is served, without what else is known of it.
 pub fn served_manifest(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
 ) -> Result<Option<ServedManifest>, StorageError> {
@@ -115,7 +115,7 @@ pub fn served_manifest(
 /// What is known of a manifest, at the price of one small read.
 pub fn manifest_entry(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
 ) -> Result<Option<ManifestEntry>, StorageError> {
@@ -129,7 +129,7 @@ pub fn manifest_entry(
 /// indexes too. Counts no further than it has to for a number above `limit`.
 pub fn image_size(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     children: &[Digest],
     limit: usize,
@@ -161,7 +161,7 @@ pub fn image_size(
 /// At most `limit` manifests of a repository whose digests sort after `after`.
 pub fn manifests(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     after: Option<&Digest>,
     limit: usize,
@@ -179,7 +179,7 @@ pub fn manifests(
 /// are no more. The next page starts after the last one's digest.
 pub fn referrers(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     subject: &Digest,
     after: Option<&Digest>,
@@ -193,7 +193,7 @@ pub fn referrers(
         let found = read::page(view, &prefix, start.as_ref(), wanted)?;
         for (key, _) in &found {
             let mut parts = Parts::of(key);
-            parts.account()?;
+            parts.registry()?;
             parts.text("repository")?;
             parts.digest()?;
             let referrer = parts.digest()?;
@@ -212,7 +212,7 @@ pub fn referrers(
 
 pub fn tag(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     tag: &Tag,
 ) -> Result<Option<TagEntry>, StorageError> {
@@ -226,7 +226,7 @@ pub fn tag(
 /// not be a tag.
 pub fn tags(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     after: Option<&str>,
     limit: usize,
@@ -242,7 +242,7 @@ pub fn tags(
 /// At most `limit` tags that point to `digest`, sorted.
 pub fn tags_of(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
     limit: usize,
@@ -252,7 +252,7 @@ pub fn tags_of(
         .into_iter()
         .map(|(key, _)| {
             let mut parts = Parts::of(&key);
-            parts.account()?;
+            parts.registry()?;
             parts.text("repository")?;
             parts.digest()?;
             parts.name("tag")
@@ -263,7 +263,7 @@ pub fn tags_of(
 /// The pair of a key in namespace `Manifest`.
 pub(crate) fn manifest_of(key: &[u8], value: Bytes) -> Result<ManifestEntry, StorageError> {
     let mut parts = Parts::of(key);
-    parts.account()?;
+    parts.registry()?;
     parts.text("repository")?;
     let digest = parts.digest()?;
     let record: ManifestRecord = read::decode(key, value)?;
@@ -297,7 +297,7 @@ pub(crate) fn manifest_of(key: &[u8], value: Bytes) -> Result<ManifestEntry, Sto
 /// The pair of a key in namespace `Tag`.
 pub(crate) fn tag_of(key: &[u8], value: Bytes) -> Result<TagEntry, StorageError> {
     let mut parts = Parts::of(key);
-    parts.account()?;
+    parts.registry()?;
     parts.text("repository")?;
     let tag = parts.name("tag")?;
     let record: TagRecord = read::decode(key, value)?;

@@ -51,6 +51,24 @@ pub fn member(view: &dyn KeyValue, node: u64) -> Result<Option<Member>, StorageE
         .transpose()
 }
 
+/// The region that the public registries are in: that of the node with the lowest
+/// id, there or removed, whose region is there. It is the same for as long as that
+/// region is. None: the cluster is not formed.
+pub fn public_region(view: &dyn KeyValue) -> Result<Option<RegionName>, StorageError> {
+    let prefix = Key::new(Namespace::Member);
+    let mut start = None;
+    loop {
+        let Some((key, value)) = read::page(view, &prefix, start.as_ref(), 1)?.pop() else {
+            return Ok(None);
+        };
+        let member = member_of(&key, value)?;
+        if read::exists(view, &keys::region(&member.region))? {
+            return Ok(Some(member.region));
+        }
+        start = Some(keys::member(member.node).successor());
+    }
+}
+
 /// All nodes by their ids, those that were removed too.
 pub fn all_members(view: &dyn KeyValue) -> Result<Vec<Member>, StorageError> {
     read::page(view, &Key::new(Namespace::Member), None, MEMBERS_MAX)?

@@ -1,6 +1,6 @@
 //! What belongs to a whole registry: its settings and repositories.
 
-use entrepot_oci::{AccountId, RepositoryName};
+use entrepot_oci::{RegistryId, RepositoryName};
 
 use super::{Mutability, after_name};
 use crate::keys::{self, Key, Namespace, Parts};
@@ -48,11 +48,16 @@ pub struct RepositorySettings {
     pub sparse_indexes: bool,
 }
 
-/// What was set, else the defaults.
+/// What was set, else the defaults. In a public registry nothing is made by a push.
 pub fn registry_settings(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
 ) -> Result<RegistrySettings, StorageError> {
+    if account.is_public() {
+        return Ok(RegistrySettings {
+            create_on_push: false,
+        });
+    }
     let record: Option<SettingsRecord> = read::record(view, &keys::settings(account))?;
     Ok(
         record.map_or_else(RegistrySettings::default, |record| RegistrySettings {
@@ -63,7 +68,7 @@ pub fn registry_settings(
 
 pub fn repository(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     name: &RepositoryName,
 ) -> Result<Option<Repository>, StorageError> {
     let record: Option<RepositoryRecord> = read::record(view, &keys::repository(account, name))?;
@@ -73,7 +78,7 @@ pub fn repository(
 /// At most `limit` repositories whose names sort after `after`.
 pub fn repositories(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     after: Option<&str>,
     limit: usize,
 ) -> Result<Vec<Repository>, StorageError> {
@@ -83,7 +88,7 @@ pub fn repositories(
         .into_iter()
         .map(|(key, value)| {
             let mut parts = Parts::of(&key);
-            parts.account()?;
+            parts.registry()?;
             let name = parts.name("repository")?;
             Ok(Repository::new(name, read::decode(&key, value)?))
         })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use entrepot_oci::{AccountId, MediaType, NameError, RepositoryName, Tag};
+use entrepot_oci::{MediaType, NameError, RegistryId, RepositoryName, Tag};
 
 use super::{Destination, ManifestEntry, Task, TaskKind, manifest_entry, parsed, tags_of};
 use crate::keys::{self, Key, Namespace, Parts};
@@ -30,7 +30,7 @@ pub struct Rule {
 
 pub fn rule(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     id: &str,
 ) -> Result<Option<Rule>, StorageError> {
     // Only a valid id makes an unambiguous key.
@@ -43,8 +43,8 @@ pub fn rule(
         .transpose()
 }
 
-/// All rules of a registry, by id; at most [`RULES_MAX`].
-pub fn rules(view: &dyn KeyValue, account: &AccountId) -> Result<Vec<Rule>, StorageError> {
+/// All rules of a registry, by id; at most [`RULES_MAX`]. A public one has none.
+pub fn rules(view: &dyn KeyValue, account: &RegistryId) -> Result<Vec<Rule>, StorageError> {
     let prefix = Key::new(Namespace::Rule).account(account);
     read::page(view, &prefix, None, RULES_MAX)?
         .into_iter()
@@ -56,7 +56,7 @@ pub fn rules(view: &dyn KeyValue, account: &AccountId) -> Result<Vec<Rule>, Stor
 /// for it: of several the one of the highest priority, then the first by its id.
 pub fn destinations(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
 ) -> Result<BTreeMap<Destination, Rule>, StorageError> {
     let mut rules = rules(view, account)?;
@@ -156,7 +156,7 @@ impl Rule {
     pub fn takes(
         &self,
         view: &dyn KeyValue,
-        account: &AccountId,
+        account: &RegistryId,
         repository: &RepositoryName,
         image: &ManifestEntry,
         tag: Option<&Tag>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use entrepot_oci::{AccountId, RepositoryName, Tag};
+use entrepot_oci::{RegistryId, RepositoryName, Tag};
 
 use super::after_name;
 use crate::command::{CreationTemplate, RepositorySpec};
@@ -45,7 +45,7 @@ pub struct RegistryItem {
 /// None: there is no such repository, or it has none.
 pub fn repository_tags(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
 ) -> Result<BTreeMap<String, String>, StorageError> {
     let key = keys::resource_tags(account, repository);
@@ -55,7 +55,7 @@ pub fn repository_tags(
 
 pub fn repository_text(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     kind: TextKind,
 ) -> Result<Option<RepositoryText>, StorageError> {
@@ -69,7 +69,7 @@ pub fn repository_text(
 
 pub fn registry_item(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     kind: ItemKind,
     name: &str,
 ) -> Result<Option<RegistryItem>, StorageError> {
@@ -86,7 +86,7 @@ pub fn registry_item(
 /// there.
 pub fn registry_items(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     kind: ItemKind,
     after: Option<&str>,
     limit: usize,
@@ -97,7 +97,7 @@ pub fn registry_items(
         .into_iter()
         .map(|(key, value)| {
             let mut parts = Parts::of(&key);
-            parts.account()?;
+            parts.registry()?;
             parts.take(1, "kind")?;
             let name = parts.text("name")?.to_owned();
             Ok(RegistryItem::new(name, read::decode(&key, value)?))
@@ -109,7 +109,7 @@ pub fn registry_items(
 /// longest prefix of its name. A prefix ends at a `/`, said or not.
 pub fn template_for(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     way: CreatedFor,
 ) -> Result<Option<RepositorySpec>, StorageError> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use entrepot_oci::{AccountId, Digest, RepositoryName, Tag};
+use entrepot_oci::{AccountId, Digest, RegistryId, RepositoryName, Tag};
 
 use super::Destination;
 use crate::keys::{self, Key, Namespace, Parts};
@@ -91,7 +91,7 @@ pub fn open_tasks(
 /// order of their keys, after `after`.
 pub fn tasks(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     repository: Option<&RepositoryName>,
     after: Option<&TaskKey>,
     limit: usize,
@@ -131,7 +131,7 @@ pub fn denied_tasks(
 /// At most `limit` tasks of one manifest.
 pub fn tasks_of(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
     limit: usize,

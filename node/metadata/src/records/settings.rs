@@ -70,6 +70,8 @@ pub enum TextKind {
     Policy = 1,
     /// Which images go when.
     Lifecycle = 2,
+    /// Of a public repository: what people are told of it, JSON.
+    Catalog = 3,
 }
 
 /// What a registry has one or several of.
@@ -92,6 +94,8 @@ pub enum ItemKind {
     AccountSetting = 7,
     /// One: what the replication rules were made from.
     ReplicationConfiguration = 8,
+    /// One, of a public registry: what people are told of it.
+    CatalogData = 9,
 }
 
 /// Ways in which repositories come to be that nobody makes by hand, as ECR's
@@ -107,13 +111,14 @@ pub enum CreatedFor {
 // === impl TextKind, ItemKind ===
 
 impl TextKind {
-    pub const ALL: [Self; 2] = [Self::Policy, Self::Lifecycle];
+    pub const ALL: [Self; 3] = [Self::Policy, Self::Lifecycle, Self::Catalog];
 
     /// As messages call it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Policy => "repository policy",
             Self::Lifecycle => "lifecycle policy",
+            Self::Catalog => "catalog data",
         }
     }
 
@@ -139,6 +144,7 @@ impl ItemKind {
             Self::PullTimeExclusion => "pull time exclusion",
             Self::AccountSetting => "account setting",
             Self::ReplicationConfiguration => "replication configuration",
+            Self::CatalogData => "catalog data",
         }
     }
 

@@ -2,7 +2,8 @@
 
 use proptest::prelude::{ProptestConfig, proptest};
 
-use super::{AccountId, NameError, RegionName, RepositoryName, Tag};
+use super::{NameError, RegionName, RepositoryName, Tag};
+use crate::AccountId;
 use crate::grammar::{accepts, assert_word, texts};
 
 const ACCOUNT: &str = "[0-9]{12}";

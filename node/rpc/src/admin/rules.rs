@@ -13,7 +13,7 @@ pub(super) fn parsed(who: &Caller, rule: admin::Rule) -> Result<RuleInfo, Status
     let mut destinations = Vec::with_capacity(rule.destinations.len().max(1));
     for destination in &rule.destinations {
         let account = match destination.account.as_str() {
-            "" => who.account.clone(),
+            "" => who.account.account(),
             account => parse(account)?,
         };
         destinations.push(Destination {
@@ -23,7 +23,7 @@ pub(super) fn parsed(who: &Caller, rule: admin::Rule) -> Result<RuleInfo, Status
     }
     if destinations.is_empty() {
         let region = parse(&rule.destination_region)?;
-        destinations.push(Destination::new(&region, &who.account));
+        destinations.push(Destination::new(&region, &who.account.account()));
     }
     Ok(RuleInfo {
         id: rule.id,
@@ -36,7 +36,7 @@ pub(super) fn parsed(who: &Caller, rule: admin::Rule) -> Result<RuleInfo, Status
 pub(super) fn shown(who: &Caller, rule: RuleInfo) -> admin::Rule {
     // What clients that know of one region and no accounts look at.
     let only = match &rule.destinations[..] {
-        [only] if only.account == who.account => only.region.to_string(),
+        [only] if who.account.is_of(&only.account) => only.region.to_string(),
         _ => String::new(),
     };
     let destinations = rule.destinations.iter().map(|it| admin::RuleDestination {
@@ -91,7 +91,7 @@ fn shown_options(options: RuleOptions) -> admin::RuleOptions {
 
 /// The account of a destination; empty if it is the caller's own.
 pub(super) fn other(who: &Caller, destination: &Destination) -> String {
-    if destination.account == who.account {
+    if who.account.is_of(&destination.account) {
         String::new()
     } else {
         destination.account.to_string()

@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use entrepot_access::token::{AuthorizationToken, BearerToken, Claims, TokenError};
+use entrepot_access::token::{Audience, AuthorizationToken, BearerToken, Claims, TokenError};
 use entrepot_access::{Identity, Secret};
 use entrepot_metadata::query;
 use entrepot_oci::RepositoryName;
@@ -56,17 +56,39 @@ impl Registry {
     pub fn authorization_token(&self, who: &Caller) -> Result<(Secret, i64), ServiceError> {
         let who = who.clone().meaning(who.principal.account.clone());
         self.authorize(&who, "ecr:GetAuthorizationToken", Target::Any)?;
-        let claims = self.claims_of(&who);
+        self.given(&who, Audience::Private)
+    }
+
+    /// The same for public registries.
+    ///
+    /// # Errors
+    /// `Denied` unless identities' policies allow `ecr-public:GetAuthorizationToken`
+    /// and `sts:GetServiceBearerToken`.
+    pub fn public_authorization_token(&self, who: &Caller) -> Result<(Secret, i64), ServiceError> {
+        let who = who.clone().meaning(who.principal.account.clone());
+        for action in [
+            "ecr-public:GetAuthorizationToken",
+            "sts:GetServiceBearerToken",
+        ] {
+            self.authorize(&who, action, Target::Any)?;
+        }
+        self.given(&who, Audience::Public)
+    }
+
+    fn given(&self, who: &Caller, audience: Audience) -> Result<(Secret, i64), ServiceError> {
+        let claims = self.claims_of(who);
         let ends_ms = claims.expires_ms;
         let now_ms = self.clock.now_ms();
         let token =
             AuthorizationToken::issue(claims, self.region().clone(), now_ms).ending(ends_ms);
+        let token = token.for_audience(audience);
         let password = token.seal(&self.sealing).map_err(not_made)?;
         Ok((password, token.claims.expires_ms))
     }
 
     /// A token of the Bearer flow: for a caller who is known, or for nobody where
-    /// everyone may pull from `repositories`.
+    /// everyone may pull from `repositories`, as from all public ones. It is for
+    /// registries of the kind that the caller means.
     ///
     /// # Errors
     /// `Unauthorized` for nobody, where that is not so.
@@ -75,7 +97,12 @@ impl Registry {
         who: &Caller,
         repositories: &[RepositoryName],
     ) -> Result<GivenToken, ServiceError> {
-        if who.principal.identity == Identity::Anonymous {
+        let audience = if who.account.is_public() {
+            Audience::Public
+        } else {
+            Audience::Private
+        };
+        if who.principal.identity == Identity::Anonymous && audience == Audience::Private {
             let mut allowed = !repositories.is_empty();
             for repository in repositories {
                 let target = Target::Repository(repository);
@@ -87,6 +114,7 @@ impl Registry {
         }
         let now_ms = self.clock.now_ms();
         let token = BearerToken::issue(self.claims_of(who), self.region().clone(), now_ms);
+        let token = token.for_audience(audience);
         Ok(GivenToken {
             token: token.seal(&self.sealing).map_err(not_made)?,
             expires_ms: token.claims.expires_ms,
@@ -106,19 +134,29 @@ impl Registry {
 
     /// # Errors
     /// `TokenInvalid`, `TokenExpired`.
-    pub(super) fn by_authorization_token(&self, token: &Secret) -> Result<Caller, ServiceError> {
-        self.by_token("AWS", token, |now_ms| {
-            let opened = AuthorizationToken::open(&self.sealing, token, self.region(), now_ms);
+    pub(super) fn by_authorization_token(
+        &self,
+        audience: Audience,
+        token: &Secret,
+    ) -> Result<Caller, ServiceError> {
+        self.by_token("AWS", audience, token, |now_ms| {
+            let (key, region) = (&self.sealing, self.region());
+            let opened = AuthorizationToken::open(key, token, region, audience, now_ms);
             opened.map(|opened| opened.claims)
         })
     }
 
     /// # Errors
     /// `Unauthorized`: the client is to ask for another one.
-    pub(super) fn by_bearer_token(&self, token: &str) -> Result<Caller, ServiceError> {
+    pub(super) fn by_bearer_token(
+        &self,
+        audience: Audience,
+        token: &str,
+    ) -> Result<Caller, ServiceError> {
         let token = &Secret::new(token.to_owned());
-        let caller = self.by_token("Bearer", token, |now_ms| {
-            let opened = BearerToken::open(&self.sealing, token, self.region(), now_ms);
+        let caller = self.by_token("Bearer", audience, token, |now_ms| {
+            let (key, region) = (&self.sealing, self.region());
+            let opened = BearerToken::open(key, token, region, audience, now_ms);
             opened.map(|opened| opened.claims)
         });
         caller.map_err(|error| match error {
@@ -130,13 +168,14 @@ impl Registry {
     fn by_token(
         &self,
         kind: &str,
+        audience: Audience,
         token: &Secret,
         open: impl FnOnce(i64) -> Result<Claims, TokenError>,
     ) -> Result<Caller, ServiceError> {
         let now_ms = self.clock.now_ms();
         let view = self.metadata.view(&self.global)?;
         let view = view.as_ref();
-        let hash = self.tokens.hash(kind, token);
+        let hash = self.tokens.hash(kind, audience, token);
         if let Some(known) = self.tokens.known.get(&hash)
             && known
                 .caller
@@ -181,8 +220,9 @@ fn not_made(error: TokenError) -> ServiceError {
 // === impl Tokens ===
 
 impl Tokens {
-    fn hash(&self, kind: &str, token: &Secret) -> blake3::Hash {
+    fn hash(&self, kind: &str, audience: Audience, token: &Secret) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(&[audience as u8]);
         hasher.update(kind.as_bytes());
         hasher.update(b" ");
         hasher.update(token.expose().as_bytes());

@@ -1,11 +1,15 @@
 //! A question: who, which action, on what.
 
-use entrepot_access::Arn;
 use entrepot_access::policy::{self, Context, Reason, Request, Resource};
+use entrepot_access::{Arn, Identity};
 use entrepot_oci::RegionName;
 
-use super::Target;
+use super::{Target, public};
 use crate::{Caller, ServiceError};
+
+/// The services that registries belong to.
+const PRIVATE: &str = "ecr";
+const PUBLIC: &str = "ecr-public";
 
 /// What is asked of all repositories by this name of theirs, and not of `*`.
 const OF_ALL_REPOSITORIES: &str = "ecr:DescribeRepositories";
@@ -18,6 +22,8 @@ pub(crate) struct Asked<'a> {
     pub(super) target: Target<'a>,
     /// None: nothing by name, of the caller's own account.
     pub(super) arn: Option<Arn>,
+    /// A public registry has no such action.
+    is_foreign: bool,
 }
 
 // === impl Asked ===
@@ -30,6 +36,11 @@ impl<'a> Asked<'a> {
         target: Target<'a>,
     ) -> Result<Self, ServiceError> {
         let internal = |error| ServiceError::internal(&error);
+        let named = match target {
+            // Of something else than a registry.
+            Target::Named(arn) if arn.service() != PUBLIC => Some(action),
+            _ => public::action_of(&who.account, action),
+        };
         let arn = match target {
             Target::Repository(name) => {
                 Some(Arn::repository(region, &who.account, name).map_err(internal)?)
@@ -39,16 +50,33 @@ impl<'a> Asked<'a> {
             // As AWS asks for all repositories. Of another account's, too: without
             // its name, nobody would ask that one.
             Target::Any => {
-                let all = format!("arn:aws:ecr:{region}:{}:repository/*", who.account);
-                Some(all.parse().map_err(internal)?)
+                let all = Arn::in_registry(region, &who.account, "repository/*");
+                Some(all.map_err(internal)?)
             }
         };
         Ok(Self {
             who,
-            action,
+            action: named.unwrap_or(action),
             target,
             arn,
+            is_foreign: named.is_none(),
         })
+    }
+
+    /// Whether nobody may that, whatever policies say: what there is not, and
+    /// anything but a pull from a public registry without credentials.
+    pub(super) fn is_denied_to_all(&self) -> bool {
+        let is_nobody = self.who.principal.identity == Identity::Anonymous;
+        self.is_foreign || (self.who.account.is_public() && is_nobody)
+    }
+
+    /// As keys of conditions begin that are about the registry.
+    pub(super) fn service(&self) -> &'static str {
+        if self.who.account.is_public() {
+            PUBLIC
+        } else {
+            PRIVATE
+        }
     }
 
     pub(super) fn request<'b>(&'b self, context: &'b Context) -> Request<'b> {

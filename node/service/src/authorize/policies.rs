@@ -10,7 +10,7 @@ use entrepot_access::Identity;
 use entrepot_access::policy::{self, Decision, Document, DocumentKind, Source, managed_policy};
 use entrepot_metadata::KeyValue;
 use entrepot_metadata::query::{self, EntityKind, ItemKind, Managed, Permissions, TextKind};
-use entrepot_oci::AccountId;
+use entrepot_oci::{AccountId, RegistryId};
 
 use super::asked::Asked;
 use super::{Target, cannot_be_read};
@@ -203,7 +203,7 @@ impl Registry {
 /// Whether the policy of the registry speaks of an action.
 fn is_in_scope(
     view: &dyn KeyValue,
-    account: &AccountId,
+    account: &RegistryId,
     action: &str,
 ) -> Result<bool, ServiceError> {
     if !action.starts_with("ecr:") {

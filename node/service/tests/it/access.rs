@@ -19,7 +19,7 @@ fn basic(user: &str, password: &str) -> String {
 
 async fn make_account(cluster: &Cluster, password: &str) {
     let hash = hash_password(password).unwrap();
-    let command = CreateAccount::new(&root().account, "root", &hash, 1).into();
+    let command = CreateAccount::new(&root().principal.account, "root", &hash, 1).into();
     let response = cluster.metadata.propose(&GroupId::global(), command).await;
     response.unwrap().into_result().unwrap();
 }

@@ -47,7 +47,7 @@ async fn with_other() -> (Cluster, AccessKey) {
     let hash = hash_password(PASSWORD).unwrap();
     propose(
         &cluster,
-        CreateAccount::new(&operator.account, "root", &hash, 1),
+        CreateAccount::new(&operator.principal.account, "root", &hash, 1),
     )
     .await;
     let new = NewAccount {
@@ -145,7 +145,11 @@ async fn nobody_of_a_disabled_account_is_let_in() {
     let let_in = login(&cluster, "210987654321", key.secret.expose()).await;
     assert_eq!(let_in, Ok(other_root()));
 
-    let first = registry.set_account_state(&operator, &operator.account, AccountState::Disabled);
+    let first = registry.set_account_state(
+        &operator,
+        &operator.principal.account,
+        AccountState::Disabled,
+    );
     assert!(matches!(first.await, Err(ServiceError::Conflict(_))));
     let nobody = "999999999999".parse().unwrap();
     let unknown = registry.set_account_state(&operator, &nobody, AccountState::Disabled);
@@ -172,7 +176,8 @@ async fn the_cluster_is_the_first_accounts() {
     assert!(denied(
         registry.accounts(&who, None, None).await.unwrap_err()
     ));
-    let state = registry.set_account_state(&who, &operator.account, AccountState::Disabled);
+    let state =
+        registry.set_account_state(&who, &operator.principal.account, AccountState::Disabled);
     assert!(denied(state.await.unwrap_err()));
 }
 
@@ -218,6 +223,10 @@ async fn accounts_are_listed_in_pages_and_made_once() {
     let third = "333333333333".parse().unwrap();
     assert_eq!(
         seen,
-        [(root().account, true), (other(), false), (third, false)]
+        [
+            (root().principal.account, true),
+            (other(), false),
+            (third, false)
+        ]
     );
 }

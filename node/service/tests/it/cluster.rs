@@ -301,7 +301,7 @@ impl Cluster {
     /// Makes the account of [`root`], which is the first; it has no password.
     #[must_use]
     pub(crate) async fn with_account(self) -> Self {
-        let command = CreateAccount::new(&root().account, "root", "no password", 1);
+        let command = CreateAccount::new(&root().principal.account, "root", "no password", 1);
         let global = GroupId::global();
         let made = self.metadata.propose(&global, command.into());
         made.await.unwrap().into_result().unwrap();
@@ -372,7 +372,7 @@ impl Cluster {
 
     /// Copies every push from `from` to `to`.
     pub(crate) async fn replicate(&self, from: &str, to: &str) {
-        let to_region = Destination::new(&region(to), &root().account);
+        let to_region = Destination::new(&region(to), &root().principal.account);
         let rule = RuleInfo::new(&format!("to-{to}"), vec![to_region]);
         self.first_of(from)
             .registry

@@ -311,7 +311,7 @@ async fn a_tag_that_moves_all_the_time_is_always_there() {
 async fn rules_are_checked_listed_and_removed() {
     let cluster = Plan::new(&[(EAST, 1), (WEST, 1)]).start().await;
     let registry = &cluster.node(1).registry;
-    let to = |name: &str| Destination::new(&region(name), &root().account);
+    let to = |name: &str| Destination::new(&region(name), &root().principal.account);
     let rule = |id: &str, destination: &str| RuleInfo {
         prefixes: vec!["team/".to_owned()],
         ..RuleInfo::new(id, vec![to(destination)])

@@ -24,6 +24,7 @@ mod lag;
 mod outbox;
 mod pings;
 mod places;
+mod public;
 mod reading;
 mod referrers;
 mod relay;

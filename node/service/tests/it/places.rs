@@ -18,7 +18,7 @@ const RECEIVING_SHARE: usize = 1_500;
 /// With another user, who may do everything.
 async fn one_node() -> Cluster {
     let cluster = Plan::new(&[(EAST, 1)]).start().await;
-    let account = root().account;
+    let account = root().principal.account;
     let attach = AttachPolicy {
         account: account.to_string(),
         kind: EntityKind::User.into(),
@@ -45,7 +45,7 @@ fn other() -> Caller {
         id: "AIDAOTHEROTHER12".to_owned(),
     };
     Caller::of(Principal {
-        account: root().account,
+        account: root().principal.account,
         identity: Identity::User(user),
     })
 }

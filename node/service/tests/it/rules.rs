@@ -29,7 +29,7 @@ fn to(name: &str, account: &AccountId) -> Destination {
 async fn two_accounts() -> Cluster {
     let cluster = Plan::new(&[(EAST, 1), (WEST, 1)]).start().await;
     let hash = hash_password("of root").unwrap();
-    let command = CreateAccount::new(&root().account, "root", &hash, 1).into();
+    let command = CreateAccount::new(&root().principal.account, "root", &hash, 1).into();
     let made = cluster.metadata.propose(&GroupId::global(), command).await;
     made.unwrap().into_result().unwrap();
     let new = NewAccount {
@@ -57,7 +57,7 @@ async fn allow(node: &Node, actions: &str) {
         r#"{{"Version":"2012-10-17","Statement":[{{"Sid":"replicas","Effect":"Allow",
         "Principal":{{"AWS":"arn:aws:iam::{}:root"}},"Action":{actions},
         "Resource":"arn:aws:ecr:*:{}:repository/*"}}]}}"#,
-        root().account,
+        root().principal.account,
         other()
     );
     let who = root_of(&other());
@@ -170,7 +170,13 @@ async fn deletions_are_copied_where_a_rule_says_so() {
         deletions: true,
         ..RuleOptions::default()
     };
-    rule(&cluster, "all", to(WEST, &root().account), deletions).await;
+    rule(
+        &cluster,
+        "all",
+        to(WEST, &root().principal.account),
+        deletions,
+    )
+    .await;
     cluster.start_outbox();
     let (east, west) = (cluster.node(1), cluster.node(2));
     let blobs = [content(1, 9_000)];
@@ -243,7 +249,13 @@ async fn tags_decide_what_goes_and_referrers_follow_their_subject() {
         tags_excluded: vec!["*-rc".to_owned()],
         ..RuleOptions::default()
     };
-    rule(&cluster, "releases", to(WEST, &root().account), filtered).await;
+    rule(
+        &cluster,
+        "releases",
+        to(WEST, &root().principal.account),
+        filtered,
+    )
+    .await;
     cluster.start_outbox();
     let (east, west) = (cluster.node(1), cluster.node(2));
     let config = content(9, 500);
@@ -283,7 +295,13 @@ async fn a_repository_is_copied_under_another_name() {
         }),
         ..RuleOptions::default()
     };
-    rule(&cluster, "mirror", to(WEST, &root().account), mapped).await;
+    rule(
+        &cluster,
+        "mirror",
+        to(WEST, &root().principal.account),
+        mapped,
+    )
+    .await;
     cluster.start_outbox();
     let digest = cluster.node(1).push_image("v1", &[content(1, 9_000)]).await;
     ended(&cluster).await;

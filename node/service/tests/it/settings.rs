@@ -39,7 +39,10 @@ async fn settings_are_those_of_one_registry_in_one_region() {
     let stranger = Caller::of(Principal::root("210987654321".parse().unwrap()));
     let info = cluster.node(3).registry.registry_info(&root()).await;
     let info = info.unwrap();
-    assert_eq!((info.account, info.region), (root().account, region(WEST)));
+    assert_eq!(
+        (info.account, info.region),
+        (root().principal.account, region(WEST))
+    );
     for node in cluster.nodes() {
         assert!(creation(node, &root()).await);
     }

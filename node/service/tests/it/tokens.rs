@@ -85,7 +85,10 @@ async fn a_token_is_its_holder_for_twelve_hours() {
     assert!(left > 11 * HOUR_MS && left <= 12 * HOUR_MS, "{left}");
     assert!(!token.expose().contains(':'));
     let who = with_token(registry, &token).await.unwrap();
-    assert_eq!((who.principal, who.account), (ann.principal, first()));
+    assert_eq!(
+        (who.principal, who.account),
+        (ann.principal, first().into())
+    );
     assert_eq!(who.proof.key_id.as_deref(), Some("AKIAANN"));
     // As no other user.
     for user in ["aws", "root", "", "AKIAANN"] {
@@ -113,7 +116,7 @@ async fn only_whom_a_policy_allows_it_gets_a_token() {
     let who = with_token(registry, &token).await.unwrap();
     assert_eq!(
         who.account,
-        other(),
+        other().into(),
         "of its own account, whatever was meant"
     );
 }
@@ -329,7 +332,7 @@ async fn a_request_means_the_registry_that_its_host_names() {
             .unwrap();
         assert_eq!(
             (caller.principal, caller.account),
-            (ann.principal.clone(), meant)
+            (ann.principal.clone(), meant.into())
         );
     }
     for header in [None, Some("Basic Og==")] {

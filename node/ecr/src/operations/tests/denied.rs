@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 use super::world::{ACCOUNT, World};
 use crate::api::Api;
 use crate::model::{Kind, Models, Service, ShapeId};
-use crate::operations::{ECR, Handler};
+use crate::operations::{ECR, Handler, public};
 
 const STRANGER: &str = "210987654321";
 
 /// A value of that shape, with no more in it than has to be.
-fn sample(service: &Service, shape: ShapeId, member: &str, repository: &str) -> Value {
-    if let Some(value) = known(member, repository) {
+fn sample(api: Api, service: &Service, shape: ShapeId, member: &str, repository: &str) -> Value {
+    if let Some(value) = known(api, member, repository) {
         return value;
     }
     match &service.shape(shape).kind {
@@ -20,13 +20,13 @@ fn sample(service: &Service, shape: ShapeId, member: &str, repository: &str) -> 
             let required = structure.members.iter().filter(|member| member.required);
             let members: Map<String, Value> = required
                 .map(|member| {
-                    let value = sample(service, member.shape, &member.name, repository);
+                    let value = sample(api, service, member.shape, &member.name, repository);
                     (member.name.clone(), value)
                 })
                 .collect();
             Value::Object(members)
         }
-        Kind::List { member: item, .. } => json!([sample(service, *item, member, repository)]),
+        Kind::List { member: item, .. } => json!([sample(api, service, *item, member, repository)]),
         Kind::String { values, .. } => values.first().map_or(json!("walk"), |value| json!(value)),
         Kind::Boolean => json!(true),
         Kind::Blob { .. } => json!("YWJj"),
@@ -35,7 +35,7 @@ fn sample(service: &Service, shape: ShapeId, member: &str, repository: &str) -> 
 }
 
 /// What members of these names are.
-fn known(member: &str, repository: &str) -> Option<Value> {
+fn known(api: Api, member: &str, repository: &str) -> Option<Value> {
     let digest = format!("sha256:{}", "0".repeat(64));
     let policy = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow",
         "Principal": "*", "Action": "ecr:BatchGetImage"}]});
@@ -44,9 +44,17 @@ fn known(member: &str, repository: &str) -> Option<Value> {
     Some(match member {
         "repositoryName" => json!(repository),
         "repositoryNames" => json!([repository]),
-        "resourceArn" => json!(format!(
-            "arn:aws:ecr:us-east-1:{ACCOUNT}:repository/{repository}"
-        )),
+        "resourceArn" => {
+            let registry = match api {
+                Api::EcrPublic => "ecr-public:",
+                _ => "ecr:us-east-1",
+            };
+            json!(format!(
+                "arn:aws:{registry}:{ACCOUNT}:repository/{repository}"
+            ))
+        }
+        "Key" | "Value" => json!("walk"),
+        "tags" => json!([{"Key": "walk", "Value": "walk"}]),
         "imageId" => json!({"imageTag": "v1"}),
         "imageIds" => json!([{"imageTag": "v1"}]),
         "subjectId" => json!({"imageDigest": digest}),
@@ -76,10 +84,15 @@ async fn a_stranger_is_denied_every_operation_and_learns_nothing() {
     let world = World::new();
     world.create("team/app").await;
     world.push("team/app", "v1", "layer").await;
+    let name = json!({"repositoryName": "team/app"});
+    let made = world.call(Api::EcrPublic, "CreateRepository", name).await;
+    made.unwrap();
     let stranger = world.of(STRANGER).meaning(ACCOUNT);
     let models = Models::load().unwrap();
-    let service = models.service(Api::Ecr);
-    for (operation, handler) in ECR {
+    let of = |api, table: &'static [(&str, Handler)]| table.iter().map(move |it| (api, it));
+    let all = of(Api::Ecr, ECR).chain(of(Api::EcrPublic, public::TABLE));
+    for (api, (operation, handler)) in all {
+        let service = models.service(api);
         // Everybody's token is their own.
         if matches!(handler, Handler::Refused(_)) || *operation == "GetAuthorizationToken" {
             continue;
@@ -87,8 +100,8 @@ async fn a_stranger_is_denied_every_operation_and_learns_nothing() {
         let input = service.operation(operation).unwrap().input.unwrap();
         let mut said = Vec::new();
         for repository in ["team/app", "team/no"] {
-            let input = sample(service, input, "", repository);
-            let refused = stranger.ecr(operation, input.clone()).await;
+            let input = sample(api, service, input, "", repository);
+            let refused = stranger.call(api, operation, input.clone()).await;
             let error = refused.expect_err(operation);
             assert_eq!(
                 error.code, "AccessDeniedException",

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use entrepot_access::{Principal, Verifier};
 use entrepot_blobs::MemoryStore;
 use entrepot_metadata::{GroupId, LocalMetadata};
-use entrepot_oci::{AccountId, Algorithm, Digest, RegionName};
+use entrepot_oci::{AccountId, Algorithm, Digest, RegionName, RegistryId};
 use entrepot_proto::environment::{Blocking, Clock, SystemClock};
 use entrepot_proto::peers::{ClusterSecret, Dial, PeerInfo, Peers, TcpDial};
 use entrepot_replication::ClusterBlobs;
@@ -103,9 +103,9 @@ impl World {
 
     pub(super) fn caller(&self) -> Caller {
         let own = Caller::of(Principal::root(self.account.clone()));
-        Caller {
-            account: self.meant.clone().unwrap_or(own.account),
-            ..own
+        match &self.meant {
+            Some(account) => own.meaning(account.clone()),
+            None => own,
         }
     }
 
@@ -145,9 +145,14 @@ impl World {
     }
 
     async fn handled(&self, api: Api, operation: &str, input: Value) -> Result<Value, ApiError> {
+        let mut caller = self.caller();
+        if api == Api::EcrPublic {
+            let public = RegistryId::public(&caller.account.account());
+            caller = caller.meaning(public);
+        }
         let call = Call {
             registry: Arc::clone(&self.registry),
-            caller: self.caller(),
+            caller,
             api,
             host: HOST.to_owned(),
             domain: None,

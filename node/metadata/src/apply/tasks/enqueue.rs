@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use entrepot_oci::{AccountId, Digest, RepositoryName, Tag};
+use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 
 use super::remove;
 use crate::keys::{self, Namespace, Parts};
@@ -15,7 +15,7 @@ use crate::store::StorageError;
 
 /// Enqueues the tasks of one push, tag by tag.
 pub(in super::super) struct Enqueue<'a> {
-    account: &'a AccountId,
+    account: &'a RegistryId,
     repository: &'a RepositoryName,
     digest: &'a Digest,
     /// Those that match the repository.
@@ -35,7 +35,7 @@ impl<'a> Enqueue<'a> {
     /// manifest is stored already.
     pub(in super::super) fn new(
         overlay: &Overlay<'_>,
-        account: &'a AccountId,
+        account: &'a RegistryId,
         repository: &'a RepositoryName,
         digest: &'a Digest,
         here: bool,
@@ -103,7 +103,7 @@ impl<'a> Enqueue<'a> {
         was_there: bool,
     ) -> Result<(), StorageError> {
         let key = TaskKey {
-            account: self.account.clone(),
+            account: self.account.account(),
             repository: self.repository.clone(),
             digest,
             tag: tag.cloned(),
@@ -145,7 +145,7 @@ impl<'a> Enqueue<'a> {
             let prefix = keys::of_digest(Namespace::Referrer, account, repository, &subject);
             for (key, _) in read::page(overlay, &prefix, None, self.followers_left)? {
                 let mut parts = Parts::of(&key);
-                parts.account()?;
+                parts.registry()?;
                 parts.text("repository")?;
                 parts.digest()?;
                 let referrer = parts.digest()?;

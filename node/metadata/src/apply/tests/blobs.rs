@@ -176,7 +176,7 @@ fn an_unlinked_blob_is_known_but_nobodys() {
     let mut machine = Machine::with_app();
     assert_eq!(
         query::link_any(&machine.state, &digest(1)).unwrap(),
-        Some((account(), app()))
+        Some((account().into(), app()))
     );
     machine.done(UnlinkBlob::new(&account(), &app(), &digest(1)));
     assert_eq!(query::link_any(&machine.state, &digest(1)).unwrap(), None);

@@ -14,7 +14,7 @@ impl Machine {
             return Vec::new();
         };
         assert!(repositories.is_empty());
-        assert_eq!((last.account, last.repository), (account(), app()));
+        assert_eq!((last.account, last.repository), (account().into(), app()));
         assert!(!last.truncated);
         last.changes
     }

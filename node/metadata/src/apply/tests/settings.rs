@@ -153,6 +153,7 @@ fn a_repository_is_made_with_what_it_is_to_have() {
         tags: BTreeMap::from([("team".to_owned(), "a".to_owned())]),
         policy: "{}".to_owned(),
         lifecycle: "{\"rules\":[]}".to_owned(),
+        catalog: String::new(),
     };
     let create = |spec: &RepositorySpec| CreateRepository {
         spec: Some(spec.clone()),

@@ -2,6 +2,7 @@
 //! said.
 
 use entrepot_metadata::query::EntityKind;
+use entrepot_oci::AccountId;
 use entrepot_service::{Caller, ServiceError, Target};
 
 use super::PULL;
@@ -40,7 +41,8 @@ async fn whether_anothers_account_is_there_shows_in_no_denial() {
         text.replace(who.account.as_str(), "")
     };
     let active = said(&eve);
-    let absent = eve.clone().meaning("333333333333".parse().unwrap());
+    let third: AccountId = "333333333333".parse().unwrap();
+    let absent = eve.clone().meaning(third);
     assert_eq!(said(&absent), active);
     world.disable(&other()).await;
     assert_eq!(said(&eve), active);

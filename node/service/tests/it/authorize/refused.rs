@@ -73,7 +73,7 @@ async fn everything(world: &World, who: &Caller, repository: &RepositoryName) ->
 /// Asks for what is no repository's.
 async fn all_else(world: &World, who: &Caller) -> Said {
     let registry = world.registry();
-    let destination = Destination::new(&region("eu-west-1"), &who.account);
+    let destination = Destination::new(&region("eu-west-1"), &who.account.account());
     let rule = RuleInfo::new("rule", vec![destination]);
     let account = NewAccount {
         id: "333333333333".parse().unwrap(),

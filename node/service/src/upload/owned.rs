@@ -141,8 +141,12 @@ impl Registry {
             .unwrap_or(Algorithm::Sha256);
         let key = copies_key(session, expected);
         let mut upload = self.blobs.begin(algorithm, &key).await?;
+        // Rules copy nothing of public registries.
+        if session.account.is_public() {
+            return Ok(upload);
+        }
         let header = TapHeader {
-            account: session.account.clone(),
+            account: session.account.account(),
             repository: session.repository.clone(),
             upload: session.random,
             digest: expected.copied(),

@@ -288,7 +288,14 @@ impl Push {
             digest: &self.digest,
             origin,
         };
-        replica.arrive(overlay)
+        if replica.arrive(overlay)? {
+            return Ok(true);
+        }
+        // Its tags were there, and went with it.
+        for tag in &self.tags {
+            replica.delete_tag(overlay, tag)?;
+        }
+        Ok(false)
     }
 
     /// All tags are looked at before the first one moves: all or none. Returns

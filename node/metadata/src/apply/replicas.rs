@@ -95,7 +95,11 @@ impl Replica<'_> {
 
     /// Unless its source has set it later. One that somebody has moved to another
     /// image stays.
-    fn delete_tag(&self, overlay: &mut Overlay<'_>, tag: &Tag) -> Result<(), StorageError> {
+    pub(super) fn delete_tag(
+        &self,
+        overlay: &mut Overlay<'_>,
+        tag: &Tag,
+    ) -> Result<(), StorageError> {
         let region = &self.origin.region;
         let key = keys::tag_origin(self.account, self.repository, tag, region);
         let newest: Option<TagOriginRecord> = read::record(overlay, &key)?;
@@ -161,17 +165,12 @@ impl Replica<'_> {
                     kept.push(tag);
                     continue;
                 }
-                if entry.is_some_and(|entry| self.is_of_source(&entry)) {
-                    self.note(overlay, &tag);
-                }
+                // Nothing is noted of the tag: the source may have moved it to another
+                // image before, and that push may come later. Those of this image do
+                // not come back, whatever their tags.
                 tags::remove(overlay, account, repository, self.digest, &tag);
             }
         }
-    }
-
-    fn is_of_source(&self, entry: &TagEntry) -> bool {
-        let mut origin = entry.origin.iter();
-        origin.any(|origin| origin.region == self.origin.region)
     }
 
     fn is_newer(&self, entry: &TagEntry) -> bool {

@@ -12,6 +12,7 @@ mod envelopes;
 mod identity;
 mod images;
 mod members;
+mod order;
 mod public;
 mod registry;
 mod replication;

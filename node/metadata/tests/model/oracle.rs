@@ -374,6 +374,15 @@ impl Oracle {
                 .get(key)
                 .is_some_and(|known| known.1 >= *sequence)
         {
+            for tag in &tags {
+                self.delete_replica(DeleteReplica {
+                    account: it.account.clone(),
+                    repository: it.repository.clone(),
+                    digest: it.digest.clone(),
+                    tag: tag.clone(),
+                    origin: it.origin.clone(),
+                })?;
+            }
             return Ok(Outcome::ManifestPut(ManifestPut {
                 created: false,
                 repository_created,
@@ -689,10 +698,6 @@ impl Oracle {
             {
                 stays = true;
                 continue;
-            }
-            if from.is_some() {
-                let newest = (home.clone(), tag.clone(), origin.region.clone());
-                self.newest.insert(newest, origin.sequence);
             }
             self.tags.remove(&(home.clone(), tag));
         }

@@ -188,7 +188,9 @@ Example:
   entrepot registry show
 
 JSON:
-  {\"account\": \"123456789012\", \"region\": \"us-east-1\", \"create_on_push\": true}")]
+  {\"account\": \"123456789012\", \"region\": \"us-east-1\", \"create_on_push\": true,
+   \"repositories\": 214, \"max_repositories\": 100000, \"max_images\": 20000, \"max_tags\": 1000,
+   \"max_layer_parts\": 4200, \"max_layer_bytes\": 54525952000}")]
     Show,
 
     /// Change settings of the registry in the region of the node that is asked
@@ -199,11 +201,17 @@ With --create-on-push off, a push to a repository that does not exist is refused
 repository create` makes repositories. Those that rules of other regions copy to are made all the \
 same.
 
-Example:
+A quota of 0 is its default, which is ECR's. What there is already stays, also when it is more than \
+there may be; only what would be new is refused.
+
+Examples:
   entrepot registry set --create-on-push off
+  entrepot registry set --max-images 20000 --max-tags 0
 
 JSON (the settings after the change):
-  {\"account\": \"123456789012\", \"region\": \"us-east-1\", \"create_on_push\": false}")]
+  {\"account\": \"123456789012\", \"region\": \"us-east-1\", \"create_on_push\": false,
+   \"repositories\": 214, \"max_repositories\": 100000, \"max_images\": 20000, \"max_tags\": 1000,
+   \"max_layer_parts\": 4200, \"max_layer_bytes\": 54525952000}")]
     Set(RegistrySet),
 }
 
@@ -213,6 +221,26 @@ pub(crate) struct RegistrySet {
     /// Whether a push makes its repository if there is none
     #[arg(long, value_name = "SWITCH")]
     pub(crate) create_on_push: Option<Switch>,
+
+    /// How many repositories the registry may have
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) max_repositories: Option<u64>,
+
+    /// How many images a repository may have
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) max_images: Option<u64>,
+
+    /// How many tags an image may have
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) max_tags: Option<u64>,
+
+    /// How many parts a layer may come in over ECR's API
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) max_layer_parts: Option<u64>,
+
+    /// How many MiB a layer may have
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) max_layer_mib: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

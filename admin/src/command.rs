@@ -106,9 +106,17 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
+/// What a quota is given in.
+const MIB: u64 = 1024 * 1024;
+
 fn settings(set: &RegistrySet) -> admin::RegistrySettings {
     admin::RegistrySettings {
         create_on_push: set.create_on_push.map(|switch| switch == Switch::On),
+        repositories_max: set.max_repositories,
+        images_max: set.max_images,
+        tags_max: set.max_tags,
+        layer_parts_max: set.max_layer_parts,
+        layer_bytes_max: set.max_layer_mib.map(|mib| mib.saturating_mul(MIB)),
     }
 }
 

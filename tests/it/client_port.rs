@@ -8,6 +8,7 @@ mod framing;
 mod http2;
 mod paths;
 mod raw;
+mod relayed;
 mod signed;
 mod slow;
 mod tls;

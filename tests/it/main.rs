@@ -34,6 +34,7 @@ mod members;
 mod outage;
 mod programs;
 mod public;
+mod quotas;
 mod reads;
 mod registry;
 mod rolling;

@@ -95,10 +95,9 @@ async fn pushes_create_repositories_unless_that_is_switched_off() -> Result<()> 
 
 async fn expect_creation(admin: &Admin, region: &str, on: bool) -> Result<()> {
     let shown = admin.json(&["registry", "show"]).await?;
-    let expected = json!({
-        "account": "000000000001", "region": region, "create_on_push": on,
-    });
-    ensure!(shown == expected, "{shown}");
+    let told = ["account", "region", "create_on_push"].map(|key| &shown[key]);
+    let expected = [json!("000000000001"), json!(region), json!(on)];
+    ensure!(told == expected.each_ref(), "{shown}");
     Ok(())
 }
 

@@ -15,9 +15,10 @@ pub(crate) const MEDIA_TYPE: &str = "application/x-amz-json-1.1";
 /// A call of ECR's API.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
-    host: String,
+    pub(crate) host: String,
     /// `x-amz-target` and the like, and those that sign.
-    headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
 }
 
 impl Call {
@@ -53,7 +54,16 @@ impl Call {
         Ok(Self {
             host: host.to_owned(),
             headers: headers.map(text).collect(),
+            body: body.to_owned(),
         })
+    }
+
+    /// With another value of a header, or one more.
+    #[must_use]
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
+        self.headers.retain(|(found, _)| found != name);
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// As it goes over HTTP/1.1 up to its body, of which `length` bytes are
@@ -64,5 +74,11 @@ impl Call {
             head = format!("{head}{name}: {value}\r\n");
         }
         format!("{head}content-length: {length}\r\n\r\n")
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = self.head(self.body.len()).into_bytes();
+        bytes.extend_from_slice(self.body.as_bytes());
+        bytes
     }
 }

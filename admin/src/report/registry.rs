@@ -12,6 +12,14 @@ pub(crate) struct RegistryReport {
     account: String,
     region: String,
     create_on_push: bool,
+    /// None: they are not all counted yet.
+    repositories: Option<u64>,
+    /// None, as of the following: the node is older than quotas.
+    max_repositories: Option<u64>,
+    max_images: Option<u64>,
+    max_tags: Option<u64>,
+    max_layer_parts: Option<u64>,
+    max_layer_bytes: Option<u64>,
 }
 
 // === impl RegistryReport ===
@@ -27,6 +35,12 @@ impl RegistryReport {
             create_on_push: settings
                 .create_on_push
                 .ok_or(Failure::Nonsense("a registry without its settings"))?,
+            repositories: registry.repositories,
+            max_repositories: settings.repositories_max,
+            max_images: settings.images_max,
+            max_tags: settings.tags_max,
+            max_layer_parts: settings.layer_parts_max,
+            max_layer_bytes: settings.layer_bytes_max,
         })
     }
 }
@@ -41,10 +55,32 @@ impl Report for RegistryReport {
                 "a push to a repository that does not exist is refused",
             )
         };
-        let table = human::table(
-            ["SETTING", "VALUE", "MEANING"],
-            [["create-on-push", value, meaning].map(str::to_owned)],
-        );
+        let mut rows = vec![["create-on-push", value, meaning].map(str::to_owned)];
+        let has = match self.repositories {
+            Some(number) => format!("repositories of the registry, which has {number}"),
+            None => "repositories of the registry".to_owned(),
+        };
+        let mib = |bytes: u64| bytes / (1024 * 1024);
+        for (name, value, meaning) in [
+            ("max-repositories", self.max_repositories, has.as_str()),
+            ("max-images", self.max_images, "images of a repository"),
+            ("max-tags", self.max_tags, "tags of an image"),
+            (
+                "max-layer-parts",
+                self.max_layer_parts,
+                "parts of a layer, over ECR's API",
+            ),
+            (
+                "max-layer-mib",
+                self.max_layer_bytes.map(mib),
+                "MiB of a layer",
+            ),
+        ] {
+            if let Some(value) = value {
+                rows.push([name.to_owned(), value.to_string(), meaning.to_owned()]);
+            }
+        }
+        let table = human::table(["SETTING", "VALUE", "MEANING"], rows);
         format!(
             "Registry of account {} in region {}\n\n{table}",
             human::plain(&self.account),

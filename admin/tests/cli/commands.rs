@@ -117,6 +117,12 @@ async fn the_registrys_settings_as_json() {
                 "account": "123456789012",
                 "region": "us-east-1",
                 "create_on_push": create_on_push,
+                "repositories": 214,
+                "max_repositories": 100_000,
+                "max_images": 20_000,
+                "max_tags": 1_000,
+                "max_layer_parts": 4_200,
+                "max_layer_bytes": 54_525_952_000_u64,
             }),
             "{command}"
         );

@@ -299,7 +299,13 @@ pub(crate) fn registry(create_on_push: bool) -> Registry {
         region: "us-east-1".to_owned(),
         settings: Some(RegistrySettings {
             create_on_push: Some(create_on_push),
+            repositories_max: Some(100_000),
+            images_max: Some(20_000),
+            tags_max: Some(1_000),
+            layer_parts_max: Some(4_200),
+            layer_bytes_max: Some(52_000 * 1024 * 1024),
         }),
+        repositories: Some(214),
     }
 }
 

@@ -210,7 +210,10 @@ impl From<ServiceError> for Refusal {
             E::TokenInvalid => Self::new(S::BAD_REQUEST, "DENIED", message),
             E::LoginsTooMany => Self::new(S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", message)
                 .with_header(header::RETRY_AFTER, "1"),
-            E::Denied(_) | E::TokenExpired => Self::new(S::FORBIDDEN, "DENIED", message),
+            // Of a quota. Not 429, after which clients would try again and again.
+            E::Denied(_) | E::TokenExpired | E::LimitExceeded(_) => {
+                Self::new(S::FORBIDDEN, "DENIED", message)
+            }
             E::NameUnknown(name) | E::CreationOff(name) => {
                 Self::new(S::NOT_FOUND, "NAME_UNKNOWN", message)
                     .with_detail(json!({"name": name.as_str()}))
@@ -249,7 +252,6 @@ impl From<ServiceError> for Refusal {
             E::WatchOutOfRange { .. }
             | E::WatchOtherLog { .. }
             | E::Invalid(_)
-            | E::LimitExceeded(_)
             | E::Unsupported(_) => Self::new(S::BAD_REQUEST, "UNSUPPORTED", message),
             E::WatchTooSlow { .. } => Self::new(S::CONFLICT, "UNSUPPORTED", message),
             E::Referenced(_)

@@ -8,6 +8,7 @@
 mod accounts;
 mod blobs;
 mod changes;
+mod counts;
 mod deletion;
 mod envelopes;
 mod identity;

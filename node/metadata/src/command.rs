@@ -58,6 +58,9 @@ pub const LEVEL: u32 = 9;
 /// [`INLINE_BYTES_MAX_FIRST`](crate::limits::INLINE_BYTES_MAX_FIRST).
 pub const LONG_INLINE_LEVEL: u32 = 9;
 
+/// From which on a registry may have quotas.
+pub const QUOTAS_LEVEL: u32 = 9;
+
 /// One command and the id under which it is applied at most once.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Envelope {
@@ -497,6 +500,24 @@ pub struct PutRegistrySettings {
     pub account: String,
     #[prost(bool, optional, tag = "2")]
     pub create_on_push: Option<bool>,
+    /// What the registry has is counted from this on, and bounded.
+    #[prost(message, optional, tag = "10")]
+    pub quotas: Option<QuotasChange>,
+}
+
+/// The most that there may be of each; 0: the default. Unset: as before.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct QuotasChange {
+    #[prost(uint64, optional, tag = "1")]
+    pub repositories: Option<u64>,
+    #[prost(uint64, optional, tag = "2")]
+    pub images: Option<u64>,
+    #[prost(uint64, optional, tag = "3")]
+    pub tags: Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    pub layer_parts: Option<u64>,
+    #[prost(uint64, optional, tag = "5")]
+    pub layer_bytes: Option<u64>,
 }
 
 /// Changes a repository's settings: those that are given, and no others.
@@ -600,6 +621,7 @@ impl Command {
             Self::PutManifest(command) if command.ordered => 9,
             Self::RetryTasks(_) | Self::DeleteReplica(_) => 9,
             Self::TagRepository(command) if command.distinct => 9,
+            Self::PutRegistrySettings(command) if command.quotas.is_some() => QUOTAS_LEVEL,
             Self::CreateRepository(_)
             | Self::PutRepositorySettings(_)
             | Self::TagRepository(_)

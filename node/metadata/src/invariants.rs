@@ -146,6 +146,8 @@ impl Check<'_> {
             Namespace::Settings => registry::settings(self, pair),
             Namespace::Rule => registry::rule(self, pair),
             Namespace::Repository => registry::repository(self, pair),
+            Namespace::RepositoryCount => registry::repository_count(self, pair),
+            Namespace::ImageCount => registry::image_count(self, pair),
             Namespace::ResourceTags => settings::resource_tags(self, pair),
             Namespace::RepositoryText => settings::text(self, pair),
             Namespace::RegistryItem => settings::item(self, pair),

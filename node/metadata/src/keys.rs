@@ -84,6 +84,10 @@ pub(crate) enum Namespace {
     RepositoryText = 0x22,
     /// account, kind, name -> `ItemRecord`: what a registry has under names
     RegistryItem = 0x23,
+    /// account -> `CountRecord`: of its repositories
+    RepositoryCount = 0x28,
+    /// account, repository -> `CountRecord`: of its manifests
+    ImageCount = 0x29,
     /// digest -> `BlobRecord`
     Blob = 0x30,
     /// account, repository, digest -> `LinkRecord`
@@ -117,7 +121,7 @@ pub(crate) enum Namespace {
 }
 
 /// Every namespace, in order.
-const NAMESPACES: [Namespace; 41] = [
+const NAMESPACES: [Namespace; 43] = [
     Namespace::Envelope,
     Namespace::EnvelopeSlot,
     Namespace::Cluster,
@@ -144,6 +148,8 @@ const NAMESPACES: [Namespace; 41] = [
     Namespace::ResourceTags,
     Namespace::RepositoryText,
     Namespace::RegistryItem,
+    Namespace::RepositoryCount,
+    Namespace::ImageCount,
     Namespace::Blob,
     Namespace::Link,
     Namespace::LinkOf,
@@ -320,6 +326,14 @@ pub(crate) fn rule(account: &RegistryId, id: &str) -> Key {
 
 pub(crate) fn repository(account: &RegistryId, repository: &RepositoryName) -> Key {
     Key::new(Namespace::Repository).home(account, repository)
+}
+
+pub(crate) fn repository_count(account: &RegistryId) -> Key {
+    Key::new(Namespace::RepositoryCount).account(account)
+}
+
+pub(crate) fn image_count(account: &RegistryId, repository: &RepositoryName) -> Key {
+    Key::new(Namespace::ImageCount).home(account, repository)
 }
 
 pub(crate) fn resource_tags(account: &RegistryId, repository: &RepositoryName) -> Key {

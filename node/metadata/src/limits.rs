@@ -198,6 +198,9 @@ pub const MUTABILITY_FILTER_BYTES_MAX: usize = 128;
 /// Resource tags of a repository, as in ECR.
 pub const RESOURCE_TAGS_MAX: usize = 50;
 
+/// What a refusal calls them.
+pub const RESOURCE_TAGS: &str = "tags of a repository";
+
 /// Bytes of a repository's policy and of its lifecycle policy, as in ECR.
 pub const POLICY_TEXT_BYTES_MAX: usize = 10_240;
 pub const LIFECYCLE_TEXT_BYTES_MAX: usize = 30_720;
@@ -224,6 +227,19 @@ pub const ITEM_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Open tasks that one change of the rules looks at for tasks to drop, oldest
 /// first: the batch of one entry has to stay of a bearable size.
 pub const SWEEP_TASKS_MAX: usize = 50_000;
+
+/// What a registry may have unless it is set otherwise, as in ECR.
+pub const REPOSITORIES_MAX: u64 = 100_000;
+pub const IMAGES_PER_REPOSITORY_MAX: u64 = 100_000;
+pub const TAGS_PER_IMAGE_MAX: u64 = 1_000;
+pub const LAYER_PARTS_MAX: u64 = 4_200;
+pub const LAYER_BYTES_MAX: u64 = 52_000 * 1024 * 1024;
+
+/// The most that a quota can be set to: far more than one group carries.
+pub const QUOTA_MAX: u64 = 1 << 48;
+
+/// Things that were there before anybody counted and that one command counts.
+pub const COUNT_STEP: usize = 1_000;
 
 /// Pairs that one step of a repository's deletion removes, and those of one more
 /// manifest: the batch of one entry has to stay of a bearable size.

@@ -41,8 +41,8 @@ pub use members::{
 };
 pub(crate) use members::{cluster, member_of};
 pub use registry::{
-    Encryption, RegistrySettings, Repository, RepositorySettings, registry_settings, repositories,
-    repository,
+    Count, Encryption, Quotas, RegistrySettings, Repository, RepositorySettings, image_count,
+    registry_settings, repositories, repository, repository_count,
 };
 pub(crate) use rules::rule_of;
 pub use rules::{Rule, by_destination, destinations, rule, rules};

@@ -70,6 +70,38 @@ pub struct SettingsRecord {
     /// A push makes a repository that does not exist.
     #[prost(bool, tag = "1")]
     pub create_on_push: bool,
+    /// How much the registry may have. Set: what it has is counted.
+    #[prost(message, optional, tag = "10")]
+    pub quotas: Option<QuotasRecord>,
+}
+
+/// The most that there may be of each; 0: the default.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct QuotasRecord {
+    #[prost(uint64, tag = "1")]
+    pub repositories: u64,
+    /// Of a repository.
+    #[prost(uint64, tag = "2")]
+    pub images: u64,
+    /// Of an image.
+    #[prost(uint64, tag = "3")]
+    pub tags: u64,
+    /// Of a layer, as ECR's API uploads it.
+    #[prost(uint64, tag = "4")]
+    pub layer_parts: u64,
+    #[prost(uint64, tag = "5")]
+    pub layer_bytes: u64,
+}
+
+/// How much there is of something that is bounded.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct CountRecord {
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// The last key that is counted: what sorts behind it was there before anybody
+    /// counted, and is counted in further steps. Unset: everything is.
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub counted_to: Option<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

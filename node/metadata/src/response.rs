@@ -164,7 +164,7 @@ pub struct Refusal {
     #[prost(
         oneof = "Refused",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, \
-                24, 40, 41, 42, 43, 44, 45, 46, 60, 61, 70, 71, 72, 73, 74, 75, 76, 77, 90, 91, 92, 93"
+                24, 40, 41, 42, 43, 44, 45, 46, 60, 61, 70, 71, 72, 73, 74, 75, 76, 77, 90, 91, 92, 93, 110"
     )]
     pub reason: Option<Refused>,
 }
@@ -322,6 +322,9 @@ pub enum Refused {
     #[error("{0} is unknown")]
     #[prost(message, tag = "93")]
     ItemUnknown(Item),
+    #[error("{0}")]
+    #[prost(message, tag = "110")]
+    QuotaReached(QuotaReached),
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -385,6 +388,22 @@ pub struct EntityLimit {
     pub quota: String,
     #[prost(uint32, tag = "2")]
     pub max: u32,
+}
+
+/// A registry has as much of something as it may.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct QuotaReached {
+    #[prost(string, tag = "1")]
+    pub account: String,
+    /// Empty: the repositories themselves are as many as there may be.
+    #[prost(string, tag = "2")]
+    pub repository: String,
+    /// Of the image that would have too many tags; empty: the repository's images
+    /// are as many as there may be.
+    #[prost(string, tag = "3")]
+    pub digest: String,
+    #[prost(uint64, tag = "4")]
+    pub max: u64,
 }
 
 /// A tag that may not move, and where it is.
@@ -518,6 +537,39 @@ impl EntityLimit {
 impl std::fmt::Display for EntityLimit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "cannot exceed quota for {}: {}", self.quota, self.max)
+    }
+}
+
+// === impl QuotaReached ===
+
+impl std::fmt::Display for QuotaReached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            account,
+            repository,
+            digest,
+            max,
+        } = self;
+        f.write_str("The operation did not succeed because it would have exceeded a quota: ")?;
+        if repository.is_empty() {
+            let has = "may have at most";
+            return write!(
+                f,
+                "the registry with id '{account}' {has} {max} repositories"
+            );
+        }
+        if digest.is_empty() {
+            return write!(
+                f,
+                "the repository with name '{repository}' in the registry with id '{account}' may \
+                 have at most {max} images"
+            );
+        }
+        write!(
+            f,
+            "the image with digest '{digest}' in the repository with name '{repository}' in the \
+             registry with id '{account}' may have at most {max} tags"
+        )
     }
 }
 

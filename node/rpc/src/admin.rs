@@ -11,8 +11,8 @@ use entrepot_proto::admin;
 use entrepot_proto::admin::admin_server::Admin;
 use entrepot_service::cluster::GroupInfo;
 use entrepot_service::{
-    Caller, Registry, RegistryChange, RegistryInfo, RepositoryChange, RepositoryInfo, ServiceError,
-    Task, TaskState,
+    Caller, QuotasChange, Registry, RegistryChange, RegistryInfo, RepositoryChange, RepositoryInfo,
+    ServiceError, Task, TaskState,
 };
 use tonic::{Request, Response, Status};
 
@@ -87,9 +87,7 @@ impl Admin for AdminServer {
             .into_inner()
             .settings
             .ok_or_else(|| Status::invalid_argument("the request has no settings"))?;
-        let change = RegistryChange {
-            create_on_push: settings.create_on_push,
-        };
+        let change = change(&settings);
         let changed = self
             .registry
             .put_registry_settings(&who, change)
@@ -331,12 +329,34 @@ impl Admin for AdminServer {
     }
 }
 
+fn change(settings: &admin::RegistrySettings) -> RegistryChange {
+    let quotas = QuotasChange {
+        repositories: settings.repositories_max,
+        images: settings.images_max,
+        tags: settings.tags_max,
+        layer_parts: settings.layer_parts_max,
+        layer_bytes: settings.layer_bytes_max,
+    };
+    RegistryChange {
+        create_on_push: settings.create_on_push,
+        quotas: (quotas != QuotasChange::default()).then_some(quotas),
+    }
+}
+
 fn registry(info: &RegistryInfo) -> admin::Registry {
+    let quotas = &info.quotas.quotas;
+    let counted = info.quotas.repositories.filter(|count| count.is_whole);
     admin::Registry {
+        repositories: counted.map(|count| count.number),
         account: info.account.to_string(),
         region: info.region.to_string(),
         settings: Some(admin::RegistrySettings {
             create_on_push: Some(info.settings.create_on_push),
+            repositories_max: Some(quotas.repositories),
+            images_max: Some(quotas.images_per_repository),
+            tags_max: Some(quotas.tags_per_image),
+            layer_parts_max: Some(quotas.layer_parts),
+            layer_bytes_max: Some(quotas.layer_bytes),
         }),
     }
 }

@@ -4,7 +4,7 @@
 use entrepot_metadata::KeyValue;
 use entrepot_metadata::command::{
     CreateRepository, DeleteRepository, DeleteRule, PutRegistrySettings, PutRepositorySettings,
-    PutRule, RuleSpec,
+    PutRule, QuotasChange, RuleSpec,
 };
 use entrepot_metadata::query::{
     self, Destination, Mutability, RegistrySettings, RepositorySettings, RuleOptions, Task, TaskKey,
@@ -13,6 +13,7 @@ use entrepot_metadata::response::Outcome;
 use entrepot_oci::{AccountId, RegionName, RepositoryName};
 
 use crate::metadata::refused;
+use crate::quotas::QuotaInfo;
 use crate::{Caller, Registry, ServiceError, Target};
 
 /// Items in a page when the caller does not say, and at most.
@@ -27,12 +28,15 @@ pub struct RegistryInfo {
     pub account: AccountId,
     pub region: RegionName,
     pub settings: RegistrySettings,
+    pub quotas: QuotaInfo,
 }
 
 /// Settings to change; what is `None` stays as it is.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RegistryChange {
     pub create_on_push: Option<bool>,
+    /// How much there may be; 0 of something: the default.
+    pub quotas: Option<QuotasChange>,
 }
 
 #[derive(Debug, Clone)]
@@ -115,6 +119,7 @@ impl Registry {
         self.authorize(who, "ecr:PutAccountSetting", Target::Any)?;
         let command = PutRegistrySettings {
             create_on_push: change.create_on_push,
+            quotas: change.quotas,
             ..PutRegistrySettings::new(&who.account)
         };
         let response = self.propose(command.into()).await?;
@@ -124,10 +129,15 @@ impl Registry {
     }
 
     fn registry_in(&self, view: &dyn KeyValue, who: &Caller) -> Result<RegistryInfo, ServiceError> {
+        let settings = query::registry_settings(view, &who.account)?;
         Ok(RegistryInfo {
             account: who.account.account(),
             region: self.region().clone(),
-            settings: query::registry_settings(view, &who.account)?,
+            quotas: QuotaInfo {
+                quotas: settings.quotas.unwrap_or_default(),
+                repositories: query::repository_count(view, &who.account)?,
+            },
+            settings,
         })
     }
 
@@ -139,6 +149,7 @@ impl Registry {
         repository: &RepositoryName,
     ) -> Result<bool, ServiceError> {
         self.authorize(who, "ecr:CreateRepository", Target::Repository(repository))?;
+        self.counted(&who.account).await?;
         let command = CreateRepository::new(&who.account, repository, self.clock.now_ms());
         let response = self.propose(command.into()).await?;
         let outcome = response.into_result().map_err(refused)?;

@@ -38,6 +38,7 @@ mod metadata;
 mod policies;
 mod proven;
 mod public;
+mod quotas;
 mod referrers;
 mod registry;
 mod registry_items;
@@ -72,11 +73,14 @@ pub use departure::{Counted, Departure, MembersServer, Progress};
 pub use entrepot_access::sigv4;
 pub use entrepot_access::{AccessKey, AssumedRole, Identity, Principal, Secret, User};
 pub use entrepot_blobs::BlobStream;
+pub use entrepot_metadata::command::QuotasChange;
+pub use entrepot_metadata::limits::RESOURCE_TAGS;
 pub use entrepot_metadata::query::{
     AccountState, Change, CreatedFor, Destination, Encryption, Member, MemberState, Mutability,
     MutabilityMode, NearRegions, PrefixMapping, RegistrySettings, Repository, RepositorySettings,
     RuleOptions, Task, TaskKey, TaskState, TimeWindow,
 };
+pub use entrepot_metadata::query::{Count, Quotas};
 pub use entrepot_metadata::response::{TagFixed, TagFound};
 pub use entrepot_replication::upkeep::NodeUpkeep;
 pub use error::ServiceError;
@@ -86,6 +90,7 @@ pub use logins::Source;
 pub use manifests::{ManifestContent, ManifestPush, PutManifest, TagCondition, TagPage};
 pub use members::{MemberInfo, RegionInfo, Removal};
 pub use public::{Catalog, TaggedImage, TaggedPage};
+pub use quotas::QuotaInfo;
 pub use referrers::ReferrerPage;
 pub use registry::{Registry, RegistryParts, Settings};
 pub use registry_items::{PullTimeExclusion, PullTimeExclusionPage};

@@ -200,6 +200,7 @@ impl Registry {
         };
         // The command has what it needs, and may have to wait for a quorum.
         drop(manifest);
+        self.counted(&who.account).await?;
         let response = self.propose(command.into()).await?;
         response.into_result().map_err(refused)?;
         self.replicated(who, repository, &digest, &push.tags)

@@ -100,6 +100,7 @@ impl Registry {
         let creates = self.creates(&who.account, repository).await?;
         if creates {
             self.authorize(who, "ecr:CreateRepository", Target::Repository(repository))?;
+            self.counted(&who.account).await?;
         }
         Ok(creates)
     }
@@ -163,6 +164,7 @@ pub(crate) fn refused(refused: Refused) -> ServiceError {
         | Refused::TokenLimit(_)
         | Refused::AccountLimit(_)) => ServiceError::Invalid(other.to_string()),
         Refused::EntityLimit(limit) => ServiceError::LimitExceeded(limit.to_string()),
+        Refused::QuotaReached(reached) => ServiceError::LimitExceeded(reached.to_string()),
         other @ (Refused::MemberUnknown(_)
         | Refused::RegionUnknown(_)
         | Refused::AccountUnknown(_)

@@ -326,6 +326,7 @@ const UPLOAD_INVALID: &str = "upload_invalid";
 const UPLOAD_STALLED: &str = "upload_stalled";
 const RANGE_INVALID: &str = "range_invalid";
 const SIZE_INVALID: &str = "size_invalid";
+const LIMIT_EXCEEDED: &str = "limit_exceeded";
 const BLOB_TOO_LARGE: &str = "blob_too_large";
 const DIGEST_INVALID: &str = "digest_invalid";
 const CONFLICT: &str = "conflict";
@@ -346,6 +347,7 @@ fn refusal(error: &ServiceError) -> Refusal {
         ServiceError::RangeInvalid { size } => (RANGE_INVALID, Some(*size)),
         ServiceError::SizeInvalid { received, .. } => (SIZE_INVALID, Some(*received)),
         ServiceError::BlobTooLarge { max } => (BLOB_TOO_LARGE, Some(*max)),
+        ServiceError::LimitExceeded(_) => (LIMIT_EXCEEDED, None),
         ServiceError::DigestInvalid(_) => (DIGEST_INVALID, None),
         ServiceError::Conflict(_) => (CONFLICT, None),
         ServiceError::NameUnknown(_) => (NAME_UNKNOWN, None),
@@ -385,6 +387,7 @@ fn error(refusal: Refusal) -> ServiceError {
             received: number,
         },
         BLOB_TOO_LARGE => ServiceError::BlobTooLarge { max: number },
+        LIMIT_EXCEEDED => ServiceError::LimitExceeded(message),
         DIGEST_INVALID => ServiceError::DigestInvalid(message),
         CONFLICT => ServiceError::Conflict(message),
         FULL => ServiceError::Full,
@@ -422,6 +425,7 @@ mod tests {
                 received: 8,
             },
             ServiceError::BlobTooLarge { max: 9 },
+            ServiceError::LimitExceeded("enough".to_owned()),
             ServiceError::DigestInvalid("wrong".to_owned()),
             ServiceError::Conflict("busy".to_owned()),
             ServiceError::NameUnknown("app".parse().unwrap()),

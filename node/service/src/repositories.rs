@@ -61,6 +61,7 @@ impl Registry {
         }
         check_mutability(&new.mutability)?;
         check_encryption(new.encryption.as_ref())?;
+        self.counted(&who.account).await?;
         let catalog = new.catalog.as_ref().map(Catalog::text).transpose()?;
         let spec = RepositorySpec {
             catalog: catalog.unwrap_or_default(),

@@ -73,6 +73,8 @@ pub(crate) struct Session {
     pub(crate) algorithm: Option<Algorithm>,
     pub(crate) random: [u8; 16],
     size: AtomicU64,
+    /// How many it has come in, where that is bounded.
+    parts: OnceLock<AtomicU64>,
     touched: Mutex<Instant>,
     /// Once it holds more than a few KiB.
     place: OnceLock<Place>,
@@ -282,11 +284,30 @@ impl Session {
             algorithm,
             random: id.random,
             size: AtomicU64::new(0),
+            parts: OnceLock::new(),
             touched: Mutex::new(Instant::now()),
             place: OnceLock::new(),
             cancelled: watch::Sender::new(false),
             work: tokio::sync::Mutex::new(Work::Small(BytesMut::new())),
         }))
+    }
+
+    /// From now on its parts are counted.
+    pub(crate) fn count_parts(&self) {
+        self.parts.get_or_init(AtomicU64::default);
+    }
+
+    /// How many parts have come; none: nobody counts them.
+    pub(crate) fn parts(&self) -> Option<u64> {
+        let parts = self.parts.get();
+        parts.map(|parts| parts.load(Ordering::Relaxed))
+    }
+
+    /// One more has come.
+    pub(crate) fn add_part(&self) {
+        if let Some(parts) = self.parts.get() {
+            parts.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Lets whoever takes a body for it stop.

@@ -93,6 +93,7 @@ impl Registry {
         self.existing(who, repository).await?;
         let owner = self.peers.own().id;
         let session = self.sessions.open(owner, who, repository, None)?;
+        session.count_parts();
         let random = session.random;
         Ok(SessionId { owner, random }.uuid())
     }

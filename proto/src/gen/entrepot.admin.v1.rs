@@ -53,6 +53,22 @@ pub struct RegistrySettings {
     /// A push makes the repository that it names if there is none. Default: true.
     #[prost(bool, optional, tag = "1")]
     pub create_on_push: ::core::option::Option<bool>,
+    /// How much there may be. To set one to 0 is to set it to its default.
+    /// Repositories of the registry. Default: 100,000.
+    #[prost(uint64, optional, tag = "10")]
+    pub repositories_max: ::core::option::Option<u64>,
+    /// Images of a repository. Default: 100,000.
+    #[prost(uint64, optional, tag = "11")]
+    pub images_max: ::core::option::Option<u64>,
+    /// Tags of an image. Default: 1,000.
+    #[prost(uint64, optional, tag = "12")]
+    pub tags_max: ::core::option::Option<u64>,
+    /// Parts of a layer that ECR's API uploads. Default: 4,200.
+    #[prost(uint64, optional, tag = "13")]
+    pub layer_parts_max: ::core::option::Option<u64>,
+    /// Bytes of a layer. Default: 52,000 MiB.
+    #[prost(uint64, optional, tag = "14")]
+    pub layer_bytes_max: ::core::option::Option<u64>,
 }
 /// A registry and its settings.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -63,6 +79,9 @@ pub struct Registry {
     pub region: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "3")]
     pub settings: ::core::option::Option<RegistrySettings>,
+    /// How many repositories it has. Unset: nobody has counted all of them yet.
+    #[prost(uint64, optional, tag = "10")]
+    pub repositories: ::core::option::Option<u64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetRegistrySettingsRequest {}

@@ -33,7 +33,7 @@ fn every() -> Vec<(ServiceError, u16, &'static str)> {
             404,
             "NAME_UNKNOWN",
         ),
-        (ServiceError::LimitExceeded(text()), 400, "UNSUPPORTED"),
+        (ServiceError::LimitExceeded(text()), 403, "DENIED"),
         (ServiceError::Unsupported(text()), 400, "UNSUPPORTED"),
         (
             ServiceError::RepositoryDeleting("app".parse().unwrap()),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use entrepot_oci::{AccountId, RegistryId, RepositoryName};
-use entrepot_service::ServiceError;
+use entrepot_service::{Caller, RESOURCE_TAGS, ServiceError};
 use serde::{Deserialize, Serialize};
 
 use crate::api::Api;
@@ -175,7 +175,8 @@ pub(super) fn wire(tags: BTreeMap<String, String>) -> Vec<Tag> {
 /// What a failed use case that sets tags means.
 pub(super) fn failed(call: &Call, error: ServiceError) -> ApiError {
     match error {
-        ServiceError::LimitExceeded(_) => too_many(),
+        // Else it is the registry that has as many repositories as it may.
+        ServiceError::LimitExceeded(text) if text.contains(RESOURCE_TAGS) => too_many(),
         error => call.failed(error),
     }
 }

@@ -49,6 +49,7 @@ pub(super) fn link(
         wanted: command.create_repository,
         index,
         at_ms: command.at_ms,
+        is_bounded: true,
     };
     let repository_created = creation.ensure(overlay, &account, &repository)?;
 
@@ -100,6 +101,7 @@ pub(super) fn mount(
         wanted: command.create_repository,
         index,
         at_ms: command.at_ms,
+        is_bounded: true,
     };
     let repository_created = creation.ensure(overlay, &account, &repository)?;
     if !query::linked(overlay, &account, &from, &digest)? {

@@ -8,6 +8,7 @@
 
 use entrepot_oci::{RegistryId, RepositoryName};
 
+use super::counts::Counted;
 use super::{Stop, manifests, parse, settings, tasks};
 use crate::command::DeleteRepository;
 use crate::keys::{self, Key, Namespace, Parts};
@@ -55,6 +56,8 @@ pub(super) fn step(overlay: &mut Overlay<'_>, command: &DeleteRepository) -> Res
     };
     if empty {
         settings::clear(overlay, &account, &repository);
+        Counted::Images(&account, &repository).forget(overlay);
+        Counted::Repositories(&account).remove(overlay, &key)?;
         overlay.delete(key);
     } else if !record.deleting {
         let deleting = RepositoryRecord {
@@ -143,7 +146,7 @@ impl Step<'_, '_> {
                 if self.room == 0 {
                     return Ok(false);
                 }
-                let pairs = manifests::remove(self.overlay, account, repository, entry);
+                let pairs = manifests::remove(self.overlay, account, repository, entry)?;
                 self.took(pairs);
                 self.deleted.manifests += 1;
             }

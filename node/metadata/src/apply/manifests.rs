@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use entrepot_oci::{Digest, MANIFEST_BYTES_MAX, MediaType, RegistryId, RepositoryName, Tag};
 
 use super::blobs::referenced;
+use super::counts::{self, Counted, Image};
 use super::registry::{Creation, require_repository};
 use super::replicas::Replica;
 use super::tags::{self, Condition, Move};
@@ -19,7 +20,7 @@ use crate::command::{DeleteManifest, PutManifest};
 use crate::keys::{self, Key, Namespace};
 use crate::limits::{REFERENCES_MAX, TAGS_PER_PUSH_MAX};
 use crate::overlay::Overlay;
-use crate::query::{self, ManifestEntry, Mutability, TagOrigin};
+use crate::query::{self, ManifestEntry, Mutability, Quotas, TagOrigin};
 use crate::read;
 use crate::records::ManifestRecord;
 use crate::response::{ManifestDeleted, ManifestPut, Outcome, Refused, TagFixed};
@@ -52,6 +53,7 @@ pub(super) fn put(
         wanted: push.command.create_repository,
         index,
         at_ms,
+        is_bounded: push.origin.is_none(),
     };
     let (repository_created, record) =
         creation.ensured(overlay, &push.account, &push.repository)?;
@@ -67,12 +69,15 @@ pub(super) fn put(
     }
     let key = keys::manifest(&push.account, &push.repository, &push.digest);
     let created = !read::exists(overlay, &key)?;
+    let quotas = counts::quotas(overlay, &push.account)?;
     if created {
         // What is stored already has had its references ever since.
         let absent = push.check_references(overlay)?;
+        push.count(overlay, &key, quotas.as_ref())?;
         push.store(overlay, key, index, &absent);
     }
 
+    push.check_tag_quota(overlay, quotas.as_ref(), created)?;
     let mut enqueue = Enqueue::new(
         overlay,
         &push.account,
@@ -127,7 +132,7 @@ pub(super) fn delete(
     require_unreferenced(overlay, &account, &repository, &digest)?;
     let tags = tags::delete_all(overlay, &account, &repository, &digest)?;
     tasks::delete_all(overlay, &account, &repository, &digest)?;
-    remove(overlay, &account, &repository, &entry);
+    remove(overlay, &account, &repository, &entry)?;
     let deletion = Deletion {
         account: &account,
         repository: &repository,
@@ -161,7 +166,7 @@ pub(super) fn remove(
     account: &RegistryId,
     repository: &RepositoryName,
     entry: &ManifestEntry,
-) -> usize {
+) -> Result<usize, StorageError> {
     let home = Home {
         account,
         repository,
@@ -173,8 +178,10 @@ pub(super) fn remove(
         overlay.delete(key);
     }
     overlay.delete(keys::content(account, repository, &entry.digest));
-    overlay.delete(keys::manifest(account, repository, &entry.digest));
-    pairs
+    let key = keys::manifest(account, repository, &entry.digest);
+    Counted::Images(account, repository).remove(overlay, &key)?;
+    overlay.delete(key);
+    Ok(pairs)
 }
 
 /// Deletes a manifest that has no tag and that no index names; whether it did.
@@ -193,7 +200,7 @@ pub(super) fn delete_untagged(
         return Ok(false);
     };
     tasks::delete_all(overlay, account, repository, digest)?;
-    remove(overlay, account, repository, &entry);
+    remove(overlay, account, repository, &entry)?;
     Ok(true)
 }
 
@@ -345,6 +352,39 @@ impl Push {
             return Err(Refused::ManifestsUnknown(reported(unknown)).into());
         }
         Ok(missing)
+    }
+
+    /// One manifest more, which is to be under `key`.
+    fn count(
+        &self,
+        overlay: &mut Overlay<'_>,
+        key: &Key,
+        quotas: Option<&Quotas>,
+    ) -> Result<(), Stop> {
+        let Some(quotas) = quotas else {
+            return Ok(());
+        };
+        let max = quotas.images_per_repository;
+        let max = self.origin.is_none().then_some(max);
+        Counted::Images(&self.account, &self.repository).add(overlay, key, max)
+    }
+
+    /// That the manifest may have the tags that it is to get. Replicas get theirs.
+    fn check_tag_quota(
+        &self,
+        overlay: &Overlay<'_>,
+        quotas: Option<&Quotas>,
+        created: bool,
+    ) -> Result<(), Stop> {
+        let Some(quotas) = quotas.filter(|_| self.origin.is_none()) else {
+            return Ok(());
+        };
+        let image = Image {
+            account: &self.account,
+            repository: &self.repository,
+            digest: &self.digest,
+        };
+        image.check_tags(overlay, &self.tags, created, quotas.tags_per_image)
     }
 
     /// Whether an index may lack any of its manifests. Not a replica: what its

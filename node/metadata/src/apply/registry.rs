@@ -2,13 +2,15 @@
 
 use entrepot_oci::{RegistryId, RepositoryName};
 
-use super::{Stop, parse, settings};
-use crate::command::{CreateRepository, PutRegistrySettings, PutRepositorySettings};
+use super::counts::{self, Counted};
+use super::{Stop, invalid, parse, settings};
+use crate::command::{CreateRepository, PutRegistrySettings, PutRepositorySettings, QuotasChange};
 use crate::keys;
+use crate::limits::QUOTA_MAX;
 use crate::overlay::Overlay;
-use crate::query::{self, RegistrySettings, RepositorySettings};
+use crate::query::{self, RepositorySettings};
 use crate::read;
-use crate::records::{RepositoryRecord, SettingsRecord};
+use crate::records::{QuotasRecord, RepositoryRecord, SettingsRecord};
 use crate::response::{Done, Outcome, Refused, RepositoryPut};
 
 pub(super) fn put_settings(
@@ -17,16 +19,43 @@ pub(super) fn put_settings(
 ) -> Result<Outcome, Stop> {
     let account = parse("account", &command.account)?;
     let before = query::registry_settings(overlay, &account)?;
-    let after = RegistrySettings {
+    let key = keys::settings(&account);
+    let record: Option<SettingsRecord> = read::record(overlay, &key)?;
+    let quotas = record.as_ref().and_then(|record| record.quotas);
+    let after = SettingsRecord {
         create_on_push: command.create_on_push.unwrap_or(before.create_on_push),
+        quotas: match &command.quotas {
+            Some(change) => Some(changed(quotas.unwrap_or_default(), change)?),
+            None => quotas,
+        },
     };
-    if after != before {
-        let record = SettingsRecord {
-            create_on_push: after.create_on_push,
-        };
-        overlay.put(keys::settings(&account), &record);
+    if after.create_on_push != before.create_on_push || after.quotas != quotas {
+        overlay.put(key, &after);
     }
     Ok(Outcome::Done(Done {}))
+}
+
+fn changed(before: QuotasRecord, change: &QuotasChange) -> Result<QuotasRecord, Refused> {
+    let all = [
+        change.repositories,
+        change.images,
+        change.tags,
+        change.layer_parts,
+        change.layer_bytes,
+    ];
+    if all.iter().flatten().any(|max| *max > QUOTA_MAX) {
+        return Err(invalid(
+            "quota",
+            format_args!("must be at most {QUOTA_MAX}"),
+        ));
+    }
+    Ok(QuotasRecord {
+        repositories: change.repositories.unwrap_or(before.repositories),
+        images: change.images.unwrap_or(before.images),
+        tags: change.tags.unwrap_or(before.tags),
+        layer_parts: change.layer_parts.unwrap_or(before.layer_parts),
+        layer_bytes: change.layer_bytes.unwrap_or(before.layer_bytes),
+    })
 }
 
 pub(super) fn put_repository_settings(
@@ -68,6 +97,7 @@ pub(super) fn create_repository(
         wanted: true,
         index,
         at_ms: command.at_ms,
+        is_bounded: true,
     }
     .ensured(overlay, &account, &repository)?;
     if !created && command.must_be_new {
@@ -86,6 +116,9 @@ pub(super) struct Creation {
     pub(super) wanted: bool,
     pub(super) index: u64,
     pub(super) at_ms: i64,
+    /// By what the registry may have. Replicas come whatever that is: their source
+    /// has had its answer.
+    pub(super) is_bounded: bool,
 }
 
 // === impl Creation ===
@@ -127,6 +160,10 @@ impl Creation {
             sparse_indexes: RepositorySettings::default().sparse_indexes,
             ..RepositoryRecord::default()
         };
+        if let Some(quotas) = counts::quotas(overlay, account)? {
+            let max = self.is_bounded.then_some(quotas.repositories);
+            Counted::Repositories(account).add(overlay, &key, max)?;
+        }
         overlay.put(key, &record);
         Ok((true, record))
     }

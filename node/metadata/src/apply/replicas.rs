@@ -141,7 +141,7 @@ impl Replica<'_> {
         // An index that names it may be deleted in a moment.
         manifests::require_unreferenced(overlay, account, repository, self.digest)?;
         tasks::delete_all(overlay, account, repository, self.digest)?;
-        manifests::remove(overlay, account, repository, &entry);
+        manifests::remove(overlay, account, repository, &entry)?;
         Ok(())
     }
 

@@ -15,8 +15,8 @@ use crate::keys;
 use crate::limits::{
     CACHE_RULES_MAX, CATALOG_TEXT_BYTES_MAX, CREATION_TEMPLATES_MAX, ITEM_BODY_BYTES_MAX,
     ITEM_NAME_BYTES_MAX, KMS_KEY_BYTES_MAX, LIFECYCLE_TEXT_BYTES_MAX, MUTABILITY_FILTER_BYTES_MAX,
-    MUTABILITY_FILTERS_MAX, POLICY_TEXT_BYTES_MAX, PULL_TIME_EXCLUSIONS_MAX, RESOURCE_TAGS_MAX,
-    TAG_KEY_CHARS_MAX, TAG_VALUE_CHARS_MAX,
+    MUTABILITY_FILTERS_MAX, POLICY_TEXT_BYTES_MAX, PULL_TIME_EXCLUSIONS_MAX, RESOURCE_TAGS,
+    RESOURCE_TAGS_MAX, TAG_KEY_CHARS_MAX, TAG_VALUE_CHARS_MAX,
 };
 use crate::overlay::Overlay;
 use crate::read;
@@ -369,7 +369,7 @@ fn check_tags(record: &ResourceTagsRecord) -> Result<(), Stop> {
         }
     }
     if record.tags.len() > RESOURCE_TAGS_MAX {
-        let limit = EntityLimit::new("tags of a repository", RESOURCE_TAGS_MAX);
+        let limit = EntityLimit::new(RESOURCE_TAGS, RESOURCE_TAGS_MAX);
         return Err(Refused::EntityLimit(limit).into());
     }
     Ok(())

@@ -14,6 +14,7 @@ mod images;
 mod members;
 mod order;
 mod public;
+mod quotas;
 mod registry;
 mod replication;
 mod settings;

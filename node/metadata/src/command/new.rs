@@ -339,6 +339,7 @@ impl PutRegistrySettings {
         Self {
             account: account.to_string(),
             create_on_push: None,
+            quotas: None,
         }
     }
 }

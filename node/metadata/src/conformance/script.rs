@@ -11,9 +11,9 @@ use crate::command::{
     DeleteManifest, DeletePolicy, DeletePolicyVersion, DeleteRegistryItem, DeleteRepository,
     DeleteRule, DeleteTag, DetachPolicy, EndTask, Envelope, FormCluster, LinkBlob, MemberSpec,
     MountBlob, NewAccessKey, PutManifest, PutRegistryItem, PutRegistrySettings,
-    PutRepositorySettings, PutRepositoryText, PutRule, RemoveMember, RemoveRegion, ReplaceRules,
-    RepositorySpec, RuleSpec, SetAccessKeyState, SetAccountState, SetGroupMember, SetMemberState,
-    TagRepository, TagState, UnlinkBlob, UpdateMember,
+    PutRepositorySettings, PutRepositoryText, PutRule, QuotasChange, RemoveMember, RemoveRegion,
+    ReplaceRules, RepositorySpec, RuleSpec, SetAccessKeyState, SetAccountState, SetGroupMember,
+    SetMemberState, TagRepository, TagState, UnlinkBlob, UpdateMember,
 };
 use crate::query::{
     AccessKeyState, AccountState, EntityKind, ItemKind, MemberState, MutabilityMode, TextKind,
@@ -45,6 +45,7 @@ fn commands() -> Vec<Command> {
         PutRegistrySettings {
             account: ACCOUNT.to_owned(),
             create_on_push: Some(false),
+            quotas: Some(QuotasChange::default()),
         }
         .into(),
         rule("all", &[], "eu-west-1").into(),

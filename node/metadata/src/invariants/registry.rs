@@ -1,11 +1,13 @@
-//! Settings, rules and repositories can be read, and are bounded.
+//! Settings, rules and repositories can be read, and are bounded; counts are true.
+
+use entrepot_oci::RepositoryName;
 
 use super::{Check, Pair};
-use crate::keys::{Key, Namespace};
-use crate::limits::{DESTINATIONS_MAX, PREFIXES_MAX, RULES_MAX};
+use crate::keys::{self, Key, Namespace};
+use crate::limits::{DESTINATIONS_MAX, PREFIXES_MAX, RULES_MAX, SCAN_PAGE};
 use crate::query;
 use crate::read;
-use crate::records::{RepositoryRecord, SettingsRecord};
+use crate::records::{CountRecord, RepositoryRecord, SettingsRecord};
 use crate::store::StorageError;
 
 pub(super) fn settings(_: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
@@ -46,7 +48,59 @@ pub(super) fn repository(check: &mut Check<'_>, pair: &Pair) -> Result<(), Stora
     check.summary.repositories += 1;
     let mut parts = pair.parts();
     parts.registry()?;
-    parts.name::<entrepot_oci::RepositoryName>("repository")?;
+    parts.name::<RepositoryName>("repository")?;
     parts.end()?;
     pair.decode::<RepositoryRecord>().map(drop)
+}
+
+pub(super) fn repository_count(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    let mut parts = pair.parts();
+    let account = parts.account()?;
+    parts.end()?;
+    count(
+        check,
+        pair,
+        &Key::new(Namespace::Repository).account(&account),
+    )
+}
+
+pub(super) fn image_count(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    let mut parts = pair.parts();
+    let account = parts.account()?;
+    let repository: RepositoryName = parts.name("repository")?;
+    parts.end()?;
+    let home = keys::repository(&account, &repository);
+    check.require_key(
+        &home,
+        "what is counted is of a repository that is there",
+        pair,
+    )?;
+    let prefix = Key::new(Namespace::Manifest).home(&account, &repository);
+    count(check, pair, &prefix)
+}
+
+/// A count says how many keys there are, as far as it has got.
+fn count(check: &mut Check<'_>, pair: &Pair, prefix: &Key) -> Result<(), StorageError> {
+    let record: CountRecord = pair.decode()?;
+    let end = match &record.counted_to {
+        Some(last) => Key::of(last.to_vec()).successor().into_bytes(),
+        None => prefix.prefix_end(),
+    };
+    let (mut found, mut start) = (0, prefix.clone());
+    loop {
+        let page = check.view.scan(start.as_bytes(), &end, SCAN_PAGE)?;
+        found += page.len() as u64;
+        match page.last() {
+            Some((last, _)) if page.len() == SCAN_PAGE => {
+                start = Key::of(last.to_vec()).successor();
+            }
+            _ => break,
+        }
+    }
+    check.require(
+        record.number == found,
+        "a count is the number of what there is",
+        (&pair.key, record.number, found),
+    );
+    Ok(())
 }

@@ -4,8 +4,12 @@ use entrepot_oci::{RegistryId, RepositoryName};
 
 use super::{Mutability, after_name};
 use crate::keys::{self, Key, Namespace, Parts};
+use crate::limits::{
+    IMAGES_PER_REPOSITORY_MAX, LAYER_BYTES_MAX, LAYER_PARTS_MAX, REPOSITORIES_MAX,
+    TAGS_PER_IMAGE_MAX,
+};
 use crate::read;
-use crate::records::{RepositoryRecord, SettingsRecord};
+use crate::records::{CountRecord, QuotasRecord, RepositoryRecord, SettingsRecord};
 use crate::store::{KeyValue, StorageError};
 
 /// The settings of a registry.
@@ -13,6 +17,27 @@ use crate::store::{KeyValue, StorageError};
 pub struct RegistrySettings {
     /// A push makes the repository that it names if there is none.
     pub create_on_push: bool,
+    /// None: nothing is counted yet, and nothing bounded.
+    pub quotas: Option<Quotas>,
+}
+
+/// The most that there may be in a registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    pub repositories: u64,
+    pub images_per_repository: u64,
+    pub tags_per_image: u64,
+    /// Of a layer that ECR's API uploads.
+    pub layer_parts: u64,
+    pub layer_bytes: u64,
+}
+
+/// How much there is of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    pub number: u64,
+    /// Not: there is more, that was there before anybody counted.
+    pub is_whole: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,14 +81,41 @@ pub fn registry_settings(
     if account.is_public() {
         return Ok(RegistrySettings {
             create_on_push: false,
+            quotas: None,
         });
     }
     let record: Option<SettingsRecord> = read::record(view, &keys::settings(account))?;
     Ok(
         record.map_or_else(RegistrySettings::default, |record| RegistrySettings {
             create_on_push: record.create_on_push,
+            quotas: record.quotas.map(Quotas::from),
         }),
     )
+}
+
+/// How many repositories a registry has; none: nobody has counted.
+pub fn repository_count(
+    view: &dyn KeyValue,
+    account: &RegistryId,
+) -> Result<Option<Count>, StorageError> {
+    count(view, &keys::repository_count(account))
+}
+
+/// How many manifests a repository has; none: nobody has counted.
+pub fn image_count(
+    view: &dyn KeyValue,
+    account: &RegistryId,
+    repository: &RepositoryName,
+) -> Result<Option<Count>, StorageError> {
+    count(view, &keys::image_count(account, repository))
+}
+
+fn count(view: &dyn KeyValue, key: &Key) -> Result<Option<Count>, StorageError> {
+    let record: Option<CountRecord> = read::record(view, key)?;
+    Ok(record.map(|record| Count {
+        number: record.number,
+        is_whole: record.counted_to.is_none(),
+    }))
 }
 
 pub fn repository(
@@ -101,6 +153,28 @@ impl Default for RegistrySettings {
     fn default() -> Self {
         Self {
             create_on_push: true,
+            quotas: None,
+        }
+    }
+}
+
+// === impl Quotas ===
+
+impl Default for Quotas {
+    fn default() -> Self {
+        QuotasRecord::default().into()
+    }
+}
+
+impl From<QuotasRecord> for Quotas {
+    fn from(record: QuotasRecord) -> Self {
+        let or = |set: u64, default: u64| if set == 0 { default } else { set };
+        Self {
+            repositories: or(record.repositories, REPOSITORIES_MAX),
+            images_per_repository: or(record.images, IMAGES_PER_REPOSITORY_MAX),
+            tags_per_image: or(record.tags, TAGS_PER_IMAGE_MAX),
+            layer_parts: or(record.layer_parts, LAYER_PARTS_MAX),
+            layer_bytes: or(record.layer_bytes, LAYER_BYTES_MAX),
         }
     }
 }

@@ -107,7 +107,7 @@ async fn a_watch_that_cannot_be_says_what_can() {
     let later = server.watch(Some(99), "").await;
     let status = refused(later, Code::OutOfRange, "WATCH_OUT_OF_RANGE");
     assert_eq!(trailer(&status, "entrepot-oldest"), "0");
-    assert_eq!(trailer(&status, "entrepot-newest"), "1");
+    assert_eq!(trailer(&status, "entrepot-newest"), "2");
     let elsewhere = server.watch(Some(1), "region/eu-west-1/0").await;
     let status = refused(elsewhere, Code::FailedPrecondition, "WATCH_OTHER_LOG");
     assert_eq!(trailer(&status, "entrepot-log"), LOG);

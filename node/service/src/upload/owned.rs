@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use entrepot_metadata::query::Quotas;
 use entrepot_oci::{Algorithm, Digest};
 use entrepot_replication::ReplicationError;
 use entrepot_replication::cut::TapHeader;
@@ -77,8 +78,13 @@ impl Registry {
         if chunk.offset.is_some_and(|offset| offset != size) {
             return Err(ServiceError::RangeInvalid { size });
         }
+        let quotas = self.quotas(&session.account)?;
+        let is_part = chunk.length != Some(0);
+        if is_part {
+            check_parts(session, &quotas)?;
+        }
         if let Some(length) = chunk.length {
-            check_size(size.saturating_add(length))?;
+            check_size(size.saturating_add(length), quotas.layer_bytes)?;
             if self.is_kept(session, work, expected) {
                 self.check_room(length).await?;
             }
@@ -91,9 +97,13 @@ impl Registry {
             session,
             expected,
             work,
+            bytes_max: quotas.layer_bytes,
         };
         let (received, total) = sink.take_body(size, chunk.body, chunk.length).await;
         session.grown_to(total);
+        if is_part && total > size {
+            session.add_part();
+        }
         match received {
             Ok(received) => match chunk.length {
                 Some(declared) if declared != received => {
@@ -193,6 +203,18 @@ impl Registry {
             }
         }
     }
+}
+
+/// That an upload may have one more part.
+fn check_parts(session: &Session, quotas: &Quotas) -> Result<(), ServiceError> {
+    let max = quotas.layer_parts;
+    if session.parts().is_some_and(|parts| parts >= max) {
+        return Err(ServiceError::LimitExceeded(format!(
+            "The operation did not succeed because it would have exceeded a quota: a layer may \
+             have at most {max} parts"
+        )));
+    }
+    Ok(())
 }
 
 /// What chooses the nodes that get copies: a digest that is known sends them to

@@ -14,9 +14,6 @@ use super::BodyStream;
 use crate::sessions::{Session, Work};
 use crate::{Registry, ServiceError};
 
-/// The largest blob, bytes: ECR's limit for a layer.
-const BLOB_BYTES_MAX: u64 = 52_000 * 1024 * 1024;
-
 /// Why a body was not taken to its end.
 pub(super) enum Stop {
     /// What was received before stays received.
@@ -32,6 +29,8 @@ pub(super) struct Sink<'a> {
     /// The digest that finishes the upload with these bytes.
     pub(super) expected: Option<&'a Digest>,
     pub(super) work: &'a mut Work,
+    /// Of the whole blob.
+    pub(super) bytes_max: u64,
 }
 
 // === impl Sink ===
@@ -93,7 +92,7 @@ impl Sink<'_> {
             if let Some(declared) = declared.filter(|declared| received > *declared) {
                 return Err(Stop::Body(ServiceError::SizeInvalid { declared, received }));
             }
-            check_size(size + received).map_err(Stop::Body)?;
+            check_size(size + received, self.bytes_max).map_err(Stop::Body)?;
             self.append(chunk).await?;
             kept = received;
         }
@@ -125,11 +124,9 @@ impl Sink<'_> {
     }
 }
 
-pub(super) fn check_size(bytes: u64) -> Result<(), ServiceError> {
-    if bytes > BLOB_BYTES_MAX {
-        return Err(ServiceError::BlobTooLarge {
-            max: BLOB_BYTES_MAX,
-        });
+pub(super) fn check_size(bytes: u64, max: u64) -> Result<(), ServiceError> {
+    if bytes > max {
+        return Err(ServiceError::BlobTooLarge { max });
     }
     Ok(())
 }

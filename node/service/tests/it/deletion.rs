@@ -4,7 +4,7 @@ use entrepot_metadata::command::{DeleteRepository, PutManifest};
 use entrepot_metadata::query;
 use entrepot_metadata::response::Outcome;
 use entrepot_oci::{Digest, Manifest};
-use entrepot_service::{RepositoryDeletion, ServiceError};
+use entrepot_service::{QuotasChange, RegistryChange, RepositoryDeletion, ServiceError};
 
 use crate::cluster::{Cluster, EAST, Node, Plan, WEST, app, group, root, tag};
 use crate::content::{content, eventually};
@@ -21,6 +21,15 @@ async fn delete(
 
 /// Pushes an image to a region, of more tags than one step of a deletion removes.
 async fn push_tags(node: &Node, region: &str) -> Digest {
+    let change = RegistryChange {
+        quotas: Some(QuotasChange {
+            tags: Some(5_000),
+            ..QuotasChange::default()
+        }),
+        ..RegistryChange::default()
+    };
+    let changed = node.registry.put_registry_settings(&root(), change).await;
+    changed.unwrap();
     let digest = node.push_image("v1", &[content(1, 10_000)]).await;
     let (who, app, v1) = (root(), app(), tag("v1"));
     let found = node.registry.get_manifest(&who, &app, &v1).await;

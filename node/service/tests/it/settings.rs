@@ -15,6 +15,7 @@ use crate::lag::Behind;
 async fn set_creation(node: &Node, on: bool) {
     let change = RegistryChange {
         create_on_push: Some(on),
+        ..RegistryChange::default()
     };
     let changed = node.registry.put_registry_settings(&root(), change).await;
     assert_eq!(changed.unwrap().settings.create_on_push, on);

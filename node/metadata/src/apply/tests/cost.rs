@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Machine, account, digest, image, rule};
 use crate::apply::apply;
-use crate::command::{DeleteRule, Envelope};
+use crate::command::{DeleteRule, Envelope, PutRegistrySettings, QuotasChange};
 use crate::keys;
 use crate::limits::SWEEP_TASKS_MAX;
 use crate::query::{self, Destination, TaskKey, TaskState};
@@ -41,10 +41,9 @@ impl KeyValue for Counted<'_> {
     }
 }
 
-#[test]
-fn a_push_costs_a_few_point_reads() {
-    let mut machine = Machine::with_app();
-    machine.done(rule("a", &[], "eu-west-1"));
+/// How often the state is read for a push, by key and by range, and how many pairs
+/// it writes.
+fn cost(machine: &Machine) -> [usize; 3] {
     let counted = Counted {
         state: &machine.state,
         gets: AtomicUsize::new(0),
@@ -53,13 +52,29 @@ fn a_push_costs_a_few_point_reads() {
     let push = image(10, &[1, 2, 3], &["v1"]);
     let envelope = Envelope::new([7; 16], push.into()).to_bytes();
     let (writes, _) = apply(&counted, 100, &envelope).unwrap();
-    // Envelope, slot, repository, manifest, tag, task; one for each blob.
-    assert_eq!(counted.gets.into_inner(), 6 + 3);
+    let (gets, scans) = (counted.gets.into_inner(), counted.scans.into_inner());
+    [gets, scans, writes.len()]
+}
+
+#[test]
+fn a_push_costs_a_few_point_reads() {
+    let mut machine = Machine::with_app();
+    machine.done(rule("a", &[], "eu-west-1"));
+    // Envelope, slot, repository, settings, manifest, tag, task; one for each blob.
+    let gets = 7 + 3;
     // The rules.
-    assert_eq!(counted.scans.into_inner(), 1);
+    let scans = 1;
     // Envelope, slot, manifest, content, tag both ways, task both ways; one for
     // each blob.
-    assert_eq!(writes.len(), 8 + 3);
+    let writes = 8 + 3;
+    assert_eq!(cost(&machine), [gets, scans, writes]);
+    // With quotas, how many there are as well.
+    machine.done(PutRegistrySettings {
+        quotas: Some(QuotasChange::default()),
+        ..PutRegistrySettings::new(&account())
+    });
+    machine.done(image(11, &[], &[]));
+    assert_eq!(cost(&machine), [gets + 1, scans, writes + 1]);
 }
 
 #[test]

@@ -228,7 +228,8 @@ fn an_index_may_outlive_its_manifests_only_while_all_of_it_goes() {
         crate::read::record(&machine.state, &key).unwrap().unwrap();
     let mut overlay = crate::overlay::Overlay::new(&machine.state);
     let entry = query::manifest_entry(&machine.state, &account(), &app(), &digest(10));
-    super::super::manifests::remove(&mut overlay, &account(), &app(), &entry.unwrap().unwrap());
+    let entry = entry.unwrap().unwrap();
+    super::super::manifests::remove(&mut overlay, &account(), &app(), &entry).unwrap();
     let Writes { mut entries } = overlay.into_writes();
     let mut state = machine.state.clone();
     state.apply_writes(&Writes {

@@ -1,0 +1,183 @@
+//! How much there is of what is bounded, and that there is no more than may be.
+//!
+//! What was there before anybody counted is counted in bounded steps, with whatever
+//! comes to it. The invariant: a count is the number of the keys up to where it has
+//! got, after every command, whichever made or removed them; so whether there may
+//! be one more is decided exactly, once all is counted, and too late by some steps
+//! until then.
+
+use std::collections::BTreeSet;
+
+use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
+
+use super::Stop;
+use crate::keys::{self, Key, Namespace};
+use crate::limits::COUNT_STEP;
+use crate::overlay::Overlay;
+use crate::query::{self, Quotas};
+use crate::read;
+use crate::records::CountRecord;
+use crate::response::{QuotaReached, Refused};
+use crate::store::StorageError;
+
+/// What is counted.
+#[derive(Clone, Copy)]
+pub(super) enum Counted<'a> {
+    Repositories(&'a RegistryId),
+    Images(&'a RegistryId, &'a RepositoryName),
+}
+
+/// Whose tags are counted.
+pub(super) struct Image<'a> {
+    pub(super) account: &'a RegistryId,
+    pub(super) repository: &'a RepositoryName,
+    pub(super) digest: &'a Digest,
+}
+
+/// What a registry may have; none: nothing is counted in it.
+pub(super) fn quotas(
+    overlay: &Overlay<'_>,
+    account: &RegistryId,
+) -> Result<Option<Quotas>, StorageError> {
+    Ok(query::registry_settings(overlay, account)?.quotas)
+}
+
+// === impl Counted ===
+
+impl Counted<'_> {
+    fn key(&self) -> Key {
+        match self {
+            Self::Repositories(account) => keys::repository_count(account),
+            Self::Images(account, repository) => keys::image_count(account, repository),
+        }
+    }
+
+    /// Of the keys that are counted.
+    fn prefix(&self) -> Key {
+        match self {
+            Self::Repositories(account) => Key::new(Namespace::Repository).account(account),
+            Self::Images(account, repository) => {
+                Key::new(Namespace::Manifest).home(account, repository)
+            }
+        }
+    }
+
+    /// One more comes, which has yet to be written under `key`; that may be one of
+    /// `max`. None: whatever comes is taken, and counted.
+    ///
+    /// # Errors
+    /// [`Refused::QuotaReached`].
+    pub(super) fn add(
+        &self,
+        overlay: &mut Overlay<'_>,
+        key: &Key,
+        max: Option<u64>,
+    ) -> Result<(), Stop> {
+        let mut record = self.counted(overlay)?;
+        if let Some(max) = max.filter(|max| record.number >= *max) {
+            return Err(Refused::QuotaReached(self.reached(max)).into());
+        }
+        if is_counted(&record, key) {
+            record.number += 1;
+        }
+        overlay.put(self.key(), &record);
+        Ok(())
+    }
+
+    /// What was under `key` goes.
+    pub(super) fn remove(&self, overlay: &mut Overlay<'_>, key: &Key) -> Result<(), StorageError> {
+        let own = self.key();
+        let Some(mut record) = read::record::<CountRecord>(overlay, &own)? else {
+            return Ok(());
+        };
+        if is_counted(&record, key) {
+            record.number = record.number.saturating_sub(1);
+            overlay.put(own, &record);
+        }
+        Ok(())
+    }
+
+    /// There is nothing to count any more.
+    pub(super) fn forget(&self, overlay: &mut Overlay<'_>) {
+        overlay.delete(self.key());
+    }
+
+    /// What is counted, one step further.
+    fn counted(&self, overlay: &Overlay<'_>) -> Result<CountRecord, StorageError> {
+        let record: Option<CountRecord> = read::record(overlay, &self.key())?;
+        let prefix = self.prefix();
+        let (number, start) = match record {
+            Some(CountRecord {
+                number,
+                counted_to: Some(last),
+            }) => (number, Key::of(last.to_vec()).successor()),
+            Some(whole) => return Ok(whole),
+            None => (0, prefix.clone()),
+        };
+        let page = read::page(overlay, &prefix, Some(&start), COUNT_STEP)?;
+        let is_last = page.len() < COUNT_STEP;
+        let last = page.last().map(|(key, _)| key.clone());
+        Ok(CountRecord {
+            number: number + page.len() as u64,
+            counted_to: last.filter(|_| !is_last),
+        })
+    }
+
+    fn reached(&self, max: u64) -> QuotaReached {
+        let (account, repository) = match self {
+            Self::Repositories(account) => (account, String::new()),
+            Self::Images(account, repository) => (account, repository.to_string()),
+        };
+        QuotaReached {
+            account: account.to_string(),
+            repository,
+            digest: String::new(),
+            max,
+        }
+    }
+}
+
+/// Whether a count has got as far as that key.
+fn is_counted(record: &CountRecord, key: &Key) -> bool {
+    let counted_to = record.counted_to.as_ref();
+    counted_to.is_none_or(|last| key.as_bytes() <= &last[..])
+}
+
+// === impl Image ===
+
+impl Image<'_> {
+    /// That it may have these tags, with those that it has already. They are few,
+    /// and so they are counted each time. `is_new`: it has none yet.
+    ///
+    /// # Errors
+    /// [`Refused::QuotaReached`].
+    pub(super) fn check_tags(
+        &self,
+        overlay: &Overlay<'_>,
+        tags: &BTreeSet<Tag>,
+        is_new: bool,
+        max: u64,
+    ) -> Result<(), Stop> {
+        let (account, repository, digest) = (self.account, self.repository, self.digest);
+        let mut number = 0;
+        for tag in tags {
+            let tag_of = keys::tag_of(account, repository, digest, tag);
+            number += u64::from(is_new || !read::exists(overlay, &tag_of)?);
+        }
+        if number > 0 && !is_new {
+            let prefix = keys::of_digest(Namespace::TagOf, account, repository, digest);
+            let limit = usize::try_from(max).unwrap_or(usize::MAX);
+            number += read::page(overlay, &prefix, None, limit)?.len() as u64;
+        }
+        if number <= max {
+            return Ok(());
+        }
+        let reached = QuotaReached {
+            account: account.to_string(),
+            repository: repository.to_string(),
+            digest: digest.to_string(),
+            max,
+        };
+        Err(Refused::QuotaReached(reached).into())
+    }
+}

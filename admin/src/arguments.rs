@@ -6,6 +6,7 @@
 
 mod accounts;
 mod nodes;
+mod webhooks;
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use entrepot_oci::{AccountId, RegionName, RepositoryName};
 
 pub(crate) use self::accounts::{Account, AccountCreate};
 pub(crate) use self::nodes::{Drain, Node, Region, Remove, Replace, Revoke, Token};
+pub(crate) use self::webhooks::{Event, Webhook, WebhookPut};
 use crate::endpoint::{EndpointParser, EndpointUrl};
 
 const HELP_COLUMNS_MAX: usize = 100;
@@ -141,6 +143,10 @@ pub(crate) enum Command {
     /// The rules that copy repositories to other regions
     #[command(subcommand)]
     Rule(Rule),
+
+    /// Who is told what happens to the registry's images
+    #[command(subcommand)]
+    Webhook(Webhook),
 
     /// The images of a repository
     #[command(subcommand)]

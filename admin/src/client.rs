@@ -6,6 +6,7 @@
 mod accounts;
 mod nodes;
 mod trust;
+mod webhooks;
 
 pub(crate) use self::nodes::Counted;
 
@@ -15,6 +16,7 @@ use entrepot_proto::admin::accounts_client::AccountsClient;
 use entrepot_proto::admin::admin_client::AdminClient;
 use entrepot_proto::admin::cluster_client::ClusterClient;
 use entrepot_proto::admin::trust_client::TrustClient;
+use entrepot_proto::admin::webhooks_client::WebhooksClient;
 use entrepot_proto::admin::{
     ClusterStatusReply, ClusterStatusRequest, CreateRepositoryRequest, DeleteRepositoryReply,
     DeleteRepositoryRequest, DeleteRuleRequest, GetRegistrySettingsRequest, GetRepositoryRequest,
@@ -51,6 +53,7 @@ pub(crate) struct Client {
     cluster: ClusterClient<Channel>,
     trust: TrustClient<Channel>,
     accounts: AccountsClient<Channel>,
+    webhooks: WebhooksClient<Channel>,
     endpoint: EndpointUrl,
     credentials: Credentials,
     timeout: Duration,
@@ -90,6 +93,7 @@ impl Client {
             cluster: ClusterClient::new(channel.clone()),
             trust: TrustClient::new(channel.clone()),
             accounts: AccountsClient::new(channel.clone()),
+            webhooks: WebhooksClient::new(channel.clone()),
             admin: AdminClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX),
             endpoint: options.endpoint.clone(),
             credentials,

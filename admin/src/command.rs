@@ -2,6 +2,7 @@
 
 mod accounts;
 mod nodes;
+mod webhooks;
 
 use std::io::{self, Write};
 
@@ -37,6 +38,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Node(command) => nodes::node(&client, command, json).await,
         Command::Region(command) => nodes::region(&client, command, json).await,
         Command::Account(command) => accounts::account(&client, command, json).await,
+        Command::Webhook(command) => webhooks::webhook(&client, command, json).await,
         Command::Registry(Registry::Show) => {
             print(&RegistryReport::new(client.registry().await?)?, json)
         }

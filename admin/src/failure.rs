@@ -35,6 +35,7 @@ pub(crate) enum Effect {
     ChangesRegions,
     MakesToken,
     ChangesAccounts,
+    ChangesWebhooks,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +148,8 @@ pub(crate) enum Failure {
     AccountUnknown(AccountId),
     #[error("there is no rule {0:?}: `entrepot rule list` shows those there are")]
     RuleUnknown(String),
+    #[error("there is no webhook {0:?}: `entrepot webhook list` shows those there are")]
+    WebhookUnknown(String),
     #[error("the node knows no such thing ({text}): check the names in the command")]
     NotFound { text: String },
     #[error("{endpoint} cannot serve this now ({text}): {}", again(*effect))]
@@ -182,6 +185,7 @@ fn again(effect: Effect) -> String {
         Effect::ChangesNodes => "entrepot node list",
         Effect::ChangesRegions => "entrepot region list",
         Effect::ChangesAccounts => "entrepot account list",
+        Effect::ChangesWebhooks => "entrepot webhook list",
     };
     format!("the change may have been made all the same, `{shown_by}` tells; if not, {again}")
 }

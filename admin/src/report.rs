@@ -16,6 +16,7 @@ mod repository;
 mod rule;
 mod scrub;
 mod trust;
+mod webhook;
 
 use serde::Serialize;
 
@@ -34,6 +35,7 @@ pub(crate) use repository::{
 pub(crate) use rule::{DeletedRule, PutRuleReport, RulesReport};
 pub(crate) use scrub::{ScrubReport, StartedScrub};
 pub(crate) use trust::{RevokedNode, TokenReport};
+pub(crate) use webhook::{DeletedWebhook, PutWebhook, ToldWebhook, WebhooksReport};
 
 /// An answer.
 pub(crate) trait Report: Serialize {

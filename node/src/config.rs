@@ -27,6 +27,7 @@ use self::place::{AdvertiseConfig, TrustFile};
 pub use self::storage::CareConfig;
 use self::storage::StorageFile;
 use crate::arguments::RunArguments;
+use crate::courier::Reach;
 use crate::trust::TrustFolder;
 
 /// Copies of each blob that a region keeps unless the file says otherwise.
@@ -61,6 +62,8 @@ pub struct Config {
     /// Of the certificates that this node issues.
     pub certificate_life: Duration,
     pub rebuild_index: bool,
+    /// Where messages to webhooks may go.
+    pub webhooks: Reach,
 }
 
 /// The account that the cluster's first start makes.
@@ -90,7 +93,16 @@ struct File {
     #[serde(default)]
     storage: StorageFile,
     #[serde(default)]
+    webhooks: WebhooksFile,
+    #[serde(default)]
     peers: Vec<PeerFile>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WebhooksFile {
+    #[serde(default)]
+    local: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -163,6 +175,9 @@ impl Config {
             trust: cluster.trust,
             certificate_life,
             rebuild_index: false,
+            webhooks: Reach {
+                local: file.webhooks.local,
+            },
         })
     }
 

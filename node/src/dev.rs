@@ -22,6 +22,7 @@ use futures::stream::FuturesUnordered;
 use self::kept::Given;
 use crate::arguments::DevArguments;
 use crate::config::{CareConfig, ClientLimits, Config, ListenConfig};
+use crate::courier::Reach;
 use crate::files;
 use crate::identity::Identity;
 use crate::listen::Listeners;
@@ -93,9 +94,10 @@ pub(crate) async fn run(arguments: &DevArguments) -> anyhow::Result<()> {
         bound.push((config, listeners));
     }
     kept::keep_shape(data, arguments)?;
-    let starts = bound
-        .into_iter()
-        .map(|(config, listeners)| Node::start(config, Outside::real(listeners)));
+    let starts = bound.into_iter().map(async |(config, listeners)| {
+        let outside = Outside::real(listeners, config.webhooks)?;
+        Node::start(config, outside).await
+    });
     let mut nodes = Vec::new();
     let mut failure = None;
     for started in futures::future::join_all(starts).await {
@@ -227,6 +229,8 @@ fn plan(arguments: &DevArguments, data: &Path) -> anyhow::Result<(Cluster, Vec<C
             upload_expiry: UPLOAD_EXPIRY,
             care: CareConfig::default(),
             index_cache_bytes: None,
+            // Whoever tries it has nothing else to send them to.
+            webhooks: Reach { local: true },
             peers: peers.clone(),
             trust: None,
             certificate_life: CERTIFICATE_LIFE,

@@ -11,6 +11,7 @@ mod client_port;
 mod clock;
 mod config;
 mod connection;
+mod courier;
 mod dev;
 mod disk;
 mod entry;
@@ -40,10 +41,12 @@ use tracing::warn;
 use crate::arguments::{Arguments, Command};
 
 pub use crate::config::{CareConfig, ClientLimits, Config, ListenConfig, RootConfig, TlsConfig};
+pub use crate::courier::Reach;
 pub use crate::listen::{Listen, Listeners};
 pub use crate::node::{Node, Outside};
 pub use crate::storage::{MemoryStorage, Storage};
 pub use crate::trust::TrustFolder;
+pub use entrepot_service::NoCourier;
 
 /// The program `entrepot-node`.
 pub fn main() -> ExitCode {

@@ -17,7 +17,7 @@ use entrepot_replication::replica::ReplicaServer;
 use entrepot_replication::server::{BlobsServer, PingServer};
 use entrepot_service::peer::UploadsServer;
 use entrepot_service::trust::Trust;
-use entrepot_service::{MembersServer, Registry, RegistryParts};
+use entrepot_service::{Courier, MembersServer, Registry, RegistryParts, WebhookMetrics, Webhooks};
 use futures::FutureExt as _;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -28,6 +28,7 @@ use crate::care::{Care, open_blobs};
 use crate::client_port::FrontEnds;
 use crate::clock::ClusterClock;
 use crate::config::{ClientLimits, Config, ListenConfig};
+use crate::courier::{HttpCourier, Reach};
 use crate::disk::Disk;
 use crate::entry::{Arrival, Entry};
 use crate::identity::Identity;
@@ -59,6 +60,7 @@ pub struct Outside {
     pub listeners: Listeners,
     pub blocking: Blocking,
     pub storage: Storage,
+    pub courier: Arc<dyn Courier>,
 }
 
 /// A running node.
@@ -89,6 +91,7 @@ struct Workers {
     clock: Arc<ClusterClock>,
     blocking: Blocking,
     trusted: Option<(Trusted, Arc<Trust>)>,
+    webhooks: Webhooks,
 }
 
 /// What clients and watchers are served with.
@@ -116,7 +119,8 @@ pub(crate) async fn run(arguments: &RunArguments) -> anyhow::Result<()> {
     Identity::of(&config).check(&config.data)?;
     let listeners = Listeners::bind(&config).await?;
     let id = config.node;
-    let node = Node::start(config, Outside::real(listeners)).await?;
+    let outside = Outside::real(listeners, config.webhooks)?;
+    let node = Node::start(config, outside).await?;
     info!(node = id, "started");
     tokio::select! {
         () = stop.wait() => {}
@@ -132,14 +136,18 @@ pub(crate) async fn run(arguments: &RunArguments) -> anyhow::Result<()> {
 
 impl Outside {
     /// This machine: its clock, its network, its disk.
-    pub(crate) fn real(listeners: Listeners) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When the TLS library cannot be set up.
+    pub(crate) fn real(listeners: Listeners, webhooks: Reach) -> anyhow::Result<Self> {
+        Ok(Self {
             clock: Arc::new(SystemClock),
             dial: Arc::new(TcpDial),
             listeners,
             blocking: Blocking::Threads,
             storage: Storage::Disk,
-        }
+            courier: Arc::new(HttpCourier::new(webhooks)?),
+        })
     }
 }
 
@@ -161,6 +169,7 @@ impl Workers {
         work.spawn(failures.vital("outbox", self.care.outbox.run().map(Ok)));
         work.spawn(failures.vital("repair", self.care.repair.run().map(Ok)));
         work.spawn(failures.vital("scrub", self.care.scrub.run().map(Ok)));
+        work.spawn(failures.vital("webhooks", self.webhooks.run().map(Ok)));
         if let Some(tls) = self.tls {
             let follow = tls.follow().map(Ok);
             work.spawn(failures.vital("reload of certificates", follow));
@@ -237,10 +246,9 @@ impl Node {
             settings: config.settings(),
             blocking: outside.blocking,
             trust: trust.clone(),
+            courier: Arc::clone(&outside.courier),
         });
-        let group = GroupId::region(config.region.clone());
-        let readiness = Readiness::new(Arc::clone(&metadata), group);
-
+        let readiness = Readiness::new(Arc::clone(&metadata), region_group(&config));
         let failures = Failures::new();
         let workers = Workers {
             health: Arc::clone(&health),
@@ -261,6 +269,7 @@ impl Node {
             clock,
             blocking: outside.blocking,
             trusted: trusted.clone().zip(trust.clone()),
+            webhooks: webhooks(&registry, &mut metrics),
         };
         let mut work = workers.spawn(&failures);
         if is_new {
@@ -423,6 +432,16 @@ fn ping_server(
 }
 
 /// The groups wait until they are made, or until this node is added to them.
+fn region_group(config: &Config) -> GroupId {
+    GroupId::region(config.region.clone())
+}
+
+fn webhooks(registry: &Arc<Registry>, metrics: &mut Metrics) -> Webhooks {
+    let told = WebhookMetrics::default();
+    told.register(metrics.registry());
+    Webhooks::new(Arc::clone(registry), told)
+}
+
 async fn start_consensus(
     config: &Config,
     storage: &Storage,

@@ -62,6 +62,9 @@ client = "127.0.0.1:{client}"
 peer = "127.0.0.1:{peer}"
 ops = "127.0.0.1:{ops}"
 {domain}
+[webhooks]
+local = true
+
 [root]
 account = "000000000001"
 user = "{user}"

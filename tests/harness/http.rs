@@ -33,10 +33,18 @@ pub struct Registry {
     tunnel: Option<Arc<Tunnel>>,
 }
 
+/// A client to be made, of the library that every test uses.
+pub fn http_client() -> reqwest::ClientBuilder {
+    // It wants a library for TLS, which nothing here speaks through it. Another
+    // one may have been installed before, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+}
+
 impl Registry {
     /// `base` as `http://host:port`.
     pub fn new(base: impl Into<String>, credentials: Option<(&str, &str)>) -> Result<Self> {
-        let http = reqwest::Client::builder()
+        let http = http_client()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())

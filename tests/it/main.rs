@@ -46,4 +46,5 @@ mod trust;
 mod upgrade;
 mod uploads;
 mod wan;
+mod webhooks;
 mod writing;

@@ -11,6 +11,7 @@ use entrepot_proto::admin::accounts_server::AccountsServer;
 use entrepot_proto::admin::admin_server::{Admin, AdminServer};
 use entrepot_proto::admin::cluster_server::ClusterServer;
 use entrepot_proto::admin::trust_server::TrustServer;
+use entrepot_proto::admin::webhooks_server::WebhooksServer;
 use entrepot_proto::admin::{
     Account, ClusterStatusReply, ClusterStatusRequest, CreateRepositoryReply,
     CreateRepositoryRequest, DeleteRepositoryReply, DeleteRepositoryRequest, DeleteRuleReply,
@@ -22,7 +23,7 @@ use entrepot_proto::admin::{
     Registry, RegistrySettings, RepairStatusReply, RepairStatusRequest, ReplicationStatusReply,
     ReplicationStatusRequest, ReplicationTask, Repository, RepositorySettings, Rule,
     RuleDestination, ScrubStart, ScrubStatusReply, ScrubStatusRequest, StartScrubReply,
-    StartScrubRequest, TaskState,
+    StartScrubRequest, TaskState, WebhookStatus,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -32,6 +33,7 @@ use tonic::{Request, Response, Status};
 
 use crate::fake_accounts::sample_accounts;
 use crate::fake_nodes::{FakeCluster, sample_nodes};
+use crate::fake_webhooks::sample_webhooks;
 
 pub(crate) const USER: &str = "root";
 pub(crate) const PASSWORD: &str = "correct horse";
@@ -57,6 +59,7 @@ pub(crate) struct State {
     pub(crate) repairs: Vec<NodeRepair>,
     pub(crate) nodes: FakeCluster,
     pub(crate) accounts: Vec<Account>,
+    pub(crate) webhooks: Vec<WebhookStatus>,
     /// How the next calls fail; a call whose turn is `None` succeeds.
     pub(crate) failures: VecDeque<Option<Status>>,
     /// Names every page as the next of itself.
@@ -95,11 +98,12 @@ impl Fake {
         let cluster = ClusterServer::new(Service(Arc::clone(&state)));
         let trust = TrustServer::new(Service(Arc::clone(&state)));
         let accounts = AccountsServer::new(Service(Arc::clone(&state)));
+        let webhooks = WebhooksServer::new(Service(Arc::clone(&state)));
         let server = tokio::spawn(async move {
             let incoming = TcpIncoming::from(listener);
             let server = server.add_service(service);
             let server = server.add_service(cluster).add_service(trust);
-            let server = server.add_service(accounts);
+            let server = server.add_service(accounts).add_service(webhooks);
             server.serve_with_incoming(incoming).await.unwrap();
         });
         Self {
@@ -134,6 +138,7 @@ pub(crate) fn sample() -> State {
         cluster: sample_cluster(),
         nodes: sample_nodes(),
         accounts: sample_accounts(),
+        webhooks: sample_webhooks(),
         registry: Some(registry(true)),
         repositories: vec![
             repository("base/alpine", 50 * 24),

@@ -24,6 +24,7 @@ async fn help_of_the_program_and_its_groups() {
     check_help("help-node.txt", "node").await;
     check_help("help-region.txt", "region").await;
     check_help("help-account.txt", "account").await;
+    check_help("help-webhook.txt", "webhook").await;
     check_help("help-registry.txt", "registry").await;
     check_help("help-repository.txt", "repository").await;
     check_help("help-rule.txt", "rule").await;
@@ -45,6 +46,10 @@ async fn help_of_each_command() {
     check_help("help-region-add.txt", "region add").await;
     check_help("help-region-list.txt", "region list").await;
     check_help("help-region-remove.txt", "region remove").await;
+    check_help("help-webhook-put.txt", "webhook put").await;
+    check_help("help-webhook-list.txt", "webhook list").await;
+    check_help("help-webhook-delete.txt", "webhook delete").await;
+    check_help("help-webhook-test.txt", "webhook test").await;
     check_help("help-account-create.txt", "account create").await;
     check_help("help-account-list.txt", "account list").await;
     check_help("help-account-disable.txt", "account disable").await;
@@ -104,6 +109,10 @@ async fn help_shows_the_json_that_the_command_prints() {
         ("region remove", " eu-west-1 --yes"),
         ("account create", " 333333333333"),
         ("account list", ""),
+        ("webhook list", ""),
+        ("webhook put", " ci --url https://ci.example.com/"),
+        ("webhook test", " ci"),
+        ("webhook delete", " ci"),
         ("account disable", " 333333333333"),
         ("account enable", " 333333333333"),
         ("registry show", ""),

@@ -3,8 +3,8 @@
 //! Owns: reading `Authorization`, hashing and checking passwords, making secrets,
 //! what callers are named ([`Principal`], [`Arn`]) and what policies decide about
 //! them ([`policy`]), signatures of requests ([`sigv4`]), tokens that need no
-//! records ([`token`]), access keys, and what nodes know each other by ([`trust`]):
-//! certificates and join tokens.
+//! records ([`token`]), access keys, what nodes know each other by ([`trust`]):
+//! certificates and join tokens, and what webhooks know this cluster by.
 //! Decides over records that are passed in; never looks anything up and never
 //! waits. The invariant: a secret is never printed, logged, or part of an error,
 //! and how long a refusal takes does not tell why.
@@ -25,6 +25,7 @@ pub mod sigv4;
 pub mod token;
 pub mod trust;
 mod verifier;
+mod webhook;
 
 pub use access_key::{AccessKey, SECRET_ACCESS_KEY_BYTES_MAX};
 pub use arn::{ARN_BYTES_MAX, Arn, ArnError};
@@ -35,3 +36,4 @@ pub use password::{PASSWORD_BYTES_MAX, hash_password};
 pub use principal::{AssumedRole, Identity, Principal, User};
 pub use secret::{Secret, generate_password, generate_secret};
 pub use verifier::{AccountCredentials, Mark, VERIFIED_MAX, Verifier};
+pub use webhook::WebhookSecret;

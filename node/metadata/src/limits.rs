@@ -216,6 +216,12 @@ pub const KMS_KEY_BYTES_MAX: usize = 2_048;
 /// principals whose pulls do not count (as in ECR).
 pub const CREATION_TEMPLATES_MAX: usize = 1_000;
 pub const CACHE_RULES_MAX: usize = 50;
+
+/// Webhooks of one registry.
+pub const WEBHOOKS_MAX: usize = 20;
+
+/// Bytes of a webhook's name.
+pub const WEBHOOK_NAME_BYTES_MAX: usize = 64;
 pub const PULL_TIME_EXCLUSIONS_MAX: usize = 100;
 
 /// Bytes of the name of something that a registry has: an ARN.

@@ -48,7 +48,7 @@ pub(crate) use rules::rule_of;
 pub use rules::{Rule, by_destination, destinations, rule, rules};
 pub use settings::{
     Mutability, RegistryItem, RepositoryText, matches_wildcard, registry_item, registry_items,
-    repository_tags, repository_text, template_for,
+    registry_items_of_all, repository_tags, repository_text, template_for,
 };
 pub use tasks::{Task, TaskKey, TaskKeyError, denied_tasks, open_tasks, task, tasks, tasks_of};
 pub use trust::{

@@ -16,6 +16,7 @@ mod render;
 mod request;
 mod status;
 mod trust;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use entrepot_proto::admin::accounts_server::AccountsServer as AccountsService;
 use entrepot_proto::admin::admin_server::AdminServer as AdminService;
 use entrepot_proto::admin::cluster_server::ClusterServer as ClusterService;
 use entrepot_proto::admin::trust_server::TrustServer as TrustService;
+use entrepot_proto::admin::webhooks_server::WebhooksServer as WebhooksService;
 use entrepot_proto::registry::registry_server::RegistryServer as RegistryService;
 use entrepot_service::Registry;
 use tonic::service::Routes;
@@ -34,6 +36,7 @@ use crate::admin::AdminServer;
 use crate::cluster::ClusterServer;
 use crate::registry::RegistryServer;
 use crate::trust::TrustServer;
+use crate::webhooks::WebhooksServer;
 
 /// A message from a client: a manifest with its names, and some room.
 const REQUEST_BYTES_MAX: usize = 5 * 1024 * 1024;
@@ -47,10 +50,12 @@ pub fn router(registry: Arc<Registry>, body_timeout: Duration) -> Router {
     let front_ends = RegistryService::new(RegistryServer::new(Arc::clone(&registry), body_timeout))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
     let cluster = ClusterService::new(ClusterServer::new(Arc::clone(&registry)));
+    let webhooks = WebhooksService::new(WebhooksServer::new(Arc::clone(&registry)));
     Routes::new(admin)
         .add_service(cluster)
         .add_service(trust)
         .add_service(accounts)
+        .add_service(webhooks)
         .add_service(front_ends)
         .prepare()
         .into_axum_router()

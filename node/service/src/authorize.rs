@@ -218,8 +218,8 @@ impl Registry {
         Ok(decision)
     }
 
-    /// Whether the registry of an account is there for callers of others.
-    fn serves_others(&self, account: &AccountId) -> Result<bool, ServiceError> {
+    /// Whether an account's registry is there for anybody but its own callers.
+    pub(crate) fn serves_others(&self, account: &AccountId) -> Result<bool, ServiceError> {
         let view = self.metadata.view(&self.global)?;
         let found = query::account(view.as_ref(), account)?;
         Ok(found.is_some_and(|account| account.is_active()))

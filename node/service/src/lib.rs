@@ -52,6 +52,7 @@ mod templates;
 mod upkeep;
 mod upload;
 mod watch;
+mod webhooks;
 
 pub use accounts::{AccountInfo, AccountPage, CreatedAccount, NewAccount};
 pub use admin::{
@@ -103,3 +104,7 @@ pub use scanning::{
 pub use templates::{Template, TemplateChange, TemplatePage};
 pub use upload::{BodyStream, UploadChunk, UploadState};
 pub use watch::{Watch, WatchEvent};
+pub use webhooks::{
+    Courier, EventKind, Failing, Message, NoCourier, Undelivered, WebhookInfo, WebhookMetrics,
+    WebhookSpec, Webhooks,
+};

@@ -27,6 +27,7 @@ use crate::request_id::RequestIds;
 use crate::session::SessionNames;
 use crate::sessions::Sessions;
 use crate::trust::Trust;
+use crate::webhooks::Courier;
 
 /// A node's registry: every use case is a method of it.
 #[derive(Debug)]
@@ -74,6 +75,8 @@ pub struct Registry {
     pub(crate) trust: Option<Arc<Trust>>,
     /// What would be missing without a node, while it is found out.
     pub(crate) counts: Counts,
+    /// Takes messages to webhooks.
+    pub(crate) courier: Arc<dyn Courier>,
 }
 
 /// What a registry is built from.
@@ -89,6 +92,7 @@ pub struct RegistryParts {
     pub blocking: Blocking,
     /// None: the nodes have no certificates.
     pub trust: Option<Arc<Trust>>,
+    pub courier: Arc<dyn Courier>,
 }
 
 /// What an operator may set.
@@ -132,6 +136,7 @@ impl Registry {
             feed: Arc::default(),
             trust: parts.trust,
             counts: Counts::default(),
+            courier: parts.courier,
         })
     }
 

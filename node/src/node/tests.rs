@@ -82,12 +82,14 @@ address = "127.0.0.1:6000"
 /// A node whose client port ends with its first connection.
 pub(crate) async fn failing(folder: &Path) -> Node {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let outside = Outside::real(Listeners {
+    let listeners = Listeners {
         client: Box::new(Panicking),
         peer: listen::bind(any).await.unwrap(),
         ops: None,
-    });
-    Node::start(alone(folder), outside).await.unwrap()
+    };
+    let config = alone(folder);
+    let outside = Outside::real(listeners, config.webhooks).unwrap();
+    Node::start(config, outside).await.unwrap()
 }
 
 /// Nobody makes a cluster with it, however little it has read of its records.
@@ -98,11 +100,12 @@ async fn a_node_that_has_run_founds_no_cluster() {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let outside = async || {
         let bound = async || listen::bind(any).await.unwrap();
-        Outside::real(Listeners {
+        let listeners = Listeners {
             client: bound().await,
             peer: bound().await,
             ops: None,
-        })
+        };
+        Outside::real(listeners, config.webhooks).unwrap()
     };
     std::fs::create_dir(&config.data).unwrap();
     let entry = Entry::of(&config, &outside().await).unwrap();

@@ -31,7 +31,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(endpoint: &str, key_id: &str, secret: &str) -> Result<Self> {
         Ok(Self {
-            http: reqwest::Client::builder()
+            http: entrepot_harness::http_client()
                 .build()
                 .context("make an HTTP client")?,
             endpoint: endpoint.to_owned(),

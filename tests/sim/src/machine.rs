@@ -15,8 +15,8 @@ use entrepot_consensus::{Compaction, Consensus, MemoryIndex};
 use entrepot_metadata::command::PutRule;
 use entrepot_metadata::{GroupId, Metadata as _};
 use entrepot_node::{
-    CareConfig, ClientLimits, Config, ListenConfig, Listeners, MemoryStorage, Node, Outside,
-    RootConfig, Storage,
+    CareConfig, ClientLimits, Config, ListenConfig, Listeners, MemoryStorage, NoCourier, Node,
+    Outside, Reach, RootConfig, Storage,
 };
 use entrepot_oci::RegionName;
 use entrepot_proto::environment::{Blocking, Clock};
@@ -267,6 +267,7 @@ impl Machine {
             certificate_life: CERTIFICATE_LIFE,
             peers: self.peers.clone(),
             rebuild_index: false,
+            webhooks: Reach { local: false },
         })
     }
 
@@ -296,6 +297,7 @@ impl Machine {
                 compaction: self.compaction,
                 root_hash: Some(cheap_hash()?),
             }),
+            courier: Arc::new(NoCourier),
         })
     }
 }

@@ -56,6 +56,7 @@ pub(crate) async fn registry_over(store: MemoryStore) -> (Arc<Registry>, Arc<dyn
         },
         blocking: Blocking::Threads,
         trust: None,
+        courier: Arc::new(entrepot_service::NoCourier),
     });
     (registry, metadata)
 }

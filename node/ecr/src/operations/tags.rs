@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use entrepot_oci::{AccountId, RegistryId, RepositoryName};
-use entrepot_service::{Caller, RESOURCE_TAGS, ServiceError};
+use entrepot_service::{RESOURCE_TAGS, ServiceError};
 use serde::{Deserialize, Serialize};
 
 use crate::api::Api;

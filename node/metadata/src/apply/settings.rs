@@ -16,7 +16,8 @@ use crate::limits::{
     CACHE_RULES_MAX, CATALOG_TEXT_BYTES_MAX, CREATION_TEMPLATES_MAX, ITEM_BODY_BYTES_MAX,
     ITEM_NAME_BYTES_MAX, KMS_KEY_BYTES_MAX, LIFECYCLE_TEXT_BYTES_MAX, MUTABILITY_FILTER_BYTES_MAX,
     MUTABILITY_FILTERS_MAX, POLICY_TEXT_BYTES_MAX, PULL_TIME_EXCLUSIONS_MAX, RESOURCE_TAGS,
-    RESOURCE_TAGS_MAX, TAG_KEY_CHARS_MAX, TAG_VALUE_CHARS_MAX,
+    RESOURCE_TAGS_MAX, TAG_KEY_CHARS_MAX, TAG_VALUE_CHARS_MAX, WEBHOOK_NAME_BYTES_MAX,
+    WEBHOOKS_MAX,
 };
 use crate::overlay::Overlay;
 use crate::read;
@@ -178,6 +179,13 @@ pub(super) fn put_item(
         kind: kind.name().to_owned(),
         name: command.name.clone(),
     };
+    if kind == ItemKind::WebhookProgress {
+        // It may have been deleted since.
+        let webhook = keys::registry_item(&account, ItemKind::Webhook, &command.name);
+        if !read::exists(overlay, &webhook)? {
+            return Err(Refused::ItemUnknown(item()).into());
+        }
+    }
     let created_at_ms = match &before {
         Some(_) if command.must_be_new => return Err(Refused::ItemExists(item()).into()),
         Some(before) => before.created_at_ms,
@@ -216,6 +224,10 @@ pub(super) fn delete_item(
         return Err(Refused::ItemUnknown(item).into());
     }
     overlay.delete(key);
+    if kind == ItemKind::Webhook {
+        let progress = ItemKind::WebhookProgress;
+        overlay.delete(keys::registry_item(&account, progress, &command.name));
+    }
     Ok(Outcome::Done(Done {}))
 }
 
@@ -265,6 +277,7 @@ pub(crate) fn items_max(kind: ItemKind) -> usize {
         ItemKind::PullThroughCacheRule => CACHE_RULES_MAX,
         ItemKind::PullTimeExclusion => PULL_TIME_EXCLUSIONS_MAX,
         ItemKind::AccountSetting => ACCOUNT_SETTINGS.len(),
+        ItemKind::Webhook | ItemKind::WebhookProgress => WEBHOOKS_MAX,
         ItemKind::Policy
         | ItemKind::ScanningConfiguration
         | ItemKind::SigningConfiguration
@@ -282,6 +295,9 @@ fn check_name(kind: ItemKind, name: &str) -> Result<(), Refused> {
         | ItemKind::ReplicationConfiguration
         | ItemKind::CatalogData => name.is_empty(),
         ItemKind::AccountSetting => ACCOUNT_SETTINGS.contains(&name),
+        ItemKind::Webhook | ItemKind::WebhookProgress => {
+            (1..=WEBHOOK_NAME_BYTES_MAX).contains(&name.len()) && printable(name)
+        }
         _ => (1..=ITEM_NAME_BYTES_MAX).contains(&name.len()) && printable(name),
     };
     if right {

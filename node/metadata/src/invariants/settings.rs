@@ -46,13 +46,17 @@ pub(super) fn item(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageErro
     let mut parts = pair.parts();
     let account = parts.registry()?;
     let kind = ItemKind::of_byte(parts.array::<1>()?[0]);
-    parts.text("name")?;
+    let name = parts.text("name")?.to_owned();
     parts.end()?;
     pair.decode::<ItemRecord>()?;
     let Some(kind) = kind else {
         check.violated("a registry's item is of a kind that is known", pair);
         return Ok(());
     };
+    if kind == ItemKind::WebhookProgress {
+        let webhook = keys::registry_item(&account, ItemKind::Webhook, &name);
+        check.require_key(&webhook, "progress is that of a webhook", pair)?;
+    }
     let max = items_max(kind);
     let prefix = keys::registry_items(&account, kind);
     let items = read::page(check.view, &prefix, None, max + 1)?;

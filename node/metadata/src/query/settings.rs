@@ -1,5 +1,6 @@
 //! What a registry and its repositories are to be like.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use entrepot_oci::{RegistryId, RepositoryName, Tag};
 
 use super::after_name;
 use crate::command::{CreationTemplate, RepositorySpec};
-use crate::keys::{self, Parts};
+use crate::keys::{self, Key, Namespace, Parts};
 use crate::read;
 use crate::records::settings::{
     CreatedFor, ItemKind, ItemRecord, MutabilityMode, MutabilityRecord, ResourceTagsRecord,
@@ -103,6 +104,41 @@ pub fn registry_items(
             Ok(RegistryItem::new(name, read::decode(&key, value)?))
         })
         .collect()
+}
+
+/// At most `limit` of a kind, of all registries. Takes as many looks as there are
+/// registries that have something of any kind.
+pub fn registry_items_of_all(
+    view: &dyn KeyValue,
+    kind: ItemKind,
+    limit: usize,
+) -> Result<Vec<(RegistryId, RegistryItem)>, StorageError> {
+    let all = Key::new(Namespace::RegistryItem);
+    let mut start = all.clone();
+    let mut found = Vec::new();
+    while found.len() < limit {
+        let Some((key, value)) = read::page(view, &all, Some(&start), 1)?.pop() else {
+            break;
+        };
+        let mut parts = Parts::of(&key);
+        let registry = parts.registry()?;
+        let kind_here = parts.array::<1>()?[0];
+        start = match kind_here.cmp(&kind.byte()) {
+            Ordering::Less => keys::registry_items(&registry, kind),
+            Ordering::Greater => Key::of(
+                Key::new(Namespace::RegistryItem)
+                    .account(&registry)
+                    .prefix_end(),
+            ),
+            Ordering::Equal => {
+                let name = parts.text("name")?.to_owned();
+                let item = RegistryItem::new(name, read::decode(&key, value)?);
+                found.push((registry, item));
+                Key::of(key.to_vec()).successor()
+            }
+        };
+    }
+    Ok(found)
 }
 
 /// What a repository is to be made with that comes to be in this way: that of the

@@ -96,6 +96,10 @@ pub enum ItemKind {
     ReplicationConfiguration = 8,
     /// One, of a public registry: what people are told of it.
     CatalogData = 9,
+    /// By their names: who is told what changes.
+    Webhook = 20,
+    /// By the names of webhooks: how far each has been told.
+    WebhookProgress = 21,
 }
 
 /// Ways in which repositories come to be that nobody makes by hand, as ECR's
@@ -145,7 +149,13 @@ impl ItemKind {
             Self::AccountSetting => "account setting",
             Self::ReplicationConfiguration => "replication configuration",
             Self::CatalogData => "catalog data",
+            Self::Webhook => "webhook",
+            Self::WebhookProgress => "progress of the webhook",
         }
+    }
+
+    pub(crate) fn is_of_webhooks(self) -> bool {
+        matches!(self, Self::Webhook | Self::WebhookProgress)
     }
 
     /// As keys have it.

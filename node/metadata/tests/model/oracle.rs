@@ -374,15 +374,7 @@ impl Oracle {
                 .get(key)
                 .is_some_and(|known| known.1 >= *sequence)
         {
-            for tag in &tags {
-                self.delete_replica(DeleteReplica {
-                    account: it.account.clone(),
-                    repository: it.repository.clone(),
-                    digest: it.digest.clone(),
-                    tag: tag.clone(),
-                    origin: it.origin.clone(),
-                })?;
-            }
+            self.delete_replicas(it, &tags)?;
             return Ok(Outcome::ManifestPut(ManifestPut {
                 created: false,
                 repository_created,
@@ -440,6 +432,20 @@ impl Oracle {
             tags_kept,
             tasks,
         }))
+    }
+
+    /// What its source had deleted before it came.
+    fn delete_replicas(&mut self, it: &PutManifest, tags: &[String]) -> Result<(), Refused> {
+        for tag in tags {
+            self.delete_replica(DeleteReplica {
+                account: it.account.clone(),
+                repository: it.repository.clone(),
+                digest: it.digest.clone(),
+                tag: tag.clone(),
+                origin: it.origin.clone(),
+            })?;
+        }
+        Ok(())
     }
 
     /// Where a tag is that may not move from there to `digest`.

@@ -142,6 +142,7 @@ async fn registry() -> Arc<Registry> {
         },
         blocking: Blocking::Threads,
         trust: None,
+        courier: Arc::new(entrepot_service::NoCourier),
     })
 }
 

@@ -32,8 +32,8 @@ use entrepot_replication::{ClusterBlobs, CopyLimits};
 use entrepot_service::cluster::{ClusterView, GroupInfo};
 use entrepot_service::peer::UploadsServer;
 use entrepot_service::{
-    Caller, Destination, ManifestPush, MembersServer, Principal, Registry, RegistryParts, RuleInfo,
-    Settings, Task,
+    Caller, Courier, Destination, ManifestPush, MembersServer, NoCourier, Principal, Registry,
+    RegistryParts, RuleInfo, Settings, Task,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -58,6 +58,7 @@ pub(crate) struct Plan {
     /// Instead of what all share, by node.
     views: BTreeMap<u64, Arc<dyn Metadata>>,
     metadata: Arc<LocalMetadata>,
+    courier: Arc<dyn Courier>,
 }
 
 /// Running nodes; dropped, they are gone.
@@ -134,6 +135,7 @@ impl Plan {
             stores: BTreeMap::new(),
             views: BTreeMap::new(),
             metadata: Arc::new(metadata),
+            courier: Arc::new(NoCourier),
         }
     }
 
@@ -149,6 +151,11 @@ impl Plan {
 
     pub(crate) fn upload_expiry(mut self, expiry: Duration) -> Self {
         self.upload_expiry = expiry;
+        self
+    }
+
+    pub(crate) fn courier(mut self, courier: &Arc<impl Courier + 'static>) -> Self {
+        self.courier = Arc::<_>::clone(courier) as Arc<dyn Courier>;
         self
     }
 
@@ -233,6 +240,7 @@ impl Plan {
             },
             blocking: Blocking::Threads,
             trust: None,
+            courier: Arc::clone(&self.courier),
         });
         Node {
             id,

@@ -42,3 +42,4 @@ mod transfers;
 mod trust;
 mod uploads;
 mod watch;
+mod webhooks;

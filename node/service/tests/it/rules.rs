@@ -323,7 +323,13 @@ fn synchronous(timeout_ms: u64) -> RuleOptions {
 async fn a_synchronous_rule_acknowledges_what_its_destination_has() {
     let mut cluster = Plan::new(&[(EAST, 1), (WEST, 1)]).start().await;
     let options = synchronous(60_000);
-    rule(&cluster, "both", to(WEST, &root().account.account()), options).await;
+    rule(
+        &cluster,
+        "both",
+        to(WEST, &root().account.account()),
+        options,
+    )
+    .await;
     cluster.start_outbox();
     let (east, west) = (cluster.node(1), cluster.node(2));
     for number in 0..5 {
@@ -338,7 +344,13 @@ async fn a_synchronous_rule_acknowledges_what_its_destination_has() {
 async fn a_push_that_a_destination_lacks_is_not_acknowledged_and_kept() {
     let mut cluster = Plan::new(&[(EAST, 1), (WEST, 1)]).start().await;
     let options = synchronous(200);
-    rule(&cluster, "both", to(WEST, &root().account.account()), options).await;
+    rule(
+        &cluster,
+        "both",
+        to(WEST, &root().account.account()),
+        options,
+    )
+    .await;
     let east = cluster.node(1);
     let blob = content(1, 9_000);
     east.push(&blob).await;

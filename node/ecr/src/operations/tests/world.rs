@@ -76,6 +76,7 @@ impl World {
             },
             blocking: Blocking::Threads,
             trust: None,
+            courier: Arc::new(entrepot_service::NoCourier),
         });
         Self {
             registry,

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::{ProptestConfig, Strategy, prop, prop_assert_eq, prop_oneof, proptest};
 
+use entrepot_oci::AccountId;
+
 use super::{Machine, account, app, digest, image, replica, repository, tag};
 use crate::command::{
     Command, CreateRepository, DeleteRegistryItem, DeleteRepository, DeleteTag, PutRegistryItem,
@@ -352,6 +354,42 @@ fn what_a_registry_has_is_listed_in_pages_and_bounded() {
     machine.done(DeleteRegistryItem::new(&account(), kind, "p00"));
     let gone = machine.refused(DeleteRegistryItem::new(&account(), kind, "p00"));
     assert_eq!(gone, Refused::ItemUnknown(item("p00")));
+}
+
+#[test]
+fn progress_goes_with_its_webhook() {
+    let mut machine = Machine::default();
+    let other: AccountId = "999988887777".parse().unwrap();
+    let put = |account: &AccountId, kind, name: &str| {
+        PutRegistryItem::new(account, kind, name, name.as_bytes().to_vec(), 7)
+    };
+    let (webhook, progress) = (ItemKind::Webhook, ItemKind::WebhookProgress);
+    let early = machine.refused(put(&account(), progress, "ci"));
+    assert!(matches!(early, Refused::ItemUnknown(_)), "{early:?}");
+    machine.done(put(&account(), ItemKind::AccountSetting, "BLOB_MOUNTING"));
+    for (account, name) in [(account(), "cd"), (account(), "ci"), (other.clone(), "ci")] {
+        machine.done(put(&account, webhook, name));
+        machine.done(put(&account, progress, name));
+    }
+    let all = |machine: &Machine, kind, limit| {
+        let found = query::registry_items_of_all(&machine.state, kind, limit).unwrap();
+        let names = found
+            .into_iter()
+            .map(|(registry, item)| (registry.account(), item.name));
+        names.collect::<Vec<_>>()
+    };
+    let mut expected = vec![(account(), "cd"), (account(), "ci"), (other, "ci")];
+    expected.sort();
+    let mut expected: Vec<_> = expected
+        .into_iter()
+        .map(|(account, name)| (account, name.to_owned()))
+        .collect();
+    assert_eq!(all(&machine, webhook, 10), expected);
+    assert_eq!(all(&machine, webhook, 2), expected[..2]);
+    machine.done(DeleteRegistryItem::new(&account(), webhook, "ci"));
+    expected.retain(|gone| *gone != (account(), "ci".to_owned()));
+    assert_eq!(all(&machine, webhook, 10), expected);
+    assert_eq!(all(&machine, progress, 10), expected);
 }
 
 #[test]

@@ -68,6 +68,7 @@ impl Endpoint {
             },
             blocking: Blocking::Threads,
             trust: None,
+            courier: Arc::new(entrepot_service::NoCourier),
         });
         let endpoint = Self {
             registry,

@@ -1,0 +1,418 @@
+//! Telling webhooks what happened.
+//!
+//! Each webhook is told by one node of its region: the one that its name ranks
+//! first among those that answer. It reads the log's entries in order, sends the
+//! events of each repository one after the other, those of different repositories
+//! at the same time, and notes how far it got. What fails is sent again until it
+//! gets through. Two nodes that disagree on who answers tell it twice, which the
+//! events' ids show.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use entrepot_access::WebhookSecret;
+use entrepot_metadata::limits::{ENVELOPES_KEPT, WEBHOOKS_MAX};
+use entrepot_metadata::query::{self, ItemKind};
+use entrepot_oci::{RegistryId, RepositoryName};
+use entrepot_replication::placement;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::task::AbortHandle;
+use tracing::{debug, warn};
+
+use super::event::{self, Event};
+use super::{Failing, Kept, Message, Progress, Undelivered, owner};
+use crate::registry_items::from_json;
+use crate::{Registry, ServiceError};
+
+/// From one look at which webhooks there are to the next.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Webhooks of all accounts of a region.
+const OF_ALL_MAX: usize = 10_000;
+const _: () = assert!(WEBHOOKS_MAX <= OF_ALL_MAX);
+/// So that what many entries changed is read together.
+const STEP_MIN: Duration = Duration::from_millis(10);
+/// Entries of the log read before what they changed is sent.
+const ENTRIES_AT_ONCE: u64 = 256;
+/// Repositories whose events are sent at the same time, for one webhook.
+const REPOSITORIES_AT_ONCE: usize = 8;
+/// What is skipped beyond what is forgotten, which grows while the gap is told.
+const GAP_MARGIN: u64 = 1_024;
+const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+const BACKOFF_MAX: Duration = Duration::from_mins(1);
+/// Entries without anything to tell before it is noted that they are done with.
+const NOTED_AFTER: u64 = 20_000;
+/// Bytes of a reason that is kept.
+const REASON_BYTES_MAX: usize = 300;
+
+/// Clones share the numbers.
+#[derive(Debug, Clone, Default)]
+pub struct WebhookMetrics {
+    pub delivered: Counter,
+    pub failures: Counter,
+    /// Gaps, of which webhooks were told.
+    pub lost: Counter,
+    /// Webhooks that this node tells, and those of them that nothing gets
+    /// through to.
+    pub webhooks: Gauge,
+    pub failing: Gauge,
+}
+
+/// Tells this node's share of its region's webhooks.
+#[derive(Debug)]
+pub struct Webhooks {
+    registry: Arc<Registry>,
+    metrics: WebhookMetrics,
+}
+
+/// Account and name.
+type Key = (RegistryId, String);
+
+/// A webhook that this node tells; dropped, it stops.
+#[derive(Debug)]
+struct Told {
+    kept: Kept,
+    is_failing: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+/// One webhook, while it is told.
+struct Teller {
+    registry: Arc<Registry>,
+    metrics: WebhookMetrics,
+    key: Key,
+    kept: Kept,
+    secret: WebhookSecret,
+    progress: Progress,
+    /// Up to which log index the metadata says that it was told.
+    noted: u64,
+    is_failing: Arc<AtomicBool>,
+}
+
+/// The events of one repository that are still to be sent, in order.
+type Queues = BTreeMap<Option<RepositoryName>, VecDeque<Event>>;
+
+// === impl WebhookMetrics ===
+
+impl WebhookMetrics {
+    pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
+        registry.register(
+            "webhook_deliveries",
+            "Messages that webhooks have taken",
+            self.delivered.clone(),
+        );
+        registry.register(
+            "webhook_failures",
+            "Attempts to send a message to a webhook that failed",
+            self.failures.clone(),
+        );
+        registry.register(
+            "webhook_gaps",
+            "Times that a webhook was so far behind that events were forgotten",
+            self.lost.clone(),
+        );
+        registry.register(
+            "webhooks",
+            "Webhooks that this node tells",
+            self.webhooks.clone(),
+        );
+        registry.register(
+            "webhooks_failing",
+            "Webhooks of this node that nothing gets through to",
+            self.failing.clone(),
+        );
+    }
+}
+
+// === impl Webhooks ===
+
+impl Webhooks {
+    pub fn new(registry: Arc<Registry>, metrics: WebhookMetrics) -> Self {
+        Self { registry, metrics }
+    }
+
+    /// Works until it is dropped.
+    pub async fn run(self) {
+        let mut told: BTreeMap<Key, Told> = BTreeMap::new();
+        loop {
+            match self.own() {
+                Ok(own) => self.follow(&mut told, own),
+                Err(error) => warn!(%error, "the webhooks cannot be read"),
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// The webhooks that are this node's to tell.
+    fn own(&self) -> Result<BTreeMap<Key, Kept>, ServiceError> {
+        let view = self.registry.local()?;
+        let all = query::registry_items_of_all(view.as_ref(), ItemKind::Webhook, OF_ALL_MAX)?;
+        let mut own = BTreeMap::new();
+        for (registry, item) in all.into_iter().filter(|(it, _)| !it.is_public()) {
+            let kept: Kept = from_json(&item)?;
+            let key = (registry, item.name);
+            if !kept.paused
+                && self.is_mine(&key)
+                && self.registry.serves_others(&key.0.account())?
+            {
+                own.insert(key, kept);
+            }
+        }
+        Ok(own)
+    }
+
+    fn is_mine(&self, key: &Key) -> bool {
+        let health = self.registry.blobs.health();
+        let alive = health.alive_in(self.registry.region());
+        placement::first(owner(&key.0, &key.1).as_bytes(), alive) == Some(health.own())
+    }
+
+    /// Starts telling what is new or changed, and stops telling what is not this
+    /// node's any more.
+    fn follow(&self, told: &mut BTreeMap<Key, Told>, own: BTreeMap<Key, Kept>) {
+        told.retain(|key, one| own.get(key) == Some(&one.kept) && !one.task.is_finished());
+        for (key, kept) in own {
+            if told.contains_key(&key) {
+                continue;
+            }
+            match self.teller(&key, &kept) {
+                Ok(teller) => {
+                    let is_failing = Arc::clone(&teller.is_failing);
+                    let task = tokio::spawn(teller.run()).abort_handle();
+                    let one = Told {
+                        kept,
+                        is_failing,
+                        task,
+                    };
+                    told.insert(key, one);
+                }
+                Err(error) => warn!(account = %key.0, webhook = key.1, %error,
+                    "a webhook cannot be told"),
+            }
+        }
+        let failing = told
+            .values()
+            .filter(|one| one.is_failing.load(Ordering::Relaxed));
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.metrics.failing.set(count(failing.count()));
+        self.metrics.webhooks.set(count(told.len()));
+    }
+
+    fn teller(&self, key: &Key, kept: &Kept) -> Result<Teller, ServiceError> {
+        let mut progress = self.registry.webhook_progress(&key.0, &key.1)?;
+        progress.index = progress.index.max(kept.from_index);
+        let is_failing = Arc::new(AtomicBool::new(progress.failing.is_some()));
+        Ok(Teller {
+            registry: Arc::clone(&self.registry),
+            metrics: self.metrics.clone(),
+            key: key.clone(),
+            kept: kept.clone(),
+            secret: self.registry.webhook_secret(&key.0, &key.1, kept)?,
+            noted: progress.index,
+            progress,
+            is_failing,
+        })
+    }
+}
+
+// === impl Told ===
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+// === impl Teller ===
+
+impl Teller {
+    /// Until the webhook is gone or the log cannot be read.
+    async fn run(mut self) {
+        loop {
+            match self.step().await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    let (account, webhook) = (&self.key.0, &self.key.1);
+                    warn!(%account, webhook, %error, "the events for a webhook cannot be read");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Tells what the next entries changed. False: the webhook is gone.
+    async fn step(&mut self) -> Result<bool, ServiceError> {
+        let (metadata, group) = (&self.registry.metadata, &self.registry.group);
+        let applied = metadata.applied_after(group, self.progress.index).await?;
+        let before = self.progress.index;
+        let end = applied.min(before + ENTRIES_AT_ONCE);
+        let (reached, queues) = self.read(end, applied)?;
+        let told_something = !queues.is_empty();
+        if told_something {
+            self.send(queues).await?;
+        }
+        self.progress.index = reached;
+        if told_something || reached - self.noted >= NOTED_AFTER {
+            self.noted = reached;
+            return self.note().await;
+        }
+        if reached == applied {
+            tokio::time::sleep(STEP_MIN).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
+        Ok(true)
+    }
+
+    async fn note(&self) -> Result<bool, ServiceError> {
+        let (account, name) = &self.key;
+        self.registry
+            .note_progress(account, name, &self.progress)
+            .await
+    }
+
+    /// What the entries up to `end` changed that the webhook wants to hear, and up
+    /// to which entry that is.
+    fn read(&self, end: u64, applied: u64) -> Result<(u64, Queues), ServiceError> {
+        let view = self.registry.local()?;
+        let (region, account) = (self.registry.region(), &self.key.0);
+        let now = self.registry.clock.now_ms();
+        let mut queues = Queues::new();
+        for index in self.progress.index + 1..=end {
+            let Some(entry) = query::changes(view.as_ref(), index)? else {
+                self.metrics.lost.inc();
+                let remembered = (applied + GAP_MARGIN)
+                    .saturating_sub(ENVELOPES_KEPT)
+                    .max(index);
+                let gap = (index, remembered);
+                let lost = event::lost(region, account, gap, now);
+                queues.entry(None).or_default().push_back(lost);
+                return Ok((remembered, queues));
+            };
+            let own = entry
+                .repositories
+                .iter()
+                .filter(|it| it.account == *account);
+            for changed in own {
+                for event in event::of_changes(view.as_ref(), region, index, changed, now)? {
+                    let repository = changed.repository.as_str();
+                    if event
+                        .kind
+                        .is_none_or(|kind| self.kept.wants(kind, repository))
+                    {
+                        let queue = queues.entry(event.repository.clone()).or_default();
+                        queue.push_back(event);
+                    }
+                }
+            }
+        }
+        Ok((end, queues))
+    }
+
+    /// Sends until everything has got through.
+    async fn send(&mut self, mut queues: Queues) -> Result<(), ServiceError> {
+        let mut failures: u32 = 0;
+        loop {
+            let Some(error) = self.send_once(&mut queues).await else {
+                self.progress.failing = None;
+                self.is_failing.store(false, Ordering::Relaxed);
+                self.progress.delivered_at_ms = Some(self.registry.clock.now_ms());
+                return Ok(());
+            };
+            self.failed(&error, failures).await?;
+            tokio::time::sleep(backoff(failures)).await;
+            failures = failures.saturating_add(1);
+        }
+    }
+
+    /// Notes why nothing gets through, once, so that people see it.
+    async fn failed(&mut self, error: &Undelivered, failures: u32) -> Result<(), ServiceError> {
+        let (account, webhook) = (&self.key.0, &self.key.1);
+        if failures == 0 || failures.is_power_of_two() {
+            warn!(%account, webhook, %error, failures, "a webhook cannot be reached");
+        } else {
+            debug!(%account, webhook, %error, failures, "a webhook cannot be reached");
+        }
+        let mut reason = error.to_string();
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        if let Some(failing) = &self.progress.failing
+            && failing.reason == reason
+        {
+            return Ok(());
+        }
+        let since_ms = match &self.progress.failing {
+            Some(failing) => failing.since_ms,
+            None => self.registry.clock.now_ms(),
+        };
+        self.is_failing.store(true, Ordering::Relaxed);
+        self.progress.failing = Some(Failing { since_ms, reason });
+        self.note().await.map(drop)
+    }
+
+    /// Sends what there is, each repository's events up to the first that fails;
+    /// why one failed. What got through is taken out.
+    async fn send_once(&self, queues: &mut Queues) -> Option<Undelivered> {
+        let each = queues.values_mut();
+        let sending: Vec<BoxFuture<'_, _>> = each
+            .map(|queue| self.send_in_order(queue).boxed())
+            .collect();
+        let failed = stream::iter(sending)
+            .buffer_unordered(REPOSITORIES_AT_ONCE)
+            .fold(None, |first, ended| async move { first.or(ended) })
+            .await;
+        queues.retain(|_, queue| !queue.is_empty());
+        failed
+    }
+
+    async fn send_in_order(&self, queue: &mut VecDeque<Event>) -> Option<Undelivered> {
+        while let Some(event) = queue.front() {
+            let now = self.registry.clock.now_ms();
+            let message = message(&self.kept.url, &self.secret, event, now);
+            if let Err(error) = self.registry.courier.deliver(message).await {
+                self.metrics.failures.inc();
+                return Some(error);
+            }
+            self.metrics.delivered.inc();
+            queue.pop_front();
+        }
+        None
+    }
+}
+
+/// An event, signed for the webhook that has the secret.
+pub(super) fn message(url: &str, secret: &WebhookSecret, event: &Event, at_ms: i64) -> Message {
+    let body = Bytes::from(event.content.to_string());
+    let seconds = at_ms.div_euclid(1_000);
+    let headers = vec![
+        (
+            "content-type",
+            "application/cloudevents+json; charset=utf-8".to_owned(),
+        ),
+        ("webhook-id", event.id.clone()),
+        ("webhook-timestamp", seconds.to_string()),
+        ("webhook-signature", secret.sign(&event.id, seconds, &body)),
+    ];
+    Message {
+        url: url.to_owned(),
+        headers,
+        body,
+    }
+}
+
+fn backoff(failures: u32) -> Duration {
+    let full = BACKOFF_FIRST
+        .saturating_mul(1 << failures.min(16))
+        .min(BACKOFF_MAX);
+    // Spread, so that those that failed together do not come back together.
+    let mut byte = [0];
+    if getrandom::fill(&mut byte).is_err() {
+        return full;
+    }
+    full * (75 + u32::from(byte[0]) % 50) / 100
+}

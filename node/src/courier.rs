@@ -4,7 +4,7 @@
 //! leads there, unless the configuration lets it: whoever may make a webhook must
 //! not reach what only listens to programs beside the node.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that rest, to one receiver.
 const IDLE_MAX: usize = 8;
+
+/// Where clouds tell machines their secrets, beside the link's addresses.
+const METADATA: [Ipv4Addr; 2] = [
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(168, 63, 129, 16),
+];
+const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
 /// Where messages may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,16 +56,21 @@ impl Reach {
         if self.local {
             return true;
         }
-        match address.to_canonical() {
+        if is_own(address) {
+            return false;
+        }
+        match unwrapped(address) {
             IpAddr::V4(address) => {
-                !(address.is_loopback()
+                !(METADATA.contains(&address)
+                    || address.is_loopback()
                     || address.is_link_local()
                     || address.is_unspecified()
                     || address.is_broadcast()
                     || address.is_multicast())
             }
             IpAddr::V6(address) => {
-                !(address.is_loopback()
+                !(address == METADATA_V6
+                    || address.is_loopback()
                     || address.is_unicast_link_local()
                     || address.is_unspecified()
                     || address.is_multicast())
@@ -77,6 +89,8 @@ impl HttpCourier {
             .tls_backend_preconfigured(tls()?)
             .https_only(false)
             .redirect(Policy::none())
+            // Through a proxy, nobody here would see where a name leads.
+            .no_proxy()
             .dns_resolver(Arc::new(Resolver(reach)))
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
@@ -140,6 +154,34 @@ fn not_allowed() -> String {
         .to_owned()
 }
 
+/// The IPv4 address that is written as IPv6, in whichever way.
+fn unwrapped(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else {
+        return address;
+    };
+    let inner = match v6.segments() {
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] if (high, low) > (0, 1) => (high, low),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => (high, low),
+        _ => return address,
+    };
+    let bits = (u32::from(inner.0) << 16) | u32::from(inner.1);
+    IpAddr::V4(Ipv4Addr::from_bits(bits))
+}
+
+/// Whether an interface of this machine has it: what is sent there is sent from
+/// there. Nothing is sent.
+fn is_own(address: IpAddr) -> bool {
+    let any: IpAddr = match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let route = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect((address, 9))?;
+        socket.local_addr()
+    });
+    route.is_ok_and(|from| from.ip() == address)
+}
+
 /// All that the error and what is behind it say.
 fn reason(error: &reqwest::Error) -> String {
     let mut reason = error.to_string();
@@ -190,6 +232,11 @@ mod tests {
             "ff02::1",
             "::ffff:127.0.0.1",
             "::ffff:169.254.169.254",
+            "64:ff9b::127.0.0.1",
+            "2002:7f00:1::",
+            "::127.0.0.1",
+            "fd00:ec2::254",
+            "100.100.100.200",
         ] {
             let address = address.parse().unwrap();
             assert!(!far.allows(address) && near.allows(address), "{address}");

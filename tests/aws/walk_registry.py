@@ -118,7 +118,7 @@ def test_replication_to_another_account(world):
     policy = {"Version": "2012-10-17", "Statement": [{
         "Sid": "replicas", "Effect": "Allow",
         "Principal": {"AWS": f"arn:aws:iam::{account.id}:root"},
-        "Action": ["ecr:ReplicateImage", "ecr:CreateRepository"],
+        "Action": ["ecr:ReplicateImage", "ecr:CreateRepository", "ecr:BatchDeleteImage"],
         "Resource": f"arn:aws:ecr:{EU}:{stranger.id}:repository/*"}]}
     theirs.put_registry_policy(policyText=json.dumps(policy))
     # The source asks again within a minute.

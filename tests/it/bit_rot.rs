@@ -20,7 +20,7 @@ const READERS: usize = 4;
 const FLIPS: usize = 24;
 /// Small ones, and large ones with a hash tree. Those between stay open while they
 /// are asked for: a disk that changes is not seen then, until a scrub looks.
-const SIZES: [usize; 4] = [6 << 10, 30 << 10, 5 << 20, 9 << 20];
+const SIZES: [usize; 4] = [7 << 10, 30 << 10, 5 << 20, 9 << 20];
 /// The node whose disk is bad.
 const BAD: u64 = 2;
 

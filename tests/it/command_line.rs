@@ -201,7 +201,10 @@ async fn cli_fails_in_one_clear_line() -> Result<()> {
         (vec!["rule", "delete", "no-such-rule"], "no-such-rule"),
         (vec!["image", "list", "no/such"], "no/such"),
         (vec!["rule", "put", "nowhere", "--to", EU], EU),
-        (vec!["rule", "put", "itself", "--to", "us-east-1"], "region"),
+        (
+            vec!["rule", "put", "itself", "--to", "us-east-1"],
+            "source registry",
+        ),
     ] {
         step(&arguments.join(" "), one_line(&admin, &arguments, named)).await?;
     }

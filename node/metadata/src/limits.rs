@@ -244,6 +244,12 @@ pub const LAYER_BYTES_MAX: u64 = 52_000 * 1024 * 1024;
 /// The most that a quota can be set to: far more than one group carries.
 pub const QUOTA_MAX: u64 = 1 << 48;
 
+/// The largest quota of an image's tags: whoever adds one has them counted.
+pub const QUOTA_TAGS_MAX: u64 = 10_000;
+
+/// The largest quota of a layer's bytes: a TiB.
+pub const QUOTA_LAYER_BYTES_MAX: u64 = 1 << 40;
+
 /// Things that were there before anybody counted and that one command counts.
 pub const COUNT_STEP: usize = 1_000;
 

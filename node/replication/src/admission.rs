@@ -20,13 +20,23 @@ pub trait Admission: fmt::Debug + Send + Sync {
     fn check(&self, question: &Question<'_>) -> Result<(), NotAdmitted>;
 }
 
-/// May `source` bring images into `repository` of `account`?
+/// May `source` do what it wishes in `repository` of `account`?
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     pub source: &'a AccountId,
     pub account: &'a AccountId,
-    /// It need not exist: then the source must be allowed to make it, too.
+    /// It need not exist: whoever brings something must be allowed to make it then.
     pub repository: &'a RepositoryName,
+    pub wish: Wish,
+}
+
+/// What a source does at a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Bring an image, or a part of one.
+    Bring,
+    /// Delete what was deleted there.
+    Delete,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -255,6 +255,9 @@ impl Outbox {
     async fn attempt(self: Arc<Self>, running: Running, place: OwnedSemaphorePermit) {
         let brought = self.bring(&running).await;
         drop(place);
+        if let Ok(Outcome::Ended(_)) = &brought {
+            self.backlog.answered(&running.task.key.destination.region);
+        }
         self.settle(running, brought).await;
     }
 

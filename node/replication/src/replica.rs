@@ -37,7 +37,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 
-use crate::admission::{Admission, Question};
+use crate::admission::{Admission, Question, Wish};
 use crate::denied;
 use crate::error::{ReplicationError, chain};
 use crate::upload::{Stored, Upload};
@@ -103,6 +103,16 @@ impl ReplicaServer {
         account: &AccountId,
         repository: &RepositoryName,
     ) -> Result<(), ReplicationError> {
+        self.admit_to(Wish::Bring, source, account, repository)
+    }
+
+    fn admit_to(
+        &self,
+        wish: Wish,
+        source: &str,
+        account: &AccountId,
+        repository: &RepositoryName,
+    ) -> Result<(), ReplicationError> {
         if source.is_empty() {
             return Ok(());
         }
@@ -112,6 +122,7 @@ impl ReplicaServer {
             source: &source,
             account,
             repository,
+            wish,
         };
         Ok(self.admission.check(&question)?)
     }
@@ -241,14 +252,19 @@ impl ReplicaServer {
         let bad = |status: Status| ReplicationError::Refused(status.message().to_owned());
         let account: AccountId = wire::name(&deletion.account).map_err(bad)?;
         let repository: RepositoryName = wire::name(&deletion.repository).map_err(bad)?;
-        // Of a repository that is not there, there is nothing to delete, and nobody
-        // has to allow that one is made.
+        // Asked first: who may not, learns nothing of what there is.
+        self.admit_to(
+            Wish::Delete,
+            &deletion.source_account,
+            &account,
+            &repository,
+        )?;
+        // Of a repository that is not there, there is nothing to delete.
         let view = self.metadata.view(&self.group)?;
         if query::repository(view.as_ref(), &account, &repository)?.is_none() {
             return Ok(());
         }
         drop(view);
-        self.admit(&deletion.source_account, &account, &repository)?;
         let digest = wire::digest(&deletion.digest).map_err(bad)?;
         let tag: Option<Tag> = match deletion.tag.as_str() {
             "" => None,
@@ -298,12 +314,15 @@ impl ReplicaServer {
             }
             // It is made anew once it is gone; an index that names what is deleted may
             // be deleted in a moment.
-            Err(deleting @ (Refused::RepositoryDeleting(_) | Refused::ManifestReferenced(_))) => {
-                Err(ReplicationError::Metadata(MetadataError::Unavailable {
-                    group: self.group.clone(),
-                    reason: deleting.to_string(),
-                }))
-            }
+            // A quota may be raised.
+            Err(
+                later @ (Refused::RepositoryDeleting(_)
+                | Refused::ManifestReferenced(_)
+                | Refused::QuotaReached(_)),
+            ) => Err(ReplicationError::Metadata(MetadataError::Unavailable {
+                group: self.group.clone(),
+                reason: later.to_string(),
+            })),
             Err(other) => Err(ReplicationError::Refused(other.to_string())),
         }
     }

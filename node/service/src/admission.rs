@@ -7,7 +7,7 @@ use entrepot_access::{AssumedRole, Identity, Principal};
 use entrepot_metadata::query;
 use entrepot_metadata::seam::MetadataError;
 use entrepot_oci::AccountId;
-use entrepot_replication::admission::{Admission, NotAdmitted, Question};
+use entrepot_replication::admission::{Admission, NotAdmitted, Question, Wish};
 
 use crate::{Caller, Registry, ServiceError, Target};
 
@@ -24,10 +24,11 @@ impl Admission for Registry {
             return Ok(());
         }
         let who = replicator(question);
-        let actions = if self.has_repository(question)? {
-            &["ecr:ReplicateImage"][..]
-        } else {
-            &["ecr:ReplicateImage", "ecr:CreateRepository"][..]
+        let actions = match question.wish {
+            // Among what goes may be what the account has pushed itself.
+            Wish::Delete => &["ecr:ReplicateImage", "ecr:BatchDeleteImage"][..],
+            Wish::Bring if self.has_repository(question)? => &["ecr:ReplicateImage"][..],
+            Wish::Bring => &["ecr:ReplicateImage", "ecr:CreateRepository"][..],
         };
         for action in actions {
             let target = Target::Repository(question.repository);

@@ -178,7 +178,7 @@ impl Registry {
         if push.tags.is_empty() {
             push.condition.without_tag()?;
         }
-        let _leave = self.budgets.work(push.content.len()).await?;
+        let leave = self.budgets.work(push.content.len()).await?;
         let (manifest, digest) = push.read(self.blocking).await?;
         self.check_size(who, repository, &manifest).await?;
         let declared = push.content_type.as_ref();
@@ -203,6 +203,8 @@ impl Registry {
         self.counted(&who.account).await?;
         let response = self.propose(command.into()).await?;
         response.into_result().map_err(refused)?;
+        // Whoever waits for other regions keeps nobody here from working.
+        drop(leave);
         self.replicated(who, repository, &digest, &push.tags)
             .await?;
         Ok(PutManifest {

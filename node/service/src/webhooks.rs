@@ -117,11 +117,16 @@ struct Kept {
     sealed_secret: String,
     /// What happened up to this log index it is not told.
     from_index: u64,
+    /// Another one after each change: whoever still tells what it was before does
+    /// not say how far it has been told since.
+    revision: u64,
 }
 
 /// How far it has been told, as that is kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Progress {
+    /// That of the webhook which was told.
+    revision: u64,
     /// Log index.
     index: u64,
     delivered_at_ms: Option<i64>,
@@ -149,7 +154,8 @@ impl Registry {
         let before = self.item(who, ItemKind::Webhook, name).await?;
         let (secret, sealed_secret, from_index) = if let Some(before) = &before {
             let before: Kept = from_json(before)?;
-            (None, before.sealed_secret, before.from_index)
+            let told = self.webhook_progress(&who.account, name, &before)?.index;
+            (None, before.sealed_secret, before.from_index.max(told))
         } else {
             let secret = WebhookSecret::generate().map_err(|e| ServiceError::internal(&e))?;
             let sealed = secret
@@ -166,6 +172,7 @@ impl Registry {
             paused: spec.paused,
             sealed_secret,
             from_index,
+            revision: revision()?,
         };
         let (kind, body) = (ItemKind::Webhook, to_json(&kept)?);
         // Of two at once, only one has told a secret that holds.
@@ -221,7 +228,7 @@ impl Registry {
         item: &RegistryItem,
     ) -> Result<WebhookInfo, ServiceError> {
         let kept: Kept = from_json(item)?;
-        let progress = self.webhook_progress(account, &item.name)?;
+        let progress = self.webhook_progress(account, &item.name, &kept)?;
         let told = progress.index.max(kept.from_index);
         Ok(WebhookInfo {
             name: item.name.clone(),
@@ -238,13 +245,27 @@ impl Registry {
         })
     }
 
-    fn webhook_progress(&self, account: &RegistryId, name: &str) -> Result<Progress, ServiceError> {
+    fn webhook_progress(
+        &self,
+        account: &RegistryId,
+        name: &str,
+        kept: &Kept,
+    ) -> Result<Progress, ServiceError> {
         let view = self.local()?;
         let kind = ItemKind::WebhookProgress;
-        match query::registry_item(view.as_ref(), account, kind, name)? {
-            Some(item) => from_json(&item),
-            None => Ok(Progress::default()),
-        }
+        let none = Progress {
+            revision: kept.revision,
+            ..Progress::default()
+        };
+        let Some(item) = query::registry_item(view.as_ref(), account, kind, name)? else {
+            return Ok(none);
+        };
+        let found: Progress = from_json(&item)?;
+        Ok(if found.revision == kept.revision {
+            found
+        } else {
+            none
+        })
     }
 
     /// Notes how far a webhook has been told. False: there is no such webhook any
@@ -276,6 +297,12 @@ impl Registry {
         WebhookSecret::open(&owner(account, name), &sealed, &self.sealing)
             .map_err(|error| ServiceError::internal(&error))
     }
+}
+
+fn revision() -> Result<u64, ServiceError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| ServiceError::internal(&error))?;
+    Ok(u64::from_be_bytes(bytes))
 }
 
 /// Whose secret it is.

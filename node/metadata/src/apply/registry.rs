@@ -6,7 +6,7 @@ use super::counts::{self, Counted};
 use super::{Stop, invalid, parse, settings};
 use crate::command::{CreateRepository, PutRegistrySettings, PutRepositorySettings, QuotasChange};
 use crate::keys;
-use crate::limits::QUOTA_MAX;
+use crate::limits::{QUOTA_LAYER_BYTES_MAX, QUOTA_MAX, QUOTA_TAGS_MAX};
 use crate::overlay::Overlay;
 use crate::query::{self, RepositorySettings};
 use crate::read;
@@ -37,17 +37,19 @@ pub(super) fn put_settings(
 
 fn changed(before: QuotasRecord, change: &QuotasChange) -> Result<QuotasRecord, Refused> {
     let all = [
-        change.repositories,
-        change.images,
-        change.tags,
-        change.layer_parts,
-        change.layer_bytes,
+        ("repositories", change.repositories, QUOTA_MAX),
+        ("images", change.images, QUOTA_MAX),
+        ("tags", change.tags, QUOTA_TAGS_MAX),
+        ("layer parts", change.layer_parts, QUOTA_MAX),
+        ("layer bytes", change.layer_bytes, QUOTA_LAYER_BYTES_MAX),
     ];
-    if all.iter().flatten().any(|max| *max > QUOTA_MAX) {
-        return Err(invalid(
-            "quota",
-            format_args!("must be at most {QUOTA_MAX}"),
-        ));
+    for (what, wanted, max) in all {
+        if wanted.is_some_and(|wanted| wanted > max) {
+            return Err(invalid(
+                "quota",
+                format_args!("of {what} must be at most {max}"),
+            ));
+        }
     }
     Ok(QuotasRecord {
         repositories: change.repositories.unwrap_or(before.repositories),

@@ -114,7 +114,7 @@ impl Lane {
     /// Starts the task whose turn it is.
     pub(super) fn begin(&mut self, class: Class, now: Instant) -> Option<Begun> {
         if let Some(silence) = &self.silence
-            && (class != Class::Call || silence.due.is_none_or(|due| due > now))
+            && silence.due.is_none_or(|due| due > now)
         {
             return None;
         }

@@ -135,6 +135,9 @@ impl Outbox {
             return answered;
         };
         let is_old = status.code() == Code::Unimplemented;
+        if is_old && let Some(running) = left.iter().flatten().next() {
+            self.backlog.answered(&running.task.key.destination.region);
+        }
         let error = ReplicationError::peer(destination.node, status);
         for running in left.into_iter().flatten() {
             if is_old {

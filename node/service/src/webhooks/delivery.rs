@@ -23,6 +23,7 @@ use futures::{FutureExt, StreamExt, stream};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::event::{self, Event};
@@ -39,6 +40,11 @@ const _: () = assert!(WEBHOOKS_MAX <= OF_ALL_MAX);
 const STEP_MIN: Duration = Duration::from_millis(10);
 /// Entries of the log read before what they changed is sent.
 const ENTRIES_AT_ONCE: u64 = 256;
+/// Events after which no further entry is read before they are sent.
+const EVENTS_AT_ONCE: usize = 500;
+/// From one note of how far a webhook was told to the next: what is told again
+/// when another node goes on.
+const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 /// Repositories whose events are sent at the same time, for one webhook.
 const REPOSITORIES_AT_ONCE: usize = 8;
 /// What is skipped beyond what is forgotten, which grows while the gap is told.
@@ -91,6 +97,9 @@ struct Teller {
     progress: Progress,
     /// Up to which log index the metadata says that it was told.
     noted: u64,
+    noted_at: Instant,
+    /// More was told than is noted.
+    unnoted: bool,
     is_failing: Arc<AtomicBool>,
 }
 
@@ -154,8 +163,11 @@ impl Webhooks {
         let all = query::registry_items_of_all(view.as_ref(), ItemKind::Webhook, OF_ALL_MAX)?;
         let mut own = BTreeMap::new();
         for (registry, item) in all.into_iter().filter(|(it, _)| !it.is_public()) {
-            let kept: Kept = from_json(&item)?;
-            let key = (registry, item.name);
+            let key = (registry, item.name.clone());
+            // One that a newer version has made must not keep the others waiting.
+            let Ok(kept) = from_json::<Kept>(&item) else {
+                continue;
+            };
             if !kept.paused
                 && self.is_mine(&key)
                 && self.registry.serves_others(&key.0.account())?
@@ -204,7 +216,7 @@ impl Webhooks {
     }
 
     fn teller(&self, key: &Key, kept: &Kept) -> Result<Teller, ServiceError> {
-        let mut progress = self.registry.webhook_progress(&key.0, &key.1)?;
+        let mut progress = self.registry.webhook_progress(&key.0, &key.1, kept)?;
         progress.index = progress.index.max(kept.from_index);
         let is_failing = Arc::new(AtomicBool::new(progress.failing.is_some()));
         Ok(Teller {
@@ -214,6 +226,8 @@ impl Webhooks {
             kept: kept.clone(),
             secret: self.registry.webhook_secret(&key.0, &key.1, kept)?,
             noted: progress.index,
+            noted_at: Instant::now(),
+            unnoted: false,
             progress,
             is_failing,
         })
@@ -248,19 +262,29 @@ impl Teller {
 
     /// Tells what the next entries changed. False: the webhook is gone.
     async fn step(&mut self) -> Result<bool, ServiceError> {
-        let (metadata, group) = (&self.registry.metadata, &self.registry.group);
-        let applied = metadata.applied_after(group, self.progress.index).await?;
-        let before = self.progress.index;
-        let end = applied.min(before + ENTRIES_AT_ONCE);
+        let registry = Arc::clone(&self.registry);
+        let next = registry
+            .metadata
+            .applied_after(&registry.group, self.progress.index);
+        // What was told and not noted yet is noted when nothing more comes.
+        let applied = if self.unnoted {
+            match tokio::time::timeout(NOTE_INTERVAL, next).await {
+                Ok(applied) => applied?,
+                Err(_) => return Ok(self.note().await),
+            }
+        } else {
+            next.await?
+        };
+        let end = applied.min(self.progress.index + ENTRIES_AT_ONCE);
         let (reached, queues) = self.read(end, applied)?;
-        let told_something = !queues.is_empty();
-        if told_something {
-            self.send(queues).await?;
+        if !queues.is_empty() {
+            self.send(queues).await;
+            self.unnoted = true;
         }
         self.progress.index = reached;
-        if told_something || reached - self.noted >= NOTED_AFTER {
-            self.noted = reached;
-            return self.note().await;
+        let is_time = self.unnoted && self.noted_at.elapsed() >= NOTE_INTERVAL;
+        if is_time || reached - self.noted >= NOTED_AFTER {
+            return Ok(self.note().await);
         }
         if reached == applied {
             tokio::time::sleep(STEP_MIN).await;
@@ -270,11 +294,24 @@ impl Teller {
         Ok(true)
     }
 
-    async fn note(&self) -> Result<bool, ServiceError> {
+    /// Notes how far it has got; false: the webhook is gone. What cannot be noted
+    /// now is noted later: nothing is told twice for that.
+    async fn note(&mut self) -> bool {
+        self.noted_at = Instant::now();
         let (account, name) = &self.key;
-        self.registry
-            .note_progress(account, name, &self.progress)
-            .await
+        let noted = self.registry.note_progress(account, name, &self.progress);
+        match noted.await {
+            Ok(is_there) => {
+                self.unnoted = false;
+                self.noted = self.progress.index;
+                is_there
+            }
+            Err(error) => {
+                debug!(%account, webhook = name, %error, "what a webhook was told is not noted");
+                tokio::time::sleep(BACKOFF_FIRST).await;
+                true
+            }
+        }
     }
 
     /// What the entries up to `end` changed that the webhook wants to hear, and up
@@ -284,6 +321,7 @@ impl Teller {
         let (region, account) = (self.registry.region(), &self.key.0);
         let now = self.registry.clock.now_ms();
         let mut queues = Queues::new();
+        let mut count = 0;
         for index in self.progress.index + 1..=end {
             let Some(entry) = query::changes(view.as_ref(), index)? else {
                 self.metrics.lost.inc();
@@ -308,31 +346,35 @@ impl Teller {
                     {
                         let queue = queues.entry(event.repository.clone()).or_default();
                         queue.push_back(event);
+                        count += 1;
                     }
                 }
+            }
+            if count >= EVENTS_AT_ONCE {
+                return Ok((index, queues));
             }
         }
         Ok((end, queues))
     }
 
     /// Sends until everything has got through.
-    async fn send(&mut self, mut queues: Queues) -> Result<(), ServiceError> {
+    async fn send(&mut self, mut queues: Queues) {
         let mut failures: u32 = 0;
         loop {
             let Some(error) = self.send_once(&mut queues).await else {
                 self.progress.failing = None;
                 self.is_failing.store(false, Ordering::Relaxed);
                 self.progress.delivered_at_ms = Some(self.registry.clock.now_ms());
-                return Ok(());
+                return;
             };
-            self.failed(&error, failures).await?;
+            self.failed(&error, failures).await;
             tokio::time::sleep(backoff(failures)).await;
             failures = failures.saturating_add(1);
         }
     }
 
     /// Notes why nothing gets through, once, so that people see it.
-    async fn failed(&mut self, error: &Undelivered, failures: u32) -> Result<(), ServiceError> {
+    async fn failed(&mut self, error: &Undelivered, failures: u32) {
         let (account, webhook) = (&self.key.0, &self.key.1);
         if failures == 0 || failures.is_power_of_two() {
             warn!(%account, webhook, %error, failures, "a webhook cannot be reached");
@@ -344,7 +386,7 @@ impl Teller {
         if let Some(failing) = &self.progress.failing
             && failing.reason == reason
         {
-            return Ok(());
+            return;
         }
         let since_ms = match &self.progress.failing {
             Some(failing) => failing.since_ms,
@@ -352,7 +394,7 @@ impl Teller {
         };
         self.is_failing.store(true, Ordering::Relaxed);
         self.progress.failing = Some(Failing { since_ms, reason });
-        self.note().await.map(drop)
+        self.note().await;
     }
 
     /// Sends what there is, each repository's events up to the first that fails;

@@ -255,7 +255,7 @@ pub const MANAGED_POLICIES: &[ManagedPolicy] = &[
   "Statement": [
     {
       "Effect": "Allow",
-      "Action": ["ecr:CreateRepository", "ecr:ReplicateImage"],
+      "Action": ["ecr:BatchDeleteImage", "ecr:CreateRepository", "ecr:ReplicateImage"],
       "Resource": "*"
     }
   ]

@@ -100,11 +100,14 @@ pub(super) fn retry(overlay: &mut Overlay<'_>, command: &RetryTasks) -> Result<O
             }
             left -= 1;
             overlay.delete(keys::denied(&key));
-            let task = query::task(overlay, &key)?;
-            if let Some(task) = task
-                && is_wanted(overlay, &rules, &task)?
-            {
+            let Some(task) = query::task(overlay, &key)? else {
+                continue;
+            };
+            if is_wanted(overlay, &rules, &task)? {
                 open(overlay, &task);
+            } else {
+                // Nobody asks for it any more: it has failed, and that is all.
+                overlay.put(keys::task(&key), &failed_for_good(task));
             }
         }
         match page.last() {
@@ -115,6 +118,19 @@ pub(super) fn retry(overlay: &mut Overlay<'_>, command: &RetryTasks) -> Result<O
         }
     }
     Ok(Outcome::Done(Done {}))
+}
+
+/// A task that was denied, and that nothing will open again.
+fn failed_for_good(task: Task) -> TaskRecord {
+    TaskRecord {
+        sequence: task.sequence,
+        created_at_ms: task.created_at_ms,
+        state: task.state.into(),
+        ended_at_ms: task.ended_at_ms,
+        reason: task.reason,
+        denied: false,
+        kind: task.kind.into(),
+    }
 }
 
 /// A failed task is in progress again, as what it was asked for.

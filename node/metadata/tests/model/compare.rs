@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use entrepot_metadata::MemoryState;
 use entrepot_metadata::invariants::Summary;
-use entrepot_metadata::query::{self, TaskKind, TaskState};
+use entrepot_metadata::query::{self, TaskKey, TaskKind, TaskState};
 use entrepot_metadata::records::Origin;
 use entrepot_oci::{AccountId, Digest, RepositoryName};
 
@@ -24,7 +24,18 @@ pub(crate) fn all(state: &MemoryState, summary: &Summary, oracle: &Oracle) {
         registry(state, oracle, account);
     }
     let open = query::open_tasks(state, 0, ALL).unwrap();
-    assert!(open.is_sorted_by_key(|task| (task.sequence, task.key.clone())));
+    // As their keys are: a destination by its name among those of its source.
+    assert!(open.is_sorted_by_key(|task| {
+        let TaskKey {
+            account,
+            repository,
+            digest,
+            tag,
+            destination,
+        } = task.key.clone();
+        let place = destination.name(&account);
+        (task.sequence, account, repository, digest, tag, place)
+    }));
     same(
         "open tasks",
         open.into_iter()

@@ -730,8 +730,13 @@ impl Oracle {
         let home = (it.account.clone(), it.repository.clone());
         let mut tasks = std::mem::take(&mut self.tasks);
         for (id, task) in &mut tasks {
-            if task.denied && id.0 == home && id.3 == it.destination && self.is_wanted(id, task) {
+            if !task.denied || id.0 != home || id.3 != it.destination {
+                continue;
+            }
+            if self.is_wanted(id, task) {
                 *task = OracleTask::new(task.sequence, task.deletes);
+            } else {
+                task.denied = false;
             }
         }
         self.tasks = tasks;

@@ -65,13 +65,11 @@ pub(super) fn end(overlay: &mut Overlay<'_>, command: EndTask) -> Result<Outcome
     // Of a deletion that is done, there is nothing that anybody could ask about.
     if task.kind == TaskKind::Copy || state == TaskState::Failed {
         let record = TaskRecord {
-            sequence: task.sequence,
-            created_at_ms: task.created_at_ms,
             state: state.into(),
             ended_at_ms: Some(command.at_ms),
             reason: command.failed_reason.map(cut),
             denied,
-            kind: task.kind.into(),
+            ..record(&task)
         };
         overlay.put(keys::task(&key), &record);
     }
@@ -107,7 +105,11 @@ pub(super) fn retry(overlay: &mut Overlay<'_>, command: &RetryTasks) -> Result<O
                 open(overlay, &task);
             } else {
                 // Nobody asks for it any more: it has failed, and that is all.
-                overlay.put(keys::task(&key), &failed_for_good(task));
+                let record = TaskRecord {
+                    denied: false,
+                    ..record(&task)
+                };
+                overlay.put(keys::task(&key), &record);
             }
         }
         match page.last() {
@@ -120,15 +122,15 @@ pub(super) fn retry(overlay: &mut Overlay<'_>, command: &RetryTasks) -> Result<O
     Ok(Outcome::Done(Done {}))
 }
 
-/// A task that was denied, and that nothing will open again.
-fn failed_for_good(task: Task) -> TaskRecord {
+/// A task as it is stored.
+fn record(task: &Task) -> TaskRecord {
     TaskRecord {
         sequence: task.sequence,
         created_at_ms: task.created_at_ms,
         state: task.state.into(),
         ended_at_ms: task.ended_at_ms,
-        reason: task.reason,
-        denied: false,
+        reason: task.reason.clone(),
+        denied: task.denied,
         kind: task.kind.into(),
     }
 }
@@ -136,13 +138,11 @@ fn failed_for_good(task: Task) -> TaskRecord {
 /// A failed task is in progress again, as what it was asked for.
 fn open(overlay: &mut Overlay<'_>, task: &Task) {
     let record = TaskRecord {
-        sequence: task.sequence,
-        created_at_ms: task.created_at_ms,
         state: TaskState::InProgress.into(),
         ended_at_ms: None,
         reason: None,
         denied: false,
-        kind: task.kind.into(),
+        ..record(task)
     };
     overlay.put(keys::task(&task.key), &record);
     overlay.mark(keys::outbox(task.sequence, &task.key));

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use entrepot_metadata::Metadata;
@@ -15,10 +14,9 @@ use entrepot_service::{
     Courier, EventKind, Message, ServiceError, Undelivered, WebhookMetrics, WebhookSpec, Webhooks,
 };
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use crate::cluster::{Cluster, EAST, Plan, app, group, root};
-use crate::content::{DEADLINE, sha256};
+use crate::content::{eventually, sha256};
 
 const URL: &str = "https://ci.example.com/hook";
 
@@ -43,17 +41,9 @@ impl Courier for Recorder {
 impl Recorder {
     /// Once there are `count`.
     async fn taken(&self, count: usize) -> Vec<Message> {
-        let all = async {
-            loop {
-                let taken = self.taken.lock().unwrap().clone();
-                if taken.len() >= count {
-                    return taken;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let all = timeout(DEADLINE, all).await;
-        all.unwrap_or_else(|_| panic!("{:?}", self.taken.lock().unwrap()))
+        let what = format!("{count} messages");
+        eventually(&what, async || self.taken.lock().unwrap().len() >= count).await;
+        self.taken.lock().unwrap().clone()
     }
 }
 
@@ -234,26 +224,22 @@ async fn what_fails_is_sent_again_and_what_was_told_is_not() {
     let refusals = [Undelivered::Status(503), Undelivered::Status(503)];
     courier.answers.lock().unwrap().extend(refusals);
     put(&cluster, &app(), "one", &["v1"]).await;
-    let failing = async {
-        loop {
-            let listed = registry.webhooks(&root()).await.unwrap();
-            if let Some(failing) = &listed[0].failing {
-                return failing.reason.clone();
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let reason = timeout(DEADLINE, failing).await.unwrap();
+    let mut reason = String::new();
+    eventually("the list shows that it fails", async || {
+        let listed = registry.webhooks(&root()).await.unwrap();
+        let failing = listed[0].failing.as_ref();
+        reason = failing.map_or_else(String::new, |failing| failing.reason.clone());
+        failing.is_some()
+    })
+    .await;
     assert!(reason.contains("503"), "{reason}");
     put(&cluster, &app(), "two", &["v2"]).await;
     courier.taken(2).await;
     // How far it got is noted within a second; the note is an entry of its own.
-    let noted = async {
-        while registry.webhooks(&root()).await.unwrap()[0].entries_behind > 1 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(DEADLINE, noted).await.unwrap();
+    eventually("what it was told is noted", async || {
+        registry.webhooks(&root()).await.unwrap()[0].entries_behind <= 1
+    })
+    .await;
     // Another worker goes on where this one was.
     start(&mut cluster);
     put(&cluster, &app(), "three", &["v3"]).await;

@@ -148,6 +148,7 @@ impl Check<'_> {
             Namespace::Repository => registry::repository(self, pair),
             Namespace::RepositoryCount => registry::repository_count(self, pair),
             Namespace::ImageCount => registry::image_count(self, pair),
+            Namespace::TagCount => registry::tag_count(self, pair),
             Namespace::ResourceTags => settings::resource_tags(self, pair),
             Namespace::RepositoryText => settings::text(self, pair),
             Namespace::RegistryItem => settings::item(self, pair),

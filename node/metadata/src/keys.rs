@@ -88,6 +88,9 @@ pub(crate) enum Namespace {
     RepositoryCount = 0x28,
     /// account, repository -> `CountRecord`: of its manifests
     ImageCount = 0x29,
+    /// account, repository, digest -> `CountRecord`: of a manifest's tags, once they
+    /// are many
+    TagCount = 0x2a,
     /// digest -> `BlobRecord`
     Blob = 0x30,
     /// account, repository, digest -> `LinkRecord`
@@ -121,7 +124,7 @@ pub(crate) enum Namespace {
 }
 
 /// Every namespace, in order.
-const NAMESPACES: [Namespace; 43] = [
+const NAMESPACES: [Namespace; 44] = [
     Namespace::Envelope,
     Namespace::EnvelopeSlot,
     Namespace::Cluster,
@@ -150,6 +153,7 @@ const NAMESPACES: [Namespace; 43] = [
     Namespace::RegistryItem,
     Namespace::RepositoryCount,
     Namespace::ImageCount,
+    Namespace::TagCount,
     Namespace::Blob,
     Namespace::Link,
     Namespace::LinkOf,
@@ -334,6 +338,10 @@ pub(crate) fn repository_count(account: &RegistryId) -> Key {
 
 pub(crate) fn image_count(account: &RegistryId, repository: &RepositoryName) -> Key {
     Key::new(Namespace::ImageCount).home(account, repository)
+}
+
+pub(crate) fn tag_count(account: &RegistryId, repository: &RepositoryName, digest: &Digest) -> Key {
+    of_digest(Namespace::TagCount, account, repository, digest)
 }
 
 pub(crate) fn resource_tags(account: &RegistryId, repository: &RepositoryName) -> Key {

@@ -244,7 +244,7 @@ pub const LAYER_BYTES_MAX: u64 = 52_000 * 1024 * 1024;
 /// The most that a quota can be set to: far more than one group carries.
 pub const QUOTA_MAX: u64 = 1 << 48;
 
-/// The largest quota of an image's tags: whoever adds one has them counted.
+/// The largest quota of an image's tags: they go with it in one command.
 pub const QUOTA_TAGS_MAX: u64 = 10_000;
 
 /// The largest quota of a layer's bytes: a TiB.
@@ -252,6 +252,9 @@ pub const QUOTA_LAYER_BYTES_MAX: u64 = 1 << 40;
 
 /// Things that were there before anybody counted and that one command counts.
 pub const COUNT_STEP: usize = 1_000;
+
+/// Tags of an image up to which looking at them is as good as a count.
+pub const TAGS_UNCOUNTED_MAX: usize = 16;
 
 /// Pairs that one step of a repository's deletion removes, and those of one more
 /// manifest: the batch of one entry has to stay of a bearable size.

@@ -42,7 +42,7 @@ pub use members::{
 pub(crate) use members::{cluster, member_of};
 pub use registry::{
     Count, Encryption, Quotas, RegistrySettings, Repository, RepositorySettings, image_count,
-    registry_settings, repositories, repository, repository_count,
+    registry_settings, repositories, repository, repository_count, tag_count,
 };
 pub(crate) use rules::rule_of;
 pub use rules::{Rule, by_destination, destinations, rule, rules};

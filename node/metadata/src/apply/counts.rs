@@ -12,7 +12,7 @@ use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 
 use super::Stop;
 use crate::keys::{self, Key, Namespace};
-use crate::limits::COUNT_STEP;
+use crate::limits::{COUNT_STEP, TAGS_UNCOUNTED_MAX};
 use crate::overlay::Overlay;
 use crate::query::{self, Quotas};
 use crate::read;
@@ -25,6 +25,8 @@ use crate::store::StorageError;
 pub(super) enum Counted<'a> {
     Repositories(&'a RegistryId),
     Images(&'a RegistryId, &'a RepositoryName),
+    /// Of an image, once it has had many: the others have no count.
+    Tags(&'a RegistryId, &'a RepositoryName, &'a Digest),
 }
 
 /// Whose tags are counted.
@@ -49,6 +51,7 @@ impl Counted<'_> {
         match self {
             Self::Repositories(account) => keys::repository_count(account),
             Self::Images(account, repository) => keys::image_count(account, repository),
+            Self::Tags(account, repository, digest) => keys::tag_count(account, repository, digest),
         }
     }
 
@@ -58,6 +61,9 @@ impl Counted<'_> {
             Self::Repositories(account) => Key::new(Namespace::Repository).account(account),
             Self::Images(account, repository) => {
                 Key::new(Namespace::Manifest).home(account, repository)
+            }
+            Self::Tags(account, repository, digest) => {
+                keys::of_digest(Namespace::TagOf, account, repository, digest)
             }
         }
     }
@@ -84,22 +90,41 @@ impl Counted<'_> {
         Ok(())
     }
 
+    /// One more comes under `key`, of which there may be any number: it is counted
+    /// if the others are.
+    pub(super) fn note(&self, overlay: &mut Overlay<'_>, key: &Key) -> Result<(), StorageError> {
+        self.change(overlay, key, |number| number + 1)
+    }
+
     /// What was under `key` goes.
     pub(super) fn remove(&self, overlay: &mut Overlay<'_>, key: &Key) -> Result<(), StorageError> {
+        self.change(overlay, key, |number| number.saturating_sub(1))
+    }
+
+    fn change(
+        &self,
+        overlay: &mut Overlay<'_>,
+        key: &Key,
+        change: impl FnOnce(u64) -> u64,
+    ) -> Result<(), StorageError> {
         let own = self.key();
         let Some(mut record) = read::record::<CountRecord>(overlay, &own)? else {
             return Ok(());
         };
         if is_counted(&record, key) {
-            record.number = record.number.saturating_sub(1);
+            record.number = change(record.number);
             overlay.put(own, &record);
         }
         Ok(())
     }
 
     /// There is nothing to count any more.
-    pub(super) fn forget(&self, overlay: &mut Overlay<'_>) {
-        overlay.delete(self.key());
+    pub(super) fn forget(&self, overlay: &mut Overlay<'_>) -> Result<(), StorageError> {
+        let key = self.key();
+        if read::exists(overlay, &key)? {
+            overlay.delete(key);
+        }
+        Ok(())
     }
 
     /// What is counted, one step further.
@@ -124,14 +149,15 @@ impl Counted<'_> {
     }
 
     fn reached(&self, max: u64) -> QuotaReached {
-        let (account, repository) = match self {
-            Self::Repositories(account) => (account, String::new()),
-            Self::Images(account, repository) => (account, repository.to_string()),
+        let (account, repository, digest) = match self {
+            Self::Repositories(account) => (account, None, None),
+            Self::Images(account, repository) => (account, Some(repository), None),
+            Self::Tags(account, repository, digest) => (account, Some(repository), Some(digest)),
         };
         QuotaReached {
             account: account.to_string(),
-            repository,
-            digest: String::new(),
+            repository: repository.map(ToString::to_string).unwrap_or_default(),
+            digest: digest.map(ToString::to_string).unwrap_or_default(),
             max,
         }
     }
@@ -146,14 +172,14 @@ fn is_counted(record: &CountRecord, key: &Key) -> bool {
 // === impl Image ===
 
 impl Image<'_> {
-    /// That it may have these tags, with those that it has already. They are few,
-    /// and so they are counted each time. `is_new`: it has none yet.
+    /// That it may have these tags, with those that it has already. `is_new`: it
+    /// has none yet.
     ///
     /// # Errors
     /// [`Refused::QuotaReached`].
     pub(super) fn check_tags(
         &self,
-        overlay: &Overlay<'_>,
+        overlay: &mut Overlay<'_>,
         tags: &BTreeSet<Tag>,
         is_new: bool,
         max: u64,
@@ -165,19 +191,34 @@ impl Image<'_> {
             number += u64::from(is_new || !read::exists(overlay, &tag_of)?);
         }
         if number > 0 && !is_new {
-            let prefix = keys::of_digest(Namespace::TagOf, account, repository, digest);
-            let limit = usize::try_from(max).unwrap_or(usize::MAX);
-            number += read::page(overlay, &prefix, None, limit)?.len() as u64;
+            number += self.tags(overlay)?;
         }
         if number <= max {
             return Ok(());
         }
-        let reached = QuotaReached {
-            account: account.to_string(),
-            repository: repository.to_string(),
-            digest: digest.to_string(),
-            max,
-        };
-        Err(Refused::QuotaReached(reached).into())
+        Err(Refused::QuotaReached(self.counted().reached(max)).into())
+    }
+
+    /// How many tags it has; they are counted from now on if they are many.
+    fn tags(&self, overlay: &mut Overlay<'_>) -> Result<u64, StorageError> {
+        let counted = self.counted();
+        let key = counted.key();
+        let record: Option<CountRecord> = read::record(overlay, &key)?;
+        if record.is_none() {
+            let few = read::page(overlay, &counted.prefix(), None, TAGS_UNCOUNTED_MAX + 1)?;
+            if few.len() <= TAGS_UNCOUNTED_MAX {
+                return Ok(few.len() as u64);
+            }
+        }
+        let further = counted.counted(overlay)?;
+        let number = further.number;
+        if record.as_ref() != Some(&further) {
+            overlay.put(key, &further);
+        }
+        Ok(number)
+    }
+
+    fn counted(&self) -> Counted<'_> {
+        Counted::Tags(self.account, self.repository, self.digest)
     }
 }

@@ -9,7 +9,7 @@
 use entrepot_oci::{RegistryId, RepositoryName};
 
 use super::counts::Counted;
-use super::{Stop, manifests, parse, settings, tasks};
+use super::{Stop, manifests, parse, settings, tags, tasks};
 use crate::command::DeleteRepository;
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::{DELETION_MANIFESTS_PAGE, DELETION_STEP_PAIRS};
@@ -56,7 +56,7 @@ pub(super) fn step(overlay: &mut Overlay<'_>, command: &DeleteRepository) -> Res
     };
     if empty {
         settings::clear(overlay, &account, &repository);
-        Counted::Images(&account, &repository).forget(overlay);
+        Counted::Images(&account, &repository).forget(overlay)?;
         Counted::Repositories(&account).remove(overlay, &key)?;
         overlay.delete(key);
     } else if !record.deleting {
@@ -95,17 +95,16 @@ impl Step<'_, '_> {
     /// Whether no tag is left; so do the others of their kind.
     fn tags(&mut self) -> Result<bool, StorageError> {
         let limit = self.room_for(2);
-        let tags = query::tags(self.overlay, self.account, self.repository, None, limit)?;
-        for entry in &tags {
+        let found = query::tags(self.overlay, self.account, self.repository, None, limit)?;
+        for entry in &found {
             let (digest, tag) = (&entry.digest, &entry.tag);
-            let tag_of = keys::tag_of(self.account, self.repository, digest, tag);
-            self.overlay.delete(tag_of);
-            let key = keys::tag(self.account, self.repository, tag);
-            self.overlay.delete(key);
+            let (overlay, account, repository) =
+                (&mut *self.overlay, self.account, self.repository);
+            tags::remove(overlay, account, repository, digest, tag)?;
         }
-        self.deleted.tags += tags.len() as u64;
-        self.took(2 * tags.len());
-        Ok(tags.len() < limit)
+        self.deleted.tags += found.len() as u64;
+        self.took(2 * found.len());
+        Ok(found.len() < limit)
     }
 
     fn tasks(&mut self) -> Result<bool, StorageError> {

@@ -180,6 +180,7 @@ pub(super) fn remove(
     overlay.delete(keys::content(account, repository, &entry.digest));
     let key = keys::manifest(account, repository, &entry.digest);
     Counted::Images(account, repository).remove(overlay, &key)?;
+    Counted::Tags(account, repository, &entry.digest).forget(overlay)?;
     overlay.delete(key);
     Ok(pairs)
 }
@@ -372,7 +373,7 @@ impl Push {
     /// That the manifest may have the tags that it is to get. Replicas get theirs.
     fn check_tag_quota(
         &self,
-        overlay: &Overlay<'_>,
+        overlay: &mut Overlay<'_>,
         quotas: Option<&Quotas>,
         created: bool,
     ) -> Result<(), Stop> {

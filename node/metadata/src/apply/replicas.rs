@@ -114,7 +114,7 @@ impl Replica<'_> {
             .origin
             .is_some_and(|origin| origin.region == self.origin.region);
         if is_of_source || entry.digest == *self.digest {
-            tags::remove(overlay, self.account, self.repository, &entry.digest, tag);
+            tags::remove(overlay, self.account, self.repository, &entry.digest, tag)?;
         }
         Ok(())
     }
@@ -168,7 +168,7 @@ impl Replica<'_> {
                 // Nothing is noted of the tag: the source may have moved it to another
                 // image before, and that push may come later. Those of this image do
                 // not come back, whatever their tags.
-                tags::remove(overlay, account, repository, self.digest, &tag);
+                tags::remove(overlay, account, repository, self.digest, &tag)?;
             }
         }
     }

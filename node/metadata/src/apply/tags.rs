@@ -6,6 +6,7 @@
 
 use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 
+use super::counts::Counted;
 use super::manifests;
 use super::registry::require_repository;
 use super::tasks::Deletion;
@@ -59,7 +60,7 @@ pub(super) fn delete(
     let Some(entry) = query::tag(overlay, &account, &repository, &tag)? else {
         return Err(Refused::TagUnknown(tag.to_string()).into());
     };
-    remove(overlay, &account, &repository, &entry.digest, &tag);
+    remove(overlay, &account, &repository, &entry.digest, &tag)?;
     let with_manifest = command.with_manifest
         && manifests::delete_untagged(overlay, &account, &repository, &entry.digest)?;
     let deletion = Deletion {
@@ -81,9 +82,12 @@ pub(super) fn remove(
     repository: &RepositoryName,
     digest: &Digest,
     tag: &Tag,
-) {
+) -> Result<(), StorageError> {
+    let tag_of = keys::tag_of(account, repository, digest, tag);
+    Counted::Tags(account, repository, digest).remove(overlay, &tag_of)?;
     overlay.delete(keys::tag(account, repository, tag));
-    overlay.delete(keys::tag_of(account, repository, digest, tag));
+    overlay.delete(tag_of);
+    Ok(())
 }
 
 /// Deletes the tags of a manifest and returns them, sorted.
@@ -101,7 +105,7 @@ pub(super) fn delete_all(
             return Ok(deleted);
         }
         for tag in tags {
-            remove(overlay, account, repository, digest, &tag);
+            remove(overlay, account, repository, digest, &tag)?;
             deleted.push(tag.to_string());
         }
     }
@@ -186,10 +190,14 @@ impl Move<'_> {
             overlay.put(key, &record);
         }
         if let Some(before) = before.filter(|_| !was_there) {
-            overlay.delete(self.index_key(&before.digest));
+            let key = self.index_key(&before.digest);
+            self.counted(&before.digest).remove(overlay, &key)?;
+            overlay.delete(key);
         }
         if !was_there {
-            overlay.mark(self.index_key(self.digest));
+            let key = self.index_key(self.digest);
+            self.counted(self.digest).note(overlay, &key)?;
+            overlay.mark(key);
         }
         Ok(Moved {
             was_there,
@@ -215,6 +223,10 @@ impl Move<'_> {
         };
         overlay.put(key, &record);
         Ok(None)
+    }
+
+    fn counted<'a>(&'a self, digest: &'a Digest) -> Counted<'a> {
+        Counted::Tags(self.account, self.repository, digest)
     }
 
     fn index_key(&self, digest: &Digest) -> keys::Key {

@@ -79,6 +79,22 @@ pub(super) fn image_count(check: &mut Check<'_>, pair: &Pair) -> Result<(), Stor
     count(check, pair, &prefix)
 }
 
+pub(super) fn tag_count(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    let mut parts = pair.parts();
+    let account = parts.registry()?;
+    let repository: RepositoryName = parts.name("repository")?;
+    let digest = parts.digest()?;
+    parts.end()?;
+    let manifest = keys::manifest(&account, &repository, &digest);
+    check.require_key(
+        &manifest,
+        "tags are counted of a manifest that is there",
+        pair,
+    )?;
+    let prefix = keys::of_digest(Namespace::TagOf, &account, &repository, &digest);
+    count(check, pair, &prefix)
+}
+
 /// A count says how many keys there are, as far as it has got.
 fn count(check: &mut Check<'_>, pair: &Pair, prefix: &Key) -> Result<(), StorageError> {
     let record: CountRecord = pair.decode()?;

@@ -1,6 +1,6 @@
 //! What belongs to a whole registry: its settings and repositories.
 
-use entrepot_oci::{RegistryId, RepositoryName};
+use entrepot_oci::{Digest, RegistryId, RepositoryName};
 
 use super::{Mutability, after_name};
 use crate::keys::{self, Key, Namespace, Parts};
@@ -108,6 +108,16 @@ pub fn image_count(
     repository: &RepositoryName,
 ) -> Result<Option<Count>, StorageError> {
     count(view, &keys::image_count(account, repository))
+}
+
+/// How many tags an image has; none: so few that nobody counts them.
+pub fn tag_count(
+    view: &dyn KeyValue,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Result<Option<Count>, StorageError> {
+    count(view, &keys::tag_count(account, repository, digest))
 }
 
 fn count(view: &dyn KeyValue, key: &Key) -> Result<Option<Count>, StorageError> {

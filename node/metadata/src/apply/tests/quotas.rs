@@ -9,7 +9,7 @@ use crate::command::{
     MountBlob, PutManifest, PutRegistrySettings, QuotasChange,
 };
 use crate::invariants;
-use crate::limits::{COUNT_STEP, QUOTA_MAX};
+use crate::limits::{COUNT_STEP, QUOTA_MAX, TAGS_UNCOUNTED_MAX};
 use crate::query::{self, Count, Quotas};
 use crate::response::{QuotaReached, Refused};
 
@@ -127,6 +127,33 @@ fn an_image_has_as_many_tags_as_it_may() {
 }
 
 #[test]
+fn the_tags_of_an_image_are_counted_once_they_are_many() {
+    let mut machine = Machine::with_app();
+    machine.done(image(10, &[], &["before"]));
+    let max = TAGS_UNCOUNTED_MAX as u64 + 4;
+    machine.done(few(0, 0, max));
+    let count =
+        |machine: &Machine| query::tag_count(&machine.state, &account(), &app(), &digest(10));
+    for number in 1..max {
+        assert_eq!(count(&machine).unwrap().is_some(), number > max - 4 + 1);
+        machine.done(image(10, &[], &[&format!("v{number}")]));
+    }
+    assert_eq!(count(&machine).unwrap(), Some(all(max)));
+    let one_more = || image(10, &[], &["more"]);
+    let full = reached("app", &digest(10).to_string(), max);
+    assert_eq!(machine.refused(one_more()), full);
+    // One goes and one moves away.
+    machine.done(DeleteTag::new(&account(), &app(), &tag("v1")));
+    machine.done(image(11, &[], &["v2"]));
+    assert_eq!(count(&machine).unwrap(), Some(all(max - 2)));
+    machine.done(one_more());
+    machine.done(image(10, &[], &["v2"]));
+    assert_eq!(machine.refused(image(10, &[], &["v1"])), full);
+    machine.done(DeleteManifest::new(&account(), &app(), &digest(10)));
+    assert_eq!(count(&machine).unwrap(), None);
+}
+
+#[test]
 fn a_quota_that_is_not_set_is_ecrs() {
     let mut machine = Machine::with_app();
     let settings = |machine: &Machine| query::registry_settings(&machine.state, &account());
@@ -193,10 +220,16 @@ fn what_was_there_before_is_counted_in_steps() {
     assert_eq!(refused.unwrap_err(), reached("", "", before + 4));
 }
 
+/// More than are looked at each time.
+const MANY_TAGS: [&str; 24] = [
+    "a0", "a1", "a2", "a3", "a4", "a5", "b0", "b1", "b2", "b3", "b4", "b5", "c0", "c1", "c2", "c3",
+    "c4", "c5", "d0", "d1", "d2", "d3", "d4", "d5",
+];
+
 fn change() -> impl Strategy<Value = Command> {
     let name = || prop::sample::select(vec!["app", "bb", "cc", "dd"]);
     let number = 10..16_u8;
-    let tags = prop::sample::subsequence(vec!["v1", "v2", "v3", "v4"], 0..4);
+    let tags = prop::sample::subsequence(MANY_TAGS.to_vec(), 0..MANY_TAGS.len());
     prop_oneof![
         6 => (name(), number.clone(), tags, any::<bool>()).prop_map(|(name, number, tags, far)| {
             let push = PutManifest {
@@ -219,7 +252,10 @@ fn change() -> impl Strategy<Value = Command> {
             }
             .into()
         }),
-        1 => (1..5_u64, 1..6_u64, 1..4_u64).prop_map(|(a, b, c)| few(a, b, c).into()),
+        1 => (1..5_u64, 1..6_u64, 1..25_u64).prop_map(|(a, b, c)| few(a, b, c).into()),
+        2 => (name(), prop::sample::select(MANY_TAGS.to_vec())).prop_map(|(name, gone)| {
+            DeleteTag::new(&account(), &repository(name), &tag(gone)).into()
+        }),
     ]
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use entrepot_blobs::{BlobError, BlobStore};
 use entrepot_metadata::query::{Blob, Destination, Rule};
-use entrepot_oci::{Digest, RegionName};
+use entrepot_oci::{AccountId, Digest, RegionName};
 use entrepot_proto::peers::{KnownPeer, Peers};
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
@@ -197,12 +197,18 @@ impl ClusterBlobs {
         });
     }
 
-    /// What this node may send to a destination: its part of the limit of the rule,
-    /// which all nodes of the region share. None: there is no limit.
-    pub(crate) fn pace(&self, destination: &Destination, rule: &Rule) -> Option<Arc<Pace>> {
+    /// What this node may send to a destination: its part of the limit of the rule
+    /// of `account`, which all nodes of the region share. None: there is no limit.
+    pub(crate) fn pace(
+        &self,
+        account: &AccountId,
+        destination: &Destination,
+        rule: &Rule,
+    ) -> Option<Arc<Pace>> {
         let nodes = self.health.alive_in(self.region()).len().max(1) as u64;
         let limit = rule.options.bandwidth();
-        self.paces.of(destination, limit.map(|limit| limit / nodes))
+        let limit = limit.map(|limit| limit / nodes);
+        self.paces.of(account, rule, destination, limit)
     }
 
     /// Whether this node's disk takes no new copies.

@@ -5,8 +5,8 @@
 //! which reads the newest bytes from memory and what it is behind with from this
 //! node's staging, and is given up when it fails: the task that the push makes
 //! then goes on where it stopped. The invariant: nothing is visible at a
-//! destination before the blob is linked here, and an upload that fails is told
-//! to be gone.
+//! destination before an image that is committed here names the blob, and an
+//! upload that fails is told to be gone.
 
 mod feed;
 mod sender;
@@ -98,7 +98,7 @@ impl CutThrough {
             let to = To {
                 node,
                 account: destination.account.clone(),
-                pace: self.blobs.pace(&destination, &rule),
+                pace: self.blobs.pace(&header.account, &destination, &rule),
             };
             senders.push(Sender::start(&self.blobs, to, header, &feed, place));
         }
@@ -149,9 +149,11 @@ impl Tap {
         self.feed.push(bytes);
     }
 
-    /// The upload has become a blob, and is linked here: it may be seen elsewhere.
+    /// The upload has become a blob, and is linked here: images may name it. Those
+    /// who have given up say nothing: where their bytes are not on their way, nobody
+    /// is to wait for them.
     pub(crate) fn linked(&self, digest: Digest, size: u64) {
-        for sender in &self.senders {
+        for sender in self.senders.iter().filter(|sender| sender.is_running()) {
             sender.name(digest);
         }
         self.feed.finish(digest, size);

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use entrepot_metadata::query::Destination;
+use entrepot_metadata::query::{Destination, Rule};
+use entrepot_oci::AccountId;
 use tokio::time::Instant;
 
 /// What was not used for this long may be used at once.
@@ -21,23 +22,39 @@ pub(crate) struct Pace {
     paid_until: Mutex<Option<Instant>>,
 }
 
-/// The paces of destinations that have a limit.
+/// Paces that are remembered; of more, those go that nobody uses.
+const PACES_MAX: usize = 1_000;
+
+/// The paces of the rules that have a limit, one for each destination.
 #[derive(Debug, Default)]
-pub(crate) struct Paces(Mutex<BTreeMap<Destination, Arc<Pace>>>);
+pub(crate) struct Paces(Mutex<BTreeMap<Limited, Arc<Pace>>>);
+
+/// Whose limit it is: the account of a rule, the rule's id, and where it sends.
+type Limited = (AccountId, String, Destination);
 
 // === impl Paces ===
 
 impl Paces {
-    /// What all who send to `destination` share while its limit is this one; none:
-    /// it has none.
-    pub(crate) fn of(&self, destination: &Destination, limit: Option<u64>) -> Option<Arc<Pace>> {
+    /// What all share who send to `destination` for `rule` of `account` while its
+    /// limit is this one; none: it has none.
+    pub(crate) fn of(
+        &self,
+        account: &AccountId,
+        rule: &Rule,
+        destination: &Destination,
+        limit: Option<u64>,
+    ) -> Option<Arc<Pace>> {
+        let key = (account.clone(), rule.id.clone(), destination.clone());
         let mut paces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(limit) = limit else {
-            paces.remove(destination);
+            paces.remove(&key);
             return None;
         };
+        if paces.len() >= PACES_MAX {
+            paces.retain(|_, pace| Arc::strong_count(pace) > 1);
+        }
         let new = || Arc::new(Pace::new(limit));
-        let pace = paces.entry(destination.clone()).or_insert_with(new);
+        let pace = paces.entry(key).or_insert_with(new);
         if pace.bytes_per_s != limit.max(1) {
             *pace = new();
         }
@@ -79,21 +96,61 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use entrepot_metadata::records::rules::RuleOptions;
+
     use super::*;
 
+    fn rule(id: &str) -> Rule {
+        Rule {
+            id: id.to_owned(),
+            prefixes: Vec::new(),
+            destinations: Vec::new(),
+            options: RuleOptions::default(),
+            updated_at_ms: 0,
+        }
+    }
+
     #[test]
-    fn who_sends_to_one_destination_shares_its_pace() {
+    fn a_pace_is_that_of_one_rule_of_one_account_to_one_destination() {
         let paces = Paces::default();
-        let to = |region: &str| Destination {
-            region: region.parse().unwrap(),
-            account: "111111111111".parse().unwrap(),
+        let account = |text: &str| text.parse::<AccountId>().unwrap();
+        let of = |whose: &str, id: &str, region: &str, limit: Option<u64>| {
+            let to = Destination {
+                region: region.parse().unwrap(),
+                account: account("111111111111"),
+            };
+            paces.of(&account(whose), &rule(id), &to, limit)
         };
-        let first = paces.of(&to("eu-west-1"), Some(1_000)).unwrap();
+        let (one, other) = ("111111111111", "222222222222");
+        let first = of(one, "all", "eu-west-1", Some(1_000)).unwrap();
         let same = |other: Option<Arc<Pace>>| Arc::ptr_eq(&first, &other.unwrap());
-        assert!(same(paces.of(&to("eu-west-1"), Some(1_000))));
-        assert!(!same(paces.of(&to("us-west-2"), Some(1_000))));
-        assert!(!same(paces.of(&to("eu-west-1"), Some(2_000))));
-        assert!(paces.of(&to("eu-west-1"), None).is_none());
+        assert!(same(of(one, "all", "eu-west-1", Some(1_000))));
+        assert!(!same(of(one, "all", "us-west-2", Some(1_000))));
+        assert!(!same(of(one, "nightly", "eu-west-1", Some(1_000))));
+        assert!(!same(of(other, "all", "eu-west-1", Some(1_000))));
+        // A limit that is changed, and one that is taken away, are of that rule alone.
+        let nightly = of(one, "nightly", "eu-west-1", Some(1_000)).unwrap();
+        assert!(of(one, "all", "eu-west-1", None).is_none());
+        assert!(!same(of(one, "all", "eu-west-1", Some(2_000))));
+        let still = of(one, "nightly", "eu-west-1", Some(1_000)).unwrap();
+        assert!(Arc::ptr_eq(&nightly, &still));
+    }
+
+    #[test]
+    fn the_paces_that_nobody_uses_are_not_kept_for_ever() {
+        let paces = Paces::default();
+        let account: AccountId = "111111111111".parse().unwrap();
+        let to = Destination {
+            region: "eu-west-1".parse().unwrap(),
+            account: account.clone(),
+        };
+        let held = paces.of(&account, &rule("held"), &to, Some(1_000)).unwrap();
+        for nth in 0..2 * PACES_MAX {
+            paces.of(&account, &rule(&nth.to_string()), &to, Some(1_000));
+        }
+        assert!(paces.0.lock().unwrap().len() <= PACES_MAX);
+        let same = paces.of(&account, &rule("held"), &to, Some(1_000)).unwrap();
+        assert!(Arc::ptr_eq(&held, &same));
     }
 
     #[tokio::test(start_paused = true)]

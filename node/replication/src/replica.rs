@@ -4,6 +4,7 @@
 //! digest, manifests against what this region has. A replica never starts a
 //! task of its own.
 
+mod claims;
 mod deposit;
 mod deposits;
 mod images;
@@ -43,6 +44,7 @@ use crate::error::{ReplicationError, chain};
 use crate::upload::{Stored, Upload};
 use crate::{ClusterBlobs, wire};
 
+use self::claims::Place;
 use self::deposits::Deposits;
 pub(crate) use self::images::IMAGES_MAX;
 
@@ -95,6 +97,14 @@ impl ReplicaServer {
         }
     }
 
+    /// Bytes that were sent along with an upload go if no image names them for so
+    /// long.
+    #[must_use]
+    pub fn keeping_unnamed(mut self, time: Duration) -> Self {
+        self.deposits = Arc::new(Deposits::keeping(time));
+        self
+    }
+
     /// # Errors
     /// `Denied` when `account` does not take what `source` (empty: itself) sends.
     fn admit(
@@ -139,16 +149,24 @@ impl ReplicaServer {
         if query::linked(view.as_ref(), account, repository, digest)? {
             return Ok(true);
         }
-        let Some(blob) = query::blob(view.as_ref(), digest)? else {
+        let mut found = query::blob(view.as_ref(), digest)?;
+        drop(view);
+        let place = Place {
+            account,
+            repository,
+        };
+        if found.is_none() {
+            if self.claim(&place, digest).await? {
+                return Ok(true);
+            }
+            // Somebody else may have claimed it meanwhile.
+            found = query::blob(self.metadata.view(&self.group)?.as_ref(), digest)?;
+        }
+        let Some(blob) = found else {
             return Ok(false);
         };
-        drop(view);
-        self.prepare(account, repository).await?;
-        let command = LinkBlob {
-            create_repository: true,
-            ..LinkBlob::new(account, repository, &blob, self.clock.now_ms())
-        };
-        self.propose(command.into()).await?;
+        let link = LinkBlob::new(account, repository, &blob, self.clock.now_ms());
+        self.link(&place, link).await?;
         Ok(true)
     }
 
@@ -200,12 +218,12 @@ impl ReplicaServer {
             Sink::Memory(content) => Stored::inline(digest, content.freeze())?,
             Sink::Upload(upload) => upload.commit(digest).await?,
         };
-        self.prepare(&account, &repository).await?;
-        let command = LinkBlob {
-            create_repository: true,
-            ..stored.link(&account, &repository, self.clock.now_ms())
+        let place = Place {
+            account: &account,
+            repository: &repository,
         };
-        self.propose(command.into()).await
+        let link = stored.link(&account, &repository, self.clock.now_ms());
+        self.link(&place, link).await
     }
 
     async fn store_manifest(&self, replica: ReplicaManifest) -> Result<(), ReplicationError> {

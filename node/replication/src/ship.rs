@@ -86,7 +86,9 @@ impl Outbox {
             return Ok(self.complete(task));
         }
         let name = name_at_destination(&rule, task)?;
-        let pace = self.blobs.pace(&task.key.destination, &rule);
+        let pace = self
+            .blobs
+            .pace(&task.key.account, &task.key.destination, &rule);
         let image = wanted_image(view.as_ref(), task)?;
         let destination = Destination {
             pace,

@@ -167,6 +167,14 @@ impl Upload {
         self.here.is_kept()
     }
 
+    /// Whether the bytes so far are this blob; none: it has to be found out by
+    /// [`commit`](Self::commit), as they were hashed by another algorithm. Of what
+    /// was [flushed](Self::flush).
+    pub(crate) fn is(&self, digest: &Digest) -> Option<bool> {
+        let hashed = self.here.digest()?;
+        (hashed.algorithm() == digest.algorithm()).then_some(hashed == *digest)
+    }
+
     /// Takes the next bytes.
     pub async fn append(&mut self, chunk: Bytes) -> Result<(), ReplicationError> {
         if let Some(tap) = self.tap.as_ref().filter(|tap| tap.is_wanted()) {

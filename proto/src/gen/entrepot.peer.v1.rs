@@ -676,7 +676,8 @@ pub mod deposit_reply {
         /// Where the next piece has to start.
         #[prost(uint64, tag = "1")]
         Offset(u64),
-        /// The repository has the blob.
+        /// The repository has the blob; of an upload: all of it is there, for the image
+        /// that will name it.
         #[prost(message, tag = "2")]
         Done(super::Blank),
         /// The region has it, or gets it in another way: no more is to be sent.
@@ -692,6 +693,13 @@ pub struct DepositName {
     pub upload: ::prost::bytes::Bytes,
     #[prost(string, tag = "2")]
     pub digest: ::prost::alloc::string::String,
+    /// As in the header of its deposit; without them it says nothing.
+    #[prost(string, tag = "3")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub source_account: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub repository: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReplicaImages {
@@ -3975,7 +3983,8 @@ pub mod replication_client {
                 .insert(GrpcMethod::new("entrepot.peer.v1.Replication", "Deposit"));
             self.inner.streaming(req, path, codec).await
         }
-        /// An upload whose bytes are being deposited has become a blob at its source.
+        /// An upload whose bytes are being deposited has become a blob at its source. It
+        /// is one of the destination's once an image there names it.
         pub async fn name_deposit(
             &mut self,
             request: impl tonic::IntoRequest<super::DepositName>,
@@ -4062,7 +4071,8 @@ pub mod replication_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::DepositPart>>,
         ) -> std::result::Result<tonic::Response<Self::DepositStream>, tonic::Status>;
-        /// An upload whose bytes are being deposited has become a blob at its source.
+        /// An upload whose bytes are being deposited has become a blob at its source. It
+        /// is one of the destination's once an image there names it.
         async fn name_deposit(
             &self,
             request: tonic::Request<super::DepositName>,

@@ -46,7 +46,8 @@ pub(super) struct To {
 
 #[derive(Debug)]
 pub(super) struct Sender {
-    upload: [u8; 16],
+    /// All but the digest.
+    name: DepositName,
     channel: Option<PeerChannel>,
     task: JoinHandle<()>,
 }
@@ -69,12 +70,18 @@ impl Sender {
         place: OwnedSemaphorePermit,
     ) -> Self {
         let feed = Arc::clone(feed);
-        let upload = header.upload;
+        let name = DepositName {
+            upload: header.upload.to_vec().into(),
+            digest: String::new(),
+            account: to.account.to_string(),
+            source_account: header.account.to_string(),
+            repository: header.repository.to_string(),
+        };
         let header = DepositHeader {
             account: to.account.to_string(),
             source_account: header.account.to_string(),
             repository: header.repository.to_string(),
-            upload: upload.to_vec().into(),
+            upload: name.upload.clone(),
             digest: header.digest.map(|it| it.to_string()).unwrap_or_default(),
             size: 0,
             from_start: true,
@@ -95,7 +102,7 @@ impl Sender {
             drop(place);
         });
         Self {
-            upload,
+            name,
             channel: blobs.peers().channel(node),
             task,
         }
@@ -112,8 +119,8 @@ impl Sender {
             return;
         };
         let name = DepositName {
-            upload: self.upload.to_vec().into(),
             digest: digest.to_string(),
+            ..self.name.clone()
         };
         tokio::spawn(async move {
             let mut client = ReplicationClient::new(channel);

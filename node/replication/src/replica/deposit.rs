@@ -1,12 +1,13 @@
 //! The receiving end of a deposit.
 //!
 //! Bytes are staged here and on other nodes of the region as an upload's are. They
-//! count once all are here and are the blob's, and are linked after that.
+//! count once all are here and are the blob's. What a task brings is linked then;
+//! what was sent along with an upload is, once an image names it (`claims.rs`):
+//! until then nothing shows that there was an upload at all.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use entrepot_metadata::command::LinkBlob;
 use entrepot_metadata::query;
 use entrepot_oci::{AccountId, Algorithm, Digest, RepositoryName};
 use entrepot_proto::peer::deposit_part::Part;
@@ -18,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
+use super::claims::Place;
 use super::deposits::{Deposit, Name, State, UploadId};
 use super::{ReplicaServer, status};
 use crate::error::ReplicationError;
@@ -90,6 +92,14 @@ impl ReplicaServer {
         match &*state {
             State::Done => return say(replies, Reply::Done(Blank {})).await,
             State::Gone => return Err(Status::aborted("it has just gone")),
+            State::Whole(..) => {
+                let ended = match header.name {
+                    Name::Upload(_) => Ok(()),
+                    Name::Digest(_) => self.keep(&deposit, &mut state, &header.place()).await,
+                };
+                drop(state);
+                return say_ended(replies, ended).await;
+            }
             State::Empty | State::Receiving(_) => {}
         }
         let received = self
@@ -112,25 +122,13 @@ impl ReplicaServer {
                 return Err(status);
             }
         };
-        let finished = self.finish(&header, &mut state, finish).await;
-        if finished.is_ok() {
-            deposit.end(&mut state);
+        let finished = self.finish(&deposit, &mut state, &header, finish).await;
+        if finished.is_err() {
+            *state = State::Gone;
+            self.deposits.leave(&deposit);
         }
         drop(state);
-        self.deposits.leave(&deposit);
-        match finished {
-            Ok(()) => say(replies, Reply::Done(Blank {})).await,
-            Err(ReplicationError::Refused(message)) => {
-                let code = "refused".to_owned();
-                let refusal = Refusal {
-                    code,
-                    message,
-                    number: None,
-                };
-                say(replies, Reply::Refusal(refusal)).await
-            }
-            Err(error) => Err(status(&error)),
-        }
+        say_ended(replies, finished).await
     }
 
     #[allow(clippy::result_large_err, reason = "tonic's error type")]
@@ -214,10 +212,12 @@ impl ReplicaServer {
         }
     }
 
+    /// All bytes have come. Those of an upload wait for an image.
     async fn finish(
         &self,
-        header: &Header,
+        deposit: &Arc<Deposit>,
         state: &mut State,
+        header: &Header,
         finish: DepositFinish,
     ) -> Result<(), ReplicationError> {
         let bad = |status: Status| ReplicationError::Refused(status.message().to_owned());
@@ -233,19 +233,26 @@ impl ReplicaServer {
                 Status::data_loss("it is not as long as its source says"),
             ));
         }
-        let stored = upload.commit(digest).await?;
-        let (account, repository) = (&header.account, &header.repository);
-        self.prepare(account, repository).await?;
-        let command = LinkBlob {
-            create_repository: true,
-            ..stored.link(account, repository, self.clock.now_ms())
-        };
-        self.propose(command.into()).await
+        if upload.is(&digest) == Some(false) {
+            upload.discard().await;
+            return Err(ReplicationError::Mismatch { expected: digest });
+        }
+        *state = State::Whole(upload, digest);
+        if let Name::Digest(_) = header.name {
+            return self.keep(deposit, state, &header.place()).await;
+        }
+        let is_first = self.deposits.whole(deposit, &digest);
+        deposit.set_whole();
+        if !is_first {
+            self.discard(deposit, state).await;
+        }
+        Ok(())
     }
 
     async fn discard(&self, deposit: &Arc<Deposit>, state: &mut State) {
-        if let State::Receiving(upload) = std::mem::replace(state, State::Gone) {
-            upload.discard().await;
+        match std::mem::replace(state, State::Gone) {
+            State::Receiving(upload) | State::Whole(upload, _) => upload.discard().await,
+            State::Empty | State::Done | State::Gone => {}
         }
         self.deposits.leave(deposit);
     }
@@ -253,6 +260,13 @@ impl ReplicaServer {
     /// An upload that is deposited here has become a blob.
     #[allow(clippy::result_large_err, reason = "tonic's error type")]
     pub(super) fn name(&self, name: &DepositName) -> Result<(), Status> {
+        if name.account.is_empty() {
+            // Of an older release. It is found by its digest when all of it is here.
+            return Ok(());
+        }
+        let (account, repository) = (wire::name(&name.account)?, wire::name(&name.repository)?);
+        self.admit(&name.source_account, &account, &repository)
+            .map_err(|error| status(&error))?;
         let digest = wire::digest(&name.digest)?;
         self.deposits.name(&upload_id(&name.upload)?, digest);
         Ok(())
@@ -263,13 +277,14 @@ impl ReplicaServer {
         let arriving: Option<Vec<_>> = blobs
             .iter()
             .map(|digest| self.deposits.of(digest))
+            .map(|found| found.filter(|deposit| deposit.is_arriving()))
             .collect();
         // If one has to be sent anyway, so has the image.
         let Some(arriving) = arriving else {
             return false;
         };
-        let ended = arriving.iter().map(|deposit| deposit.ended());
-        timeout(ARRIVING_WAIT, futures::future::join_all(ended))
+        let arrived = arriving.iter().map(|deposit| deposit.arrived());
+        timeout(ARRIVING_WAIT, futures::future::join_all(arrived))
             .await
             .is_ok()
     }
@@ -298,6 +313,14 @@ impl Header {
         })
     }
 
+    /// Where a task brings its blob.
+    fn place(&self) -> Place<'_> {
+        Place {
+            account: &self.account,
+            repository: &self.repository,
+        }
+    }
+
     /// What hashes the bytes, and what chooses the nodes that get copies.
     fn staged_as(&self) -> (Algorithm, Vec<u8>) {
         let key = match (self.name, self.digest) {
@@ -313,6 +336,22 @@ impl Header {
 fn upload_id(bytes: &[u8]) -> Result<UploadId, Status> {
     let bad = |_| Status::invalid_argument("an upload's id has 16 bytes");
     bytes.try_into().map_err(bad)
+}
+
+async fn say_ended(replies: &Replies, ended: Result<(), ReplicationError>) -> Result<(), Status> {
+    match ended {
+        Ok(()) => say(replies, Reply::Done(Blank {})).await,
+        Err(ReplicationError::Refused(message)) => {
+            let code = "refused".to_owned();
+            let refusal = Refusal {
+                code,
+                message,
+                number: None,
+            };
+            say(replies, Reply::Refusal(refusal)).await
+        }
+        Err(error) => Err(status(&error)),
+    }
 }
 
 async fn say(replies: &Replies, reply: Reply) -> Result<(), Status> {

@@ -3,8 +3,9 @@
 //!
 //! A deposit is known by the upload that it is of at its source, by the digest of
 //! its blob, or by both. Limited in number and in age; they are memory and staged
-//! files of this node, and go with it. The invariant: one sender at a time adds
-//! to a deposit, at its end.
+//! files of this node, and go with it. One of an upload stays one when all of it
+//! is here: it becomes a blob when an image names it, and goes if none does. The
+//! invariant: one sender at a time adds to a deposit, at its end.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,12 +21,20 @@ use crate::upload::Upload;
 const DEPOSITS_MAX: usize = 512;
 /// A deposit that nobody has added to for so long goes.
 const IDLE_MAX: Duration = Duration::from_mins(2);
+/// One that was named and not begun goes after so long: a name may overtake the
+/// first byte, by no more than that.
+const UNBEGUN_MAX: Duration = Duration::from_secs(2);
+/// One that is whole goes after so long: until the rest of its image is uploaded.
+const WHOLE_MAX: Duration = Duration::from_mins(30);
 
 /// The id of an upload at its source.
 pub(super) type UploadId = [u8; 16];
 
-#[derive(Debug, Default)]
-pub(super) struct Deposits(Mutex<Table>);
+#[derive(Debug)]
+pub(super) struct Deposits {
+    table: Mutex<Table>,
+    whole_max: Duration,
+}
 
 #[derive(Debug, Default)]
 struct Table {
@@ -39,8 +48,8 @@ pub(super) struct Deposit {
     /// Whoever has it locked sends.
     pub(super) state: tokio::sync::Mutex<State>,
     touched: Mutex<Instant>,
-    /// Whether it has ended as a blob that is linked.
-    done: watch::Sender<bool>,
+    /// Whether all of it is here, as a blob or as one that an image may name.
+    whole: watch::Sender<bool>,
     /// Whether it is of an upload at its source.
     is_upload: bool,
     begun: watch::Sender<bool>,
@@ -52,6 +61,8 @@ pub(super) enum State {
     #[default]
     Empty,
     Receiving(Box<Upload>),
+    /// All of this blob is here, and no image has named it yet.
+    Whole(Box<Upload>, Digest),
     /// It is linked.
     Done,
     /// It is gone, and not in the table any more.
@@ -69,7 +80,15 @@ pub(super) enum Name {
 
 impl Deposits {
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Of those that are whole, none is kept for longer than `whole_max`.
+    pub(super) fn keeping(whole_max: Duration) -> Self {
+        Self {
+            table: Mutex::default(),
+            whole_max,
+        }
     }
 
     /// The deposit of that name, or a new one; none: there are too many.
@@ -78,15 +97,7 @@ impl Deposits {
         if let Some(found) = table.find(name) {
             return Some(Arc::clone(found));
         }
-        if table.len() >= DEPOSITS_MAX {
-            table.drop_idle(Duration::ZERO);
-        } else {
-            table.drop_idle(IDLE_MAX);
-        }
-        if table.len() >= DEPOSITS_MAX {
-            return None;
-        }
-        Some(table.add(name))
+        table.make_room(self.whole_max).then(|| table.add(name))
     }
 
     /// The one that is or will be the blob `digest`.
@@ -103,14 +114,36 @@ impl Deposits {
     }
 
     /// An upload has become a blob. Its first byte may still be on its way here.
-    pub(super) fn name(&self, id: &UploadId, digest: Digest) {
+    pub(super) fn name(self: &Arc<Self>, id: &UploadId, digest: Digest) {
         let mut table = self.lock();
-        let deposit = match table.uploads.get(id) {
-            Some(deposit) => Arc::clone(deposit),
-            None if table.len() < DEPOSITS_MAX => table.add(&Name::Upload(*id)),
+        let found = table.uploads.get(id).map(Arc::clone);
+        let deposit = match found {
+            Some(deposit) => deposit,
+            None if table.make_room(self.whole_max) => {
+                self.expire_after(UNBEGUN_MAX);
+                table.add(&Name::Upload(*id))
+            }
             None => return,
         };
         table.digests.entry(digest).or_insert(deposit);
+    }
+
+    /// All of a deposit is here, and is this blob, whatever it was called before.
+    /// False: so is another one, and this one is not needed.
+    pub(super) fn whole(self: &Arc<Self>, deposit: &Arc<Deposit>, digest: &Digest) -> bool {
+        let mut table = self.lock();
+        table
+            .digests
+            .retain(|other, of| other == digest || !Arc::ptr_eq(of, deposit));
+        let other = table.digests.get(digest);
+        let is_other = |of: &Arc<Deposit>| !Arc::ptr_eq(of, deposit) && of.is_whole();
+        if other.is_some_and(is_other) {
+            return false;
+        }
+        table.digests.insert(*digest, Arc::clone(deposit));
+        drop(table);
+        self.expire_after(self.whole_max);
+        true
     }
 
     /// It has ended; whoever still holds it sees how.
@@ -127,13 +160,24 @@ impl Deposits {
     /// Nobody sends a deposit any more: it goes in a while, unless somebody does
     /// by then.
     pub(super) fn abandon(self: &Arc<Self>) {
+        self.expire_after(IDLE_MAX);
+    }
+
+    fn expire_after(self: &Arc<Self>, time: Duration) {
         let deposits = Arc::downgrade(self);
         tokio::spawn(async move {
-            tokio::time::sleep(IDLE_MAX).await;
+            // Behind the last moment at which it is still young enough.
+            tokio::time::sleep(time + Duration::from_millis(1)).await;
             if let Some(deposits) = deposits.upgrade() {
-                deposits.lock().drop_idle(IDLE_MAX);
+                deposits.lock().drop_idle(deposits.whole_max);
             }
         });
+    }
+}
+
+impl Default for Deposits {
+    fn default() -> Self {
+        Self::keeping(WHOLE_MAX)
     }
 }
 
@@ -151,7 +195,7 @@ impl Table {
         let deposit = Arc::new(Deposit {
             state: tokio::sync::Mutex::default(),
             touched: Mutex::new(Instant::now()),
-            done: watch::Sender::new(false),
+            whole: watch::Sender::new(false),
             is_upload: matches!(name, Name::Upload(_)),
             begun: watch::Sender::new(false),
         });
@@ -166,18 +210,45 @@ impl Table {
         self.uploads.len().max(self.digests.len())
     }
 
-    /// Those that nobody sends, and that were idle for so long. Dropped, their
-    /// bytes go.
-    fn drop_idle(&mut self, idle: Duration) {
+    /// Whether there is room for one more: the one that has rested for longest
+    /// gives way.
+    fn make_room(&mut self, whole_max: Duration) -> bool {
+        self.drop_idle(whole_max);
+        if self.len() < DEPOSITS_MAX {
+            return true;
+        }
+        let all = self.uploads.values().chain(self.digests.values());
+        let at_rest = all.filter(|deposit| deposit.state.try_lock().is_ok());
+        let Some(longest) = at_rest.max_by_key(|deposit| deposit.idle()).cloned() else {
+            return false;
+        };
+        self.drop_if(|deposit, _| Arc::ptr_eq(deposit, &longest));
+        self.len() < DEPOSITS_MAX
+    }
+
+    /// Those that nobody sends, and that were idle for too long.
+    fn drop_idle(&mut self, whole_max: Duration) {
+        self.drop_if(|deposit, state| {
+            let most = match state {
+                State::Empty if !*deposit.begun.borrow() => UNBEGUN_MAX,
+                State::Whole(..) => whole_max,
+                _ => IDLE_MAX,
+            };
+            deposit.idle() >= most
+        });
+    }
+
+    /// Of those that nobody sends. Dropped, their bytes go.
+    fn drop_if(&mut self, goes: impl Fn(&Arc<Deposit>, &State) -> bool) {
         let stays = |deposit: &Arc<Deposit>| {
             let Ok(mut state) = deposit.state.try_lock() else {
                 return true;
             };
-            let is_idle = deposit.idle() >= idle;
-            if is_idle {
+            let goes = matches!(*state, State::Gone) || goes(deposit, &state);
+            if goes {
                 *state = State::Gone;
             }
-            !is_idle
+            !goes
         };
         self.uploads.retain(|_, deposit| stays(deposit));
         self.digests.retain(|_, deposit| stays(deposit));
@@ -195,7 +266,29 @@ impl Deposit {
     /// Its blob is linked.
     pub(super) fn end(&self, state: &mut State) {
         *state = State::Done;
-        self.done.send_replace(true);
+        self.set_whole();
+    }
+
+    /// All of it is here.
+    pub(super) fn set_whole(&self) {
+        self.touch();
+        self.whole.send_replace(true);
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        *self.whole.borrow()
+    }
+
+    /// Whether somebody is about to bring the rest of it, or nothing is lacking.
+    pub(super) fn is_arriving(&self) -> bool {
+        let Ok(state) = self.state.try_lock() else {
+            return true;
+        };
+        match *state {
+            State::Empty => !*self.begun.borrow(),
+            State::Whole(..) | State::Done => true,
+            State::Receiving(_) | State::Gone => false,
+        }
     }
 
     /// Waits until somebody has begun to send an upload, if one was named.
@@ -212,10 +305,10 @@ impl Deposit {
         self.begun.send_replace(true);
     }
 
-    /// Waits until its blob is linked.
-    pub(super) async fn ended(&self) {
+    /// Waits until all of it is here.
+    pub(super) async fn arrived(&self) {
         // The sender lives as long as this does.
-        let _ = self.done.subscribe().wait_for(|done| *done).await;
+        let _ = self.whole.subscribe().wait_for(|whole| *whole).await;
     }
 
     pub(super) fn touch(&self) {

@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use entrepot_metadata::command::LinkBlob;
 use entrepot_metadata::query;
 use entrepot_oci::{AccountId, Digest, RegionName, RepositoryName};
 use entrepot_proto::peer::replica_image_reply::Result as Reply;
@@ -19,6 +18,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 use tracing::warn;
 
+use super::claims::Place;
 use super::{DENIED, ReplicaServer};
 use crate::error::{ReplicationError, chain};
 use crate::upload::Stored;
@@ -182,12 +182,12 @@ impl ReplicaServer {
         }
         drop(view);
         let stored = Stored::inline(digest, content)?;
-        self.prepare(account, repository).await?;
-        let command = LinkBlob {
-            create_repository: true,
-            ..stored.link(account, repository, self.clock.now_ms())
+        let place = Place {
+            account,
+            repository,
         };
-        self.propose(command.into()).await
+        let link = stored.link(account, repository, self.clock.now_ms());
+        self.link(&place, link).await
     }
 }
 

@@ -59,6 +59,7 @@ pub(crate) struct Plan {
     views: BTreeMap<u64, Arc<dyn Metadata>>,
     metadata: Arc<LocalMetadata>,
     courier: Arc<dyn Courier>,
+    keeping_unnamed: Option<Duration>,
 }
 
 /// Running nodes; dropped, they are gone.
@@ -136,6 +137,7 @@ impl Plan {
             views: BTreeMap::new(),
             metadata: Arc::new(metadata),
             courier: Arc::new(NoCourier),
+            keeping_unnamed: None,
         }
     }
 
@@ -151,6 +153,12 @@ impl Plan {
 
     pub(crate) fn upload_expiry(mut self, expiry: Duration) -> Self {
         self.upload_expiry = expiry;
+        self
+    }
+
+    /// For how long bytes are kept that came along with an upload of another region.
+    pub(crate) fn keeping_unnamed(mut self, time: Duration) -> Self {
+        self.keeping_unnamed = Some(time);
         self
     }
 
@@ -199,7 +207,7 @@ impl Plan {
             let dial = network.dial_from(id);
             let peers = Peers::new(id, peers.clone(), secret(), &dial).unwrap();
             let node = self.node(Arc::new(peers));
-            work.spawn(serve(&node, listener));
+            work.spawn(serve(&node, listener, self.keeping_unnamed));
             nodes.insert(id, node);
         }
         Cluster {
@@ -265,19 +273,26 @@ pub(crate) fn clock() -> Arc<dyn Clock> {
 }
 
 /// The peer port of a node.
-fn serve(node: &Node, listener: TcpListener) -> impl Future<Output = ()> + Send + use<> {
+fn serve(
+    node: &Node,
+    listener: TcpListener,
+    keeping_unnamed: Option<Duration>,
+) -> impl Future<Output = ()> + Send + use<> {
     let secret = secret();
     let check = move |request| secret.check(request);
     let blobs = BlobsService::new(BlobsServer::new(Arc::clone(&node.blobs)))
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let uploads = UploadsService::new(UploadsServer::new(Arc::clone(&node.registry)))
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let replica = ReplicaServer::new(
+    let mut replica = ReplicaServer::new(
         Arc::clone(&node.blobs),
         Arc::clone(&node.metadata),
         clock(),
         Arc::<Registry>::clone(&node.registry),
     );
+    if let Some(time) = keeping_unnamed {
+        replica = replica.keeping_unnamed(time);
+    }
     let replica = ReplicationService::new(replica).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let ping = NodeService::new(PingServer::new(
         node.peers.own().clone(),

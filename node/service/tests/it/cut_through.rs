@@ -1,12 +1,18 @@
 //! Uploads that go to other regions while they arrive, and bytes that stay there
 //! while one sender goes and the next one comes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use entrepot_oci::Digest;
+use entrepot_oci::{Digest, media_type};
 use entrepot_proto::peer::deposit_part::Part;
 use entrepot_proto::peer::deposit_reply::Result as Reply;
+use entrepot_proto::peer::replica_image_reply::Result as Answer;
 use entrepot_proto::peer::replication_client::ReplicationClient;
-use entrepot_proto::peer::{DepositFinish, DepositHeader, DepositName, DepositPart, DepositReply};
+use entrepot_proto::peer::{
+    DepositFinish, DepositHeader, DepositName, DepositPart, DepositReply, ReplicaImage,
+    ReplicaImageManifest, ReplicaImages,
+};
 use entrepot_service::ServiceError;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -49,9 +55,61 @@ async fn finish(cluster: &Cluster, session: &str, digest: Digest) -> Result<(), 
     finished.await.map(drop)
 }
 
-async fn arrives(cluster: &Cluster, digest: &Digest) {
-    eventually("the blob is linked there", async || {
-        cluster.node(THERE).known(digest).is_some()
+/// Sends the other region an image of one blob that `source` has (empty: the
+/// region's own account), and none of the blob's bytes: what it says.
+async fn send_image(cluster: &Cluster, source: &str, (digest, size): (Digest, usize)) -> Answer {
+    let manifest = image(&[(digest, size)]);
+    let sent = ReplicaImage {
+        account: root().account.to_string(),
+        source_account: source.to_owned(),
+        repository: app().to_string(),
+        tag: "sent".to_owned(),
+        source_sequence: 1,
+        manifests: vec![ReplicaImageManifest {
+            digest: sha256(&manifest).to_string(),
+            media_type: media_type::OCI_MANIFEST.to_owned(),
+            content: manifest,
+            absent: Vec::new(),
+        }],
+        blobs: vec![digest.to_string()],
+        contents: Vec::new(),
+    };
+    let images = ReplicaImages {
+        source_region: EAST.to_owned(),
+        images: vec![sent],
+    };
+    let channel = cluster.node(1).peers.channel(THERE).unwrap();
+    let mut client = ReplicationClient::new(channel);
+    let mut replies = client.put_images(images).await.unwrap().into_inner();
+    replies.message().await.unwrap().unwrap().result.unwrap()
+}
+
+/// The blob becomes one of the other region by its image alone: all its bytes went
+/// along with the upload.
+async fn is_there_for_its_image(cluster: &Cluster, digest: Digest, size: usize) {
+    eventually("the image is taken", async || {
+        let answer = send_image(cluster, "", (digest, size)).await;
+        matches!(answer, Answer::Done(_))
+    })
+    .await;
+}
+
+/// Nothing shows at the other region that there was an upload.
+async fn shows_nothing(cluster: &Cluster, digest: &Digest) {
+    assert_eq!(cluster.node(THERE).known(digest), None);
+    let registry = &cluster.node(THERE).registry;
+    let tags = registry.list_tags(&root(), &app(), None, 10).await;
+    assert!(
+        matches!(tags, Err(ServiceError::NameUnknown(_))),
+        "{tags:?}"
+    );
+}
+
+/// Waits until the other region has answered that all of an upload is there.
+async fn sent_on(cluster: &Cluster, digest: &Digest) {
+    eventually("all of it is there", async || {
+        let mut stream = Stream::open(cluster, header(&[9; 16], Some(digest))).await;
+        matches!(stream.reply().await, Ok(Some(Reply::Held(_))))
     })
     .await;
 }
@@ -71,8 +129,10 @@ async fn an_upload_in_chunks_is_there_when_it_ends_and_not_before() {
     append(&cluster, &session, first.len() as u64, &second).await;
     assert_eq!(cluster.node(THERE).known(&digest), None);
     finish(&cluster, &session, digest).await.unwrap();
+    sent_on(&cluster, &digest).await;
+    shows_nothing(&cluster, &digest).await;
     // No outbox runs: nothing but the upload itself has brought it.
-    arrives(&cluster, &digest).await;
+    is_there_for_its_image(&cluster, digest, whole.len()).await;
     assert!(cluster.node(THERE).pull(&digest).await.unwrap() == whole);
     assert_eq!(cluster.node(THERE).memory.staged(), 0);
 }
@@ -82,8 +142,108 @@ async fn a_blob_in_one_request_is_there_when_it_ends() {
     let cluster = two_regions().await;
     let whole = content(3, 5 * MIB);
     let digest = cluster.node(1).push(&whole).await;
-    arrives(&cluster, &digest).await;
+    is_there_for_its_image(&cluster, digest, whole.len()).await;
     assert!(cluster.node(THERE).pull(&digest).await.unwrap() == whole);
+}
+
+#[tokio::test]
+async fn what_no_image_names_goes_and_was_never_to_be_seen() {
+    let brief = Duration::from_millis(300);
+    let plan = Plan::new(&[(EAST, 1), (WEST, 3)]).keeping_unnamed(brief);
+    let cluster = plan.start().await;
+    cluster.replicate(EAST, WEST).await;
+    let whole = content(10, 5 * MIB);
+    let digest = cluster.node(1).push(&whole).await;
+    eventually("nothing of it is left", async || {
+        let mut there = (THERE..=4).map(|id| cluster.node(id));
+        there.all(|node| node.memory.staged() == 0)
+    })
+    .await;
+    for id in THERE..=4 {
+        let kept = cluster.node(id).store.list(None, 10).await.unwrap();
+        assert_eq!(kept, [], "{id}");
+    }
+    shows_nothing(&cluster, &digest).await;
+    // Its image still gets there: by its task.
+    let mut cluster = cluster;
+    let named = [(digest, whole.len())];
+    cluster.node(1).put_manifest("v1", &image(&named)).await;
+    cluster.start_outbox();
+    eventually("the image is there", async || {
+        cluster.node(THERE).tagged("v1").await.is_some()
+    })
+    .await;
+    assert!(cluster.node(THERE).pull(&digest).await.unwrap() == whole);
+}
+
+#[tokio::test]
+async fn many_images_may_name_what_arrived_once() {
+    let cluster = two_regions().await;
+    let whole = content(11, 3 * MIB);
+    let digest = cluster.node(1).push(&whole).await;
+    sent_on(&cluster, &digest).await;
+    let images = (0..8).map(|_| send_image(&cluster, "", (digest, whole.len())));
+    for answer in futures::future::join_all(images).await {
+        assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
+    }
+    assert!(cluster.node(THERE).pull(&digest).await.unwrap() == whole);
+    cluster.check(WEST);
+}
+
+#[tokio::test]
+async fn who_may_bring_nothing_names_nothing() {
+    let cluster = two_regions().await;
+    let whole = content(12, MIB);
+    let digest = sha256(&whole);
+    let channel = cluster.node(1).peers.channel(THERE).unwrap();
+    let mut client = ReplicationClient::new(channel);
+    let stranger = "999999999999";
+    let name = DepositName {
+        source_account: stranger.to_owned(),
+        ..name(&[4; 16], &digest)
+    };
+    let refused = client.name_deposit(name).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    // Nor does such a name keep anybody waiting, as one of an upload would.
+    let mut stream = Stream::open(&cluster, header(&[], Some(&digest))).await;
+    assert_eq!(stream.reply().await.unwrap(), Some(Reply::Offset(0)));
+    let refused = send_image(&cluster, stranger, (digest, whole.len())).await;
+    assert!(matches!(refused, Answer::Refusal(_)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_name_without_bytes_leaves_nothing() {
+    let cluster = two_regions().await;
+    let whole = content(13, MIB);
+    let digest = sha256(&whole);
+    let channel = cluster.node(1).peers.channel(THERE).unwrap();
+    let mut client = ReplicationClient::new(channel);
+    client.name_deposit(name(&[5; 16], &digest)).await.unwrap();
+    eventually("nobody is told that it is on its way", async || {
+        let mut stream = Stream::open(&cluster, header(&[6; 16], Some(&digest))).await;
+        stream.reply().await.unwrap() == Some(Reply::Offset(0))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_blob_that_was_called_by_another_name_is_found_by_its_own() {
+    let cluster = two_regions().await;
+    let whole = content(14, 2 * MIB);
+    let (digest, other) = (sha256(&whole), sha256(b"another"));
+    let upload = [8; 16];
+    let mut stream = Stream::open(&cluster, header(&upload, None)).await;
+    assert_eq!(stream.reply().await.unwrap(), Some(Reply::Offset(0)));
+    let channel = cluster.node(1).peers.channel(THERE).unwrap();
+    let mut client = ReplicationClient::new(channel);
+    client.name_deposit(name(&upload, &other)).await.unwrap();
+    stream.data(&whole).await;
+    stream.send(finished(&digest, whole.len())).await;
+    let done = stream.reply().await.unwrap();
+    assert!(matches!(done, Some(Reply::Done(_))), "{done:?}");
+    let missing = send_image(&cluster, "", (other, 7)).await;
+    assert!(matches!(missing, Answer::Missing(_)), "{missing:?}");
+    is_there_for_its_image(&cluster, digest, whole.len()).await;
 }
 
 #[tokio::test]
@@ -182,6 +342,16 @@ fn header(upload: &[u8], digest: Option<&Digest>) -> DepositHeader {
     }
 }
 
+fn name(upload: &[u8], digest: &Digest) -> DepositName {
+    DepositName {
+        upload: Bytes::copy_from_slice(upload),
+        digest: digest.to_string(),
+        account: root().account.to_string(),
+        source_account: root().account.to_string(),
+        repository: app().to_string(),
+    }
+}
+
 fn finished(digest: &Digest, size: usize) -> Part {
     Part::Finish(DepositFinish {
         digest: digest.to_string(),
@@ -204,11 +374,7 @@ async fn whoever_comes_next_goes_on_where_the_last_one_stopped() {
     // The upload goes on without it, and its end is told.
     let channel = cluster.node(1).peers.channel(THERE).unwrap();
     let mut client = ReplicationClient::new(channel);
-    let name = DepositName {
-        upload: Bytes::copy_from_slice(&upload),
-        digest: digest.to_string(),
-    };
-    client.name_deposit(name).await.unwrap();
+    client.name_deposit(name(&upload, &digest)).await.unwrap();
     let mut second = Stream::open(&cluster, header(&[], Some(&digest))).await;
     let reply = second.reply().await.unwrap();
     assert_eq!(reply, Some(Reply::Offset(3 * MIB as u64)));

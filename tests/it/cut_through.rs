@@ -135,3 +135,42 @@ async fn an_upload_that_is_cancelled_leaves_nothing_there() -> Result<()> {
     ensure!(list.status == 404, "the repository is there: {}", list.what);
     cluster.finish().await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_layer_without_an_image_shows_nowhere_until_there_is_one() -> Result<()> {
+    let cluster = two_regions(1).await?;
+    let wan = Wan::between(&cluster, (US, EU), ROUND_TRIP, None)?;
+    let before = wan.there_bytes();
+    let image = image_of_one_layer(4);
+    let (source, there) = (cluster.registry(1)?, cluster.registry(2)?);
+    step("push its blobs alone", async {
+        for blob in &image.blobs {
+            source.push_blob("wan/layers", blob).await?;
+        }
+        under_way(&wan, before, LAYER_BYTES as u64).await
+    })
+    .await?;
+    let hidden = async || {
+        let list = there.get("/v2/wan/layers/tags/list").send().await?;
+        ensure!(list.status == 404, "the repository is there: {}", list.what);
+        let catalog = there.get("/v2/_catalog").send().await?;
+        let catalog = String::from_utf8_lossy(&catalog.body).into_owned();
+        ensure!(!catalog.contains("wan/layers"), "{catalog}");
+        for blob in &image.blobs {
+            let path = format!("/v2/wan/layers/blobs/{}", blob.digest);
+            let found = there.head(&path).send().await?;
+            ensure!(found.status == 404, "a blob is there: {}", found.what);
+        }
+        Ok(())
+    };
+    step("nothing shows there", hidden()).await?;
+    step("its image", async {
+        source
+            .put_manifest("wan/layers", "v1", &image.manifest)
+            .await?;
+        arrived(&cluster, "wan/layers", "v1", &image).await
+    })
+    .await?;
+    sent_once(&wan, before)?;
+    cluster.finish().await
+}

@@ -620,7 +620,7 @@ impl Command {
             Self::ReplaceRules(command) if !command.is_plain() => 9,
             Self::ReplaceRules(_) => 7,
             Self::EndTask(command) if command.denied || command.destination.contains('/') => 9,
-            Self::PutManifest(command) if command.ordered => 9,
+            Self::PutManifest(command) if !command.is_plain() => 9,
             Self::RetryTasks(_) | Self::DeleteReplica(_) => 9,
             Self::TagRepository(command) if command.distinct => 9,
             Self::PutRegistrySettings(command) if command.quotas.is_some() => QUOTAS_LEVEL,
@@ -774,6 +774,13 @@ impl CreateRepository {
     /// Every version can apply it.
     fn is_plain(&self) -> bool {
         self.spec.is_none() && !self.must_be_new
+    }
+}
+
+impl PutManifest {
+    /// Every version can apply it.
+    fn is_plain(&self) -> bool {
+        !self.ordered && self.origin.as_ref().is_none_or(Origin::is_plain)
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) use parts::Parts;
 use entrepot_oci::{AccountId, Algorithm, Digest, RegionName, RegistryId, RepositoryName, Tag};
 
 use crate::limits::{HASH_BYTES, SERIAL_BYTES};
-use crate::query::TaskKey;
+use crate::query::{Source, TaskKey};
 use crate::records::settings::{ItemKind, TextKind};
 
 /// The lowest first byte of a state machine's key; what sorts before it is the
@@ -111,9 +111,9 @@ pub(crate) enum Namespace {
     Tag = 0x50,
     /// account, repository, digest, tag -> nothing: a manifest's tags
     TagOf = 0x51,
-    /// account, repository, tag, source region -> `TagOriginRecord`
+    /// account, repository, tag, source -> `TagOriginRecord`
     TagOrigin = 0x52,
-    /// account, repository, digest, source region -> `ReplicaRecord`
+    /// account, repository, digest, source or an empty name -> `ReplicaRecord`
     Replica = 0x53,
     /// account, repository, digest, tag, destination -> `TaskRecord`
     Task = 0x60,
@@ -233,6 +233,22 @@ impl Key {
     #[must_use]
     pub(crate) fn home(self, account: &RegistryId, repository: &RepositoryName) -> Self {
         self.account(account).name(repository.as_str())
+    }
+
+    /// As it stands beside a repository: account and name only where they differ.
+    #[must_use]
+    pub(crate) fn source(
+        self,
+        account: &RegistryId,
+        repository: &RepositoryName,
+        source: &Source,
+    ) -> Self {
+        let key = self.name(source.region.as_str());
+        if source.is_namesake(account, repository) {
+            key
+        } else {
+            key.home(&source.account, &source.repository)
+        }
     }
 
     #[must_use]
@@ -420,21 +436,30 @@ pub(crate) fn tag_origin(
     account: &RegistryId,
     repository: &RepositoryName,
     tag: &Tag,
-    region: &RegionName,
+    source: &Source,
 ) -> Key {
     Key::new(Namespace::TagOrigin)
         .home(account, repository)
         .name(tag.as_str())
-        .name(region.as_str())
+        .source(account, repository, source)
 }
 
 pub(crate) fn replica(
     account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
-    region: &RegionName,
+    source: &Source,
 ) -> Key {
-    of_digest(Namespace::Replica, account, repository, digest).name(region.as_str())
+    of_digest(Namespace::Replica, account, repository, digest).source(account, repository, source)
+}
+
+/// Of an image that this registry's own pushes brought too.
+pub(crate) fn replica_of_here(
+    account: &RegistryId,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Key {
+    of_digest(Namespace::Replica, account, repository, digest).name("")
 }
 
 pub(crate) fn denied(key: &TaskKey) -> Key {

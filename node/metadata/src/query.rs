@@ -15,6 +15,7 @@ mod members;
 mod registry;
 mod rules;
 mod settings;
+mod source;
 mod tasks;
 mod trust;
 
@@ -32,8 +33,8 @@ pub use identity::{
     policy_version, policy_versions,
 };
 pub use images::{
-    ImageSize, ManifestEntry, ServedManifest, StoredManifest, TagEntry, TagOrigin, image_size,
-    manifest, manifest_entry, manifests, referrers, served_manifest, tag, tags, tags_of,
+    ImageSize, ManifestEntry, ServedManifest, StoredManifest, TagEntry, image_size, manifest,
+    manifest_entry, manifests, referrers, served_manifest, tag, tags, tags_of,
 };
 pub(crate) use images::{manifest_of, tag_of};
 pub use members::{
@@ -50,6 +51,7 @@ pub use settings::{
     Mutability, RegistryItem, RepositoryText, matches_wildcard, registry_item, registry_items,
     registry_items_of_all, repository_tags, repository_text, template_for,
 };
+pub use source::{OriginError, Source, TagOrigin, was_deleted};
 pub use tasks::{Task, TaskKey, TaskKeyError, denied_tasks, open_tasks, task, tasks, tasks_of};
 pub use trust::{
     AuthorityEntry, CertificateEntry, JoinTokenEntry, Standing, authority, certificates,

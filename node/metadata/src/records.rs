@@ -194,7 +194,7 @@ pub struct MediaTypeRecord {
     pub media_type: String,
 }
 
-/// The push in another region that a replicated tag comes from.
+/// The push in another registry that a replica comes from.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Origin {
     #[prost(string, tag = "1")]
@@ -202,6 +202,12 @@ pub struct Origin {
     /// Log index of the push in its source region's group.
     #[prost(uint64, tag = "2")]
     pub sequence: u64,
+    /// Empty: the one whose registry has the replica.
+    #[prost(string, tag = "3")]
+    pub account: String,
+    /// Empty: of the same name as the replica's.
+    #[prost(string, tag = "4")]
+    pub repository: String,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -213,12 +219,12 @@ pub struct TagRecord {
     /// Log index of the command that moved it here.
     #[prost(uint64, tag = "3")]
     pub index: u64,
-    /// Unset: pushed in this region.
+    /// Unset: pushed in this registry.
     #[prost(message, optional, tag = "4")]
     pub origin: Option<Origin>,
 }
 
-/// The newest push of a source region that ever set a tag here. It outlives
+/// The newest push or deletion of a source that was about a tag here. It outlives
 /// the tag, so that a late older push cannot bring it back.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct TagOriginRecord {
@@ -247,8 +253,10 @@ pub struct TaskRecord {
     pub kind: i32,
 }
 
-/// What the source has pushed and deleted of an image that a replica here is of, or
-/// was: log indexes of its group, 0 for never.
+/// What a source has pushed and deleted of an image that a replica here is of, or
+/// was: log indexes of its group, 0 for never. While the push is the newer one, the
+/// image is here for that source's sake; this registry itself counts as one, as far
+/// as it shares the image with another.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct ReplicaRecord {
     #[prost(uint64, tag = "1")]

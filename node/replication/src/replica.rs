@@ -21,7 +21,7 @@ use entrepot_metadata::records::Origin;
 use entrepot_metadata::response::Refused;
 use entrepot_metadata::seam::{Metadata, MetadataError};
 use entrepot_oci::{
-    AccountId, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType, RegionName, RepositoryName, Tag,
+    AccountId, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType, RepositoryName, Tag,
 };
 use entrepot_proto::environment::Clock;
 use entrepot_proto::peer::replica_blob::Part;
@@ -233,7 +233,14 @@ impl ReplicaServer {
         let repository: RepositoryName = wire::name(&replica.repository).map_err(bad)?;
         self.admit(&replica.source_account, &account, &repository)?;
         let digest = wire::digest(&replica.digest).map_err(bad)?;
-        let source: RegionName = wire::name(&replica.source_region).map_err(bad)?;
+        let home = (&account, &repository);
+        let origin = Origin {
+            region: replica.source_region,
+            account: replica.source_account,
+            repository: replica.source_repository,
+            sequence: replica.source_sequence,
+        };
+        let origin = origin_at(&origin, home)?;
         if replica.content.len() > MANIFEST_BYTES_MAX {
             return Err(refused(format!("{digest} is too large for a manifest")));
         }
@@ -251,7 +258,7 @@ impl ReplicaServer {
         let command = PutManifest {
             tags,
             create_repository: true,
-            origin: Some(Origin::new(&source, replica.source_sequence)),
+            origin: Some(origin.record(&account, &repository)),
             absent: replica.absent,
             ordered: self.metadata.understands(ORDERED_LEVEL)?,
             ..PutManifest::new(
@@ -277,21 +284,18 @@ impl ReplicaServer {
             &account,
             &repository,
         )?;
-        // Of a repository that is not there, there is nothing to delete.
-        let view = self.metadata.view(&self.group)?;
-        if query::repository(view.as_ref(), &account, &repository)?.is_none() {
-            return Ok(());
-        }
-        drop(view);
         let digest = wire::digest(&deletion.digest).map_err(bad)?;
         let tag: Option<Tag> = match deletion.tag.as_str() {
             "" => None,
             tag => Some(wire::name(tag).map_err(bad)?),
         };
-        let origin = TagOrigin {
-            region: wire::name(&deletion.source_region).map_err(bad)?,
+        let origin = Origin {
+            region: deletion.source_region,
+            account: deletion.source_account,
+            repository: deletion.source_repository,
             sequence: deletion.source_sequence,
         };
+        let origin = origin_at(&origin, (&account, &repository))?;
         let command = DeleteReplica::new(&account, &repository, &digest, tag.as_ref(), &origin);
         self.propose(command.into()).await
     }
@@ -464,6 +468,15 @@ impl Replication for ReplicaServer {
         }
         Ok(Response::new(AdmitReply { admitted }))
     }
+}
+
+/// Where something comes from that is for a repository here.
+fn origin_at(
+    told: &Origin,
+    (account, repository): (&AccountId, &RepositoryName),
+) -> Result<TagOrigin, ReplicationError> {
+    TagOrigin::read(told, account, repository)
+        .map_err(|error| ReplicationError::Refused(chain(&error)))
 }
 
 #[allow(clippy::result_large_err, reason = "tonic's error type")]

@@ -201,6 +201,7 @@ impl Outbox {
             tag: tag.map(ToString::to_string).unwrap_or_default(),
             source_region: self.blobs.region().to_string(),
             source_sequence: task.sequence,
+            source_repository: repository.to_string(),
             absent: image.absent(&manifest.entry),
         });
         request.set_timeout(CALL_TIMEOUT);

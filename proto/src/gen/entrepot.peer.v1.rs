@@ -597,6 +597,9 @@ pub struct ReplicaDeletion {
     /// Log index of the deletion in its source region's group.
     #[prost(uint64, tag = "7")]
     pub source_sequence: u64,
+    /// As in ReplicaManifest.
+    #[prost(string, tag = "8")]
+    pub source_repository: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AdmitRequest {
@@ -733,6 +736,9 @@ pub struct ReplicaImage {
     /// Whose image it is at the source.
     #[prost(string, tag = "8")]
     pub source_account: ::prost::alloc::string::String,
+    /// As in ReplicaManifest.
+    #[prost(string, tag = "9")]
+    pub source_repository: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReplicaImageManifest {
@@ -855,6 +861,9 @@ pub struct ReplicaManifest {
     /// As in MissingRequest.
     #[prost(string, tag = "10")]
     pub source_account: ::prost::alloc::string::String,
+    /// Where it is at the source; empty: in the repository of that name.
+    #[prost(string, tag = "11")]
+    pub source_repository: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReplicaReply {

@@ -12,19 +12,19 @@ use entrepot_oci::{Digest, MANIFEST_BYTES_MAX, MediaType, RegistryId, Repository
 use super::blobs::referenced;
 use super::counts::{self, Counted, Image};
 use super::registry::{Creation, require_repository};
-use super::replicas::Replica;
+use super::replicas::{Claims, Replica};
 use super::tags::{self, Condition, Move};
 use super::tasks::{self, Deletion, Enqueue};
 use super::{Stop, invalid, parse, parse_each, reported};
 use crate::command::{DeleteManifest, PutManifest};
-use crate::keys::{self, Key, Namespace};
+use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::{REFERENCES_MAX, TAGS_PER_PUSH_MAX};
 use crate::overlay::Overlay;
 use crate::query::{self, ManifestEntry, Mutability, Quotas, TagOrigin};
 use crate::read;
 use crate::records::ManifestRecord;
 use crate::response::{ManifestDeleted, ManifestPut, Outcome, Refused, TagFixed};
-use crate::store::StorageError;
+use crate::store::{KeyValue, StorageError};
 
 /// A [`PutManifest`] whose every name is valid.
 struct Push {
@@ -48,6 +48,14 @@ pub(super) fn put(
     command: PutManifest,
 ) -> Result<Outcome, Stop> {
     let push = Push::parse(command)?;
+    if push.is_late(overlay)? {
+        return Ok(Outcome::ManifestPut(ManifestPut {
+            created: false,
+            repository_created: false,
+            tags_kept: push.tags.iter().map(ToString::to_string).collect(),
+            tasks: 0,
+        }));
+    }
     let at_ms = push.command.at_ms;
     let creation = Creation {
         wanted: push.command.create_repository,
@@ -59,16 +67,9 @@ pub(super) fn put(
         creation.ensured(overlay, &push.account, &push.repository)?;
     let mutability = Mutability::from(record.mutability.unwrap_or_default());
     let fixed = push.check_tags(overlay, &mutability)?;
-    if !push.arrives(overlay)? {
-        return Ok(Outcome::ManifestPut(ManifestPut {
-            created: false,
-            repository_created,
-            tags_kept: push.tags.iter().map(ToString::to_string).collect(),
-            tasks: 0,
-        }));
-    }
     let key = keys::manifest(&push.account, &push.repository, &push.digest);
     let created = !read::exists(overlay, &key)?;
+    push.claim(overlay, index, created)?;
     let quotas = counts::quotas(overlay, &push.account)?;
     if created {
         // What is stored already has had its references ever since.
@@ -160,6 +161,28 @@ pub(super) fn require_unreferenced(
     }
 }
 
+/// At most `limit` of the indexes that name a manifest and sort after `after`.
+pub(super) fn parents(
+    view: &dyn KeyValue,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    digest: &Digest,
+    after: Option<Digest>,
+    limit: usize,
+) -> Result<Vec<Digest>, StorageError> {
+    let prefix = keys::of_digest(Namespace::ChildUse, account, repository, digest);
+    let start = after.map(|after| prefix.clone().digest(&after).successor());
+    let found = read::page(view, &prefix, start.as_ref(), limit)?;
+    let found = found.iter().map(|(key, _)| {
+        let mut parts = Parts::of(key);
+        parts.registry()?;
+        parts.text("repository")?;
+        parts.digest()?;
+        parts.digest()
+    });
+    found.collect()
+}
+
 /// Removes a manifest that has no tags and no tasks; how many pairs those were.
 pub(super) fn remove(
     overlay: &mut Overlay<'_>,
@@ -178,6 +201,12 @@ pub(super) fn remove(
         overlay.delete(key);
     }
     overlay.delete(keys::content(account, repository, &entry.digest));
+    let claims = Claims {
+        account,
+        repository,
+        digest: &entry.digest,
+    };
+    let pairs = pairs + claims.end(overlay)?;
     let key = keys::manifest(account, repository, &entry.digest);
     Counted::Images(account, repository).remove(overlay, &key)?;
     Counted::Tags(account, repository, &entry.digest).forget(overlay)?;
@@ -263,16 +292,16 @@ impl Push {
             let _: MediaType = parse("artifact type", artifact_type)?;
         }
         let subject = command.subject.as_deref();
-        let origin = match &command.origin {
-            Some(origin) => Some(TagOrigin {
-                region: parse("origin region", &origin.region)?,
-                sequence: origin.sequence,
-            }),
-            None => None,
-        };
+        let account = parse("account", &command.account)?;
+        let repository = parse("repository", &command.repository)?;
+        let origin = command.origin.as_ref();
+        let origin = origin
+            .map(|origin| TagOrigin::read(origin, &account, &repository))
+            .transpose()
+            .map_err(|error| invalid("origin", error))?;
         Ok(Self {
-            account: parse("account", &command.account)?,
-            repository: parse("repository", &command.repository)?,
+            account,
+            repository,
             digest: parse("digest", &command.digest)?,
             subject: subject.map(|text| parse("subject", text)).transpose()?,
             blobs: parse_each::<Digest, _>("blob", &command.blobs)?,
@@ -285,25 +314,65 @@ impl Push {
         })
     }
 
-    /// False: a replica of what its source has deleted since.
-    fn arrives(&self, overlay: &mut Overlay<'_>) -> Result<bool, StorageError> {
-        let Some(origin) = self.origin.as_ref().filter(|_| self.command.ordered) else {
-            return Ok(true);
-        };
-        let replica = Replica {
+    fn replica<'a>(&'a self, digest: &'a Digest) -> Option<Replica<'a>> {
+        let origin = self.origin.as_ref().filter(|_| self.command.ordered)?;
+        Some(Replica {
             account: &self.account,
             repository: &self.repository,
-            digest: &self.digest,
+            digest,
             origin,
+        })
+    }
+
+    /// Whether it is a replica of what its source has deleted since.
+    fn is_late(&self, overlay: &mut Overlay<'_>) -> Result<bool, StorageError> {
+        let Some(replica) = self.replica(&self.digest) else {
+            return Ok(false);
         };
-        if replica.arrive(overlay)? {
-            return Ok(true);
+        if !replica.is_deleted(overlay)? {
+            return Ok(false);
         }
         // Its tags were there, and went with it.
         for tag in &self.tags {
             replica.delete_tag(overlay, tag)?;
         }
-        Ok(false)
+        Ok(true)
+    }
+
+    /// Notes for whose sake the image is here, and what it names.
+    fn claim(
+        &self,
+        overlay: &mut Overlay<'_>,
+        index: u64,
+        created: bool,
+    ) -> Result<(), StorageError> {
+        let (account, repository, digest) = (&self.account, &self.repository, &self.digest);
+        if self.origin.is_none() {
+            let claims = Claims {
+                account,
+                repository,
+                digest,
+            };
+            // What was not here was not claimed.
+            return if created {
+                Ok(())
+            } else {
+                claims.pushed_here(overlay, index)
+            };
+        }
+        for digest in std::iter::once(digest).chain(&self.children) {
+            let is_child = digest != &self.digest;
+            let key = keys::manifest(account, repository, digest);
+            let Some(replica) = self.replica(digest) else {
+                return Ok(());
+            };
+            // Of what an index was taken without, nothing is here.
+            if is_child && (!read::exists(overlay, &key)? || replica.is_deleted(overlay)?) {
+                continue;
+            }
+            replica.arrive(overlay, index)?;
+        }
+        Ok(())
     }
 
     /// All tags are looked at before the first one moves: all or none. Returns

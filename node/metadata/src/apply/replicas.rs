@@ -2,12 +2,16 @@
 //!
 //! The invariants: of one source, what came later there is never undone here by
 //! what came earlier, in whatever order the two arrive. A deletion takes nothing
-//! that its source pushed after it, and nothing that its source pushed before it
-//! comes back. Between two sources, and between a source and the pushes of this
-//! registry, the order of this group's log decides.
+//! that its source pushed after it, nothing that its source pushed before it comes
+//! back, and nothing goes that somebody else brought. Between two sources, and
+//! between a source and the pushes of this registry, the order of this group's log
+//! decides.
+
+mod claims;
 
 use entrepot_oci::{AccountId, Digest, RegistryId, RepositoryName, Tag};
 
+pub(super) use self::claims::Claims;
 use super::{Stop, invalid, manifests, parse, tags, tasks};
 use crate::command::DeleteReplica;
 use crate::keys;
@@ -17,9 +21,10 @@ use crate::query::{self, TagEntry, TagOrigin};
 use crate::read;
 use crate::records::{ReplicaRecord, TagOriginRecord};
 use crate::response::{Done, Outcome};
-use crate::store::StorageError;
+use crate::store::{KeyValue, StorageError};
 
-/// An image here, and the source that something of it comes from.
+/// An image here, and the push or deletion elsewhere that is about it.
+#[derive(Clone, Copy)]
 pub(super) struct Replica<'a> {
     pub(super) account: &'a RegistryId,
     pub(super) repository: &'a RepositoryName,
@@ -27,6 +32,8 @@ pub(super) struct Replica<'a> {
     pub(super) origin: &'a TagOrigin,
 }
 
+/// Notes the deletion also where there is nothing to delete, not even the
+/// repository: what it deletes may come later.
 pub(super) fn delete(overlay: &mut Overlay<'_>, command: &DeleteReplica) -> Result<Outcome, Stop> {
     let account: AccountId = parse("account", &command.account)?;
     let repository = parse("repository", &command.repository)?;
@@ -38,14 +45,8 @@ pub(super) fn delete(overlay: &mut Overlay<'_>, command: &DeleteReplica) -> Resu
     let Some(origin) = &command.origin else {
         return Err(invalid("origin", "must be given").into());
     };
-    let origin = TagOrigin {
-        region: parse("origin region", &origin.region)?,
-        sequence: origin.sequence,
-    };
-    let done = Outcome::Done(Done {});
-    if query::repository(overlay, &account, &repository)?.is_none() {
-        return Ok(done);
-    }
+    let origin =
+        TagOrigin::read(origin, &account, &repository).map_err(|error| invalid("origin", error))?;
     let replica = Replica {
         account: &account,
         repository: &repository,
@@ -56,70 +57,84 @@ pub(super) fn delete(overlay: &mut Overlay<'_>, command: &DeleteReplica) -> Resu
         Some(tag) => replica.delete_tag(overlay, &tag)?,
         None => replica.delete_image(overlay)?,
     }
-    Ok(done)
+    Ok(Outcome::Done(Done {}))
 }
 
 // === impl Replica ===
 
 impl Replica<'_> {
-    fn record(&self, overlay: &Overlay<'_>) -> Result<ReplicaRecord, StorageError> {
-        let key = self.key();
-        let record: Option<ReplicaRecord> = read::record(overlay, &key)?;
+    fn record(&self, view: &dyn KeyValue) -> Result<ReplicaRecord, StorageError> {
+        let record: Option<ReplicaRecord> = read::record(view, &self.key())?;
         Ok(record.unwrap_or_default())
     }
 
     fn key(&self) -> keys::Key {
-        keys::replica(
+        let source = &self.origin.source;
+        keys::replica(self.account, self.repository, self.digest, source)
+    }
+
+    fn claims(&self) -> Claims<'_> {
+        Claims {
+            account: self.account,
+            repository: self.repository,
+            digest: self.digest,
+        }
+    }
+
+    /// Whether its source has deleted the image after this push.
+    pub(super) fn is_deleted(&self, view: &dyn KeyValue) -> Result<bool, StorageError> {
+        query::was_deleted(
+            view,
             self.account,
             self.repository,
             self.digest,
-            &self.origin.region,
+            self.origin,
         )
     }
 
-    /// Notes a push. False: the source has deleted the image after it.
-    pub(super) fn arrive(&self, overlay: &mut Overlay<'_>) -> Result<bool, StorageError> {
+    /// Notes a push of what its source has not deleted since.
+    pub(super) fn arrive(&self, overlay: &mut Overlay<'_>, index: u64) -> Result<(), StorageError> {
         let before = self.record(overlay)?;
-        if before.deleted >= self.origin.sequence {
-            return Ok(false);
+        if before.pushed >= self.origin.sequence {
+            return Ok(());
         }
-        if before.pushed < self.origin.sequence {
-            let record = ReplicaRecord {
-                pushed: self.origin.sequence,
-                ..before
-            };
-            overlay.put(self.key(), &record);
-        }
-        Ok(true)
+        self.claims().share(overlay, index)?;
+        let record = ReplicaRecord {
+            pushed: self.origin.sequence,
+            ..before
+        };
+        overlay.put(self.key(), &record);
+        Ok(())
     }
 
-    /// Unless its source has set it later. One that somebody has moved to another
-    /// image stays.
+    /// Only where it is this source's, and unless that has set it later.
     pub(super) fn delete_tag(
         &self,
         overlay: &mut Overlay<'_>,
         tag: &Tag,
     ) -> Result<(), StorageError> {
-        let region = &self.origin.region;
-        let key = keys::tag_origin(self.account, self.repository, tag, region);
+        let source = &self.origin.source;
+        let key = keys::tag_origin(self.account, self.repository, tag, source);
         let newest: Option<TagOriginRecord> = read::record(overlay, &key)?;
         if newest.is_some_and(|newest| newest.sequence >= self.origin.sequence) {
             return Ok(());
         }
-        self.note(overlay, tag);
+        // No older push of the source sets it any more.
+        let record = TagOriginRecord {
+            sequence: self.origin.sequence,
+        };
+        overlay.put(key, &record);
         let Some(entry) = query::tag(overlay, self.account, self.repository, tag)? else {
             return Ok(());
         };
-        let is_of_source = entry
-            .origin
-            .is_some_and(|origin| origin.region == self.origin.region);
-        if is_of_source || entry.digest == *self.digest {
+        if self.is_of_source(&entry) {
             tags::remove(overlay, self.account, self.repository, &entry.digest, tag)?;
         }
         Ok(())
     }
 
-    /// With all its tags but those that its source has set later.
+    /// With those of its tags that its source set before. The image stays while
+    /// anybody else has brought it, tags it, or names it in an index.
     fn delete_image(&self, overlay: &mut Overlay<'_>) -> Result<(), Stop> {
         let before = self.record(overlay)?;
         if before.deleted >= self.origin.sequence {
@@ -130,22 +145,26 @@ impl Replica<'_> {
             ..before
         };
         overlay.put(self.key(), &record);
-        let kept = self.delete_tags(overlay)?;
-        if kept || before.pushed > self.origin.sequence {
+        let is_tagged = self.delete_tags(overlay)?;
+        let is_its = claims::is_live(&before) && !claims::is_live(&record);
+        if is_tagged || !is_its || self.claims().any(overlay)? {
             return Ok(());
         }
         let (account, repository) = (self.account, self.repository);
         let Some(entry) = query::manifest_entry(overlay, account, repository, self.digest)? else {
             return Ok(());
         };
-        // An index that names it may be deleted in a moment.
+        if self.is_named_by_another(overlay)? {
+            return Ok(());
+        }
+        // An index that its source brought may be deleted in a moment.
         manifests::require_unreferenced(overlay, account, repository, self.digest)?;
         tasks::delete_all(overlay, account, repository, self.digest)?;
         manifests::remove(overlay, account, repository, &entry)?;
         Ok(())
     }
 
-    /// Whether some stay.
+    /// Whether the image has tags then.
     fn delete_tags(&self, overlay: &mut Overlay<'_>) -> Result<bool, StorageError> {
         let (account, repository) = (self.account, self.repository);
         let mut kept = Vec::new();
@@ -161,7 +180,12 @@ impl Replica<'_> {
             }
             for tag in found {
                 let entry = query::tag(overlay, account, repository, &tag)?;
-                if entry.as_ref().is_some_and(|entry| self.is_newer(entry)) {
+                let goes = entry.is_some_and(|entry| {
+                    let mut origin = entry.origin.iter();
+                    let is_older = origin.any(|it| it.sequence <= self.origin.sequence);
+                    is_older && self.is_of_source(&entry)
+                });
+                if !goes {
                     kept.push(tag);
                     continue;
                 }
@@ -173,18 +197,30 @@ impl Replica<'_> {
         }
     }
 
-    fn is_newer(&self, entry: &TagEntry) -> bool {
+    fn is_of_source(&self, entry: &TagEntry) -> bool {
         let mut origin = entry.origin.iter();
-        origin.any(|it| it.region == self.origin.region && it.sequence > self.origin.sequence)
+        origin.any(|origin| origin.source == self.origin.source)
     }
 
-    /// The source's newest word on a tag: no older push of it sets it any more.
-    fn note(&self, overlay: &mut Overlay<'_>, tag: &Tag) {
-        let region = &self.origin.region;
-        let record = TagOriginRecord {
-            sequence: self.origin.sequence,
-        };
-        let key = keys::tag_origin(self.account, self.repository, tag, region);
-        overlay.put(key, &record);
+    /// Whether an index names it that its source did not bring, or has deleted: that
+    /// one is not going to be deleted by what the source sends.
+    fn is_named_by_another(&self, view: &dyn KeyValue) -> Result<bool, StorageError> {
+        let (account, repository) = (self.account, self.repository);
+        let mut after = None;
+        loop {
+            let limit = SCAN_PAGE;
+            let page = manifests::parents(view, account, repository, self.digest, after, limit)?;
+            for parent in &page {
+                let digest = parent;
+                let record = Replica { digest, ..*self }.record(view)?;
+                if !claims::is_live(&record) {
+                    return Ok(true);
+                }
+            }
+            if page.len() < limit {
+                return Ok(false);
+            }
+            after = page.into_iter().next_back();
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Tags move and go.
 //!
 //! The invariant: a tag points to a manifest of its repository, and never goes
-//! back to an older push of the same source region. What a command expects of
+//! back to an older push of the same source. What a command expects of
 //! tags is decided here alone: whoever asked has seen an older state.
 
 use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
@@ -17,7 +17,7 @@ use crate::limits::SCAN_PAGE;
 use crate::overlay::Overlay;
 use crate::query::{self, TagOrigin};
 use crate::read;
-use crate::records::{Origin, TagOriginRecord, TagRecord};
+use crate::records::{TagOriginRecord, TagRecord};
 use crate::response::{Done, Outcome, Refused, TagFound};
 use crate::store::StorageError;
 
@@ -185,7 +185,7 @@ impl Move<'_> {
                 index,
                 origin: self
                     .origin
-                    .map(|origin| Origin::new(&origin.region, origin.sequence)),
+                    .map(|origin| origin.record(self.account, self.repository)),
             };
             overlay.put(key, &record);
         }
@@ -213,7 +213,7 @@ impl Move<'_> {
         let Some(origin) = self.origin else {
             return Ok(None);
         };
-        let key = keys::tag_origin(self.account, self.repository, self.tag, &origin.region);
+        let key = keys::tag_origin(self.account, self.repository, self.tag, &origin.source);
         let newest: Option<TagOriginRecord> = read::record(overlay, &key)?;
         if let Some(newest) = newest.filter(|newest| newest.sequence >= origin.sequence) {
             return Ok(Some(newest.sequence));

@@ -13,6 +13,7 @@ mod identity;
 mod images;
 mod members;
 mod order;
+mod origins;
 mod public;
 mod quotas;
 mod registry;
@@ -27,7 +28,7 @@ use entrepot_oci::{AccountId, Algorithm, Digest, RegionName, RepositoryName, Tag
 use super::apply;
 use crate::command::{Command, CreateRepository, Envelope, LinkBlob, PutManifest, PutRule};
 use crate::invariants;
-use crate::query::{self, Blob, TagEntry, Task};
+use crate::query::{self, Blob, TagEntry, TagOrigin, Task};
 use crate::records::Origin;
 use crate::response::{ManifestPut, Outcome, Refused};
 use crate::store::MemoryState;
@@ -181,6 +182,15 @@ pub(crate) fn index_of(number: u8, children: &[u8]) -> PutManifest {
 pub(crate) fn replica(push: PutManifest, from: &str, sequence: u64) -> PutManifest {
     PutManifest {
         origin: Some(Origin::new(&region(from), sequence)),
+        ..push
+    }
+}
+
+/// The same push, as it arrives in order from a repository of an account.
+pub(crate) fn replica_of(push: PutManifest, origin: &TagOrigin) -> PutManifest {
+    PutManifest {
+        origin: Some(origin.record(&account(), &app())),
+        ordered: true,
         ..push
     }
 }

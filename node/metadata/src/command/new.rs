@@ -179,11 +179,20 @@ impl From<TagState> for TagCondition {
 }
 
 impl Origin {
+    /// Of the account's own registry in that region, and the repository of the same
+    /// name there.
     pub fn new(region: &RegionName, sequence: u64) -> Self {
         Self {
             region: region.to_string(),
             sequence,
+            account: String::new(),
+            repository: String::new(),
         }
+    }
+
+    /// What every version takes for a source: a region.
+    pub(super) fn is_plain(&self) -> bool {
+        self.account.is_empty() && self.repository.is_empty()
     }
 }
 

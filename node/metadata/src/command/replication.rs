@@ -55,7 +55,7 @@ impl DeleteReplica {
             repository: repository.to_string(),
             digest: digest.to_string(),
             tag: tag.map(ToString::to_string).unwrap_or_default(),
-            origin: Some(Origin::new(&origin.region, origin.sequence)),
+            origin: Some(origin.record(account, repository)),
         }
     }
 }

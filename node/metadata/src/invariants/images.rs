@@ -2,7 +2,7 @@
 //! manifests. In a repository that is being deleted, the manifests that an index
 //! names may be gone.
 
-use entrepot_oci::{RegionName, RepositoryName, Tag};
+use entrepot_oci::Tag;
 
 use super::blobs::{home_and_digest, home_and_digests};
 use super::{Check, Pair};
@@ -128,7 +128,7 @@ pub(super) fn tag(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError
     )?;
     if let Some(origin) = entry.origin {
         check.require_key(
-            &keys::tag_origin(&account, &repository, &entry.tag, &origin.region),
+            &keys::tag_origin(&account, &repository, &entry.tag, &origin.source),
             "a replica's tag knows the newest push of its source",
             pair,
         )?;
@@ -158,13 +158,13 @@ pub(super) fn tag_origin(check: &mut Check<'_>, pair: &Pair) -> Result<(), Stora
     let account = parts.registry()?;
     let repository = parts.name("repository")?;
     let tag = parts.name("tag")?;
-    let region: RegionName = parts.name("region")?;
+    let source = parts.source(&account, &repository)?;
     parts.end()?;
     let newest: TagOriginRecord = pair.decode()?;
     let entry = query::tag(check.view, &account, &repository, &tag)?;
     let origin = entry
         .and_then(|entry| entry.origin)
-        .filter(|origin| origin.region == region);
+        .filter(|origin| origin.source == source);
     check.require(
         origin.is_none_or(|origin| origin.sequence == newest.sequence),
         "a replica's tag comes from the newest push of its source",
@@ -175,16 +175,26 @@ pub(super) fn tag_origin(check: &mut Check<'_>, pair: &Pair) -> Result<(), Stora
 
 pub(super) fn replica(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
     let mut parts = pair.parts();
-    parts.account()?;
-    parts.name::<RepositoryName>("repository")?;
-    parts.digest()?;
-    parts.name::<RegionName>("region")?;
-    parts.end()?;
+    let account = parts.registry()?;
+    let repository = parts.name("repository")?;
+    let digest = parts.digest()?;
+    let here = keys::replica_of_here(&account, &repository, &digest);
+    if pair.key != here.as_bytes() {
+        parts.source(&account, &repository)?;
+        parts.end()?;
+    }
     let record: ReplicaRecord = pair.decode()?;
     check.require(
         record.pushed > 0 || record.deleted > 0,
         "of a replica something is known",
         &pair.key,
     );
+    if record.pushed > record.deleted {
+        check.require_key(
+            &keys::manifest(&account, &repository, &digest),
+            "what is here for somebody's sake is here",
+            pair,
+        )?;
+    }
     Ok(())
 }

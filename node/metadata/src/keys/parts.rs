@@ -5,9 +5,9 @@
 
 use std::str::FromStr;
 
-use entrepot_oci::{AccountId, Algorithm, Digest, RegistryId};
+use entrepot_oci::{AccountId, Algorithm, Digest, RegistryId, RepositoryName};
 
-use crate::query::{Destination, TaskKey};
+use crate::query::{Destination, Source, TaskKey};
 use crate::store::StorageError;
 
 /// Takes a key apart.
@@ -114,6 +114,31 @@ impl<'a> Parts<'a> {
             tag,
             destination,
         })
+    }
+
+    /// The last part of a key, beside that repository.
+    pub(crate) fn source(
+        &mut self,
+        account: &RegistryId,
+        repository: &RepositoryName,
+    ) -> Result<Source, StorageError> {
+        let region = self.name("source region")?;
+        if self.rest.is_empty() {
+            return Ok(Source {
+                region,
+                account: account.clone(),
+                repository: repository.clone(),
+            });
+        }
+        let source = Source {
+            region,
+            account: self.registry()?,
+            repository: self.name("source repository")?,
+        };
+        if source.is_namesake(account, repository) {
+            return Err(self.corrupt("source that is named shortly"));
+        }
+        Ok(source)
     }
 
     /// Nothing may follow.

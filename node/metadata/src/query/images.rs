@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use entrepot_oci::{Digest, MediaType, RegionName, RegistryId, RepositoryName, Tag};
+use entrepot_oci::{Digest, MediaType, RegistryId, RepositoryName, Tag};
 
-use super::{after_name, parsed};
+use super::{TagOrigin, after_name, parsed};
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::read;
 use crate::records::{ManifestRecord, MediaTypeRecord, TagRecord};
@@ -58,16 +58,8 @@ pub struct TagEntry {
     pub updated_at_ms: i64,
     /// Log index of the command that moved it here.
     pub index: u64,
-    /// `None`: pushed in this region.
+    /// `None`: pushed in this registry.
     pub origin: Option<TagOrigin>,
-}
-
-/// The push in another region that a replicated tag comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TagOrigin {
-    pub region: RegionName,
-    /// Log index of the push in its source region's group.
-    pub sequence: u64,
 }
 
 /// How much an image is.
@@ -297,17 +289,15 @@ pub(crate) fn manifest_of(key: &[u8], value: Bytes) -> Result<ManifestEntry, Sto
 /// The pair of a key in namespace `Tag`.
 pub(crate) fn tag_of(key: &[u8], value: Bytes) -> Result<TagEntry, StorageError> {
     let mut parts = Parts::of(key);
-    parts.registry()?;
-    parts.text("repository")?;
+    let account = parts.registry()?;
+    let repository = parts.name("repository")?;
     let tag = parts.name("tag")?;
     let record: TagRecord = read::decode(key, value)?;
-    let origin = match record.origin {
-        Some(origin) => Some(TagOrigin {
-            region: parsed(key, "region", &origin.region)?,
-            sequence: origin.sequence,
-        }),
-        None => None,
-    };
+    let origin = record
+        .origin
+        .map(|origin| TagOrigin::read(&origin, &account, &repository))
+        .transpose()
+        .map_err(|error| StorageError::corrupt(key, error))?;
     Ok(TagEntry {
         tag,
         digest: parsed(key, "digest", &record.digest)?,

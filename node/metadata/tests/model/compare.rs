@@ -6,7 +6,6 @@ use std::fmt::Debug;
 use entrepot_metadata::MemoryState;
 use entrepot_metadata::invariants::Summary;
 use entrepot_metadata::query::{self, TaskKey, TaskKind, TaskState};
-use entrepot_metadata::records::Origin;
 use entrepot_oci::{AccountId, Digest, RepositoryName};
 
 use crate::oracle::{Home, Oracle};
@@ -258,16 +257,16 @@ fn images(state: &MemoryState, oracle: &Oracle, account: &AccountId, name: &Repo
     same(
         "tags",
         tags.into_iter().map(|tag| {
-            let origin = tag.origin.map(|it| Origin::new(&it.region, it.sequence));
             (
                 tag.tag.to_string(),
                 tag.digest.to_string(),
-                origin.map(|it| (it.region, it.sequence)),
+                tag.origin.map(|it| (it.source.to_string(), it.sequence)),
             )
         }),
         oracle.tags.iter().filter(|((at, _), _)| *at == home).map(
             |((_, tag), (digest, origin))| {
-                let origin = origin.clone().map(|it| (it.region, it.sequence));
+                let origin = origin.clone();
+                let origin = origin.map(|it| (crate::oracle::source(&home, &it), it.sequence));
                 (tag.clone(), digest.clone(), origin)
             },
         ),

@@ -44,9 +44,10 @@ pub(crate) struct Oracle {
     /// Index and child: not there when the index was.
     pub(crate) absent: HashSet<(Home, String, String)>,
     pub(crate) tags: HashMap<(Home, String), (String, Option<Origin>)>,
-    /// The newest sequence that a tag ever had from a region.
+    /// The newest sequence that a tag ever had from a source.
     newest: HashMap<(Home, String, String), u64>,
-    /// By image and source: the newest push and the newest deletion.
+    /// By image and source, this registry's own being an empty one: the newest push
+    /// and the newest deletion.
     replicas: HashMap<(Home, String, String), (u64, u64)>,
     pub(crate) tasks: HashMap<TaskId, OracleTask>,
     answered: HashMap<Bytes, Response>,
@@ -346,10 +347,23 @@ impl Oracle {
                 return Err(invalid("condition: must be of a tag"));
             }
         }
-        let repository_created = self.ensure(&home, it.create_repository, index)?;
         let mut tags = it.tags.clone();
         tags.sort();
         tags.dedup();
+        let replica = it.origin.as_ref().filter(|_| it.ordered);
+        let replica = replica.map(|origin| (source(&home, origin), origin.sequence));
+        if let Some((from, sequence)) = &replica
+            && self.claim(&home, &it.digest, from).1 >= *sequence
+        {
+            self.delete_replicas(it, &tags)?;
+            return Ok(Outcome::ManifestPut(ManifestPut {
+                created: false,
+                repository_created: false,
+                tags_kept: tags,
+                tasks: 0,
+            }));
+        }
+        let repository_created = self.ensure(&home, it.create_repository, index)?;
         for tag in &tags {
             self.expect(&home, tag, it.condition.as_ref())?;
         }
@@ -363,24 +377,17 @@ impl Oracle {
                 }));
             }
         }
-        let replica = it.origin.as_ref().filter(|_| it.ordered);
-        let replica = replica.map(|origin| {
-            let key = (home.clone(), it.digest.clone(), origin.region.clone());
-            (key, origin.sequence)
-        });
-        if let Some((key, sequence)) = &replica
-            && self
-                .replicas
-                .get(key)
-                .is_some_and(|known| known.1 >= *sequence)
-        {
-            self.delete_replicas(it, &tags)?;
-            return Ok(Outcome::ManifestPut(ManifestPut {
-                created: false,
-                repository_created,
-                tags_kept: tags,
-                tasks: 0,
-            }));
+        if let Some((from, sequence)) = &replica {
+            for child in &it.children {
+                let is_here = self.manifests.contains_key(&(home.clone(), child.clone()));
+                let is_deleted = self.claim(&home, child, from).1 >= *sequence;
+                if *child != it.digest && is_here && !is_deleted {
+                    self.brought(index, &home, child, from, *sequence);
+                }
+            }
+            self.brought(index, &home, &it.digest, from, *sequence);
+        } else if it.origin.is_none() && self.is_claimed(&home, &it.digest) {
+            self.here(index, &home, &it.digest);
         }
         let key = (home.clone(), it.digest.clone());
         let created = !self.manifests.contains_key(&key);
@@ -409,10 +416,6 @@ impl Oracle {
             self.absent.extend(absent.into_iter().map(entry));
             self.manifests.insert(key, it.clone());
         }
-        if let Some((key, sequence)) = replica {
-            let known = self.replicas.entry(key).or_insert((0, 0));
-            known.0 = known.0.max(sequence);
-        }
         let mut tasks = 0;
         if tags.is_empty() {
             tasks += self.enqueue(index, &home, it, "", !created);
@@ -432,6 +435,36 @@ impl Oracle {
             tags_kept,
             tasks,
         }))
+    }
+
+    /// The newest push and deletion of a source that are about an image.
+    fn claim(&self, home: &Home, digest: &str, from: &str) -> (u64, u64) {
+        let key = (home.clone(), digest.to_owned(), from.to_owned());
+        self.replicas.get(&key).copied().unwrap_or_default()
+    }
+
+    /// Whether it is known for whose sake an image is here.
+    fn is_claimed(&self, home: &Home, digest: &str) -> bool {
+        let mut all = self.replicas.iter();
+        all.any(|((at, of, _), (pushed, deleted))| at == home && of == digest && pushed > deleted)
+    }
+
+    fn here(&mut self, index: u64, home: &Home, digest: &str) {
+        let key = (home.clone(), digest.to_owned(), String::new());
+        self.replicas.entry(key).or_insert((index, 0));
+    }
+
+    fn brought(&mut self, index: u64, home: &Home, digest: &str, from: &str, sequence: u64) {
+        let (pushed, deleted) = self.claim(home, digest, from);
+        if pushed >= sequence {
+            return;
+        }
+        let manifest = (home.clone(), digest.to_owned());
+        if self.manifests.contains_key(&manifest) && !self.is_claimed(home, digest) {
+            self.here(index, home, digest);
+        }
+        let key = (home.clone(), digest.to_owned(), from.to_owned());
+        self.replicas.insert(key, (sequence, deleted));
     }
 
     /// What its source had deleted before it came.
@@ -506,7 +539,7 @@ impl Oracle {
             .get(&key)
             .is_some_and(|(digest, _)| *digest == it.digest);
         if let Some(origin) = &it.origin {
-            let newest = (home.clone(), tag.to_owned(), origin.region.clone());
+            let newest = (home.clone(), tag.to_owned(), source(home, origin));
             let newest = self.newest.entry(newest).or_insert(0);
             if origin.sequence < *newest {
                 kept.push(tag.to_owned());
@@ -663,58 +696,56 @@ impl Oracle {
         let Some(origin) = it.origin else {
             return Err(Refused::Invalid("origin: must be given".to_owned()));
         };
-        if !self.repositories.contains_key(&home) {
-            return Ok(done());
-        }
+        let from = source(&home, &origin);
         if !it.tag.is_empty() {
-            let newest = (home.clone(), it.tag.clone(), origin.region.clone());
+            let newest = (home.clone(), it.tag.clone(), from.clone());
             let newest = self.newest.entry(newest).or_insert(0);
             if *newest >= origin.sequence {
                 return Ok(done());
             }
             *newest = origin.sequence;
             let key = (home, it.tag);
-            let goes = self.tags.get(&key).is_some_and(|(digest, from)| {
-                *digest == it.digest || from.as_ref().is_some_and(|it| it.region == origin.region)
-            });
-            if goes {
+            let origin = self.tags.get(&key).and_then(|(_, origin)| origin.clone());
+            if origin.is_some_and(|origin| source(&key.0, &origin) == from) {
                 self.tags.remove(&key);
             }
             return Ok(done());
         }
         let before = self.clone();
-        let key = (home.clone(), it.digest.clone(), origin.region.clone());
-        let replica = self.replicas.entry(key).or_insert((0, 0));
-        if replica.1 >= origin.sequence {
+        let (pushed, deleted) = self.claim(&home, &it.digest, &from);
+        if deleted >= origin.sequence {
             return Ok(done());
         }
-        replica.1 = origin.sequence;
-        let mut stays = replica.0 > origin.sequence;
+        let key = (home.clone(), it.digest.clone(), from.clone());
+        self.replicas.insert(key, (pushed, origin.sequence));
+        // It was not this source's, or is so again.
+        let mut stays = pushed <= deleted || pushed > origin.sequence;
         let tags: Vec<(String, Option<Origin>)> = self
             .tags
             .iter()
             .filter(|((at, _), (to, _))| *at == home && *to == it.digest)
             .map(|((_, tag), (_, from))| (tag.clone(), from.clone()))
             .collect();
-        for (tag, from) in tags {
-            let from = from.filter(|from| from.region == origin.region);
-            if from
-                .as_ref()
-                .is_some_and(|from| from.sequence > origin.sequence)
-            {
+        for (tag, of) in tags {
+            let of = of.filter(|of| source(&home, of) == from);
+            if of.is_some_and(|of| of.sequence <= origin.sequence) {
+                self.tags.remove(&(home.clone(), tag));
+            } else {
                 stays = true;
-                continue;
             }
-            self.tags.remove(&(home.clone(), tag));
         }
-        if stays
-            || !self
-                .manifests
-                .contains_key(&(home.clone(), it.digest.clone()))
-        {
+        let key = (home.clone(), it.digest.clone());
+        if stays || self.is_claimed(&home, &it.digest) || !self.manifests.contains_key(&key) {
             return Ok(done());
         }
         let parents = self.users(&home, |manifest| manifest.children.contains(&it.digest));
+        let is_its = |parent: &String| {
+            let (pushed, deleted) = self.claim(&home, parent, &from);
+            pushed > deleted
+        };
+        if !parents.iter().all(is_its) {
+            return Ok(done());
+        }
         if let Some(by) = parents.into_iter().min() {
             *self = before;
             return Err(Refused::ManifestReferenced(Referenced {
@@ -766,6 +797,12 @@ impl Oracle {
     fn remove_manifest(&mut self, key: (Home, String)) -> Vec<String> {
         self.manifests.remove(&key);
         let (home, removed) = key;
+        self.replicas.retain(|(at, digest, _), (pushed, deleted)| {
+            if (at, digest) == (&home, &removed) && *pushed > *deleted {
+                *pushed = 0;
+            }
+            *pushed > 0 || *deleted > 0
+        });
         self.absent
             .retain(|(at, index, _)| (at, index) != (&home, &removed));
         let mut tags = Vec::new();
@@ -849,6 +886,17 @@ impl Oracle {
         }
         Outcome::TaskEnded(TaskEnded { ended })
     }
+}
+
+/// The full name of where something beside a repository came from.
+pub(crate) fn source(home: &Home, origin: &Origin) -> String {
+    let named = |given: &str, own: &str| {
+        let own = if given.is_empty() { own } else { given };
+        own.to_owned()
+    };
+    let account = named(&origin.account, &home.0);
+    let repository = named(&origin.repository, &home.1);
+    format!("{}/{account}/{repository}", origin.region)
 }
 
 fn options(rule: &PutRule) -> RuleOptions {

@@ -155,14 +155,14 @@ fn command() -> BoxedStrategy<Command> {
             }
         ),
         3 => rule_command(),
-        3 => (account(), repository(), manifest(), proptest::option::of(tag()), region(), 1_u64..6)
-            .prop_map(|(account, repository, digest, tag, region, sequence)| {
+        3 => (account(), repository(), manifest(), proptest::option::of(tag()), origin())
+            .prop_map(|(account, repository, digest, tag, origin)| {
                 DeleteReplica {
                     account,
                     repository,
                     digest,
                     tag: tag.unwrap_or_default(),
-                    origin: Some(Origin { region, sequence }),
+                    origin: Some(origin),
                 }
                 .into()
             }),
@@ -226,16 +226,14 @@ fn push() -> impl Strategy<Value = PutManifest> {
     let names = (account(), repository(), manifest(), vec(tag(), 0..3));
     let subject = proptest::option::weighted(0.3, manifest());
     let references = (vec(1_u8..4, 0..3), vec(manifest(), 0..2), subject);
-    let origin = (region(), 1_u64..6, vec(manifest(), 0..2), any::<bool>());
+    let origin = (origin(), vec(manifest(), 0..2), any::<bool>());
     let origin = proptest::option::weighted(0.3, origin);
     let how = (origin, condition(), at(), any::<bool>());
     (names, references, how).prop_map(|((account, repository, digest, tags), references, how)| {
         let (blobs, children, subject) = references;
         let (origin, condition, at_ms, create_repository) = how;
         let (origin, absent, ordered) = match origin {
-            Some((region, sequence, absent, ordered)) => {
-                (Some(Origin { region, sequence }), absent, ordered)
-            }
+            Some((origin, absent, ordered)) => (Some(origin), absent, ordered),
             None => (None, Vec::new(), false),
         };
         PutManifest {
@@ -350,6 +348,20 @@ fn tag() -> impl Strategy<Value = String> {
 
 fn region() -> impl Strategy<Value = String> {
     select(vec!["r1", "r2"]).prop_map(str::to_owned)
+}
+
+/// Of a repository of either account, named or not where it need not be.
+fn origin() -> impl Strategy<Value = Origin> {
+    let account = select(vec!["", ACCOUNTS[0], ACCOUNTS[1]]);
+    let repository = select(vec!["", "aa", "ab/c"]);
+    (region(), account, repository, 1_u64..6).prop_map(|(region, account, repository, sequence)| {
+        Origin {
+            region,
+            sequence,
+            account: account.to_owned(),
+            repository: repository.to_owned(),
+        }
+    })
 }
 
 fn destination() -> impl Strategy<Value = DestinationRecord> {

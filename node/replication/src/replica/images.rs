@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use entrepot_metadata::query;
+use entrepot_metadata::records::Origin;
 use entrepot_oci::{AccountId, Digest, RegionName, RepositoryName};
 use entrepot_proto::peer::replica_image_reply::Result as Reply;
 use entrepot_proto::peer::{
@@ -19,7 +20,7 @@ use tonic::Status;
 use tracing::warn;
 
 use super::claims::Place;
-use super::{DENIED, ReplicaServer};
+use super::{DENIED, ReplicaServer, origin_at};
 use crate::error::{ReplicationError, chain};
 use crate::upload::Stored;
 use crate::wire;
@@ -104,6 +105,14 @@ impl ReplicaServer {
         let _: RegionName = wire::name(source).map_err(bad)?;
         let wanted = Wanted::read(&image).map_err(bad)?;
         self.admit(&image.source_account, &wanted.account, &wanted.repository)?;
+        if self.was_deleted(source, &image, &wanted)? {
+            // It needs nothing to be forgotten, along with its tag.
+            if let Some(own) = image.manifests.last() {
+                let own = manifest(source, &image, own, &image.tag);
+                self.store_manifest(own).await?;
+            }
+            return Ok(MissingReply::default());
+        }
         let missing = self.gather(&wanted).await?;
         if !missing.is_empty() {
             return Ok(MissingReply {
@@ -128,6 +137,32 @@ impl ReplicaServer {
         let own = manifest(source, &image, own, &image.tag);
         self.store_manifest(own).await?;
         Ok(MissingReply::default())
+    }
+
+    /// Whether the source has deleted the image after this push of it: it may have
+    /// been long on its way.
+    fn was_deleted(
+        &self,
+        region: &str,
+        image: &ReplicaImage,
+        wanted: &Wanted,
+    ) -> Result<bool, ReplicationError> {
+        let Some(own) = image.manifests.last() else {
+            return Ok(false);
+        };
+        let bad = |status: Status| ReplicationError::Refused(status.message().to_owned());
+        let digest = wire::digest(&own.digest).map_err(bad)?;
+        let (account, repository) = (&wanted.account, &wanted.repository);
+        let origin = Origin {
+            region: region.to_owned(),
+            account: image.source_account.clone(),
+            repository: image.source_repository.clone(),
+            sequence: image.source_sequence,
+        };
+        let origin = origin_at(&origin, (account, repository))?;
+        let view = self.metadata.view(&self.group)?;
+        let deleted = query::was_deleted(view.as_ref(), account, repository, &digest, &origin);
+        Ok(deleted?)
     }
 
     /// Makes sure that the repository has these blobs, as far as that needs no
@@ -233,6 +268,7 @@ fn manifest(
         tag: tag.to_owned(),
         source_region: source.to_owned(),
         source_sequence: image.source_sequence,
+        source_repository: image.source_repository.clone(),
         absent: manifest.absent.clone(),
     }
 }

@@ -260,6 +260,7 @@ fn whole_image(
     Ok(Some(ReplicaImage {
         account: task.key.destination.account.to_string(),
         source_account: account.to_string(),
+        source_repository: repository.to_string(),
         repository: name.to_string(),
         tag: task
             .key

@@ -33,6 +33,7 @@ impl Outbox {
                 .unwrap_or_default(),
             source_region: self.blobs.region().to_string(),
             source_sequence: task.sequence,
+            source_repository: task.key.repository.to_string(),
         });
         request.set_timeout(CALL_TIMEOUT);
         let mut client = destination.client.clone();

@@ -203,7 +203,10 @@ impl Maker<'_> {
             return;
         };
         detail.insert("action-type".to_owned(), "REPLICATE".into());
-        detail.insert("source-region".to_owned(), origin.region.as_str().into());
+        detail.insert(
+            "source-region".to_owned(),
+            origin.source.region.as_str().into(),
+        );
         let names = ("aws.ecr.replication-action", "ECR Replication Action");
         self.push(EventKind::Replicate, names, tag, Some(digest), detail);
     }

@@ -178,6 +178,7 @@ fn replica_seeds(seeds: Seeds, blob: &Digest) -> Seeds {
         source_sequence: 7,
         absent: Vec::new(),
         source_account: String::new(),
+        source_repository: String::new(),
     };
     let missing = MissingRequest {
         account: ACCOUNT.to_owned(),

@@ -93,6 +93,7 @@ impl Regions {
             source_sequence: sequence,
             absent: absent.iter().map(ToString::to_string).collect(),
             source_account: String::new(),
+            source_repository: String::new(),
         };
         match self.client.clone().put_manifest(request).await {
             Ok(reply) => outcome(reply.into_inner().result),

@@ -137,6 +137,7 @@ async fn what_happens_is_told_in_order_and_signed() {
         origin: Some(Origin {
             region: "eu-west-1".to_owned(),
             sequence: 7,
+            ..Origin::default()
         }),
         ..manifest(&app(), "three", &["v3"])
     };

@@ -303,7 +303,8 @@ fn a_replicas_tag_never_goes_back_to_an_older_push_of_its_source() {
     assert_eq!(machine.tag_digest("v1"), Some(digest(10)));
     assert_eq!(machine.tag_digest("v2"), Some(digest(11)));
     let origin = machine.tag("v1").unwrap().origin.unwrap();
-    assert_eq!((origin.region.as_str(), origin.sequence), ("us-east-1", 20));
+    let source = origin.source;
+    assert_eq!((source.region.as_str(), origin.sequence), ("us-east-1", 20));
 }
 
 #[test]

@@ -481,7 +481,8 @@ pub struct EndTask {
     pub denied: bool,
 }
 
-/// Opens the tasks of a repository that its destination had denied.
+/// Opens the copies, or the deletions, of a repository that its destination had
+/// denied.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct RetryTasks {
     #[prost(string, tag = "1")]
@@ -491,6 +492,8 @@ pub struct RetryTasks {
     /// As in `EndTask`.
     #[prost(string, tag = "3")]
     pub destination: String,
+    #[prost(bool, tag = "4")]
+    pub deletions: bool,
 }
 
 /// Changes a registry's settings: those that are given, and no others.

@@ -28,6 +28,13 @@ pub const FOLLOWERS_MAX: usize = 1_000;
 /// and of what follows it.
 pub const TASKS_PER_ENTRY_MAX: usize = DESTINATIONS_MAX * (TAGS_PER_PUSH_MAX + FOLLOWERS_MAX);
 
+/// Names of one repository at one destination that are remembered with a task.
+pub const NAMES_MAX: usize = 16;
+
+/// Tags of an image that are looked at when it is deleted, and manifests of an
+/// index.
+pub const DELETED_WITH_MAX: usize = 1_000;
+
 /// Denied tasks that are opened again at a time.
 pub const RETRIED_MAX: usize = 1_000;
 

@@ -251,6 +251,14 @@ pub struct TaskRecord {
     pub denied: bool,
     #[prost(enumeration = "TaskKind", tag = "7")]
     pub kind: i32,
+    /// Under which names its repository is known at the destination: the first is
+    /// the one that a copy goes under, a deletion goes to all. None: its own alone.
+    #[prost(string, repeated, tag = "8")]
+    pub names: Vec<String>,
+    /// Log index of the image's deletion that a copy took the place of, and that is
+    /// to be sent first; 0: there was none.
+    #[prost(uint64, tag = "9")]
+    pub deleted_before: u64,
 }
 
 /// What a source has pushed and deleted of an image that a replica here is of, or

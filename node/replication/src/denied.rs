@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entrepot_metadata::command::RetryTasks;
-use entrepot_metadata::query::{self, Destination, TaskKey};
+use entrepot_metadata::query::{self, Destination, TaskKey, TaskKind};
 use entrepot_oci::{AccountId, RepositoryName};
 use entrepot_proto::peer::AdmitRequest;
 use tonic::Request;
@@ -32,14 +32,18 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Names the node that asks.
 const ROLE: &[u8] = b"denied tasks";
 
-/// One account's tasks for one destination.
-type Way = (AccountId, Destination);
+/// What one account wants to do at one destination.
+type Way = (AccountId, Destination, TaskKind);
+
+/// By their names at the destination: the repositories whose tasks were denied there.
+type Named = BTreeMap<RepositoryName, BTreeSet<RepositoryName>>;
 
 impl Outbox {
     /// Asks on until it is dropped.
     pub async fn ask_for_the_denied(self: Arc<Self>) {
         let mut pause = PAUSE_FIRST;
         let mut after = None;
+        let mut reopened_before = false;
         loop {
             tokio::time::sleep(pause).await;
             let round = self.ask_once(&mut after).await;
@@ -47,11 +51,13 @@ impl Outbox {
                 warn!(error = chain(&error), "denied tasks cannot be looked at");
                 false
             });
-            pause = if reopened {
+            // What is allowed and denied in turns is not asked about all the time.
+            pause = if reopened && !reopened_before {
                 PAUSE_FIRST
             } else {
                 (pause * 2).min(PAUSE_MAX)
             };
+            reopened_before = reopened;
         }
     }
 
@@ -63,39 +69,54 @@ impl Outbox {
         }
         let view = self.metadata.view(&self.group)?;
         let found = query::denied_tasks(view.as_ref(), after.as_ref(), LOOKED_AT_MAX)?;
-        drop(view);
         *after = (found.len() == LOOKED_AT_MAX)
             .then(|| found.last().cloned())
             .flatten();
-        let mut ways: BTreeMap<Way, BTreeSet<RepositoryName>> = BTreeMap::new();
+        let mut ways: BTreeMap<Way, Named> = BTreeMap::new();
         for key in found {
-            ways.entry((key.account, key.destination))
-                .or_default()
-                .insert(key.repository);
+            let Some(task) = query::task(view.as_ref(), &key)?.filter(|task| task.denied) else {
+                continue;
+            };
+            let way = ways.entry((key.account, key.destination, task.kind));
+            let way = way.or_default();
+            // What has no name there was refused for that.
+            for name in task.names_there().unwrap_or_default() {
+                let repositories = way.entry(name).or_default();
+                repositories.insert(key.repository.clone());
+            }
         }
+        drop(view);
         let mut reopened = false;
-        for ((account, destination), repositories) in ways {
-            let repositories: Vec<RepositoryName> = repositories.into_iter().collect();
-            for some in repositories.chunks(ASKED_MAX) {
+        for (way, named) in ways {
+            let names: Vec<RepositoryName> = named.keys().cloned().collect();
+            let mut allowed = BTreeSet::new();
+            for some in names.chunks(ASKED_MAX) {
                 // One that cannot be asked does not keep the others waiting.
-                match self.ask(&account, &destination, some).await {
-                    Ok(any) => reopened |= any,
+                match self.ask(&way, some).await {
+                    Ok(admitted) => allowed.extend(admitted),
                     Err(error) => {
+                        let destination = &way.1;
                         warn!(%destination, error = chain(&error), "cannot ask what is allowed");
                         break;
                     }
                 }
             }
+            let allowed = allowed.iter().filter_map(|name| named.get(name));
+            let allowed: BTreeSet<&RepositoryName> = allowed.flatten().collect();
+            for repository in allowed {
+                self.reopen(&way, repository).await?;
+                reopened = true;
+            }
         }
         Ok(reopened)
     }
 
+    /// Which of these names the destination allows.
     async fn ask(
         &self,
-        account: &AccountId,
-        destination: &Destination,
-        repositories: &[RepositoryName],
-    ) -> Result<bool, ReplicationError> {
+        (account, destination, kind): &Way,
+        names: &[RepositoryName],
+    ) -> Result<Vec<RepositoryName>, ReplicationError> {
         let region = &destination.region;
         let down = || ReplicationError::RegionDown(region.to_string());
         let node = placement::first(ROLE, self.blobs.health().alive_in(region)).ok_or_else(down)?;
@@ -104,7 +125,8 @@ impl Outbox {
         let mut request = Request::new(AdmitRequest {
             source_account: account.to_string(),
             account: destination.account.to_string(),
-            repositories: repositories.iter().map(ToString::to_string).collect(),
+            repositories: names.iter().map(ToString::to_string).collect(),
+            deletions: *kind == TaskKind::Delete,
         });
         request.set_timeout(CALL_TIMEOUT);
         let reply = client
@@ -112,19 +134,21 @@ impl Outbox {
             .await
             .map_err(|status| ReplicationError::peer(node, status))?;
         let admitted: BTreeSet<String> = reply.into_inner().admitted.into_iter().collect();
-        let allowed = repositories
-            .iter()
-            .filter(|it| admitted.contains(it.as_str()));
-        let mut any = false;
-        for repository in allowed {
-            let command = RetryTasks::new(account, repository, destination);
-            let response = self.metadata.propose(&self.group, command.into()).await?;
-            response
-                .into_result()
-                .map_err(|refused| ReplicationError::Refused(refused.to_string()))?;
-            info!(%repository, %destination, "denied tasks are allowed now and tried again");
-            any = true;
-        }
-        Ok(any)
+        let names = names.iter().filter(|it| admitted.contains(it.as_str()));
+        Ok(names.cloned().collect())
+    }
+
+    async fn reopen(
+        &self,
+        (account, destination, kind): &Way,
+        repository: &RepositoryName,
+    ) -> Result<(), ReplicationError> {
+        let command = RetryTasks::new(account, repository, destination, *kind);
+        let response = self.metadata.propose(&self.group, command.into()).await?;
+        response
+            .into_result()
+            .map_err(|refused| ReplicationError::Refused(refused.to_string()))?;
+        info!(%repository, %destination, "denied tasks are allowed now and tried again");
+        Ok(())
     }
 }

@@ -457,10 +457,15 @@ impl Replication for ReplicaServer {
             return Err(Status::invalid_argument("too many repositories at once"));
         }
         let account: AccountId = wire::name(&request.account)?;
+        let wish = if request.deletions {
+            Wish::Delete
+        } else {
+            Wish::Bring
+        };
         let mut admitted = Vec::new();
         for text in request.repositories {
             let repository: RepositoryName = wire::name(&text)?;
-            match self.admit(&request.source_account, &account, &repository) {
+            match self.admit_to(wish, &request.source_account, &account, &repository) {
                 Ok(()) => admitted.push(text),
                 Err(ReplicationError::Denied(_)) => {}
                 Err(error) => return Err(status(&error)),

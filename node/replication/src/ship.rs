@@ -82,10 +82,11 @@ impl Outbox {
         }
         if task.kind == TaskKind::Delete {
             drop(view);
-            self.ship_deletion(task, &rule, running.failures).await?;
+            self.ship_deletion(task, task.sequence, running.failures)
+                .await?;
             return Ok(self.complete(task));
         }
-        let name = name_at_destination(&rule, task)?;
+        let name = name_there(task)?;
         let pace = self
             .blobs
             .pace(&task.key.account, &task.key.destination, &rule);
@@ -94,6 +95,9 @@ impl Outbox {
             pace,
             ..self.destination(task, running.failures)?
         };
+        if let Some(sequence) = task.deleted_before {
+            self.ship_deletion(task, sequence, running.failures).await?;
+        }
         let sent = Sent {
             task,
             name: &name,
@@ -225,12 +229,17 @@ fn asking(view: &dyn KeyValue, task: &Task) -> Result<Rule, ReplicationError> {
         .ok_or_else(|| ReplicationError::Refused("no rule asks for it any more".to_owned()))
 }
 
-/// The name of the task's repository at its destination.
-fn name_at_destination(rule: &Rule, task: &Task) -> Result<RepositoryName, ReplicationError> {
-    rule.name_at_destination(&task.key.repository)
-        .map_err(|error| {
-            ReplicationError::Refused(format!("its name there would be wrong: {error}"))
-        })
+/// The names of the task's repository at its destination.
+fn names_there(task: &Task) -> Result<Vec<RepositoryName>, ReplicationError> {
+    task.names_there().map_err(|error| {
+        ReplicationError::Refused(format!("its name there would be wrong: {error}"))
+    })
+}
+
+/// The one that a copy goes under.
+fn name_there(task: &Task) -> Result<RepositoryName, ReplicationError> {
+    let first = names_there(task)?.into_iter().next();
+    Ok(first.unwrap_or_else(|| task.key.repository.clone()))
 }
 
 /// What a task is about.

@@ -610,6 +610,9 @@ pub struct AdmitRequest {
     /// At most 100.
     #[prost(string, repeated, tag = "3")]
     pub repositories: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where it may delete what was deleted at the source.
+    #[prost(bool, tag = "4")]
+    pub deletions: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AdmitReply {

@@ -14,7 +14,7 @@ use super::counts::{self, Counted, Image};
 use super::registry::{Creation, require_repository};
 use super::replicas::{Claims, Replica};
 use super::tags::{self, Condition, Move};
-use super::tasks::{self, Deletion, Enqueue};
+use super::tasks::{self, Deletion, Enqueue, Going};
 use super::{Stop, invalid, parse, parse_each, reported};
 use crate::command::{DeleteManifest, PutManifest};
 use crate::keys::{self, Key, Namespace, Parts};
@@ -131,6 +131,7 @@ pub(super) fn delete(
         return Err(Refused::ManifestUnknown(digest.to_string()).into());
     };
     require_unreferenced(overlay, &account, &repository, &digest)?;
+    let going = Going::look(overlay, &account, &repository, &digest)?;
     let tags = tags::delete_all(overlay, &account, &repository, &digest)?;
     tasks::delete_all(overlay, &account, &repository, &digest)?;
     remove(overlay, &account, &repository, &entry)?;
@@ -142,7 +143,7 @@ pub(super) fn delete(
         index,
         at_ms: command.at_ms,
     };
-    deletion.enqueue(overlay)?;
+    deletion.enqueue(overlay, &going)?;
     Ok(Outcome::ManifestDeleted(ManifestDeleted { tags }))
 }
 

@@ -9,7 +9,7 @@ use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 use super::counts::Counted;
 use super::manifests;
 use super::registry::require_repository;
-use super::tasks::Deletion;
+use super::tasks::{Deletion, Going};
 use super::{Stop, invalid, parse};
 use crate::command::{DeleteTag, TagCondition, TagState};
 use crate::keys::{self, Namespace};
@@ -60,6 +60,7 @@ pub(super) fn delete(
     let Some(entry) = query::tag(overlay, &account, &repository, &tag)? else {
         return Err(Refused::TagUnknown(tag.to_string()).into());
     };
+    let going = Going::look(overlay, &account, &repository, &entry.digest)?;
     remove(overlay, &account, &repository, &entry.digest, &tag)?;
     let with_manifest = command.with_manifest
         && manifests::delete_untagged(overlay, &account, &repository, &entry.digest)?;
@@ -71,7 +72,7 @@ pub(super) fn delete(
         index,
         at_ms: command.at_ms,
     };
-    deletion.enqueue(overlay)?;
+    deletion.enqueue(overlay, &going)?;
     Ok(Outcome::Done(Done {}))
 }
 

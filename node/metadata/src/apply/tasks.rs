@@ -4,14 +4,16 @@
 //! other. A task belongs to the newest push or deletion that asked for it.
 
 mod enqueue;
+mod removal;
 
-use entrepot_oci::{AccountId, Digest, RegistryId, RepositoryName, Tag};
+use entrepot_oci::{AccountId, Digest, RegistryId, RepositoryName};
 
 pub(super) use self::enqueue::Enqueue;
+pub(super) use self::removal::{Deletion, Going};
 use super::{Stop, invalid, parse};
 use crate::command::{EndTask, RetryTasks};
 use crate::keys::{self, Key, Namespace, Parts};
-use crate::limits::{REASON_BYTES_MAX, RETRIED_MAX, SCAN_PAGE, SWEEP_TASKS_MAX};
+use crate::limits::{NAMES_MAX, REASON_BYTES_MAX, RETRIED_MAX, SCAN_PAGE, SWEEP_TASKS_MAX};
 use crate::overlay::Overlay;
 use crate::query::{self, Destination, Rule, Task, TaskKey};
 use crate::read;
@@ -25,16 +27,6 @@ pub(super) struct Swept {
     pub(super) dropped: u64,
     /// Not all were looked at.
     pub(super) more: bool,
-}
-
-/// What was deleted: a tag, or an image with all its tags.
-pub(super) struct Deletion<'a> {
-    pub(super) account: &'a RegistryId,
-    pub(super) repository: &'a RepositoryName,
-    pub(super) digest: &'a Digest,
-    pub(super) tag: Option<&'a Tag>,
-    pub(super) index: u64,
-    pub(super) at_ms: i64,
 }
 
 pub(super) fn end(overlay: &mut Overlay<'_>, command: EndTask) -> Result<Outcome, Stop> {
@@ -96,11 +88,14 @@ pub(super) fn retry(overlay: &mut Overlay<'_>, command: &RetryTasks) -> Result<O
             if key.destination != destination || left == 0 {
                 continue;
             }
+            let task = query::task(overlay, &key)?;
+            let is_deletion = |task: &Task| task.kind == TaskKind::Delete;
+            if task.as_ref().map(is_deletion) == Some(!command.deletions) {
+                continue;
+            }
             left -= 1;
             overlay.delete(keys::denied(&key));
-            let Some(task) = query::task(overlay, &key)? else {
-                continue;
-            };
+            let Some(task) = task else { continue };
             if is_wanted(overlay, &rules, &task)? {
                 open(overlay, &task);
             } else {
@@ -132,6 +127,31 @@ fn record(task: &Task) -> TaskRecord {
         reason: task.reason.clone(),
         denied: task.denied,
         kind: task.kind.into(),
+        names: task.names.clone(),
+        deleted_before: task.deleted_before.unwrap_or_default(),
+    }
+}
+
+/// Names as a task has them: each once, and none where its own is the only one.
+fn names(repository: &RepositoryName, names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for name in names {
+        if !all.contains(&name) && all.len() < NAMES_MAX {
+            all.push(name);
+        }
+    }
+    if all.iter().all(|name| name == repository.as_str()) {
+        all.clear();
+    }
+    all
+}
+
+/// What [`names`] stands for.
+fn names_of(task: &Task) -> Vec<String> {
+    if task.names.is_empty() {
+        vec![task.key.repository.to_string()]
+    } else {
+        task.names.clone()
     }
 }
 
@@ -157,22 +177,37 @@ pub(super) fn remove(overlay: &mut Overlay<'_>, task: &Task) {
     }
 }
 
-/// Deletes every task of a manifest, open or ended.
+/// Deletes the tasks of a manifest that goes, open or ended, but for the deletions
+/// that are still to be copied.
 pub(super) fn delete_all(
     overlay: &mut Overlay<'_>,
     account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
 ) -> Result<(), StorageError> {
-    loop {
-        // What is deleted is gone from the next page.
-        let tasks = query::tasks_of(overlay, account, repository, digest, SCAN_PAGE)?;
-        if tasks.is_empty() {
-            return Ok(());
-        }
-        for task in tasks {
+    for task in all_of(overlay, account, repository, digest)? {
+        let is_open = task.state == TaskState::InProgress || task.denied;
+        if task.kind == TaskKind::Copy || !is_open {
             remove(overlay, &task);
         }
+    }
+    Ok(())
+}
+
+/// Every task of a manifest, open or ended.
+fn all_of(
+    overlay: &Overlay<'_>,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Result<Vec<Task>, StorageError> {
+    let mut limit = SCAN_PAGE;
+    loop {
+        let tasks = query::tasks_of(overlay, account, repository, digest, limit)?;
+        if tasks.len() < limit {
+            return Ok(tasks);
+        }
+        limit *= 2;
     }
 }
 
@@ -246,44 +281,4 @@ fn is_wanted(overlay: &Overlay<'_>, rules: &[Rule], task: &Task) -> Result<bool,
 fn cut(mut reason: String) -> String {
     reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
     reason
-}
-
-// === impl Deletion ===
-
-impl Deletion<'_> {
-    /// One task for each destination that a rule copies deletions to. Of a tag, it
-    /// takes the place of the task that was to copy it.
-    pub(super) fn enqueue(&self, overlay: &mut Overlay<'_>) -> Result<(), StorageError> {
-        let mut rules = query::rules(overlay, self.account)?;
-        rules.retain(|rule| {
-            let tag = self
-                .tag
-                .is_none_or(|tag| rule.options.takes_tag(Some(tag.as_str())));
-            rule.options.deletions && rule.matches(self.repository) && tag
-        });
-        for destination in query::by_destination(rules).into_keys() {
-            let key = TaskKey {
-                account: self.account.account(),
-                repository: self.repository.clone(),
-                digest: *self.digest,
-                tag: self.tag.cloned(),
-                destination,
-            };
-            if let Some(before) = query::task(overlay, &key)? {
-                remove(overlay, &before);
-            }
-            let record = TaskRecord {
-                sequence: self.index,
-                created_at_ms: self.at_ms,
-                state: TaskState::InProgress.into(),
-                ended_at_ms: None,
-                reason: None,
-                denied: false,
-                kind: TaskKind::Delete.into(),
-            };
-            overlay.put(keys::task(&key), &record);
-            overlay.mark(keys::outbox(self.index, &key));
-        }
-        Ok(())
-    }
 }

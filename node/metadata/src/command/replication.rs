@@ -3,7 +3,7 @@
 use entrepot_oci::{AccountId, Digest, RepositoryName, Tag};
 
 use super::RetryTasks;
-use crate::query::{Destination, TagOrigin};
+use crate::query::{Destination, TagOrigin, TaskKind};
 use crate::records::Origin;
 
 /// Another registry has deleted an image or one of its tags, and a rule there copies
@@ -31,11 +31,13 @@ impl RetryTasks {
         account: &AccountId,
         repository: &RepositoryName,
         destination: &Destination,
+        kind: TaskKind,
     ) -> Self {
         Self {
             account: account.to_string(),
             repository: repository.to_string(),
             destination: destination.name(account),
+            deletions: kind == TaskKind::Delete,
         }
     }
 }

@@ -202,10 +202,15 @@ impl Rule {
         &self,
         repository: &RepositoryName,
     ) -> Result<RepositoryName, NameError> {
+        self.name_there(repository).parse()
+    }
+
+    /// The same, not looked at.
+    pub(crate) fn name_there(&self, repository: &RepositoryName) -> String {
         let mapped = self.options.mapping.as_ref().and_then(|mapping| {
             let rest = repository.as_str().strip_prefix(&mapping.from)?;
             Some(format!("{}{rest}", mapping.to))
         });
-        mapped.map_or_else(|| Ok(repository.clone()), |name| name.parse())
+        mapped.unwrap_or_else(|| repository.to_string())
     }
 }

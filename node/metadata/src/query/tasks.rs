@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use entrepot_oci::{AccountId, Digest, RegistryId, RepositoryName, Tag};
+use entrepot_oci::{AccountId, Digest, NameError, RegistryId, RepositoryName, Tag};
 
 use super::Destination;
 use crate::keys::{self, Key, Namespace, Parts};
@@ -38,6 +38,10 @@ pub struct Task {
     /// It failed because the destination's account does not allow it.
     pub denied: bool,
     pub kind: TaskKind,
+    /// Under which names its repository is known at the destination; none: its own.
+    pub names: Vec<String>,
+    /// Log index of a deletion of the image that is to be sent first.
+    pub deleted_before: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -165,7 +169,25 @@ fn task_of(key: &[u8], value: Bytes) -> Result<Task, StorageError> {
         denied: record.denied,
         kind: TaskKind::try_from(record.kind)
             .map_err(|_| StorageError::corrupt(key, format_args!("kind {}", record.kind)))?,
+        names: record.names,
+        deleted_before: Some(record.deleted_before).filter(|index| *index > 0),
     })
+}
+
+// === impl Task ===
+
+impl Task {
+    /// Under which names its repository is known at the destination, the one that a
+    /// copy goes under first: at least one.
+    ///
+    /// # Errors
+    /// When a rule maps it to what is no name.
+    pub fn names_there(&self) -> Result<Vec<RepositoryName>, NameError> {
+        if self.names.is_empty() {
+            return Ok(vec![self.key.repository.clone()]);
+        }
+        self.names.iter().map(|name| name.parse()).collect()
+    }
 }
 
 // === impl TaskKey ===

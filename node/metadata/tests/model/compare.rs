@@ -181,7 +181,7 @@ fn registry(state: &MemoryState, oracle: &Oracle, text: &str) {
                     task.ended_at_ms,
                     task.reason,
                     task.denied,
-                    task.kind == TaskKind::Delete,
+                    (task.kind == TaskKind::Delete, task.deleted_before),
                 )
             }),
         oracle
@@ -197,7 +197,7 @@ fn registry(state: &MemoryState, oracle: &Oracle, text: &str) {
                     task.ended_at_ms,
                     task.reason,
                     task.denied,
-                    task.deletes,
+                    (task.deletes, task.deleted_before),
                 )
             }),
     );

@@ -62,6 +62,7 @@ pub(crate) struct OracleTask {
     pub(crate) reason: Option<String>,
     pub(crate) denied: bool,
     pub(crate) deletes: bool,
+    pub(crate) deleted_before: Option<u64>,
 }
 
 // === impl OracleTask ===
@@ -75,6 +76,7 @@ impl OracleTask {
             reason: None,
             denied: false,
             deletes,
+            deleted_before: None,
         }
     }
 }
@@ -612,7 +614,17 @@ impl Oracle {
         if stands && was_there {
             return 0;
         }
-        self.tasks.insert(id, OracleTask::new(index, false));
+        let mut task = OracleTask::new(index, false);
+        if let Some(before) = self.tasks.get(&id)
+            && before.state != TaskState::Complete
+        {
+            task.deleted_before = if before.deletes && tag.is_empty() {
+                Some(before.sequence)
+            } else {
+                before.deleted_before
+            };
+        }
+        self.tasks.insert(id, task);
         1
     }
 
@@ -679,15 +691,94 @@ impl Oracle {
     }
 
     /// Copies a deletion to where the rules want it.
-    fn deleted(&mut self, index: u64, home: &Home, digest: &str, tag: &str) {
-        let asking = self.rules.values().filter(|rule| {
-            let takes = tag.is_empty() || options(rule).takes_tag(Some(tag));
-            options(rule).deletions && matches(rule, home) && takes
+    fn deleted(&mut self, index: u64, before: &Self, home: &Home, digest: &str, tag: &str) {
+        let mut rules: Vec<PutRule> = self.rules.values().cloned().collect();
+        rules.retain(|rule| matches(rule, home));
+        let all: HashSet<String> = rules.iter().flat_map(destinations).collect();
+        for destination in all {
+            let went = |tag: &str| before.went(home, digest, tag, &destination);
+            let takes = |rule: &PutRule| {
+                let mut of = before.tags_of(home, digest);
+                if !tag.is_empty() || of.is_empty() {
+                    of = vec![tag.to_owned()];
+                }
+                of.iter().any(|tag| before.takes(rule, home, digest, tag))
+            };
+            let is_wanted = rules.iter().any(|rule| {
+                let deletes = destinations(rule).contains(&destination) && options(rule).deletions;
+                deletes && (!went(tag).is_empty() || takes(rule))
+            });
+            if !is_wanted {
+                continue;
+            }
+            let mut gone = vec![tag.to_owned()];
+            if tag.is_empty() {
+                let is_open = |(_, task): &(String, OracleTask)| task.state != TaskState::Complete;
+                let mut tags = before.tags_of(home, digest);
+                tags.retain(|name| went(name).iter().any(is_open));
+                gone.extend(tags);
+            } else {
+                let is_open =
+                    |task: &OracleTask| task.state == TaskState::InProgress || task.denied;
+                let was_open = went(tag).iter().any(|(_, task)| is_open(task));
+                let others = went("").into_iter().filter(|(of, _)| of != tag);
+                let goes = others
+                    .into_iter()
+                    .any(|(_, task)| is_open(&task) || task.state == TaskState::Complete);
+                let is_taken = rules.iter().any(|rule| {
+                    let to = destinations(rule).contains(&destination);
+                    to && self.takes(rule, home, digest, "")
+                });
+                if was_open && !goes && is_taken {
+                    self.copy(index, home, digest, "", &destination, false);
+                }
+            }
+            for tag in gone {
+                let id = (home.clone(), digest.to_owned(), tag, destination.clone());
+                self.tasks.insert(id, OracleTask::new(index, true));
+            }
+            if tag.is_empty() && rules.iter().any(filters) {
+                let manifest = &before.manifests[&(home.clone(), digest.to_owned())];
+                self.mark_children(index, home, &manifest.children, &destination);
+            }
+        }
+    }
+
+    fn tags_of(&self, home: &Home, digest: &str) -> Vec<String> {
+        let tags = self.tags.iter();
+        let tags = tags.filter(|((at, _), (to, _))| at == home && to == digest);
+        tags.map(|((_, tag), _)| tag.clone()).collect()
+    }
+
+    /// The copies of an image, or of it under one tag, to a destination.
+    fn went(
+        &self,
+        home: &Home,
+        digest: &str,
+        tag: &str,
+        destination: &str,
+    ) -> Vec<(String, OracleTask)> {
+        let copies = self.tasks.iter().filter(|((at, of, name, to), task)| {
+            let is_its = (at, of.as_str(), to.as_str()) == (home, digest, destination);
+            is_its && !task.deletes && (tag.is_empty() || name == tag)
         });
-        let destinations: HashSet<String> = asking.flat_map(destinations).collect();
-        for destination in destinations {
-            let id = (home.clone(), digest.to_owned(), tag.to_owned(), destination);
-            self.tasks.insert(id, OracleTask::new(index, true));
+        copies
+            .map(|(id, task)| (id.2.clone(), task.clone()))
+            .collect()
+    }
+
+    /// The manifests of an index went where it went.
+    fn mark_children(&mut self, index: u64, home: &Home, children: &[String], destination: &str) {
+        for child in children {
+            let destination = destination.to_owned();
+            let id = (home.clone(), child.clone(), String::new(), destination);
+            let is_here = self.manifests.contains_key(&(home.clone(), child.clone()));
+            if is_here && !self.tasks.contains_key(&id) {
+                let mut task = OracleTask::new(index, false);
+                task.state = TaskState::Complete;
+                task.ended_at_ms = Some(1);
+                self.tasks.insert(id, task);
+            }
         }
     }
 
@@ -761,11 +852,14 @@ impl Oracle {
         let home = (it.account.clone(), it.repository.clone());
         let mut tasks = std::mem::take(&mut self.tasks);
         for (id, task) in &mut tasks {
-            if !task.denied || id.0 != home || id.3 != it.destination {
+            let is_meant = task.deletes == it.deletions;
+            if !task.denied || !is_meant || id.0 != home || id.3 != it.destination {
                 continue;
             }
             if self.is_wanted(id, task) {
+                let deleted_before = task.deleted_before;
                 *task = OracleTask::new(task.sequence, task.deletes);
+                task.deleted_before = deleted_before;
             } else {
                 task.denied = false;
             }
@@ -789,8 +883,9 @@ impl Oracle {
             }));
         }
         let (home, digest) = key.clone();
+        let before = self.clone();
         let tags = self.remove_manifest(key);
-        self.deleted(index, &home, &digest, "");
+        self.deleted(index, &before, &home, &digest, "");
         Ok(Outcome::ManifestDeleted(ManifestDeleted { tags }))
     }
 
@@ -814,8 +909,10 @@ impl Oracle {
             !goes
         });
         tags.sort();
-        self.tasks
-            .retain(|(at, digest, _, _), _| (at, digest) != (&home, &removed));
+        self.tasks.retain(|(at, digest, _, _), task| {
+            let is_open = task.state == TaskState::InProgress || task.denied;
+            (at, digest) != (&home, &removed) || task.deletes && is_open
+        });
         tags
     }
 
@@ -824,6 +921,7 @@ impl Oracle {
         known(it.condition.as_ref())?;
         self.ensure(&home, false, 0)?;
         self.expect(&home, &it.tag, it.condition.as_ref())?;
+        let before = self.clone();
         let Some((digest, _)) = self.tags.remove(&(home.clone(), it.tag.clone())) else {
             return Err(Refused::TagUnknown(it.tag));
         };
@@ -835,7 +933,7 @@ impl Oracle {
             self.remove_manifest((home.clone(), digest.clone()));
             tag = "";
         }
-        self.deleted(index, &home, &digest, tag);
+        self.deleted(index, &before, &home, &digest, tag);
         Ok(done())
     }
 

@@ -166,13 +166,14 @@ fn command() -> BoxedStrategy<Command> {
                 }
                 .into()
             }),
-        1 => (account(), repository(), destination()).prop_map(|(account, repository, to)| {
+        1 => (account(), repository(), destination(), any::<bool>()).prop_map(
+            |(account, repository, to, deletions)| {
             let destination = if to.account == account {
                 to.region
             } else {
                 format!("{}/{}", to.region, to.account)
             };
-            RetryTasks { account, repository, destination }.into()
+            RetryTasks { account, repository, destination, deletions }.into()
         }),
     ]
     .boxed()

@@ -30,6 +30,8 @@ fn task_of(account: u64, sequence: u64) -> Task {
         ended_at_ms: None,
         reason: None,
         denied: false,
+        names: Vec::new(),
+        deleted_before: None,
         kind: TaskKind::Copy,
     }
 }

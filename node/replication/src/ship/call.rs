@@ -23,7 +23,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
-use super::{CALL_TIMEOUT, Destination, asking, deleted, known, name_at_destination, wanted_image};
+use super::{CALL_TIMEOUT, Destination, asking, deleted, known, name_there, wanted_image};
 use crate::backlog::{Class, Failure, Running};
 use crate::error::ReplicationError;
 use crate::outbox::{Outbox, Outcome};
@@ -99,10 +99,10 @@ impl Outbox {
         if !self.is_open(&rule) {
             return Ok(Err(Outcome::Closed));
         }
-        if task.kind == TaskKind::Delete {
+        if task.kind == TaskKind::Delete || task.deleted_before.is_some() {
             return Ok(Err(Outcome::Becomes(Class::Light, Vec::new())));
         }
-        let name = name_at_destination(&rule, task)?;
+        let name = name_there(task)?;
         let unanswered = self.backlog.unanswered(&task.key.destination.region);
         let destination = self.destination(task, running.failures.max(unanswered))?;
         let Some(image) = whole_image(view.as_ref(), running, &name)? else {

@@ -62,6 +62,7 @@ async fn send_image(cluster: &Cluster, source: &str, (digest, size): (Digest, us
     let sent = ReplicaImage {
         account: root().account.to_string(),
         source_account: source.to_owned(),
+        source_repository: String::new(),
         repository: app().to_string(),
         tag: "sent".to_owned(),
         source_sequence: 1,

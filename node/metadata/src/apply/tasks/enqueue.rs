@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 
-use super::remove;
+use super::{names, names_of, remove};
 use crate::keys::{self, Namespace, Parts};
 use crate::limits::FOLLOWERS_MAX;
 use crate::overlay::Overlay;
@@ -85,10 +85,10 @@ impl<'a> Enqueue<'a> {
             }
         }
         for (destination, rule) in query::by_destination(taking) {
-            self.put(overlay, *self.digest, tag, &destination, was_there)?;
+            self.put(overlay, *self.digest, tag, (&destination, &rule), was_there)?;
             // Else they went when they were pushed.
             if rule.options.filters_images() {
-                self.follow(overlay, &destination)?;
+                self.follow(overlay, (&destination, &rule))?;
             }
         }
         Ok(())
@@ -99,7 +99,7 @@ impl<'a> Enqueue<'a> {
         overlay: &mut Overlay<'_>,
         digest: Digest,
         tag: Option<&Tag>,
-        destination: &Destination,
+        (destination, rule): (&Destination, &Rule),
         was_there: bool,
     ) -> Result<(), StorageError> {
         let key = TaskKey {
@@ -109,11 +109,20 @@ impl<'a> Enqueue<'a> {
             tag: tag.cloned(),
             destination: destination.clone(),
         };
+        let mut to = vec![rule.name_there(self.repository)];
+        let mut deleted_before = None;
         if let Some(before) = query::task(overlay, &key)? {
             let stands = before.state != TaskState::Failed && before.kind == TaskKind::Copy;
             if was_there && stands {
                 return Ok(());
             }
+            if before.state != TaskState::Complete {
+                let deletion = Some(before.sequence).filter(|_| before.kind == TaskKind::Delete);
+                // That of a tag is done by what sets the tag.
+                deleted_before = deletion.filter(|_| tag.is_none());
+                deleted_before = deleted_before.or(before.deleted_before);
+            }
+            to.extend(names_of(&before));
             // The older push's task, if open, becomes this one's.
             remove(overlay, &before);
         }
@@ -121,10 +130,10 @@ impl<'a> Enqueue<'a> {
             sequence: self.index,
             created_at_ms: self.at_ms,
             state: TaskState::InProgress.into(),
-            ended_at_ms: None,
-            reason: None,
-            denied: false,
             kind: TaskKind::Copy.into(),
+            names: names(self.repository, to),
+            deleted_before: deleted_before.unwrap_or_default(),
+            ..TaskRecord::default()
         };
         overlay.put(keys::task(&key), &record);
         overlay.mark(keys::outbox(self.index, &key));
@@ -136,7 +145,7 @@ impl<'a> Enqueue<'a> {
     fn follow(
         &mut self,
         overlay: &mut Overlay<'_>,
-        destination: &Destination,
+        to: (&Destination, &Rule),
     ) -> Result<(), StorageError> {
         let mut subjects = vec![*self.digest];
         let mut seen = BTreeSet::from([*self.digest]);
@@ -153,7 +162,7 @@ impl<'a> Enqueue<'a> {
                     continue;
                 }
                 self.followers_left = self.followers_left.saturating_sub(1);
-                self.put(overlay, referrer, None, destination, true)?;
+                self.put(overlay, referrer, None, to, true)?;
                 subjects.push(referrer);
             }
             if self.followers_left == 0 {

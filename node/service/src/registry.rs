@@ -26,6 +26,7 @@ use crate::proven::Proven;
 use crate::request_id::RequestIds;
 use crate::session::SessionNames;
 use crate::sessions::Sessions;
+use crate::synchronous::Waiters;
 use crate::trust::Trust;
 use crate::webhooks::Courier;
 
@@ -71,6 +72,8 @@ pub struct Registry {
     pub(crate) budgets: Budgets,
     /// Those who watch a repository at this node.
     pub(crate) feed: Arc<Feed>,
+    /// Those who wait for other regions at this node.
+    pub(crate) waiters: Arc<Waiters>,
     /// None: the nodes have no certificates.
     pub(crate) trust: Option<Arc<Trust>>,
     /// What would be missing without a node, while it is found out.
@@ -134,6 +137,7 @@ impl Registry {
             simulations: Arc::new(Semaphore::new(SIMULATIONS_MAX)),
             budgets: Budgets::default(),
             feed: Arc::default(),
+            waiters: Arc::default(),
             trust: parts.trust,
             counts: Counts::default(),
             courier: parts.courier,

@@ -2,33 +2,33 @@
 //!
 //! The push is committed here before anything is waited for, and its tasks go on
 //! whatever the client is told: a push that is not acknowledged in time is kept,
-//! and arrives as any other.
+//! and arrives as any other. The invariant: a push is acknowledged only if each of
+//! its tasks to such a registry was read as complete.
+
+mod waiters;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use entrepot_metadata::query::{self, Destination, TaskKind, TaskState};
+use entrepot_metadata::query::{self, Destination, TaskKey};
 use entrepot_oci::{Digest, RepositoryName, Tag};
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
+pub(crate) use self::waiters::Waiters;
+use self::waiters::{End, PUSHES_MAX};
 use crate::{Caller, Registry, ServiceError};
 
-/// Tasks of one image that are looked at.
-const TASKS_MAX: usize = 10_000;
-
-/// How a push stands at the destinations that it waits for.
-enum Standing {
-    Durable,
-    Waiting(Vec<Destination>),
-}
+/// A task under way that a push waits for.
+type Waiting = (TaskKey, watch::Receiver<Option<End>>);
 
 impl Registry {
     /// Returns once every destination of a synchronous rule has the image, under
-    /// these tags, or without one.
+    /// these tags, or without one. The push has to be applied here.
     ///
     /// # Errors
-    /// `NotReplicated` when one refuses it, or when it takes longer than the rules
-    /// allow.
+    /// `NotReplicated` when one refuses it, when it takes longer than the rules
+    /// allow, when it was deleted meanwhile, or when too many pushes wait.
     pub(crate) async fn replicated(
         &self,
         who: &Caller,
@@ -41,18 +41,48 @@ impl Registry {
             return Ok(());
         };
         let deadline = Instant::now() + Duration::from_millis(*longest);
-        loop {
-            let applied = self.metadata.applied(&self.group)?;
-            let waiting = match self.standing(who, repository, (digest, tags), &waited_for)? {
-                Standing::Durable => return Ok(()),
-                Standing::Waiting(waiting) => waiting,
-            };
-            let next = self.metadata.applied_after(&self.group, applied);
-            match tokio::time::timeout_at(deadline, next).await {
-                Ok(next) => next?,
-                Err(_) => return Err(late(&waiting)),
-            };
+        let mut all: Vec<Option<&Tag>> = tags.iter().map(Some).collect();
+        if all.is_empty() {
+            all.push(None);
         }
+        let mut keys = Vec::with_capacity(all.len() * waited_for.len());
+        for destination in waited_for.into_keys() {
+            keys.extend(all.iter().map(|tag| TaskKey {
+                account: who.account.account(),
+                repository: repository.clone(),
+                digest: *digest,
+                tag: tag.cloned(),
+                destination: destination.clone(),
+            }));
+        }
+        let keys = self.asked_for(keys)?;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let Some(_place) = self.waiters.place() else {
+            return Err(crowded());
+        };
+        let mut waiting: Vec<Waiting> = Vec::with_capacity(keys.len());
+        for key in keys {
+            let ended = self.waiters.wait_for(&key, &self.metadata, &self.group);
+            waiting.push((key, ended));
+        }
+        // Those that ended before they were waited for.
+        self.still_waiting(&mut waiting)?;
+        while let Some((key, ended)) = waiting.last_mut() {
+            let end = timeout_at(deadline, ended.wait_for(Option::is_some)).await;
+            let Ok(end) = end.map(|end| end.ok().and_then(|end| end.clone())) else {
+                self.still_waiting(&mut waiting)?;
+                return if waiting.is_empty() {
+                    Ok(())
+                } else {
+                    Err(late(waiting))
+                };
+            };
+            settled(key, end.as_ref())?;
+            waiting.pop();
+        }
+        Ok(())
     }
 
     /// The destinations of synchronous rules, and how long a push waits for each.
@@ -75,46 +105,71 @@ impl Registry {
         Ok(found)
     }
 
-    fn standing(
-        &self,
-        who: &Caller,
-        repository: &RepositoryName,
-        (digest, tags): (&Digest, &[Tag]),
-        waited_for: &BTreeMap<Destination, u64>,
-    ) -> Result<Standing, ServiceError> {
+    /// Those of the tasks that a rule has asked for, and that are not complete.
+    fn asked_for(&self, keys: Vec<TaskKey>) -> Result<Vec<TaskKey>, ServiceError> {
         let view = self.local()?;
-        let tasks = query::tasks_of(view.as_ref(), &who.account, repository, digest, TASKS_MAX)?;
-        let mut waiting = Vec::new();
-        for task in tasks {
-            let is_of_push = match &task.key.tag {
-                Some(tag) => tags.contains(tag),
-                None => tags.is_empty(),
-            };
-            let is_waited_for = waited_for.contains_key(&task.key.destination);
-            if !is_of_push || !is_waited_for || task.kind != TaskKind::Copy {
+        let mut open = Vec::with_capacity(keys.len());
+        for key in keys {
+            let Some(task) = query::task(view.as_ref(), &key)? else {
                 continue;
-            }
-            match task.state {
-                TaskState::Complete => {}
-                TaskState::InProgress => waiting.push(task.key.destination),
-                TaskState::Failed => {
-                    return Err(ServiceError::NotReplicated(format!(
-                        "the image is kept here, and {} refuses it: {}",
-                        task.key.destination,
-                        task.reason.unwrap_or_default()
-                    )));
-                }
+            };
+            match End::of(Some(&task)) {
+                None => open.push(key),
+                end => settled(&key, end.as_ref())?,
             }
         }
-        if waiting.is_empty() {
-            return Ok(Standing::Durable);
+        Ok(open)
+    }
+
+    /// Leaves those that are under way.
+    fn still_waiting(&self, waiting: &mut Vec<Waiting>) -> Result<(), ServiceError> {
+        let view = self.local()?;
+        let mut left = Vec::with_capacity(waiting.len());
+        for (key, ended) in waiting.drain(..) {
+            match End::of(query::task(view.as_ref(), &key)?.as_ref()) {
+                None => left.push((key, ended)),
+                end => settled(&key, end.as_ref())?,
+            }
         }
-        Ok(Standing::Waiting(waiting))
+        *waiting = left;
+        Ok(())
     }
 }
 
-fn late(waiting: &[Destination]) -> ServiceError {
-    let names: Vec<String> = waiting.iter().map(ToString::to_string).collect();
+/// That a task which is not under way any more is complete.
+fn settled(key: &TaskKey, end: Option<&End>) -> Result<(), ServiceError> {
+    let destination = &key.destination;
+    let why = match end {
+        Some(End::Durable) => return Ok(()),
+        Some(End::Refused(reason)) => {
+            format!("the image is kept here, and {destination} refuses it: {reason}")
+        }
+        Some(End::Dropped) => format!(
+            "it was deleted here, or the rule that asks for it was changed, before it was at \
+             {destination}"
+        ),
+        Some(End::Unknown) | None => format!(
+            "the image is kept here, and whether it has got to {destination} cannot be told by \
+             this node now"
+        ),
+    };
+    Err(ServiceError::NotReplicated(why))
+}
+
+fn crowded() -> ServiceError {
+    ServiceError::NotReplicated(format!(
+        "the image is kept here and on its way, and {PUSHES_MAX} other pushes wait for synchronous \
+         destinations at this node: push it again later"
+    ))
+}
+
+fn late(waiting: Vec<Waiting>) -> ServiceError {
+    let mut names: Vec<String> = waiting
+        .into_iter()
+        .map(|(key, _)| key.destination.to_string())
+        .collect();
+    names.sort();
+    names.dedup();
     ServiceError::NotReplicated(format!(
         "the image is kept here, and still on its way to {}: it was not there in the time that a \
          synchronous rule waits",

@@ -369,3 +369,53 @@ async fn a_push_that_a_destination_lacks_is_not_acknowledged_and_kept() {
     assert_eq!(tasks[0].state, TaskState::Complete);
     assert_eq!(cluster.node(2).tagged("v1").await, Some(sha256(&manifest)));
 }
+
+#[tokio::test]
+async fn many_pushes_wait_and_each_is_acknowledged_when_it_has_arrived() {
+    let mut cluster = Plan::new(&[(EAST, 1), (WEST, 1)]).start().await;
+    let options = synchronous(60_000);
+    let own = to(WEST, &root().account.account());
+    rule(&cluster, "both", own, options).await;
+    cluster.start_outbox();
+    let (east, west) = (cluster.node(1), cluster.node(2));
+    let blob = content(1, 9_000);
+    east.push(&blob).await;
+    let manifest = image(&[(sha256(&blob), blob.len())]);
+    let push = async |number: u32| {
+        let name = format!("v{number}");
+        let push = ManifestPush::new(&tag(&name), manifest.clone());
+        let put = east.registry.put_manifest(&root(), &app(), push).await;
+        put.unwrap();
+        assert_eq!(west.tagged(&name).await, Some(sha256(&manifest)));
+    };
+    futures::future::join_all((0..40).map(push)).await;
+}
+
+#[tokio::test]
+async fn a_push_that_is_deleted_while_it_waits_is_not_acknowledged() {
+    let cluster = Plan::new(&[(EAST, 1), (WEST, 1)]).start().await;
+    let options = synchronous(60_000);
+    let own = to(WEST, &root().account.account());
+    rule(&cluster, "both", own, options).await;
+    let east = cluster.node(1);
+    let blob = content(1, 9_000);
+    east.push(&blob).await;
+    let manifest = image(&[(sha256(&blob), blob.len())]);
+    let digest = sha256(&manifest);
+    let push = ManifestPush::new(&tag("v1"), manifest);
+    let (who, name) = (root(), app());
+    let put = east.registry.put_manifest(&who, &name, push);
+    let deleted = async {
+        eventually("the push has a task", async || {
+            !cluster.tasks(EAST).await.is_empty()
+        })
+        .await;
+        let deleted = east.registry.delete_image(&who, &name, &digest, None).await;
+        deleted.unwrap();
+    };
+    let (put, ()) = futures::future::join(put, deleted).await;
+    let Err(ServiceError::NotReplicated(reason)) = put else {
+        panic!("{put:?}");
+    };
+    assert!(reason.contains("deleted"), "{reason}");
+}

@@ -42,6 +42,7 @@ mod settings;
 mod signed;
 mod soak;
 mod support;
+mod synchronous;
 mod trust;
 mod upgrade;
 mod uploads;

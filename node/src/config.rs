@@ -4,6 +4,7 @@
 mod listen;
 mod place;
 mod storage;
+mod throttling;
 
 use std::collections::BTreeSet;
 use std::env::VarError;
@@ -18,7 +19,7 @@ use base64::engine::general_purpose::STANDARD;
 use entrepot_access::parse_basic;
 use entrepot_oci::{AccountId, RegionName};
 use entrepot_proto::peers::{ClusterSecret, PeerInfo};
-use entrepot_service::Settings;
+use entrepot_service::{Settings, Throttling};
 use serde::Deserialize;
 
 pub use self::listen::{ClientLimits, ListenConfig, TlsConfig};
@@ -26,6 +27,7 @@ pub(crate) use self::place::Basics;
 use self::place::{AdvertiseConfig, TrustFile};
 pub use self::storage::CareConfig;
 use self::storage::StorageFile;
+use self::throttling::ThrottlingFile;
 use crate::arguments::RunArguments;
 use crate::courier::Reach;
 use crate::trust::TrustFolder;
@@ -64,6 +66,7 @@ pub struct Config {
     pub rebuild_index: bool,
     /// Where messages to webhooks may go.
     pub webhooks: Reach,
+    pub throttling: Throttling,
 }
 
 /// The account that the cluster's first start makes.
@@ -94,6 +97,8 @@ struct File {
     storage: StorageFile,
     #[serde(default)]
     webhooks: WebhooksFile,
+    #[serde(default)]
+    throttling: ThrottlingFile,
     #[serde(default)]
     peers: Vec<PeerFile>,
 }
@@ -178,12 +183,14 @@ impl Config {
             webhooks: Reach {
                 local: file.webhooks.local,
             },
+            throttling: file.throttling.throttling()?,
         })
     }
 
     pub(crate) fn settings(&self) -> Settings {
         Settings {
             upload_expiry: self.upload_expiry,
+            throttling: self.throttling,
         }
     }
 

@@ -16,6 +16,7 @@ use entrepot_access::trust::CERTIFICATE_LIFE;
 use entrepot_oci::RegionName;
 use entrepot_proto::environment::{Clock as _, SystemClock};
 use entrepot_proto::peers::PeerInfo;
+use entrepot_service::Throttling;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 
@@ -231,6 +232,7 @@ fn plan(arguments: &DevArguments, data: &Path) -> anyhow::Result<(Cluster, Vec<C
             index_cache_bytes: None,
             // Whoever tries it has nothing else to send them to.
             webhooks: Reach { local: true },
+            throttling: Throttling::default(),
             peers: peers.clone(),
             trust: None,
             certificate_life: CERTIFICATE_LIFE,

@@ -46,7 +46,7 @@ pub use crate::listen::{Listen, Listeners};
 pub use crate::node::{Node, Outside};
 pub use crate::storage::{MemoryStorage, Storage};
 pub use crate::trust::TrustFolder;
-pub use entrepot_service::NoCourier;
+pub use entrepot_service::{NoCourier, Throttling};
 
 /// The program `entrepot-node`.
 pub fn main() -> ExitCode {

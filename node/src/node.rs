@@ -248,6 +248,7 @@ impl Node {
             trust: trust.clone(),
             courier: Arc::clone(&outside.courier),
         });
+        registry.throttling_metrics().register(metrics.registry());
         let readiness = Readiness::new(Arc::clone(&metadata), region_group(&config));
         let failures = Failures::new();
         let workers = Workers {

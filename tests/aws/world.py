@@ -45,7 +45,8 @@ class World:
     def host(self, region="us-east-1", nth=0):
         return self.endpoint(region, nth).split("//")[1]
 
-    def client(self, service, account=None, region="us-east-1", nth=0, endpoint=None, keys=None):
+    def client(self, service, account=None, region="us-east-1", nth=0, endpoint=None, keys=None,
+               attempts=2):
         """A client of boto3; `keys` are those of STS, or None: the account's."""
         account = account or self.accounts[0]
         keys = keys or {"AccessKeyId": account.key_id, "SecretAccessKey": account.secret}
@@ -57,7 +58,8 @@ class World:
             aws_secret_access_key=keys["SecretAccessKey"],
             aws_session_token=keys.get("SessionToken"),
             config=botocore.config.Config(
-                retries={"max_attempts": 1}, read_timeout=DEADLINE_S, parameter_validation=False
+                retries={"total_max_attempts": attempts}, read_timeout=DEADLINE_S,
+                parameter_validation=False
             ),
         )
         client.meta.events.register("after-call", self._called)

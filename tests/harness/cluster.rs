@@ -50,6 +50,7 @@ pub struct ClusterBuilder {
     upload_expiry_s: u64,
     storage: Vec<(String, u64)>,
     limits: Vec<(String, u64)>,
+    rates: Vec<(String, u64)>,
     tls: bool,
     links: Option<u64>,
     disk_bytes: Option<u64>,
@@ -112,6 +113,13 @@ impl ClusterBuilder {
     #[must_use]
     pub fn limit(mut self, key: &str, value: u64) -> Self {
         self.limits.push((key.to_owned(), value));
+        self
+    }
+
+    /// How often an account may ask a node for an operation, in a second.
+    #[must_use]
+    pub fn rate(mut self, operation: &str, per_second: u64) -> Self {
+        self.rates.push((operation.to_owned(), per_second));
         self
     }
 
@@ -217,6 +225,7 @@ impl Cluster {
             upload_expiry_s: 3600,
             storage: Vec::new(),
             limits: Vec::new(),
+            rates: Vec::new(),
             tls: false,
             links: None,
             disk_bytes: None,
@@ -275,6 +284,7 @@ impl Cluster {
             upload_expiry_s: builder.upload_expiry_s,
             storage: &builder.storage,
             limits: &builder.limits,
+            rates: &builder.rates,
             tls: builder.tls,
             certificates: builder.certificates,
             certificate_life_s: builder.certificate_life_s,

@@ -28,6 +28,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) storage: &'a [(String, u64)],
     /// Keys of `listen.limits`.
     pub(crate) limits: &'a [(String, u64)],
+    /// Keys of `throttling.per_second`.
+    pub(crate) rates: &'a [(String, u64)],
     /// Whether there are `tls.crt` and `tls.key` in the folder.
     pub(crate) tls: bool,
     /// The nodes have certificates and join by tokens, and are not listed.
@@ -106,6 +108,12 @@ upload_expiry_s = {expiry}
         text.push_str("\n[listen.limits]\n");
     }
     for (key, value) in shared.limits {
+        let _ = writeln!(text, "{key} = {value}");
+    }
+    if !shared.rates.is_empty() {
+        text.push_str("\n[throttling.per_second]\n");
+    }
+    for (key, value) in shared.rates {
         let _ = writeln!(text, "{key} = {value}");
     }
     let listed: &[NodeConfig] = if shared.certificates {

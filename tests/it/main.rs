@@ -43,6 +43,7 @@ mod signed;
 mod soak;
 mod support;
 mod synchronous;
+mod throttling;
 mod trust;
 mod upgrade;
 mod uploads;

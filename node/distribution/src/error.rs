@@ -210,6 +210,10 @@ impl From<ServiceError> for Refusal {
             E::TokenInvalid => Self::new(S::BAD_REQUEST, "DENIED", message),
             E::LoginsTooMany => Self::new(S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", message)
                 .with_header(header::RETRY_AFTER, "1"),
+            E::RateExceeded { retry_after_s } => {
+                Self::new(S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", message)
+                    .with_header(header::RETRY_AFTER, retry_after_s.to_string())
+            }
             // Of a quota. Not 429, after which clients would try again and again.
             E::Denied(_) | E::TokenExpired | E::LimitExceeded(_) => {
                 Self::new(S::FORBIDDEN, "DENIED", message)

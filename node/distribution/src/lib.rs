@@ -21,7 +21,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, Version};
 use axum::response::Response;
 use bytes::Bytes;
-use entrepot_service::{Domain, Identity, Registry, RequestId, ServiceError};
+use entrepot_service::{Domain, Identity, Operation as Counted, Registry, RequestId, ServiceError};
 use futures::stream;
 use tracing::{Instrument, debug, error_span, warn};
 
@@ -119,6 +119,7 @@ async fn respond(
     let registry = &front.registry;
     if parts.uri.path() == token::PATH {
         let who = caller::of(front, parts, id).await?;
+        registry.admit(&who, Counted::GetAuthorizationToken)?;
         return token::answer(registry, &who, parts);
     }
     let operation = Operation::parse(parts, body.length())?;
@@ -130,6 +131,7 @@ async fn respond(
         // Clients ask for this to hear how to log in.
         return Err(ServiceError::Unauthorized.into());
     }
+    registry.admit(who, operation.counted_as())?;
     Performer { registry, who }.perform(operation, body).await
 }
 

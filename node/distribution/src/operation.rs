@@ -8,7 +8,7 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, TRANSFER
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method};
 use entrepot_oci::{Algorithm, ContentRange, Digest, MediaType, Reference, RepositoryName, Tag};
-use entrepot_service::TagCondition;
+use entrepot_service::{Operation as Counted, TagCondition};
 
 use crate::condition::Conditions;
 use crate::decode::Query;
@@ -95,6 +95,27 @@ pub(crate) struct Chunk {
 // === impl Operation ===
 
 impl Operation {
+    /// As which of ECR's operations it counts where somebody asks too often.
+    pub(crate) fn counted_as(&self) -> Counted {
+        use {BlobOperation as B, ManifestOperation as M, NewBlob as N, UploadOperation as U};
+        match self {
+            Self::Manifest(_, _, M::Get(_)) | Self::Referrers(..) => Counted::BatchGetImage,
+            Self::Manifest(_, _, M::Put(_)) => Counted::PutImage,
+            Self::Blob(_, _, B::Stat(_)) => Counted::BatchCheckLayerAvailability,
+            Self::Blob(_, _, B::Get(_)) => Counted::GetDownloadUrlForLayer,
+            Self::NewBlob(_, N::Open(_) | N::Push { .. } | N::Mount { .. }) => {
+                Counted::InitiateLayerUpload
+            }
+            Self::Upload(_, _, U::Finish(..)) => Counted::CompleteLayerUpload,
+            Self::Upload(_, _, U::State | U::Append(_) | U::Cancel) => Counted::UploadLayerPart,
+            Self::Ping
+            | Self::Catalog(_)
+            | Self::Tags(..)
+            | Self::Manifest(_, _, M::Delete(_))
+            | Self::Blob(_, _, B::Delete) => Counted::Other,
+        }
+    }
+
     /// Reads the head of a request, whose body has `length` bytes if that is
     /// known.
     pub(crate) fn parse(parts: &Parts, length: Option<u64>) -> Result<Self, RequestError> {

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use axum::http::request::Parts;
 use axum::response::Response;
 use entrepot_oci::{RegistryId, RepositoryName};
-use entrepot_service::{Identity, RequestId, ServiceError};
+use entrepot_service::{Identity, Operation as Counted, RequestId, ServiceError};
 
 use crate::body::RequestBody;
 use crate::error::{Failure, RequestError};
@@ -29,6 +29,7 @@ pub(crate) async fn respond(
     let registry = &front.registry;
     if TOKEN_PATHS.contains(&parts.uri.path()) {
         let who = caller::of_public(front, parts, id, None).await?;
+        registry.admit(&who, Counted::GetAuthorizationToken)?;
         return token::answer(registry, &who, parts);
     }
     let (named, operation) = within(Operation::parse(parts, body.length())?)?;
@@ -38,6 +39,7 @@ pub(crate) async fn respond(
         // Clients ask for this to hear where tokens are.
         return Err(ServiceError::Unauthorized.into());
     }
+    registry.admit(who, operation.counted_as())?;
     let answered = Performer { registry, who }.perform(operation, body).await;
     answered.map_err(|failure| named_as_asked(&who.account, failure))
 }

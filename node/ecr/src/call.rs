@@ -148,7 +148,7 @@ impl Call {
             ),
             E::TokenInvalid => ApiError::new("UnrecognizedClientException", text),
             E::TokenExpired => ApiError::new("ExpiredTokenException", text),
-            E::LoginsTooMany => ApiError::throttled(self.api),
+            E::LoginsTooMany | E::RateExceeded { .. } => ApiError::throttled(self.api),
             E::UploadUnknown => ApiError::new("UploadNotFoundException", text),
             E::UploadInvalid(_) | E::UploadStalled | E::SizeInvalid { .. } => {
                 ApiError::new("InvalidLayerPartException", text)

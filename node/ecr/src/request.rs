@@ -13,7 +13,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri};
 use entrepot_oci::{AccountId, RegionName, RegistryId};
 use entrepot_service::sigv4::{Message, Payload, SigV4Error, Signature};
-use entrepot_service::{Caller, Gathering, Origin, RequestId, SignedError};
+use entrepot_service::{Caller, Gathering, Operation as Counted, Origin, RequestId, SignedError};
 use serde_json::Value;
 
 use crate::api::{Api, Target};
@@ -136,6 +136,8 @@ impl<'a> Signed<'a> {
         registry.has_proved(source, key_id);
         let caller = caller.from_origin(origin);
         let (operation, input) = self.read(service, &content.bytes)?;
+        let admitted = registry.admit(&caller, counted_as(api, operation));
+        admitted.map_err(|_| ApiError::throttled(api))?;
         drop(content);
         // Every operation of the models has one.
         let handler = operations::handler(api, &operation.name)
@@ -227,6 +229,14 @@ pub(crate) fn signed_region<B>(request: &axum::http::Request<B>) -> Option<Regio
 fn named<'s>(service: &'s Service, api: Api, name: &str) -> Result<&'s Operation, ApiError> {
     let operation = service.operation(name);
     operation.ok_or_else(|| ApiError::unknown_operation(api, name))
+}
+
+/// As which operation it counts where somebody asks too often.
+fn counted_as(api: Api, operation: &Operation) -> Counted {
+    match api {
+        Api::Ecr | Api::EcrPublic => Counted::of_ecr(&operation.name),
+        Api::Iam | Api::Sts => Counted::Identity,
+    }
 }
 
 fn check(

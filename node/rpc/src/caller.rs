@@ -8,7 +8,7 @@ use axum::http::header::{AUTHORIZATION, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
-use entrepot_service::{Caller, Origin, Registry, RequestId, ServiceError};
+use entrepot_service::{Caller, Operation, Origin, Registry, RequestId, ServiceError};
 use tonic::Status;
 use tracing::{Instrument, debug, error_span};
 
@@ -35,6 +35,10 @@ pub(crate) async fn required(
         let header = credentials(request.headers());
         let known = registry.authenticate(header, origin.source()).await;
         let known = known.map(|who| who.from_origin(origin));
+        let known = known.and_then(|who| {
+            registry.admit(&who, counted_as(request.uri().path()))?;
+            Ok(who)
+        });
         let mut response = match known {
             Ok(who) => {
                 request.extensions_mut().insert(who);
@@ -51,6 +55,22 @@ pub(crate) async fn required(
         response
     };
     answer.instrument(span).await
+}
+
+/// As which of ECR's operations a call counts where somebody asks too often. One
+/// of many messages counts once.
+fn counted_as(path: &str) -> Operation {
+    let call = path.strip_prefix("/entrepot.v1.Registry/");
+    match call.unwrap_or_default() {
+        "GetManifest" | "ListReferrers" => Operation::BatchGetImage,
+        "PutManifest" => Operation::PutImage,
+        "StatBlob" => Operation::BatchCheckLayerAvailability,
+        "ReadBlob" => Operation::GetDownloadUrlForLayer,
+        "OpenUpload" | "PushBlob" | "MountBlob" => Operation::InitiateLayerUpload,
+        "AppendUpload" | "UploadStatus" | "CancelUpload" => Operation::UploadLayerPart,
+        "FinishUpload" => Operation::CompleteLayerUpload,
+        _ => Operation::Other,
+    }
 }
 
 /// Those of two lines are none: a proxy in front may have looked at the other.

@@ -24,6 +24,7 @@ const RESUME_AFTER: &str = "entrepot-resume-after";
 const OLDEST: &str = "entrepot-oldest";
 const NEWEST: &str = "entrepot-newest";
 const LOG: &str = "entrepot-log";
+const RETRY_AFTER_S: &str = "entrepot-retry-after-s";
 const LOG_ID: &str = "entrepot-log-id";
 
 /// Digests that one refusal names. All trailers of a call have to stay below
@@ -39,6 +40,9 @@ pub(crate) fn status(error: &ServiceError) -> Status {
         E::Unauthorized => refusal(C::Unauthenticated, "UNAUTHORIZED"),
         E::TokenInvalid | E::TokenExpired => refusal(C::Unauthenticated, "DENIED"),
         E::LoginsTooMany => refusal(C::ResourceExhausted, "TOOMANYREQUESTS"),
+        E::RateExceeded { retry_after_s } => {
+            refusal(C::ResourceExhausted, "TOOMANYREQUESTS").with(RETRY_AFTER_S, retry_after_s)
+        }
         E::Denied(_) => refusal(C::PermissionDenied, "DENIED"),
         E::NameUnknown(_) | E::CreationOff(_) => refusal(C::NotFound, "NAME_UNKNOWN"),
         E::BlobUnknown(_) => refusal(C::NotFound, "BLOB_UNKNOWN"),

@@ -24,6 +24,9 @@ pub enum ServiceError {
     /// From where this request came, or as whom.
     #[error("too many wrong passwords, or too many logins at a time; try again in a moment")]
     LoginsTooMany,
+    /// The account or the principal asks for this operation too often.
+    #[error("Rate exceeded")]
+    RateExceeded { retry_after_s: u64 },
     #[error("{0}")]
     Denied(String),
     #[error("repository {0} does not exist")]

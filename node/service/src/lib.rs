@@ -49,6 +49,7 @@ mod session;
 mod sessions;
 mod synchronous;
 mod templates;
+mod throttling;
 mod upkeep;
 mod upload;
 mod watch;
@@ -102,6 +103,7 @@ pub use scanning::{
     Signing, SigningRule,
 };
 pub use templates::{Template, TemplateChange, TemplatePage};
+pub use throttling::{Operation, RATE_MAX, Throttling, ThrottlingMetrics};
 pub use upload::{BodyStream, UploadChunk, UploadState};
 pub use watch::{Watch, WatchEvent};
 pub use webhooks::{

@@ -27,6 +27,7 @@ use crate::request_id::RequestIds;
 use crate::session::SessionNames;
 use crate::sessions::Sessions;
 use crate::synchronous::Waiters;
+use crate::throttling::{Throttle, Throttling};
 use crate::trust::Trust;
 use crate::webhooks::Courier;
 
@@ -52,6 +53,8 @@ pub struct Registry {
     /// Checks passwords, remembers the ones that were right.
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) logins: Logins,
+    /// How often operations are asked for.
+    pub(crate) throttle: Throttle,
     /// What is remembered of tokens that were good.
     pub(crate) tokens: Tokens,
     /// What is remembered of policies and of what they decide.
@@ -103,6 +106,7 @@ pub struct RegistryParts {
 pub struct Settings {
     /// An upload that gets no byte for this long is removed.
     pub upload_expiry: Duration,
+    pub throttling: Throttling,
 }
 
 // === impl Registry ===
@@ -128,6 +132,7 @@ impl Registry {
             settings: parts.settings,
             verifier: Arc::new(parts.verifier),
             logins: Logins::default(),
+            throttle: Throttle::new(parts.settings.throttling),
             tokens: Tokens::default(),
             policies: Policies::default(),
             proven: Proven::default(),

@@ -16,7 +16,7 @@ use entrepot_metadata::command::PutRule;
 use entrepot_metadata::{GroupId, Metadata as _};
 use entrepot_node::{
     CareConfig, ClientLimits, Config, ListenConfig, Listeners, MemoryStorage, NoCourier, Node,
-    Outside, Reach, RootConfig, Storage,
+    Outside, Reach, RootConfig, Storage, Throttling,
 };
 use entrepot_oci::RegionName;
 use entrepot_proto::environment::{Blocking, Clock};
@@ -268,6 +268,7 @@ impl Machine {
             peers: self.peers.clone(),
             rebuild_index: false,
             webhooks: Reach { local: false },
+            throttling: Throttling::default(),
         })
     }
 

@@ -20,6 +20,11 @@ fn every() -> Vec<(ServiceError, u16, &'static str)> {
     vec![
         (ServiceError::Unauthorized, 401, "UNAUTHORIZED"),
         (ServiceError::LoginsTooMany, 429, "TOOMANYREQUESTS"),
+        (
+            ServiceError::RateExceeded { retry_after_s: 3 },
+            429,
+            "TOOMANYREQUESTS",
+        ),
         (ServiceError::TokenInvalid, 400, "DENIED"),
         (ServiceError::TokenExpired, 403, "DENIED"),
         (ServiceError::Denied(text()), 403, "DENIED"),
@@ -190,6 +195,10 @@ fn refusals_carry_the_headers_a_client_needs() {
     assert_eq!(
         header(ServiceError::LoginsTooMany.into()),
         pair("retry-after", "1")
+    );
+    assert_eq!(
+        header(ServiceError::RateExceeded { retry_after_s: 3 }.into()),
+        pair("retry-after", "3")
     );
     assert_eq!(
         header(ServiceError::RangeInvalid { size: 7 }.into()),

@@ -53,6 +53,7 @@ pub(crate) async fn registry_over(store: MemoryStore) -> (Arc<Registry>, Arc<dyn
         verifier: Verifier::new().unwrap(),
         settings: Settings {
             upload_expiry: Duration::from_mins(1),
+            throttling: entrepot_service::Throttling::default(),
         },
         blocking: Blocking::Threads,
         trust: None,

@@ -44,6 +44,11 @@ fn every_error_of_the_service_has_its_status_and_code() {
     let cases = [
         (E::Unauthorized, C::Unauthenticated, "UNAUTHORIZED"),
         (E::LoginsTooMany, C::ResourceExhausted, "TOOMANYREQUESTS"),
+        (
+            E::RateExceeded { retry_after_s: 3 },
+            C::ResourceExhausted,
+            "TOOMANYREQUESTS",
+        ),
         (E::TokenInvalid, C::Unauthenticated, "DENIED"),
         (E::TokenExpired, C::Unauthenticated, "DENIED"),
         (E::Denied(text()), C::PermissionDenied, "DENIED"),
@@ -160,6 +165,8 @@ fn a_refusal_brings_what_a_client_goes_on_with() {
         log: "region/us-east-1/0".to_owned(),
     };
     assert_eq!(of(log, "entrepot-log"), ["region/us-east-1/0"]);
+    let exceeded = ServiceError::RateExceeded { retry_after_s: 3 };
+    assert_eq!(of(exceeded, "entrepot-retry-after-s"), ["3"]);
     let id = of(ServiceError::Internal { id: text() }, "entrepot-log-id");
     assert_eq!(id, ["text"]);
 }

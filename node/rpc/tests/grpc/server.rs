@@ -139,6 +139,7 @@ async fn registry() -> Arc<Registry> {
         verifier: Verifier::new().unwrap(),
         settings: Settings {
             upload_expiry: Duration::from_mins(1),
+            throttling: entrepot_service::Throttling::default(),
         },
         blocking: Blocking::Threads,
         trust: None,

@@ -33,7 +33,7 @@ use entrepot_service::cluster::{ClusterView, GroupInfo};
 use entrepot_service::peer::UploadsServer;
 use entrepot_service::{
     Caller, Courier, Destination, ManifestPush, MembersServer, NoCourier, Principal, Registry,
-    RegistryParts, RuleInfo, Settings, Task,
+    RegistryParts, RuleInfo, Settings, Task, Throttling,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -245,6 +245,7 @@ impl Plan {
             verifier: Verifier::new().unwrap(),
             settings: Settings {
                 upload_expiry: self.upload_expiry,
+                throttling: Throttling::default(),
             },
             blocking: Blocking::Threads,
             trust: None,

@@ -73,6 +73,7 @@ impl World {
             verifier: Verifier::new().unwrap(),
             settings: Settings {
                 upload_expiry: Duration::from_mins(1),
+                throttling: entrepot_service::Throttling::default(),
             },
             blocking: Blocking::Threads,
             trust: None,

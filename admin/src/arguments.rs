@@ -197,7 +197,11 @@ JSON:
   {\"account\": \"123456789012\", \"region\": \"us-east-1\", \"create_on_push\": true,
    \"repositories\": 214, \"max_repositories\": 100000, \"max_images\": 20000, \"max_tags\": 1000,
    \"max_layer_parts\": 4200, \"max_layer_bytes\": 54525952000}")]
-    Show,
+    Show {
+        /// Of this account's registry in the place of one's own: for operators of the cluster
+        #[arg(long, value_name = "ACCOUNT")]
+        account: Option<AccountId>,
+    },
 
     /// Change settings of the registry in the region of the node that is asked
     #[command(after_help = "\
@@ -207,18 +211,31 @@ With --create-on-push off, a push to a repository that does not exist is refused
 repository create` makes repositories. Those that rules of other regions copy to are made all the \
 same.
 
-A quota of 0 is its default, which is ECR's. What there is already stays, also when it is more than \
-there may be; only what would be new is refused.
+A quota of 0 is its default, which is ECR's, or what operators of the cluster have given. What \
+there is already stays, also when it is more than there may be; only what would be new is refused.
+
+An account sets its quotas to at most these. Operators of the cluster (`entrepot:OperateCluster` in \
+the first account) set them to more, or for good to less, of their own registry and, with --account, \
+of every other.
 
 Examples:
   entrepot registry set --create-on-push off
   entrepot registry set --max-images 20000 --max-tags 0
+  entrepot registry set --account 111122223333 --max-images 200000
 
 JSON (the settings after the change):
   {\"account\": \"123456789012\", \"region\": \"us-east-1\", \"create_on_push\": false,
    \"repositories\": 214, \"max_repositories\": 100000, \"max_images\": 20000, \"max_tags\": 1000,
    \"max_layer_parts\": 4200, \"max_layer_bytes\": 54525952000}")]
-    Set(RegistrySet),
+    Set {
+        #[command(flatten)]
+        set: RegistrySet,
+
+        /// Quotas of this account's registry in the place of one's own: for operators of the
+        /// cluster
+        #[arg(long, value_name = "ACCOUNT")]
+        account: Option<AccountId>,
+    },
 }
 
 #[derive(Debug, Args)]

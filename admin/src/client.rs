@@ -12,6 +12,7 @@ pub(crate) use self::nodes::Counted;
 
 use std::time::Duration;
 
+use entrepot_oci::AccountId;
 use entrepot_proto::admin::accounts_client::AccountsClient;
 use entrepot_proto::admin::admin_client::AdminClient;
 use entrepot_proto::admin::cluster_client::ClusterClient;
@@ -110,8 +111,9 @@ impl Client {
     }
 
     /// The registry and its settings.
-    pub(crate) async fn registry(&self) -> Result<Registry, Failure> {
-        let request = GetRegistrySettingsRequest {};
+    pub(crate) async fn registry(&self, account: Option<AccountId>) -> Result<Registry, Failure> {
+        let account = account.map(|it| it.to_string()).unwrap_or_default();
+        let request = GetRegistrySettingsRequest { account };
         let reply = self
             .call(Effect::Reads, request, async |mut admin, request| {
                 admin.get_registry_settings(request).await
@@ -124,9 +126,11 @@ impl Client {
     pub(crate) async fn put_registry_settings(
         &self,
         settings: RegistrySettings,
+        account: Option<AccountId>,
     ) -> Result<Registry, Failure> {
         let request = PutRegistrySettingsRequest {
             settings: Some(settings),
+            account: account.map(|it| it.to_string()).unwrap_or_default(),
         };
         let reply = self
             .call(

@@ -39,11 +39,13 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Region(command) => nodes::region(&client, command, json).await,
         Command::Account(command) => accounts::account(&client, command, json).await,
         Command::Webhook(command) => webhooks::webhook(&client, command, json).await,
-        Command::Registry(Registry::Show) => {
-            print(&RegistryReport::new(client.registry().await?)?, json)
+        Command::Registry(Registry::Show { account }) => {
+            print(&RegistryReport::new(client.registry(account).await?)?, json)
         }
-        Command::Registry(Registry::Set(set)) => {
-            let registry = client.put_registry_settings(settings(&set)).await?;
+        Command::Registry(Registry::Set { set, account }) => {
+            let registry = client
+                .put_registry_settings(settings(&set), account)
+                .await?;
             print(&RegistryReport::new(registry)?, json)
         }
         Command::Repository(Repository::Create { repository }) => {

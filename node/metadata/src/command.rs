@@ -506,9 +506,14 @@ pub struct PutRegistrySettings {
     /// What the registry has is counted from this on, and bounded.
     #[prost(message, optional, tag = "10")]
     pub quotas: Option<QuotasChange>,
+    /// An operator of the cluster says so: what is set is what the registry may set
+    /// by itself from then on.
+    #[prost(bool, tag = "11")]
+    pub is_granted: bool,
 }
 
-/// The most that there may be of each; 0: the default. Unset: as before.
+/// The most that there may be of each; 0: the default, or as much as is granted.
+/// Unset: as before.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct QuotasChange {
     #[prost(uint64, optional, tag = "1")]

@@ -248,6 +248,12 @@ pub const TAGS_PER_IMAGE_MAX: u64 = 1_000;
 pub const LAYER_PARTS_MAX: u64 = 4_200;
 pub const LAYER_BYTES_MAX: u64 = 52_000 * 1024 * 1024;
 
+/// The same of a public registry, as in ECR Public.
+pub const PUBLIC_REPOSITORIES_MAX: u64 = 10_000;
+pub const PUBLIC_IMAGES_PER_REPOSITORY_MAX: u64 = 10_000;
+pub const PUBLIC_LAYER_PARTS_MAX: u64 = 1_000;
+pub const PUBLIC_LAYER_BYTES_MAX: u64 = 10_000 * 1024 * 1024;
+
 /// The most that a quota can be set to: far more than one group carries.
 pub const QUOTA_MAX: u64 = 1 << 48;
 

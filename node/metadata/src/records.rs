@@ -73,9 +73,13 @@ pub struct SettingsRecord {
     /// How much the registry may have. Set: what it has is counted.
     #[prost(message, optional, tag = "10")]
     pub quotas: Option<QuotasRecord>,
+    /// What the operators of the cluster let it have; beyond, `quotas` gives nothing.
+    #[prost(message, optional, tag = "11")]
+    pub granted: Option<QuotasRecord>,
 }
 
-/// The most that there may be of each; 0: the default.
+/// The most that there may be of each; 0: the default, and of `quotas`, as much as
+/// is granted.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct QuotasRecord {
     #[prost(uint64, tag = "1")]

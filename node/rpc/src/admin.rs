@@ -6,7 +6,7 @@ mod upkeep;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use entrepot_oci::{Digest, RepositoryName};
+use entrepot_oci::{AccountId, Digest, RepositoryName};
 use entrepot_proto::admin;
 use entrepot_proto::admin::admin_server::Admin;
 use entrepot_service::cluster::GroupInfo;
@@ -68,6 +68,7 @@ impl Admin for AdminServer {
         request: Request<admin::GetRegistrySettingsRequest>,
     ) -> Result<Response<admin::GetRegistrySettingsReply>, Status> {
         let who = caller::of(&request)?;
+        let who = meaning(who, &request.into_inner().account)?;
         let found = self
             .registry
             .registry_info(&who)
@@ -83,8 +84,9 @@ impl Admin for AdminServer {
         request: Request<admin::PutRegistrySettingsRequest>,
     ) -> Result<Response<admin::PutRegistrySettingsReply>, Status> {
         let who = caller::of(&request)?;
-        let settings = request
-            .into_inner()
+        let asked = request.into_inner();
+        let who = meaning(who, &asked.account)?;
+        let settings = asked
             .settings
             .ok_or_else(|| Status::invalid_argument("the request has no settings"))?;
         let change = change(&settings);
@@ -327,6 +329,15 @@ impl Admin for AdminServer {
         let nodes = nodes.into_iter().map(upkeep::repair).collect();
         Ok(Response::new(admin::RepairStatusReply { nodes }))
     }
+}
+
+/// The caller, who means the registry of that account, if one is named.
+#[allow(clippy::result_large_err, reason = "tonic's error type")]
+fn meaning(who: Caller, account: &str) -> Result<Caller, Status> {
+    if account.is_empty() {
+        return Ok(who);
+    }
+    Ok(who.meaning(parse::<AccountId>(account)?))
 }
 
 fn change(settings: &admin::RegistrySettings) -> RegistryChange {

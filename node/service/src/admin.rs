@@ -104,22 +104,45 @@ pub struct TaskPage {
 }
 
 impl Registry {
-    /// The caller's registry in this region.
+    /// The registry in this region that the caller means: their own, or, of operators
+    /// of the cluster, anybody's.
     pub async fn registry_info(&self, who: &Caller) -> Result<RegistryInfo, ServiceError> {
-        self.authorize(who, "ecr:DescribeRegistry", Target::Any)?;
+        if who.is_at_home() {
+            self.authorize(who, "ecr:DescribeRegistry", Target::Any)?;
+        } else {
+            self.observes(who)?;
+            self.existing_account(&who.account.account())?;
+        }
         self.registry_in(self.current().await?.as_ref(), who)
     }
 
-    /// Changes some of the registry's settings; all of them as they are then.
+    /// Changes some of the registry's settings; all of them as they are then. An
+    /// operator of the cluster gives quotas, also to the registries of others; whoever
+    /// else may set them has what was given at most.
+    ///
+    /// # Errors
+    /// `Invalid` for a quota beyond that.
     pub async fn put_registry_settings(
         &self,
         who: &Caller,
         change: RegistryChange,
     ) -> Result<RegistryInfo, ServiceError> {
-        self.authorize(who, "ecr:PutAccountSetting", Target::Any)?;
+        let is_granted = if who.is_at_home() {
+            self.authorize(who, "ecr:PutAccountSetting", Target::Any)?;
+            change.quotas.is_some() && self.may_operate(who)?
+        } else {
+            self.operates(who)?;
+            self.existing_account(&who.account.account())?;
+            if change.create_on_push.is_some() {
+                let text = "create_on_push: only the account itself says that of its registry";
+                return Err(ServiceError::Invalid(text.to_owned()));
+            }
+            true
+        };
         let command = PutRegistrySettings {
             create_on_push: change.create_on_push,
             quotas: change.quotas,
+            is_granted,
             ..PutRegistrySettings::new(&who.account)
         };
         let response = self.propose(command.into()).await?;
@@ -134,7 +157,7 @@ impl Registry {
             account: who.account.account(),
             region: self.region().clone(),
             quotas: QuotaInfo {
-                quotas: settings.quotas.unwrap_or_default(),
+                quotas: settings.quotas.unwrap_or(settings.granted),
                 repositories: query::repository_count(view, &who.account)?,
             },
             settings,

@@ -53,7 +53,8 @@ pub struct RegistrySettings {
     /// A push makes the repository that it names if there is none. Default: true.
     #[prost(bool, optional, tag = "1")]
     pub create_on_push: ::core::option::Option<bool>,
-    /// How much there may be. To set one to 0 is to set it to its default.
+    /// How much there may be. To set one to 0 is to set it to its default, or, by
+    /// others than operators of the cluster, to what these have given.
     /// Repositories of the registry. Default: 100,000.
     #[prost(uint64, optional, tag = "10")]
     pub repositories_max: ::core::option::Option<u64>,
@@ -83,18 +84,27 @@ pub struct Registry {
     #[prost(uint64, optional, tag = "10")]
     pub repositories: ::core::option::Option<u64>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GetRegistrySettingsRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetRegistrySettingsRequest {
+    /// Whose registry; empty: the caller's own. Of others, operators of the cluster
+    /// are told.
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetRegistrySettingsReply {
     #[prost(message, optional, tag = "1")]
     pub registry: ::core::option::Option<Registry>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PutRegistrySettingsRequest {
     /// What is not given stays as it is.
     #[prost(message, optional, tag = "1")]
     pub settings: ::core::option::Option<RegistrySettings>,
+    /// Whose registry; empty: the caller's own. Operators of the cluster give quotas to
+    /// others. What they give is the most that the account can set by itself.
+    #[prost(string, tag = "2")]
+    pub account: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PutRegistrySettingsReply {

@@ -8,7 +8,7 @@ use crate::command::{CreateRepository, PutRegistrySettings, PutRepositorySetting
 use crate::keys;
 use crate::limits::{QUOTA_LAYER_BYTES_MAX, QUOTA_MAX, QUOTA_TAGS_MAX};
 use crate::overlay::Overlay;
-use crate::query::{self, RepositorySettings};
+use crate::query::{self, Quotas, RepositorySettings};
 use crate::read;
 use crate::records::{QuotasRecord, RepositoryRecord, SettingsRecord};
 use crate::response::{Done, Outcome, Refused, RepositoryPut};
@@ -21,18 +21,64 @@ pub(super) fn put_settings(
     let before = query::registry_settings(overlay, &account)?;
     let key = keys::settings(&account);
     let record: Option<SettingsRecord> = read::record(overlay, &key)?;
-    let quotas = record.as_ref().and_then(|record| record.quotas);
-    let after = SettingsRecord {
-        create_on_push: command.create_on_push.unwrap_or(before.create_on_push),
-        quotas: match &command.quotas {
-            Some(change) => Some(changed(quotas.unwrap_or_default(), change)?),
-            None => quotas,
-        },
+    let record = record.unwrap_or(SettingsRecord {
+        create_on_push: before.create_on_push,
+        ..SettingsRecord::default()
+    });
+    let mut after = SettingsRecord {
+        create_on_push: command.create_on_push.unwrap_or(record.create_on_push),
+        ..record
     };
-    if after.create_on_push != before.create_on_push || after.quotas != quotas {
+    if let Some(change) = &command.quotas {
+        let mut quotas = record.quotas.unwrap_or_default();
+        if command.is_granted {
+            let granted = record.granted.unwrap_or_default();
+            after.granted = Some(changed(granted, change)?);
+            // From now on it has what it was given.
+            quotas = changed(quotas, &reset(change))?;
+        } else {
+            check_granted(&before.granted, change)?;
+            quotas = changed(quotas, change)?;
+        }
+        after.quotas = Some(quotas);
+    }
+    if after != record {
         overlay.put(key, &after);
     }
     Ok(Outcome::Done(Done {}))
+}
+
+/// That a registry gives itself no more than it was given.
+fn check_granted(granted: &Quotas, change: &QuotasChange) -> Result<(), Refused> {
+    let all = [
+        ("repositories", change.repositories, granted.repositories),
+        ("images", change.images, granted.images_per_repository),
+        ("tags", change.tags, granted.tags_per_image),
+        ("layer parts", change.layer_parts, granted.layer_parts),
+        ("layer bytes", change.layer_bytes, granted.layer_bytes),
+    ];
+    for (what, wanted, max) in all {
+        if wanted.is_some_and(|wanted| wanted > max) {
+            return Err(invalid(
+                "quota",
+                format_args!(
+                    "of {what} must be at most {max}, unless an operator of the cluster raises it"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What is changed back to as much as is granted.
+fn reset(change: &QuotasChange) -> QuotasChange {
+    QuotasChange {
+        repositories: change.repositories.map(|_| 0),
+        images: change.images.map(|_| 0),
+        tags: change.tags.map(|_| 0),
+        layer_parts: change.layer_parts.map(|_| 0),
+        layer_bytes: change.layer_bytes.map(|_| 0),
+    }
 }
 
 fn changed(before: QuotasRecord, change: &QuotasChange) -> Result<QuotasRecord, Refused> {

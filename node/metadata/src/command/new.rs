@@ -349,6 +349,7 @@ impl PutRegistrySettings {
             account: account.to_string(),
             create_on_push: None,
             quotas: None,
+            is_granted: false,
         }
     }
 }

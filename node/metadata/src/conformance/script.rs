@@ -46,6 +46,7 @@ fn commands() -> Vec<Command> {
             account: ACCOUNT.to_owned(),
             create_on_push: Some(false),
             quotas: Some(QuotasChange::default()),
+            is_granted: true,
         }
         .into(),
         rule("all", &[], "eu-west-1").into(),

@@ -55,7 +55,7 @@ pub(super) fn repository(check: &mut Check<'_>, pair: &Pair) -> Result<(), Stora
 
 pub(super) fn repository_count(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
     let mut parts = pair.parts();
-    let account = parts.account()?;
+    let account = parts.registry()?;
     parts.end()?;
     count(
         check,
@@ -66,7 +66,7 @@ pub(super) fn repository_count(check: &mut Check<'_>, pair: &Pair) -> Result<(),
 
 pub(super) fn image_count(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
     let mut parts = pair.parts();
-    let account = parts.account()?;
+    let account = parts.registry()?;
     let repository: RepositoryName = parts.name("repository")?;
     parts.end()?;
     let home = keys::repository(&account, &repository);

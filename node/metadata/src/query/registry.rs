@@ -5,7 +5,8 @@ use entrepot_oci::{Digest, RegistryId, RepositoryName};
 use super::{Mutability, after_name};
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::{
-    IMAGES_PER_REPOSITORY_MAX, LAYER_BYTES_MAX, LAYER_PARTS_MAX, REPOSITORIES_MAX,
+    IMAGES_PER_REPOSITORY_MAX, LAYER_BYTES_MAX, LAYER_PARTS_MAX, PUBLIC_IMAGES_PER_REPOSITORY_MAX,
+    PUBLIC_LAYER_BYTES_MAX, PUBLIC_LAYER_PARTS_MAX, PUBLIC_REPOSITORIES_MAX, REPOSITORIES_MAX,
     TAGS_PER_IMAGE_MAX,
 };
 use crate::read;
@@ -19,6 +20,8 @@ pub struct RegistrySettings {
     pub create_on_push: bool,
     /// None: nothing is counted yet, and nothing bounded.
     pub quotas: Option<Quotas>,
+    /// The most that `quotas` can be set to by the registry itself.
+    pub granted: Quotas,
 }
 
 /// The most that there may be in a registry.
@@ -78,19 +81,18 @@ pub fn registry_settings(
     view: &dyn KeyValue,
     account: &RegistryId,
 ) -> Result<RegistrySettings, StorageError> {
-    if account.is_public() {
-        return Ok(RegistrySettings {
-            create_on_push: false,
-            quotas: None,
-        });
-    }
     let record: Option<SettingsRecord> = read::record(view, &keys::settings(account))?;
-    Ok(
-        record.map_or_else(RegistrySettings::default, |record| RegistrySettings {
-            create_on_push: record.create_on_push,
-            quotas: record.quotas.map(Quotas::from),
-        }),
-    )
+    let record = record.unwrap_or(SettingsRecord {
+        create_on_push: true,
+        ..SettingsRecord::default()
+    });
+    let granted = record.granted.unwrap_or_default();
+    let granted = Quotas::default_of(account).or(&granted);
+    Ok(RegistrySettings {
+        create_on_push: record.create_on_push && !account.is_public(),
+        quotas: record.quotas.map(|set| granted.at_most(&set)),
+        granted,
+    })
 }
 
 /// How many repositories a registry has; none: nobody has counted.
@@ -164,27 +166,60 @@ impl Default for RegistrySettings {
         Self {
             create_on_push: true,
             quotas: None,
+            granted: Quotas::default(),
         }
     }
 }
 
 // === impl Quotas ===
 
+/// Those of a private registry.
 impl Default for Quotas {
     fn default() -> Self {
-        QuotasRecord::default().into()
+        Self {
+            repositories: REPOSITORIES_MAX,
+            images_per_repository: IMAGES_PER_REPOSITORY_MAX,
+            tags_per_image: TAGS_PER_IMAGE_MAX,
+            layer_parts: LAYER_PARTS_MAX,
+            layer_bytes: LAYER_BYTES_MAX,
+        }
     }
 }
 
-impl From<QuotasRecord> for Quotas {
-    fn from(record: QuotasRecord) -> Self {
-        let or = |set: u64, default: u64| if set == 0 { default } else { set };
+impl Quotas {
+    /// What a registry may have if nobody says otherwise: as in ECR, or ECR Public.
+    pub fn default_of(registry: &RegistryId) -> Self {
+        if registry.is_public() {
+            Self {
+                repositories: PUBLIC_REPOSITORIES_MAX,
+                images_per_repository: PUBLIC_IMAGES_PER_REPOSITORY_MAX,
+                tags_per_image: TAGS_PER_IMAGE_MAX,
+                layer_parts: PUBLIC_LAYER_PARTS_MAX,
+                layer_bytes: PUBLIC_LAYER_BYTES_MAX,
+            }
+        } else {
+            Self::default()
+        }
+    }
+
+    /// What is set, and these of what is not.
+    fn or(self, set: &QuotasRecord) -> Self {
+        self.with(set, |set, _| set)
+    }
+
+    /// What is set, as far as these go.
+    fn at_most(self, set: &QuotasRecord) -> Self {
+        self.with(set, u64::min)
+    }
+
+    fn with(self, set: &QuotasRecord, choose: fn(u64, u64) -> u64) -> Self {
+        let of = |set: u64, own: u64| if set == 0 { own } else { choose(set, own) };
         Self {
-            repositories: or(record.repositories, REPOSITORIES_MAX),
-            images_per_repository: or(record.images, IMAGES_PER_REPOSITORY_MAX),
-            tags_per_image: or(record.tags, TAGS_PER_IMAGE_MAX),
-            layer_parts: or(record.layer_parts, LAYER_PARTS_MAX),
-            layer_bytes: or(record.layer_bytes, LAYER_BYTES_MAX),
+            repositories: of(set.repositories, self.repositories),
+            images_per_repository: of(set.images, self.images_per_repository),
+            tags_per_image: of(set.tags, self.tags_per_image),
+            layer_parts: of(set.layer_parts, self.layer_parts),
+            layer_bytes: of(set.layer_bytes, self.layer_bytes),
         }
     }
 }

@@ -127,7 +127,13 @@ fn command() -> BoxedStrategy<Command> {
             .into()
         }),
         1 => (account(), any::<Option<bool>>()).prop_map(|(account, create_on_push)| {
-            PutRegistrySettings { account, create_on_push, quotas: None }.into()
+            PutRegistrySettings {
+                account,
+                create_on_push,
+                quotas: None,
+                is_granted: false,
+            }
+            .into()
         }),
         1 => (account(), repository(), at()).prop_map(|(account, repository, at_ms)| {
             CreateRepository { account, repository, at_ms, ..CreateRepository::default() }.into()

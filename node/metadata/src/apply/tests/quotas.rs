@@ -1,5 +1,6 @@
 //! How much a registry may have, and that it is counted as it is.
 
+use entrepot_oci::RegistryId;
 use proptest::prelude::{ProptestConfig, Strategy, any, prop, prop_assert, prop_oneof, proptest};
 
 use super::{Machine, account, app, digest, image, link, replica, repository, tag};
@@ -9,7 +10,7 @@ use crate::command::{
     MountBlob, PutManifest, PutRegistrySettings, QuotasChange,
 };
 use crate::invariants;
-use crate::limits::{COUNT_STEP, QUOTA_MAX, TAGS_UNCOUNTED_MAX};
+use crate::limits::{COUNT_STEP, QUOTA_MAX, REPOSITORIES_MAX, TAGS_UNCOUNTED_MAX};
 use crate::query::{self, Count, Quotas};
 use crate::response::{QuotaReached, Refused};
 
@@ -175,8 +176,79 @@ fn a_quota_that_is_not_set_is_ecrs() {
         ..Quotas::default()
     };
     assert_eq!(settings(&machine).unwrap().quotas, Some(expected));
-    let refused = machine.refused(few(QUOTA_MAX + 1, 0, 0));
+    let refused = machine.refused(granted(few(QUOTA_MAX + 1, 0, 0)));
     assert!(matches!(refused, Refused::Invalid(_)), "{refused}");
+}
+
+fn granted(change: PutRegistrySettings) -> PutRegistrySettings {
+    PutRegistrySettings {
+        is_granted: true,
+        ..change
+    }
+}
+
+#[test]
+fn a_registry_gives_itself_no_more_than_it_was_given() {
+    let mut machine = Machine::with_app();
+    let now = |machine: &Machine| {
+        let settings = query::registry_settings(&machine.state, &account()).unwrap();
+        settings.quotas.unwrap().repositories
+    };
+    let refused = machine.refused(few(REPOSITORIES_MAX + 1, 0, 0));
+    let says = refused.to_string();
+    assert!(says.contains("an operator of the cluster"), "{says}");
+    machine.done(few(5, 0, 0));
+    assert_eq!(now(&machine), 5);
+    // Back up as far as it was given, and by 0 as well.
+    machine.done(few(REPOSITORIES_MAX, 0, 0));
+    machine.done(few(7, 0, 0));
+    machine.done(few(0, 0, 0));
+    assert_eq!(now(&machine), REPOSITORIES_MAX);
+    // More is given, and it is at once what there may be.
+    machine.done(few(5, 0, 0));
+    machine.done(granted(few(2 * REPOSITORIES_MAX, 0, 0)));
+    assert_eq!(now(&machine), 2 * REPOSITORIES_MAX);
+    machine.done(few(REPOSITORIES_MAX + 1, 0, 0));
+    assert_eq!(now(&machine), REPOSITORIES_MAX + 1);
+    // Less is given, whatever it has set itself, and it cannot take that back.
+    machine.done(granted(few(3, 0, 0)));
+    assert_eq!(now(&machine), 3);
+    assert!(matches!(machine.refused(few(4, 0, 0)), Refused::Invalid(_)));
+    machine.done(few(2, 0, 0));
+    machine.done(granted(few(0, 0, 0)));
+    assert_eq!(now(&machine), REPOSITORIES_MAX);
+}
+
+#[test]
+fn a_public_registry_has_ecr_public_s_quotas() {
+    let mut machine = Machine::default();
+    let public = RegistryId::public(&account().account());
+    let settings = |machine: &Machine| query::registry_settings(&machine.state, &public).unwrap();
+    assert_eq!(settings(&machine).quotas, None);
+    machine.done(PutRegistrySettings {
+        quotas: Some(QuotasChange::default()),
+        ..PutRegistrySettings::new(&public)
+    });
+    let expected = Quotas {
+        repositories: 10_000,
+        images_per_repository: 10_000,
+        tags_per_image: 1_000,
+        layer_parts: 1_000,
+        layer_bytes: 10_000 << 20,
+    };
+    assert_eq!(settings(&machine).quotas, Some(expected));
+    assert!(!settings(&machine).create_on_push);
+    machine.done(PutRegistrySettings {
+        quotas: Some(QuotasChange {
+            repositories: Some(1),
+            ..QuotasChange::default()
+        }),
+        ..PutRegistrySettings::new(&public)
+    });
+    machine.done(CreateRepository::new(&public, &repository("aa"), 1));
+    let second = CreateRepository::new(&public, &repository("bb"), 1);
+    let refused = machine.refused(second);
+    assert!(matches!(refused, Refused::QuotaReached(_)), "{refused}");
 }
 
 #[test]

@@ -157,6 +157,7 @@ fn change(change: Change) -> wire::Change {
             tag,
             digest,
             previous,
+            source_region: _,
         } => Kind::TagMoved(wire::TagMoved {
             tag: tag.to_string(),
             digest: digest.to_string(),

@@ -3,6 +3,7 @@
 //!
 //! Bodies are JSON in ECR's names, or what the metadata itself has to read.
 
+use bytes::Bytes;
 use entrepot_access::policy::DocumentKind;
 use entrepot_metadata::command::{DeleteRegistryItem, PutRegistryItem};
 use entrepot_metadata::query::{self, ItemKind, RegistryItem};
@@ -33,10 +34,12 @@ const ACTIONS_V1: [&str; 3] = [
 ];
 
 /// What has to be there before an item is put.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Before {
     Nothing,
     Something,
+    /// With this body: nobody has changed it, or made another one, since it was read.
+    This(Bytes),
     Either,
 }
 
@@ -224,6 +227,10 @@ impl Registry {
         let command = PutRegistryItem {
             must_be_new: before == Before::Nothing,
             must_exist: before == Before::Something,
+            expected: match before {
+                Before::This(body) => Some(body),
+                Before::Nothing | Before::Something | Before::Either => None,
+            },
             ..PutRegistryItem::new(&who.account, kind, name, body, self.clock.now_ms())
         };
         let response = self.propose(command.into()).await?;

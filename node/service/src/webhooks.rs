@@ -7,6 +7,7 @@
 
 mod delivery;
 mod event;
+mod tail;
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -26,6 +27,8 @@ use crate::registry_items::{Before, from_json, missing, to_json};
 use crate::repositories::invalid;
 use crate::{Caller, Registry, ServiceError, Target};
 
+/// Tries of a change whose webhook others change, too.
+const PUTS_MAX: usize = 4;
 /// Bytes of a webhook's address.
 const URL_BYTES_MAX: usize = 2_048;
 /// Wildcards of one webhook.
@@ -131,6 +134,10 @@ struct Progress {
     index: u64,
     delivered_at_ms: Option<i64>,
     failing: Option<Failing>,
+    /// What comes after `index` is not remembered up to here, of which it is being
+    /// told. Kept before that, so that it is told the same again by whoever goes on.
+    #[serde(default)]
+    gap_to: Option<u64>,
 }
 
 // === impl Registry ===
@@ -151,6 +158,24 @@ impl Registry {
         self.authorize(who, "entrepot:PutWebhook", Target::Any)?;
         check_name(name)?;
         check(&spec)?;
+        let mut tries = 1;
+        loop {
+            match self.try_put_webhook(who, name, &spec).await {
+                // Somebody has made, changed or deleted it since it was read.
+                Err(ServiceError::Conflict(_) | ServiceError::NotFound(_)) if tries < PUTS_MAX => {
+                    tries += 1;
+                }
+                put => return put,
+            }
+        }
+    }
+
+    async fn try_put_webhook(
+        &self,
+        who: &Caller,
+        name: &str,
+        spec: &WebhookSpec,
+    ) -> Result<(WebhookInfo, Option<WebhookSecret>), ServiceError> {
         let before = self.item(who, ItemKind::Webhook, name).await?;
         let (secret, sealed_secret, from_index) = if let Some(before) = &before {
             let before: Kept = from_json(before)?;
@@ -166,18 +191,19 @@ impl Registry {
             (Some(secret), STANDARD.encode(sealed), index)
         };
         let kept = Kept {
-            url: spec.url,
-            repositories: spec.repositories,
-            events: spec.events,
+            url: spec.url.clone(),
+            repositories: spec.repositories.clone(),
+            events: spec.events.clone(),
             paused: spec.paused,
             sealed_secret,
             from_index,
             revision: revision()?,
         };
         let (kind, body) = (ItemKind::Webhook, to_json(&kept)?);
-        // Of two at once, only one has told a secret that holds.
-        let must = match &before {
-            Some(_) => Before::Something,
+        // Of two at once, only one has told a secret that holds; and the secret of one
+        // that was deleted meanwhile does not come back.
+        let must = match before {
+            Some(before) => Before::This(before.body),
             None => Before::Nothing,
         };
         let item = self.put_item(who, kind, name, body, must).await?;

@@ -27,7 +27,7 @@ struct Batch {
     manifests_put: Vec<ManifestPutRecord>,
     manifests_deleted: Vec<String>,
     /// Tags as they are now; none: deleted.
-    tags: BTreeMap<String, Option<String>>,
+    tags: BTreeMap<String, Option<TagRecord>>,
     /// Tags that point to another manifest than before.
     arrived: BTreeSet<String>,
     /// The manifests that tags no longer point to.
@@ -58,11 +58,8 @@ pub(super) fn of(overlay: &Overlay<'_>) -> Result<Option<ChangesRecord>, Storage
             Some(Namespace::Tag) => {
                 let (batch, mut parts) = home(&mut batches, key)?;
                 let tag = parts.text("tag")?.to_owned();
-                let digest = value
-                    .map(|value| read::decode::<TagRecord>(key, value.clone()))
-                    .transpose()?
-                    .map(|record| record.digest);
-                batch.tags.insert(tag, digest);
+                let record = value.map(|value| read::decode::<TagRecord>(key, value.clone()));
+                batch.tags.insert(tag, record.transpose()?);
             }
             Some(Namespace::TagOf) => {
                 let (batch, mut parts) = home(&mut batches, key)?;
@@ -112,13 +109,14 @@ impl Batch {
             arrived,
             mut left,
         } = self;
-        let tags = tags.into_iter().filter_map(|(tag, digest)| match digest {
+        let tags = tags.into_iter().filter_map(|(tag, record)| match record {
             // Only where it came from was noted anew.
             Some(_) if !arrived.contains(&tag) => None,
-            Some(digest) => Some(Kind::TagMoved(TagMovedRecord {
+            Some(record) => Some(Kind::TagMoved(TagMovedRecord {
                 previous: left.remove(&tag),
                 tag,
-                digest,
+                digest: record.digest,
+                source_region: record.origin.map(|origin| origin.region),
             })),
             None => Some(Kind::TagDeleted(TagDeletedRecord {
                 previous: left.remove(&tag),

@@ -188,8 +188,18 @@ pub(super) fn put_item(
     }
     let created_at_ms = match &before {
         Some(_) if command.must_be_new => return Err(Refused::ItemExists(item()).into()),
+        Some(before)
+            if command
+                .expected
+                .as_ref()
+                .is_some_and(|body| *body != before.body) =>
+        {
+            return Err(Refused::ItemUnknown(item()).into());
+        }
         Some(before) => before.created_at_ms,
-        None if command.must_exist => return Err(Refused::ItemUnknown(item()).into()),
+        None if command.must_exist || command.expected.is_some() => {
+            return Err(Refused::ItemUnknown(item()).into());
+        }
         None => {
             let max = items_max(kind);
             let prefix = keys::registry_items(&account, kind);

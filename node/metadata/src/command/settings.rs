@@ -135,6 +135,9 @@ pub struct PutRegistryItem {
     pub must_exist: bool,
     #[prost(int64, tag = "7")]
     pub at_ms: i64,
+    /// `ItemUnknown` unless there is one with this body.
+    #[prost(bytes = "bytes", optional, tag = "8")]
+    pub expected: Option<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use entrepot_oci::{Digest, MediaType, RegistryId, RepositoryName, Tag};
+use entrepot_oci::{Digest, MediaType, RegionName, RegistryId, RepositoryName, Tag};
 
 use super::parsed;
 use crate::keys;
@@ -48,6 +48,8 @@ pub enum Change {
         digest: Digest,
         /// None: there was no such tag.
         previous: Option<Digest>,
+        /// Where it was pushed; none: in this region.
+        source_region: Option<RegionName>,
     },
     TagDeleted {
         tag: Tag,
@@ -107,6 +109,7 @@ fn change(key: &[u8], record: ChangeRecord) -> Result<Change, StorageError> {
             tag: parsed(key, "tag", &moved.tag)?,
             digest: digest(&moved.digest)?,
             previous: optional(key, "digest", moved.previous.as_deref())?,
+            source_region: optional(key, "region", moved.source_region.as_deref())?,
         }),
         Some(Kind::TagDeleted(deleted)) => Ok(Change::TagDeleted {
             tag: parsed(key, "tag", &deleted.tag)?,

@@ -106,15 +106,19 @@ pub fn registry_items(
         .collect()
 }
 
-/// At most `limit` of a kind, of all registries. Takes as many looks as there are
+/// At most `limit` of a kind, of all registries, behind `after`, if that is given. Takes as many looks as there are
 /// registries that have something of any kind.
 pub fn registry_items_of_all(
     view: &dyn KeyValue,
     kind: ItemKind,
+    after: Option<(&RegistryId, &str)>,
     limit: usize,
 ) -> Result<Vec<(RegistryId, RegistryItem)>, StorageError> {
     let all = Key::new(Namespace::RegistryItem);
-    let mut start = all.clone();
+    let mut start = match after {
+        Some((registry, name)) => keys::registry_item(registry, kind, name).successor(),
+        None => all.clone(),
+    };
     let mut found = Vec::new();
     while found.len() < limit {
         let Some((key, value)) = read::page(view, &all, Some(&start), 1)?.pop() else {

@@ -65,6 +65,9 @@ pub struct TagMovedRecord {
     /// The digest that it pointed to before; unset: there was no such tag.
     #[prost(string, optional, tag = "3")]
     pub previous: Option<String>,
+    /// The region where it was pushed; unset: this one.
+    #[prost(string, optional, tag = "4")]
+    pub source_region: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

@@ -42,6 +42,7 @@ impl Mirror {
                 tag,
                 digest,
                 previous,
+                ..
             } => {
                 assert!(self.manifests.contains(&at(&digest)));
                 let before = self.tags.insert(at(&tag), digest.to_string());

@@ -3,19 +3,19 @@
 //! Each webhook is told by one node of its region: the one that its name ranks
 //! first among those that answer. It reads the log's entries in order, sends the
 //! events of each repository one after the other, those of different repositories
-//! at the same time, and notes how far it got. What fails is sent again until it
-//! gets through. Two nodes that disagree on who answers tell it twice, which the
-//! events' ids show.
+//! at the same time, and notes how far it got. What fails is let go of, read again
+//! and sent again until it gets through, so that a receiver that is down costs no
+//! memory. Two nodes that disagree on who answers tell it twice, which the events'
+//! ids show.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use entrepot_access::WebhookSecret;
-use entrepot_metadata::limits::{ENVELOPES_KEPT, WEBHOOKS_MAX};
-use entrepot_metadata::query::{self, ItemKind};
+use entrepot_metadata::limits::ENVELOPES_KEPT;
+use entrepot_metadata::query::{self, ItemKind, RegistryItem};
 use entrepot_oci::{RegistryId, RepositoryName};
 use entrepot_replication::placement;
 use futures::future::BoxFuture;
@@ -27,21 +27,23 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::event::{self, Event};
+use super::tail::Tail;
 use super::{Failing, Kept, Message, Progress, Undelivered, owner};
 use crate::registry_items::from_json;
 use crate::{Registry, ServiceError};
 
 /// From one look at which webhooks there are to the next.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// Webhooks of all accounts of a region.
-const OF_ALL_MAX: usize = 10_000;
-const _: () = assert!(WEBHOOKS_MAX <= OF_ALL_MAX);
+/// Webhooks that are looked at in one go, of all accounts of a region.
+const PAGE: usize = 500;
 /// So that what many entries changed is read together.
 const STEP_MIN: Duration = Duration::from_millis(10);
 /// Entries of the log read before what they changed is sent.
 const ENTRIES_AT_ONCE: u64 = 256;
-/// Events after which no further entry is read before they are sent.
+/// Events, and their bytes, after which no further entry is read before they are
+/// sent. One entry has a thousand at most.
 const EVENTS_AT_ONCE: usize = 500;
+const BYTES_AT_ONCE: usize = 64 * 1024;
 /// From one note of how far a webhook was told to the next: what is told again
 /// when another node goes on.
 const NOTE_INTERVAL: Duration = Duration::from_secs(1);
@@ -74,6 +76,7 @@ pub struct WebhookMetrics {
 pub struct Webhooks {
     registry: Arc<Registry>,
     metrics: WebhookMetrics,
+    tail: Arc<Tail>,
 }
 
 /// Account and name.
@@ -101,10 +104,25 @@ struct Teller {
     /// More was told than is noted.
     unnoted: bool,
     is_failing: Arc<AtomicBool>,
+    /// What the log's entries changed, as all webhooks of the node read it.
+    tail: Arc<Tail>,
+    /// Of what comes after `progress.index`, the last event of each repository that
+    /// got through before another one failed: its id.
+    told: BTreeMap<Option<RepositoryName>, String>,
+    /// Times in a row that something failed.
+    failures: u32,
 }
 
 /// The events of one repository that are still to be sent, in order.
 type Queues = BTreeMap<Option<RepositoryName>, VecDeque<Event>>;
+
+/// What comes after what a webhook has been told.
+enum Next {
+    /// These, and then it has been told of what happened up to that index.
+    Events(u64, Queues),
+    /// Nobody knows, up to that index.
+    Gap(u64),
+}
 
 // === impl WebhookMetrics ===
 
@@ -142,14 +160,18 @@ impl WebhookMetrics {
 
 impl Webhooks {
     pub fn new(registry: Arc<Registry>, metrics: WebhookMetrics) -> Self {
-        Self { registry, metrics }
+        Self {
+            registry,
+            metrics,
+            tail: Arc::default(),
+        }
     }
 
     /// Works until it is dropped.
     pub async fn run(self) {
         let mut told: BTreeMap<Key, Told> = BTreeMap::new();
         loop {
-            match self.own() {
+            match self.own().await {
                 Ok(own) => self.follow(&mut told, own),
                 Err(error) => warn!(%error, "the webhooks cannot be read"),
             }
@@ -158,24 +180,41 @@ impl Webhooks {
     }
 
     /// The webhooks that are this node's to tell.
-    fn own(&self) -> Result<BTreeMap<Key, Kept>, ServiceError> {
-        let view = self.registry.local()?;
-        let all = query::registry_items_of_all(view.as_ref(), ItemKind::Webhook, OF_ALL_MAX)?;
-        let mut own = BTreeMap::new();
-        for (registry, item) in all.into_iter().filter(|(it, _)| !it.is_public()) {
-            let key = (registry, item.name.clone());
-            // One that a newer version has made must not keep the others waiting.
-            let Ok(kept) = from_json::<Kept>(&item) else {
-                continue;
-            };
-            if !kept.paused
-                && self.is_mine(&key)
-                && self.registry.serves_others(&key.0.account())?
-            {
-                own.insert(key, kept);
+    async fn own(&self) -> Result<BTreeMap<Key, Kept>, ServiceError> {
+        let (mut own, mut after) = (BTreeMap::new(), None::<Key>);
+        loop {
+            let page = self.page(after.as_ref())?;
+            let is_last = page.len() < PAGE;
+            after = page.last().map(|(key, _)| key.clone());
+            for (key, item) in page {
+                // One that a newer version has made must not keep the others waiting.
+                let Ok(kept) = from_json::<Kept>(&item) else {
+                    continue;
+                };
+                if !key.0.is_public()
+                    && !kept.paused
+                    && self.is_mine(&key)
+                    && self.registry.serves_others(&key.0.account())?
+                {
+                    own.insert(key, kept);
+                }
             }
+            if is_last {
+                return Ok(own);
+            }
+            tokio::task::yield_now().await;
         }
-        Ok(own)
+    }
+
+    fn page(&self, after: Option<&Key>) -> Result<Vec<(Key, RegistryItem)>, ServiceError> {
+        let view = self.registry.local()?;
+        let after = after.map(|(registry, name)| (registry, name.as_str()));
+        let kind = ItemKind::Webhook;
+        let page = query::registry_items_of_all(view.as_ref(), kind, after, PAGE)?;
+        let keyed = page
+            .into_iter()
+            .map(|(registry, item)| ((registry, item.name.clone()), item));
+        Ok(keyed.collect())
     }
 
     fn is_mine(&self, key: &Key) -> bool {
@@ -230,6 +269,9 @@ impl Webhooks {
             unnoted: false,
             progress,
             is_failing,
+            tail: Arc::clone(&self.tail),
+            told: BTreeMap::new(),
+            failures: 0,
         })
     }
 }
@@ -263,6 +305,10 @@ impl Teller {
     /// Tells what the next entries changed. False: the webhook is gone.
     async fn step(&mut self) -> Result<bool, ServiceError> {
         let registry = Arc::clone(&self.registry);
+        if let Some(to) = self.progress.gap_to {
+            let queues = self.gap(to);
+            return Ok(self.send(queues, to).await);
+        }
         let next = registry
             .metadata
             .applied_after(&registry.group, self.progress.index);
@@ -276,14 +322,20 @@ impl Teller {
             next.await?
         };
         let end = applied.min(self.progress.index + ENTRIES_AT_ONCE);
-        let (reached, queues) = self.read(end, applied)?;
+        let (reached, queues) = match self.read(end, applied)? {
+            Next::Events(reached, queues) => (reached, queues),
+            Next::Gap(to) => {
+                self.metrics.lost.inc();
+                self.told.clear();
+                self.progress.gap_to = Some(to);
+                return Ok(self.noted().await);
+            }
+        };
         if !queues.is_empty() {
-            self.send(queues).await;
-            self.unnoted = true;
+            return Ok(self.send(queues, reached).await);
         }
-        self.progress.index = reached;
-        let is_time = self.unnoted && self.noted_at.elapsed() >= NOTE_INTERVAL;
-        if is_time || reached - self.noted >= NOTED_AFTER {
+        self.reach(reached);
+        if self.is_time_to_note() {
             return Ok(self.note().await);
         }
         if reached == applied {
@@ -292,6 +344,29 @@ impl Teller {
             tokio::task::yield_now().await;
         }
         Ok(true)
+    }
+
+    /// All up to there was told.
+    fn reach(&mut self, index: u64) {
+        self.progress.index = index;
+        self.progress.gap_to = None;
+        self.told.clear();
+    }
+
+    fn is_time_to_note(&self) -> bool {
+        let is_time = self.unnoted && self.noted_at.elapsed() >= NOTE_INTERVAL;
+        is_time || self.progress.index.saturating_sub(self.noted) >= NOTED_AFTER
+    }
+
+    /// Notes how far it has got, however long that takes.
+    async fn noted(&mut self) -> bool {
+        self.unnoted = true;
+        while self.unnoted {
+            if !self.note().await {
+                return false;
+            }
+        }
+        true
     }
 
     /// Notes how far it has got; false: the webhook is gone. What cannot be noted
@@ -314,68 +389,92 @@ impl Teller {
         }
     }
 
-    /// What the entries up to `end` changed that the webhook wants to hear, and up
-    /// to which entry that is.
-    fn read(&self, end: u64, applied: u64) -> Result<(u64, Queues), ServiceError> {
+    /// What the entries up to `end` changed that the webhook wants to hear and was not
+    /// told yet.
+    fn read(&self, end: u64, applied: u64) -> Result<Next, ServiceError> {
         let view = self.registry.local()?;
         let (region, account) = (self.registry.region(), &self.key.0);
         let now = self.registry.clock.now_ms();
         let mut queues = Queues::new();
-        let mut count = 0;
-        for index in self.progress.index + 1..=end {
-            let Some(entry) = query::changes(view.as_ref(), index)? else {
-                self.metrics.lost.inc();
+        let (mut reached, mut count, mut bytes) = (self.progress.index, 0, 0);
+        while reached < end && count < EVENTS_AT_ONCE && bytes < BYTES_AT_ONCE {
+            let index = reached + 1;
+            let Some(entry) = self.tail.entry(view.as_ref(), index)? else {
                 let remembered = (applied + GAP_MARGIN)
                     .saturating_sub(ENVELOPES_KEPT)
                     .max(index);
-                let gap = (index, remembered);
-                let lost = event::lost(region, account, gap, now);
-                queues.entry(None).or_default().push_back(lost);
-                return Ok((remembered, queues));
+                // What is known before the gap comes first.
+                if queues.is_empty() {
+                    return Ok(Next::Gap(remembered));
+                }
+                break;
             };
             let own = entry
                 .repositories
                 .iter()
                 .filter(|it| it.account == *account);
             for changed in own {
-                for event in event::of_changes(view.as_ref(), region, index, changed, now)? {
-                    let repository = changed.repository.as_str();
-                    if event
-                        .kind
-                        .is_none_or(|kind| self.kept.wants(kind, repository))
-                    {
+                let repository = changed.repository.as_str();
+                for event in event::of_changes(region, index, changed, now) {
+                    let kind = event.kind;
+                    if kind.is_none_or(|kind| self.kept.wants(kind, repository)) {
+                        count += 1;
+                        bytes += event.content.len();
                         let queue = queues.entry(event.repository.clone()).or_default();
                         queue.push_back(event);
-                        count += 1;
                     }
                 }
             }
-            if count >= EVENTS_AT_ONCE {
-                return Ok((index, queues));
-            }
+            reached = index;
         }
-        Ok((end, queues))
+        self.skip_told(&mut queues);
+        Ok(Next::Events(reached, queues))
     }
 
-    /// Sends until everything has got through.
-    async fn send(&mut self, mut queues: Queues) {
-        let mut failures: u32 = 0;
-        loop {
-            let Some(error) = self.send_once(&mut queues).await else {
-                self.progress.failing = None;
-                self.is_failing.store(false, Ordering::Relaxed);
-                self.progress.delivered_at_ms = Some(self.registry.clock.now_ms());
-                return;
-            };
-            self.failed(&error, failures).await;
-            tokio::time::sleep(backoff(failures)).await;
-            failures = failures.saturating_add(1);
+    /// Takes out what got through already, when others failed.
+    fn skip_told(&self, queues: &mut Queues) {
+        for (repository, last) in &self.told {
+            if let Some(queue) = queues.get_mut(repository)
+                && let Some(at) = queue.iter().position(|event| event.id == *last)
+            {
+                queue.drain(..=at);
+            }
         }
+        queues.retain(|_, queue| !queue.is_empty());
+    }
+
+    /// The message that what comes next is not remembered up to `to`.
+    fn gap(&self, to: u64) -> Queues {
+        let (region, account) = (self.registry.region(), &self.key.0);
+        let now = self.registry.clock.now_ms();
+        let lost = event::lost(region, account, (self.progress.index + 1, to), now);
+        Queues::from([(None, VecDeque::from([lost]))])
+    }
+
+    /// Sends what there is up to the index `reached`. What fails is let go of, after a
+    /// while in which nothing is sent. False: the webhook is gone.
+    async fn send(&mut self, mut queues: Queues, reached: u64) -> bool {
+        let failed = self.send_once(&mut queues).await;
+        self.unnoted = true;
+        let Some(error) = failed else {
+            self.reach(reached);
+            self.failures = 0;
+            self.progress.failing = None;
+            self.is_failing.store(false, Ordering::Relaxed);
+            self.progress.delivered_at_ms = Some(self.registry.clock.now_ms());
+            return !self.is_time_to_note() || self.note().await;
+        };
+        drop(queues);
+        let is_there = self.failed(&error).await;
+        tokio::time::sleep(backoff(self.failures)).await;
+        self.failures = self.failures.saturating_add(1);
+        is_there
     }
 
     /// Notes why nothing gets through, once, so that people see it.
-    async fn failed(&mut self, error: &Undelivered, failures: u32) {
-        let (account, webhook) = (&self.key.0, &self.key.1);
+    /// False: the webhook is gone.
+    async fn failed(&mut self, error: &Undelivered) -> bool {
+        let (account, webhook, failures) = (&self.key.0, &self.key.1, self.failures);
         if failures == 0 || failures.is_power_of_two() {
             warn!(%account, webhook, %error, failures, "a webhook cannot be reached");
         } else {
@@ -386,7 +485,7 @@ impl Teller {
         if let Some(failing) = &self.progress.failing
             && failing.reason == reason
         {
-            return;
+            return true;
         }
         let since_ms = match &self.progress.failing {
             Some(failing) => failing.since_ms,
@@ -394,42 +493,57 @@ impl Teller {
         };
         self.is_failing.store(true, Ordering::Relaxed);
         self.progress.failing = Some(Failing { since_ms, reason });
-        self.note().await;
+        self.note().await
     }
 
-    /// Sends what there is, each repository's events up to the first that fails;
-    /// why one failed. What got through is taken out.
-    async fn send_once(&self, queues: &mut Queues) -> Option<Undelivered> {
-        let each = queues.values_mut();
-        let sending: Vec<BoxFuture<'_, _>> = each
-            .map(|queue| self.send_in_order(queue).boxed())
+    /// Sends what there is, each repository's events up to the first that fails; why
+    /// one failed. What got through is remembered.
+    async fn send_once(&mut self, queues: &mut Queues) -> Option<Undelivered> {
+        let teller = &*self;
+        let sending: Vec<BoxFuture<'_, _>> = queues
+            .iter_mut()
+            .map(|(repository, queue)| {
+                let sent = teller.send_in_order(queue);
+                sent.map(|sent| (repository.clone(), sent)).boxed()
+            })
             .collect();
-        let failed = stream::iter(sending)
+        let all: Vec<_> = stream::iter(sending)
             .buffer_unordered(REPOSITORIES_AT_ONCE)
-            .fold(None, |first, ended| async move { first.or(ended) })
+            .collect()
             .await;
-        queues.retain(|_, queue| !queue.is_empty());
+        let mut failed = None;
+        for (repository, (last, error)) in all {
+            if let Some(last) = last {
+                self.told.insert(repository, last);
+            }
+            failed = failed.or(error);
+        }
         failed
     }
 
-    async fn send_in_order(&self, queue: &mut VecDeque<Event>) -> Option<Undelivered> {
-        while let Some(event) = queue.front() {
+    /// The id of the last event that got through, and why one did not.
+    async fn send_in_order(
+        &self,
+        queue: &mut VecDeque<Event>,
+    ) -> (Option<String>, Option<Undelivered>) {
+        let mut last = None;
+        while let Some(event) = queue.pop_front() {
             let now = self.registry.clock.now_ms();
-            let message = message(&self.kept.url, &self.secret, event, now);
+            let message = message(&self.kept.url, &self.secret, &event, now);
             if let Err(error) = self.registry.courier.deliver(message).await {
                 self.metrics.failures.inc();
-                return Some(error);
+                return (last, Some(error));
             }
             self.metrics.delivered.inc();
-            queue.pop_front();
+            last = Some(event.id);
         }
-        None
+        (last, None)
     }
 }
 
 /// An event, signed for the webhook that has the secret.
 pub(super) fn message(url: &str, secret: &WebhookSecret, event: &Event, at_ms: i64) -> Message {
-    let body = Bytes::from(event.content.to_string());
+    let body = event.content.clone();
     let seconds = at_ms.div_euclid(1_000);
     let headers = vec![
         (

@@ -7,8 +7,8 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use entrepot_metadata::query::{self, Change, RepositoryChanges, TagOrigin};
-use entrepot_metadata::{KeyValue, StorageError};
+use bytes::Bytes;
+use entrepot_metadata::query::{Change, RepositoryChanges};
 use entrepot_oci::{Digest, RegionName, RegistryId, RepositoryName, Tag};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -33,8 +33,8 @@ pub(super) struct Event {
     /// None: everybody is told.
     pub(super) kind: Option<EventKind>,
     pub(super) id: String,
-    /// A `CloudEvent`.
-    pub(super) content: Value,
+    /// A `CloudEvent`, JSON.
+    pub(super) content: Bytes,
 }
 
 /// Makes the events of what one entry of the log changed in one repository.
@@ -48,16 +48,14 @@ struct Maker<'a> {
     events: Vec<Event>,
 }
 
-/// The events of what the entry at `index` changed in a repository. `view`: the
-/// state since then, of which the events take where a tag came from; `at_ms`: when
+/// The events of what the entry at `index` changed in a repository. `at_ms`: when
 /// that is looked at.
 pub(super) fn of_changes(
-    view: &dyn KeyValue,
     region: &RegionName,
     index: u64,
     changed: &RepositoryChanges,
     at_ms: i64,
-) -> Result<Vec<Event>, StorageError> {
+) -> Vec<Event> {
     let mut maker = Maker {
         region,
         changed,
@@ -75,10 +73,12 @@ pub(super) fn of_changes(
     };
     for change in &changed.changes {
         match change {
-            Change::TagMoved { tag, digest, .. } => {
-                let origin = maker.origin(view, tag, digest)?;
-                maker.arrived(digest, Some(tag), origin.as_ref());
-            }
+            Change::TagMoved {
+                tag,
+                digest,
+                source_region,
+                ..
+            } => maker.arrived(digest, Some(tag), source_region.as_ref()),
             // With a tag, it is told as the tag's.
             Change::ManifestPut { digest, .. } if !tagged(digest) => {
                 maker.arrived(digest, None, None);
@@ -93,7 +93,7 @@ pub(super) fn of_changes(
     if changed.truncated {
         maker.unlisted();
     }
-    Ok(maker.events)
+    maker.events
 }
 
 /// That what happened from one log index to another is not remembered any more.
@@ -157,7 +157,7 @@ struct Head<'a> {
     data: Value,
 }
 
-fn cloud_event(head: &Head<'_>) -> Value {
+fn cloud_event(head: &Head<'_>) -> Bytes {
     let at = UNIX_EPOCH + Duration::from_millis(u64::try_from(head.at_ms).unwrap_or(0));
     let mut event = json!({
         "specversion": "1.0",
@@ -172,41 +172,21 @@ fn cloud_event(head: &Head<'_>) -> Value {
     if let (Some(subject), Some(members)) = (&head.subject, event.as_object_mut()) {
         members.insert("subject".to_owned(), Value::from(subject.as_str()));
     }
-    event
+    event.to_string().into()
 }
 
 // === impl Maker ===
 
 impl Maker<'_> {
-    /// Where the tag's push came from, if it is what it was.
-    fn origin(
-        &self,
-        view: &dyn KeyValue,
-        tag: &Tag,
-        digest: &Digest,
-    ) -> Result<Option<TagOrigin>, StorageError> {
-        let RepositoryChanges {
-            account,
-            repository,
-            ..
-        } = self.changed;
-        let found = query::tag(view, account, repository, tag)?;
-        let same = found.filter(|found| found.digest == *digest);
-        Ok(same.and_then(|found| found.origin))
-    }
-
-    fn arrived(&mut self, digest: &Digest, tag: Option<&Tag>, origin: Option<&TagOrigin>) {
+    fn arrived(&mut self, digest: &Digest, tag: Option<&Tag>, source: Option<&RegionName>) {
         let mut detail = self.detail(Some(digest), tag);
-        let Some(origin) = origin else {
+        let Some(source) = source else {
             detail.insert("action-type".to_owned(), "PUSH".into());
             self.image_action(EventKind::Push, tag, Some(digest), detail);
             return;
         };
         detail.insert("action-type".to_owned(), "REPLICATE".into());
-        detail.insert(
-            "source-region".to_owned(),
-            origin.source.region.as_str().into(),
-        );
+        detail.insert("source-region".to_owned(), source.as_str().into());
         let names = ("aws.ecr.replication-action", "ECR Replication Action");
         self.push(EventKind::Replicate, names, tag, Some(digest), detail);
     }

@@ -72,6 +72,7 @@ fn moved(name: &str, number: u64, previous: Option<u64>) -> Change {
         tag: name.parse().unwrap(),
         digest: digest(number),
         previous: previous.map(digest),
+        source_region: None,
     }
 }
 

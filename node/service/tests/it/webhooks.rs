@@ -25,12 +25,14 @@ const URL: &str = "https://ci.example.com/hook";
 struct Recorder {
     taken: Mutex<Vec<Message>>,
     answers: Mutex<VecDeque<Undelivered>>,
+    refused: Mutex<Vec<Message>>,
 }
 
 #[async_trait]
 impl Courier for Recorder {
     async fn deliver(&self, message: Message) -> Result<(), Undelivered> {
         if let Some(answer) = self.answers.lock().unwrap().pop_front() {
+            self.refused.lock().unwrap().push(message);
             return Err(answer);
         }
         self.taken.lock().unwrap().push(message);
@@ -254,9 +256,9 @@ async fn what_fails_is_sent_again_and_what_was_told_is_not() {
 #[tokio::test]
 async fn whoever_was_away_too_long_is_told_so() {
     let courier = Arc::new(Recorder::default());
-    let cluster = nodes(1, &courier).await;
+    let mut cluster = nodes(1, &courier).await;
     create(&cluster, &app()).await;
-    let registry = &cluster.node(1).registry;
+    let registry = Arc::clone(&cluster.node(1).registry);
     let paused = WebhookSpec {
         paused: true,
         ..to(&[], &[])
@@ -267,15 +269,98 @@ async fn whoever_was_away_too_long_is_told_so() {
         let name = format!("filler-{}", number % 8);
         create(&cluster, &name.parse().unwrap()).await;
     }
+    let down = Undelivered::Status(503);
+    courier.answers.lock().unwrap().push_back(down);
     let again = registry
         .put_webhook(&root(), "ci", to(&[], &[]))
         .await
         .unwrap();
     assert!(again.1.is_none(), "a secret is told once");
+    eventually("the gap was told once", async || {
+        !courier.refused.lock().unwrap().is_empty()
+    })
+    .await;
+    // Meanwhile more is forgotten, and somebody else tells it as well.
+    for number in 0..32 {
+        let name = format!("later-{number}");
+        create(&cluster, &name.parse().unwrap()).await;
+    }
+    start(&mut cluster);
     put(&cluster, &app(), "one", &["v1"]).await;
     let taken = courier.taken(2).await;
-    assert_eq!(body(&taken[0])["type"], "entrepot.events.lost");
-    assert_eq!(told(&taken[1..]), pairs(&[("PUSH", "v1")]));
+    let first = body(&courier.refused.lock().unwrap()[0]);
+    assert_eq!(first["type"], "entrepot.events.lost");
+    let is_lost = |message: &&Message| body(message)["type"] == first["type"];
+    for lost in taken.iter().filter(is_lost) {
+        let lost = body(lost);
+        assert_eq!((&lost["id"], &lost["data"]), (&first["id"], &first["data"]));
+    }
+    assert!(is_lost(&&taken[0]), "{taken:?}");
+    eventually("what came after the gap is told", async || {
+        let taken = courier.taken.lock().unwrap().clone();
+        told(&taken).contains(&pairs(&[("PUSH", "v1")])[0])
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_came_from_another_region_stays_that() {
+    let courier = Arc::new(Recorder::default());
+    let cluster = nodes(1, &courier).await;
+    create(&cluster, &app()).await;
+    let registry = &cluster.node(1).registry;
+    let paused = WebhookSpec {
+        paused: true,
+        ..to(&[], &[])
+    };
+    registry.put_webhook(&root(), "ci", paused).await.unwrap();
+    let replica = PutManifest {
+        origin: Some(Origin {
+            region: "eu-west-1".to_owned(),
+            sequence: 7,
+        }),
+        ..manifest(&app(), "one", &["v1"])
+    };
+    let copied = cluster.metadata.propose(&group(EAST), replica.into()).await;
+    copied.unwrap().into_result().unwrap();
+    // Before anybody is told, the tag is elsewhere.
+    put(&cluster, &app(), "two", &["v1"]).await;
+    registry
+        .put_webhook(&root(), "ci", to(&[], &[]))
+        .await
+        .unwrap();
+    let taken = courier.taken(2).await;
+    assert_eq!(told(&taken), pairs(&[("REPLICATE", "v1"), ("PUSH", "v1")]));
+}
+
+#[tokio::test]
+async fn the_secret_of_one_that_was_deleted_does_not_come_back() {
+    let courier = Arc::new(Recorder::default());
+    let cluster = nodes(1, &courier).await;
+    let registry = &cluster.node(1).registry;
+    let (who, none) = (root(), to(&["none"], &[EventKind::Delete]));
+    let new = registry.put_webhook(&who, "ci", none.clone()).await;
+    assert!(new.unwrap().1.is_some());
+    for round in 1..=40 {
+        let (changed, renewed) =
+            tokio::join!(registry.put_webhook(&who, "ci", none.clone()), async {
+                registry.delete_webhook(&who, "ci").await.unwrap();
+                registry.put_webhook(&who, "ci", none.clone()).await
+            });
+        let told = [changed.unwrap().1, renewed.unwrap().1];
+        let [secret] = &told.iter().flatten().collect::<Vec<_>>()[..] else {
+            panic!("{told:?}");
+        };
+        registry.test_webhook(&who, "ci").await.unwrap();
+        let message = courier.taken(round).await.pop().unwrap();
+        let header = |name| {
+            let found = message.headers.iter().find(|(known, _)| *known == name);
+            found.unwrap().1.clone()
+        };
+        let seconds = header("webhook-timestamp").parse().unwrap();
+        let signed = secret.sign(&header("webhook-id"), seconds, &message.body);
+        assert_eq!(header("webhook-signature"), signed, "in round {round}");
+    }
 }
 
 #[tokio::test]

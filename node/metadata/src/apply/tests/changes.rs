@@ -39,6 +39,7 @@ fn moved(name: &str, to: u8, from: Option<u8>) -> Change {
         tag: tag(name),
         digest: digest(to),
         previous: from.map(digest),
+        source_region: None,
     }
 }
 
@@ -85,6 +86,26 @@ fn what_changes_nothing_is_no_change() {
     assert_eq!(machine.changes(), []);
     machine.done(link("app", 4));
     assert_eq!(machine.changes(), []);
+}
+
+#[test]
+fn a_tag_from_another_region_says_which() {
+    let mut machine = Machine::with_app();
+    machine.done(replica(image(10, &[1], &["v1"]), "eu-west-1", 7));
+    let Some(Change::TagMoved { source_region, .. }) = machine.changes().pop() else {
+        panic!("{:?}", machine.changes());
+    };
+    assert_eq!(source_region.unwrap().as_str(), "eu-west-1");
+    // What happens to the tag later does not change that.
+    let index = machine.index;
+    machine.done(image(11, &[1], &["v1"]));
+    assert_eq!(machine.changes()[1], moved("v1", 11, Some(10)));
+    let entry = query::changes(&machine.state, index).unwrap().unwrap();
+    let told = &entry.repositories[0].changes[1];
+    let Change::TagMoved { source_region, .. } = told else {
+        panic!("{told:?}");
+    };
+    assert!(source_region.is_some());
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::{ProptestConfig, Strategy, prop, prop_assert_eq, prop_oneof, proptest};
 
-use entrepot_oci::AccountId;
+use bytes::Bytes;
+use entrepot_oci::{AccountId, RegistryId};
 
 use super::{Machine, account, app, digest, image, replica, repository, tag};
 use crate::command::{
@@ -357,6 +358,28 @@ fn what_a_registry_has_is_listed_in_pages_and_bounded() {
 }
 
 #[test]
+fn an_item_is_put_in_the_place_of_the_one_that_was_read() {
+    let mut machine = Machine::default();
+    let put = |body: &'static str, expected: Option<&'static str>| PutRegistryItem {
+        expected: expected.map(|body| Bytes::from_static(body.as_bytes())),
+        ..PutRegistryItem::new(&account(), ItemKind::Webhook, "ci", body, 7)
+    };
+    let unknown = Refused::ItemUnknown(Item {
+        kind: ItemKind::Webhook.name().to_owned(),
+        name: "ci".to_owned(),
+    });
+    assert_eq!(machine.refused(put("a", Some("a"))), unknown);
+    machine.done(put("a", None));
+    machine.done(put("b", Some("a")));
+    assert_eq!(machine.refused(put("c", Some("a"))), unknown);
+    // Deleted and made again in between, it is another one.
+    machine.done(DeleteRegistryItem::new(&account(), ItemKind::Webhook, "ci"));
+    assert_eq!(machine.refused(put("c", Some("b"))), unknown);
+    machine.done(put("d", None));
+    assert_eq!(machine.refused(put("c", Some("b"))), unknown);
+}
+
+#[test]
 fn progress_goes_with_its_webhook() {
     let mut machine = Machine::default();
     let other: AccountId = "999988887777".parse().unwrap();
@@ -372,7 +395,7 @@ fn progress_goes_with_its_webhook() {
         machine.done(put(&account, progress, name));
     }
     let all = |machine: &Machine, kind, limit| {
-        let found = query::registry_items_of_all(&machine.state, kind, limit).unwrap();
+        let found = query::registry_items_of_all(&machine.state, kind, None, limit).unwrap();
         let names = found
             .into_iter()
             .map(|(registry, item)| (registry.account(), item.name));
@@ -386,6 +409,20 @@ fn progress_goes_with_its_webhook() {
         .collect();
     assert_eq!(all(&machine, webhook, 10), expected);
     assert_eq!(all(&machine, webhook, 2), expected[..2]);
+    // Page by page.
+    let (mut paged, mut last) = (Vec::new(), None::<(RegistryId, String)>);
+    loop {
+        let after = last
+            .as_ref()
+            .map(|(registry, name)| (registry, name.as_str()));
+        let page = query::registry_items_of_all(&machine.state, webhook, after, 1).unwrap();
+        let Some((registry, item)) = page.into_iter().next() else {
+            break;
+        };
+        paged.push((registry.account(), item.name.clone()));
+        last = Some((registry, item.name));
+    }
+    assert_eq!(paged, expected);
     machine.done(DeleteRegistryItem::new(&account(), webhook, "ci"));
     expected.retain(|gone| *gone != (account(), "ci".to_owned()));
     assert_eq!(all(&machine, webhook, 10), expected);

@@ -248,7 +248,6 @@ impl Node {
             trust: trust.clone(),
             courier: Arc::clone(&outside.courier),
         });
-        registry.throttling_metrics().register(metrics.registry());
         let readiness = Readiness::new(Arc::clone(&metadata), region_group(&config));
         let failures = Failures::new();
         let workers = Workers {
@@ -438,6 +437,7 @@ fn region_group(config: &Config) -> GroupId {
 }
 
 fn webhooks(registry: &Arc<Registry>, metrics: &mut Metrics) -> Webhooks {
+    registry.throttling_metrics().register(metrics.registry());
     let told = WebhookMetrics::default();
     told.register(metrics.registry());
     Webhooks::new(Arc::clone(registry), told)

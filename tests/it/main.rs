@@ -9,6 +9,7 @@ mod access;
 mod accounts;
 mod anonymous;
 mod architecture;
+mod attacks;
 mod away;
 mod aws;
 mod bad_input;

@@ -49,7 +49,7 @@ async fn push_tags(node: &Node, region: &str) -> Digest {
 
 /// Two nodes of one region with such an image.
 async fn with_tags() -> (Cluster, Digest) {
-    let cluster = Plan::new(&[(EAST, 2)]).start().await;
+    let cluster = Plan::new(&[(EAST, 2)]).start().await.with_account().await;
     let digest = push_tags(cluster.node(1), EAST).await;
     (cluster, digest)
 }
@@ -70,7 +70,7 @@ async fn begin(node: &Node) {
 
 #[tokio::test]
 async fn one_with_images_takes_force_and_can_be_made_anew() {
-    let cluster = Plan::new(&[(EAST, 2)]).start().await;
+    let cluster = Plan::new(&[(EAST, 2)]).start().await.with_account().await;
     let node = cluster.node(1);
     let digest = node.push_image("v1", &[content(1, 10_000)]).await;
     let refused = delete(cluster.node(2), false, false).await;
@@ -98,7 +98,7 @@ async fn one_with_images_takes_force_and_can_be_made_anew() {
 
 #[tokio::test]
 async fn an_empty_one_goes_without_force() {
-    let cluster = Plan::new(&[(EAST, 1)]).start().await;
+    let cluster = Plan::new(&[(EAST, 1)]).start().await.with_account().await;
     let node = cluster.node(1);
     // A blob that no image names is no image.
     node.push(&content(1, 10_000)).await;
@@ -158,7 +158,11 @@ async fn who_goes_on_leaves_alone_what_was_made_since() {
 
 #[tokio::test]
 async fn a_replica_waits_until_the_repository_is_gone() {
-    let mut cluster = Plan::new(&[(EAST, 1), (WEST, 1)]).start().await;
+    let mut cluster = Plan::new(&[(EAST, 1), (WEST, 1)])
+        .start()
+        .await
+        .with_account()
+        .await;
     cluster.start_health();
     cluster.start_outbox();
     cluster.replicate(WEST, EAST).await;

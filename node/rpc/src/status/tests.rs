@@ -41,14 +41,11 @@ fn app() -> RepositoryName {
 fn every_error_of_the_service_has_its_status_and_code() {
     use Code as C;
     use ServiceError as E;
+    let exceeded = E::RateExceeded { retry_after_s: 3 };
     let cases = [
         (E::Unauthorized, C::Unauthenticated, "UNAUTHORIZED"),
         (E::LoginsTooMany, C::ResourceExhausted, "TOOMANYREQUESTS"),
-        (
-            E::RateExceeded { retry_after_s: 3 },
-            C::ResourceExhausted,
-            "TOOMANYREQUESTS",
-        ),
+        (exceeded, C::ResourceExhausted, "TOOMANYREQUESTS"),
         (E::TokenInvalid, C::Unauthenticated, "DENIED"),
         (E::TokenExpired, C::Unauthenticated, "DENIED"),
         (E::Denied(text()), C::PermissionDenied, "DENIED"),

@@ -6,6 +6,7 @@
 //! never is, since every replica would fail on the same entry for ever.
 
 mod accounts;
+mod backfills;
 mod blobs;
 mod changes;
 mod counts;
@@ -124,6 +125,9 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::EndTask(command) => tasks::end(overlay, command),
         Command::RetryTasks(command) => tasks::retry(overlay, &command),
         Command::DeleteReplica(command) => replicas::delete(overlay, &command),
+        Command::StartBackfill(command) => backfills::start(overlay, index, command),
+        Command::StopBackfill(command) => backfills::stop(overlay, &command),
+        Command::StepBackfill(command) => backfills::step(overlay, index, &command),
         Command::FormCluster(command) => members::form(overlay, index, command),
         Command::AddMember(command) => members::add(overlay, index, command),
         Command::SetMemberState(command) => members::set_state(overlay, &command),

@@ -10,6 +10,7 @@
 //! proposed once every node of the group understands it.
 
 mod accounts;
+mod backfills;
 mod deletion;
 mod identity;
 mod members;
@@ -27,6 +28,7 @@ use prost::Message as _;
 pub use self::accounts::{
     CreateAccessKey, DeleteAccessKey, NewAccessKey, SetAccessKeyState, SetAccountState,
 };
+pub use self::backfills::{StartBackfill, StepBackfill, StopBackfill};
 pub use self::deletion::DeleteRepository;
 pub use self::identity::{
     AttachPolicy, CreateEntity, CreatePolicy, CreatePolicyVersion, DeleteEntity,
@@ -70,7 +72,7 @@ pub struct Envelope {
     #[prost(
         oneof = "Command",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 32, \
-                33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 100, 101, 102, 103, 104, 120, 121"
+                33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 100, 101, 102, 103, 104, 120, 121, 140, 141, 142"
     )]
     pub command: Option<Command>,
     /// Log index up to which the proposer's copy was applied when it drew the id:
@@ -197,6 +199,12 @@ pub enum Command {
     RetryTasks(RetryTasks),
     #[prost(message, tag = "121")]
     DeleteReplica(DeleteReplica),
+    #[prost(message, tag = "140")]
+    StartBackfill(StartBackfill),
+    #[prost(message, tag = "141")]
+    StopBackfill(StopBackfill),
+    #[prost(message, tag = "142")]
+    StepBackfill(StepBackfill),
 }
 
 /// Makes the cluster's first account, `AccountExists` when there is any; or one
@@ -629,7 +637,11 @@ impl Command {
             Self::ReplaceRules(_) => 7,
             Self::EndTask(command) if command.denied || command.destination.contains('/') => 9,
             Self::PutManifest(command) if !command.is_plain() => 9,
-            Self::RetryTasks(_) | Self::DeleteReplica(_) => 9,
+            Self::RetryTasks(_)
+            | Self::DeleteReplica(_)
+            | Self::StartBackfill(_)
+            | Self::StopBackfill(_)
+            | Self::StepBackfill(_) => 9,
             Self::TagRepository(command) if command.distinct => 9,
             Self::PutRegistrySettings(command) if command.quotas.is_some() => QUOTAS_LEVEL,
             Self::CreateRepository(_)
@@ -699,6 +711,9 @@ impl Command {
             Self::ReplaceRules(_) => "replace_rules",
             Self::RetryTasks(_) => "retry_tasks",
             Self::DeleteReplica(_) => "delete_replica",
+            Self::StartBackfill(_) => "start_backfill",
+            Self::StopBackfill(_) => "stop_backfill",
+            Self::StepBackfill(_) => "step_backfill",
         }
     }
 }
@@ -767,6 +782,9 @@ into_command!(
     ReplaceRules,
     RetryTasks,
     DeleteReplica,
+    StartBackfill,
+    StopBackfill,
+    StepBackfill,
 );
 
 // === impl CreateAccount ===

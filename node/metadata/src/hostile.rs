@@ -4,6 +4,7 @@
 //! Every replica meets the same bytes: a panic or an error of the store here
 //! would stop a whole group, for ever.
 
+mod backfills;
 mod identity;
 mod settings;
 mod trust;
@@ -60,6 +61,7 @@ fn state() -> MemoryState {
     trust::prepare(&mut machine);
     identity::prepare(&mut machine);
     settings::prepare(&mut machine);
+    backfills::prepare(&mut machine);
     machine.state
 }
 
@@ -118,6 +120,7 @@ fn commands() -> Vec<(&'static str, Command)> {
     .chain(trust::commands())
     .chain(identity::commands())
     .chain(settings::commands())
+    .chain(backfills::commands())
     .collect()
 }
 
@@ -355,6 +358,7 @@ fn read_all(view: &dyn KeyValue) -> Result<(), StorageError> {
     query::standing(view, 1, &[0x44; 16])?;
     identity::read_all(view)?;
     settings::read_all(view)?;
+    backfills::read_all(view)?;
     Ok(())
 }
 

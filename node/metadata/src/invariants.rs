@@ -5,6 +5,7 @@
 //! never repair anything.
 
 mod accounts;
+mod backfills;
 mod blobs;
 mod envelopes;
 mod identity;
@@ -167,6 +168,10 @@ impl Check<'_> {
             Namespace::Task => tasks::task(self, pair),
             Namespace::Outbox => tasks::outbox(self, pair),
             Namespace::Denied => tasks::denied(self, pair),
+            Namespace::Backfill => backfills::backfill(self, pair),
+            Namespace::RunningBackfill => backfills::running(self, pair),
+            Namespace::BackfillItem => backfills::item(self, pair),
+            Namespace::WantedBackfill => backfills::wanted(self, pair),
         }
     }
 

@@ -8,9 +8,14 @@
 //!
 //! Namespace 0x00 belongs to the store (applied log id, membership).
 
+mod backfills;
 mod identity;
 mod parts;
 
+pub(crate) use backfills::{
+    backfill, backfill_item, backfill_items, backfills_of, running_backfill, wanted_backfill,
+    wanted_backfills,
+};
 pub(crate) use identity::{
     PolicyUse, access_key, access_key_of, access_keys_of, entities, entity, first_account,
     group_member, group_members, identities, policies, policy, policy_use, policy_uses,
@@ -121,10 +126,18 @@ pub(crate) enum Namespace {
     Outbox = 0x61,
     /// a task's key -> nothing: what failed because its destination denied it
     Denied = 0x62,
+    /// account, sequence -> `BackfillRecord`
+    Backfill = 0x68,
+    /// account, sequence -> nothing: those that are not over
+    RunningBackfill = 0x69,
+    /// account, sequence, state, repository, digest, tag -> `BackfillItemRecord`
+    BackfillItem = 0x6a,
+    /// account, destination, rule -> `WantedBackfillRecord`
+    WantedBackfill = 0x6b,
 }
 
 /// Every namespace, in order.
-const NAMESPACES: [Namespace; 44] = [
+const NAMESPACES: [Namespace; 48] = [
     Namespace::Envelope,
     Namespace::EnvelopeSlot,
     Namespace::Cluster,
@@ -169,6 +182,10 @@ const NAMESPACES: [Namespace; 44] = [
     Namespace::Task,
     Namespace::Outbox,
     Namespace::Denied,
+    Namespace::Backfill,
+    Namespace::RunningBackfill,
+    Namespace::BackfillItem,
+    Namespace::WantedBackfill,
 ];
 
 /// Puts a key together.

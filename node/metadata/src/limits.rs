@@ -34,6 +34,25 @@ pub const NAMES_MAX: usize = 16;
 /// Tags of an image that are looked at when it is deleted, and manifests of an
 /// index.
 pub const DELETED_WITH_MAX: usize = 1_000;
+/// Backfills of one registry that are under way, as in ECR, and those that are
+/// remembered with them.
+pub const BACKFILLS_MAX: usize = 10;
+pub const BACKFILLS_KEPT_MAX: usize = 1_000;
+
+/// How long a backfill is remembered after its end, as in ECR: 90 days.
+pub const BACKFILL_KEPT_MS: i64 = 90 * 24 * 60 * 60 * 1_000;
+
+/// Images and tags that one step of a backfill asks for, those of it that wait for
+/// their end at a time, and the things that it reads to find them.
+pub const BACKFILL_STEP_TASKS: usize = 200;
+pub const BACKFILL_WAITING_MAX: u64 = 2_000;
+pub const BACKFILL_LOOK_MAX: usize = 2_000;
+
+/// What one step removes of a backfill that ended long ago.
+pub const BACKFILL_FORGOTTEN_MAX: usize = 2_000;
+
+/// Bytes of a backfill's id: a UUID.
+pub const BACKFILL_ID_BYTES: usize = 36;
 
 /// Denied tasks that are opened again at a time.
 pub const RETRIED_MAX: usize = 1_000;

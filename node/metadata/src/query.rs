@@ -6,6 +6,7 @@
 //! that needs two of them treats what vanished in between as absent.
 
 mod accounts;
+mod backfills;
 mod blobs;
 mod changes;
 mod destination;
@@ -23,6 +24,12 @@ pub(crate) use accounts::access_key_of;
 pub use accounts::{
     AccessKey, Account, access_key, access_keys, account, accounts, first_account, generation,
 };
+pub use backfills::{
+    Backfill, BackfillItem, Cursor, Place, WalkPage, WantedBackfill, backfill, backfill_items,
+    backfill_page, backfill_rules, backfills, backfills_of_all, running_backfills,
+    wanted_backfills,
+};
+pub(crate) use backfills::{backfill_of, item_of, wanted_of};
 pub use blobs::{Blob, blob, blobs, link_any, linked, links};
 pub use changes::{Change, EntryChanges, RepositoryChanges, changes};
 pub use destination::{Destination, DestinationError};
@@ -59,6 +66,7 @@ pub use trust::{
 };
 pub(crate) use trust::{join_token_of, serial_of};
 
+pub use crate::records::backfills::{BackfillCount, BackfillPhase, ItemState};
 pub use crate::records::identity::{AccessKeyState, AccountState, EntityKind};
 pub use crate::records::members::MemberState;
 pub use crate::records::rules::{NearRegions, PrefixMapping, RuleOptions, TimeWindow};

@@ -5,6 +5,7 @@
 //! meaning. Names and digests are kept as the strings that users know;
 //! [`query`](crate::query) gives them back as validated types.
 
+pub mod backfills;
 pub mod changes;
 pub mod identity;
 pub mod members;

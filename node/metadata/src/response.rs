@@ -164,7 +164,7 @@ pub struct Refusal {
     #[prost(
         oneof = "Refused",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, \
-                24, 40, 41, 42, 43, 44, 45, 46, 60, 61, 70, 71, 72, 73, 74, 75, 76, 77, 90, 91, 92, 93, 110"
+                24, 40, 41, 42, 43, 44, 45, 46, 60, 61, 70, 71, 72, 73, 74, 75, 76, 77, 90, 91, 92, 93, 110, 120, 121, 122, 123, 124"
     )]
     pub reason: Option<Refused>,
 }
@@ -325,6 +325,23 @@ pub enum Refused {
     #[error("{0}")]
     #[prost(message, tag = "110")]
     QuotaReached(QuotaReached),
+    /// Of the registry, or of one of its rules.
+    #[error("{0} is no destination of the registry's replication rules")]
+    #[prost(string, tag = "120")]
+    DestinationUnknown(String),
+    /// To that region.
+    #[error("a backfill to region {0} is under way")]
+    #[prost(string, tag = "121")]
+    BackfillRunning(String),
+    #[error("a registry has at most {0} backfills under way")]
+    #[prost(uint32, tag = "122")]
+    BackfillLimit(u32),
+    #[error("backfill {0} is unknown")]
+    #[prost(string, tag = "123")]
+    BackfillUnknown(String),
+    #[error("backfill {0} is over")]
+    #[prost(string, tag = "124")]
+    BackfillOver(String),
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

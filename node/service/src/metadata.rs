@@ -164,11 +164,14 @@ pub(crate) fn refused(refused: Refused) -> ServiceError {
         | Refused::TokenLimit(_)
         | Refused::AccountLimit(_)) => ServiceError::Invalid(other.to_string()),
         Refused::EntityLimit(limit) => ServiceError::LimitExceeded(limit.to_string()),
+        other @ Refused::BackfillLimit(_) => ServiceError::LimitExceeded(other.to_string()),
         Refused::QuotaReached(reached) => ServiceError::LimitExceeded(reached.to_string()),
         other @ (Refused::MemberUnknown(_)
         | Refused::RegionUnknown(_)
         | Refused::AccountUnknown(_)
         | Refused::NoSuchEntity(_)
+        | Refused::DestinationUnknown(_)
+        | Refused::BackfillUnknown(_)
         | Refused::ItemUnknown(_)) => ServiceError::NotFound(other.to_string()),
         other @ (Refused::AccountExists(_)
         | Refused::BlobMismatch(_)
@@ -182,6 +185,8 @@ pub(crate) fn refused(refused: Refused) -> ServiceError {
         | Refused::EntityExists(_)
         | Refused::DeleteConflict(_)
         | Refused::Unmodifiable(_)
+        | Refused::BackfillRunning(_)
+        | Refused::BackfillOver(_)
         | Refused::RepositoryExists(_)
         | Refused::ItemExists(_)) => ServiceError::Conflict(other.to_string()),
         other @ (Refused::TokenUnknown(_)

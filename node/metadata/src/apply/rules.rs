@@ -8,7 +8,7 @@ use entrepot_oci::AccountId;
 
 use self::checks::Checked;
 use super::tasks::{self, Swept};
-use super::{Stop, invalid, parse, settings};
+use super::{Stop, backfills, invalid, parse, settings};
 use crate::command::{DeleteRule, PutRule, ReplaceRules, RuleSpec};
 use crate::keys;
 use crate::limits::{DESTINATIONS_MAX, RULES_MAX};
@@ -31,6 +31,9 @@ pub(super) fn put(
     }
     overlay.put(keys::rule(&account, &id), &rule.record(at_ms, index));
     check_destinations(overlay, &account)?;
+    if before.as_ref().is_none_or(|before| !rule.is_same(before)) {
+        backfills::want(overlay, &account, &id, index)?;
+    }
     let swept = if before.as_ref().is_some_and(|before| !rule.is_same(before)) {
         tasks::sweep(overlay, &account)?
     } else {
@@ -53,15 +56,25 @@ pub(super) fn replace(
     if ids.len() > RULES_MAX {
         return Err(too_many().into());
     }
-    for rule in query::rules(overlay, &account)? {
+    let before = query::rules(overlay, &account)?;
+    for rule in &before {
         overlay.delete(keys::rule(&account, &rule.id));
     }
+    let mut changed_ids = Vec::new();
     for spec in command.rules {
         let id = spec.id.clone();
         let rule = Checked::new(&account, spec)?;
         let record = rule.record(command.at_ms, index);
         overlay.put(keys::rule(&account, &id), &record);
+        let mut before = before.iter();
+        if !before.any(|before| before.id == id && rule.is_same(before)) {
+            changed_ids.push(id);
+        }
     }
+    for id in changed_ids {
+        backfills::want(overlay, &account, &id, index)?;
+    }
+    backfills::forget_unwanted(overlay, &account)?;
     check_destinations(overlay, &account)?;
     settings::put_configuration(overlay, &account, command.document, command.at_ms)?;
     Ok(changed(false, &tasks::sweep(overlay, &account)?))
@@ -74,6 +87,7 @@ pub(super) fn delete(overlay: &mut Overlay<'_>, command: &DeleteRule) -> Result<
         return Err(Refused::RuleUnknown(command.id.clone()).into());
     }
     overlay.delete(keys::rule(&account, &command.id));
+    backfills::forget_unwanted(overlay, &account)?;
     let swept = tasks::sweep(overlay, &account)?;
     Ok(changed(false, &swept))
 }

@@ -8,7 +8,7 @@ mod removal;
 
 use entrepot_oci::{AccountId, Digest, RegistryId, RepositoryName};
 
-pub(super) use self::enqueue::Enqueue;
+pub(super) use self::enqueue::{Enqueue, ask_again};
 pub(super) use self::removal::{Deletion, Going};
 use super::{Stop, invalid, parse};
 use crate::command::{EndTask, RetryTasks};

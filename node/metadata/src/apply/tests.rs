@@ -2,6 +2,7 @@
 //! each kind of command. The invariants are checked after every step.
 
 mod accounts;
+mod backfills;
 mod blobs;
 mod changes;
 mod conditions;

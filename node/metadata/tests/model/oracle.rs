@@ -223,7 +223,10 @@ impl Oracle {
             | Command::TagRepository(_)
             | Command::PutRepositoryText(_)
             | Command::PutRegistryItem(_)
-            | Command::DeleteRegistryItem(_) => unreachable!("no step proposes it"),
+            | Command::DeleteRegistryItem(_)
+            | Command::StartBackfill(_)
+            | Command::StopBackfill(_)
+            | Command::StepBackfill(_) => unreachable!("no step proposes it"),
         }
     }
 

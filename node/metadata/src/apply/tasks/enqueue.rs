@@ -8,7 +8,7 @@ use super::{names, names_of, remove};
 use crate::keys::{self, Namespace, Parts};
 use crate::limits::FOLLOWERS_MAX;
 use crate::overlay::Overlay;
-use crate::query::{self, Destination, ManifestEntry, Rule, TaskKey};
+use crate::query::{self, Destination, ManifestEntry, Rule, Task, TaskKey};
 use crate::read;
 use crate::records::{TaskKind, TaskRecord, TaskState};
 use crate::store::StorageError;
@@ -26,6 +26,60 @@ pub(in super::super) struct Enqueue<'a> {
     at_ms: i64,
     count: u32,
     followers_left: usize,
+}
+
+/// Has something copied that was there before, unless that is under way. What was
+/// copied already is asked about anew: its destination may have lost it. `name`: of
+/// the repository at the destination.
+pub(in super::super) fn ask_again(
+    overlay: &mut Overlay<'_>,
+    key: &TaskKey,
+    name: String,
+    index: u64,
+    at_ms: i64,
+) -> Result<(), StorageError> {
+    let before = query::task(overlay, key)?;
+    let is_copied = |task: &Task| task.kind == TaskKind::Copy;
+    let is_open = |task: &Task| task.state == TaskState::InProgress;
+    if before.as_ref().is_some_and(|it| is_open(it) && is_copied(it)) {
+        return Ok(());
+    }
+    put(overlay, key, (name, before), index, at_ms);
+    Ok(())
+}
+
+/// A new task that copies, in the place of the one before, if there was one.
+fn put(
+    overlay: &mut Overlay<'_>,
+    key: &TaskKey,
+    (name, before): (String, Option<Task>),
+    index: u64,
+    at_ms: i64,
+) {
+    let mut to = vec![name];
+    let mut deleted_before = None;
+    if let Some(before) = before {
+        if before.state != TaskState::Complete {
+            let deletion = Some(before.sequence).filter(|_| before.kind == TaskKind::Delete);
+            // That of a tag is done by what sets the tag.
+            deleted_before = deletion.filter(|_| key.tag.is_none());
+            deleted_before = deleted_before.or(before.deleted_before);
+        }
+        to.extend(names_of(&before));
+        // The older push's task, if open, becomes this one's.
+        remove(overlay, &before);
+    }
+    let record = TaskRecord {
+        sequence: index,
+        created_at_ms: at_ms,
+        state: TaskState::InProgress.into(),
+        kind: TaskKind::Copy.into(),
+        names: names(&key.repository, to),
+        deleted_before: deleted_before.unwrap_or_default(),
+        ..TaskRecord::default()
+    };
+    overlay.put(keys::task(key), &record);
+    overlay.mark(keys::outbox(index, key));
 }
 
 // === impl Enqueue ===
@@ -109,34 +163,15 @@ impl<'a> Enqueue<'a> {
             tag: tag.cloned(),
             destination: destination.clone(),
         };
-        let mut to = vec![rule.name_there(self.repository)];
-        let mut deleted_before = None;
-        if let Some(before) = query::task(overlay, &key)? {
-            let stands = before.state != TaskState::Failed && before.kind == TaskKind::Copy;
-            if was_there && stands {
-                return Ok(());
-            }
-            if before.state != TaskState::Complete {
-                let deletion = Some(before.sequence).filter(|_| before.kind == TaskKind::Delete);
-                // That of a tag is done by what sets the tag.
-                deleted_before = deletion.filter(|_| tag.is_none());
-                deleted_before = deleted_before.or(before.deleted_before);
-            }
-            to.extend(names_of(&before));
-            // The older push's task, if open, becomes this one's.
-            remove(overlay, &before);
+        let before = query::task(overlay, &key)?;
+        let stands = before.as_ref().is_some_and(|before| {
+            before.state != TaskState::Failed && before.kind == TaskKind::Copy
+        });
+        if was_there && stands {
+            return Ok(());
         }
-        let record = TaskRecord {
-            sequence: self.index,
-            created_at_ms: self.at_ms,
-            state: TaskState::InProgress.into(),
-            kind: TaskKind::Copy.into(),
-            names: names(self.repository, to),
-            deleted_before: deleted_before.unwrap_or_default(),
-            ..TaskRecord::default()
-        };
-        overlay.put(keys::task(&key), &record);
-        overlay.mark(keys::outbox(self.index, &key));
+        let name = rule.name_there(self.repository);
+        put(overlay, &key, (name, before), self.index, self.at_ms);
         self.count += 1;
         Ok(())
     }

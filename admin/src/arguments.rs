@@ -6,20 +6,21 @@
 
 mod accounts;
 mod nodes;
+mod replication;
 mod webhooks;
 
-use std::fmt::Display;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use entrepot_oci::{AccountId, RegionName, RepositoryName};
+use entrepot_oci::RepositoryName;
 
 pub(crate) use self::accounts::{Account, AccountCreate};
 pub(crate) use self::nodes::{Drain, Node, Region, Remove, Replace, Revoke, Token};
+pub(crate) use self::replication::{
+    Backfill, Bandwidth, Near, Replication, Rule, RulePut, Status, To, Wait, Which, Window,
+};
 pub(crate) use self::webhooks::{Event, Webhook, WebhookPut};
 use crate::endpoint::{EndpointParser, EndpointUrl};
 
@@ -44,6 +45,7 @@ Examples:
   entrepot --password-file ~/.entrepot-password cluster status
   entrepot rule put nightly --to eu-west-1 --prefix team/
   entrepot replication status team/app --json | jq '.tasks[] | select(.state == \"failed\")'
+  entrepot replication wait team/app:1.4 --timeout 5m
 
 Exit codes: 0 done, 1 failed (one line on standard error says why and what to do), 2 wrong usage."
 )]
@@ -115,6 +117,7 @@ pub(crate) struct Connection {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it")]
 pub(crate) enum Command {
     /// The cluster's nodes and Raft groups
     #[command(subcommand)]
@@ -143,6 +146,10 @@ pub(crate) enum Command {
     /// The rules that copy repositories to other regions
     #[command(subcommand)]
     Rule(Rule),
+
+    /// The copying of what was there before a rule
+    #[command(subcommand)]
+    Backfill(Backfill),
 
     /// Who is told what happens to the registry's images
     #[command(subcommand)]
@@ -392,170 +399,6 @@ pub(crate) enum Answer {
 }
 
 #[derive(Debug, Subcommand)]
-#[allow(clippy::large_enum_variant, reason = "there is one of it")]
-pub(crate) enum Rule {
-    /// Create a rule, or replace the one of the same ID
-    #[command(after_help = "\
-A rule copies what is pushed from now on to the registry in the region of the node that is asked. \
-What it brings to another registry is not copied further by rules there. Another account takes \
-only what the policy of its registry there allows.
-
-Examples:
-  entrepot rule put everything --to eu-west-1
-  entrepot rule put nightly --to eu-west-1 --prefix team/ --prefix base/
-  entrepot rule put partners --to eu-west-1 --to us-east-1/210987654321
-  entrepot rule put releases --to eu-west-1 --tag 'v*' --exclude-tag '*-rc*' --deletions
-  entrepot rule put mirror --to eu-west-1 --map team/=mirror/team/
-
-What refers to an image, such as a signature, goes wherever the image goes.
-
-JSON (\"options\" is null where a rule says no more than where and which prefixes):
-  {\"rule\": {\"id\": \"nightly\", \"prefixes\": [\"team/\", \"base/\"],
-            \"destinations\": [{\"region\": \"eu-west-1\", \"account\": null}], \"options\": null},
-   \"replaced\": false}")]
-    Put(RulePut),
-
-    /// List the rules of the registry in the region of the node that is asked
-    #[command(after_help = "\
-Example:
-  entrepot rule list
-
-JSON (no prefixes: every repository; no account: the own one):
-  {\"rules\": [{\"id\": \"nightly\", \"prefixes\": [\"team/\"],
-              \"destinations\": [{\"region\": \"eu-west-1\", \"account\": null}], \
-\"options\": null}]}")]
-    List,
-
-    /// Delete a rule, and with it the open tasks that no other rule's destination asks for
-    #[command(after_help = "\
-What was copied already stays in the other region.
-
-Example:
-  entrepot rule delete nightly
-
-JSON:
-  {\"deleted\": \"nightly\"}")]
-    Delete {
-        /// The rule's ID, as `entrepot rule list` shows it
-        #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
-        id: String,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RulePut {
-    /// A name of your choice, unique in the registry
-    #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
-    pub(crate) id: String,
-
-    /// The region to copy to, and the account whose registry there it is, if that is another one;
-    /// may be given several times
-    #[arg(long, value_name = "REGION[/ACCOUNT]", required = true)]
-    pub(crate) to: Vec<To>,
-
-    /// Copy only repositories whose name begins with this; may be given several times
-    #[arg(
-        long = "prefix",
-        value_name = "PREFIX",
-        value_parser = NonEmptyStringValueParser::new()
-    )]
-    pub(crate) prefixes: Vec<String>,
-
-    /// Copy also repositories whose name fits this, with * for any characters; may be given several
-    /// times
-    #[arg(long = "match", value_name = "WILDCARD")]
-    pub(crate) matches: Vec<String>,
-
-    /// Do not copy repositories whose name fits this; may be given several times
-    #[arg(long = "exclude", value_name = "WILDCARD")]
-    pub(crate) excludes: Vec<String>,
-
-    /// Copy only tags that fit this; may be given several times
-    #[arg(long = "tag", value_name = "WILDCARD")]
-    pub(crate) tags: Vec<String>,
-
-    /// Do not copy tags that fit this; may be given several times
-    #[arg(long = "exclude-tag", value_name = "WILDCARD")]
-    pub(crate) tags_excluded: Vec<String>,
-
-    /// Copy only what has an artifact type that fits this; may be given several times
-    #[arg(long = "artifact-type", value_name = "WILDCARD")]
-    pub(crate) artifact_types: Vec<String>,
-
-    /// Copy deletions of images and tags too
-    #[arg(long)]
-    pub(crate) deletions: bool,
-
-    /// Copy repositories whose name begins with FROM under a name that begins with TO
-    #[arg(long = "map", value_name = "FROM=TO")]
-    pub(crate) map: Option<Mapping>,
-
-    /// Of rules with the same destination, the one with the highest priority decides
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    pub(crate) priority: u32,
-
-    /// Acknowledge a push only once every destination has it
-    #[arg(long)]
-    pub(crate) synchronous: bool,
-
-    /// How long a push waits for that, such as 10s [default: 30s]
-    #[arg(
-        long = "synchronous-timeout",
-        value_name = "TIME",
-        value_parser = humantime::parse_duration,
-        requires = "synchronous"
-    )]
-    pub(crate) synchronous_timeout: Option<Duration>,
-}
-
-/// The beginnings of a repository's name here and there.
-#[derive(Debug, Clone)]
-pub(crate) struct Mapping {
-    pub(crate) from: String,
-    pub(crate) to: String,
-}
-
-impl FromStr for Mapping {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (from, to) = text
-            .split_once('=')
-            .ok_or_else(|| "expected two prefixes with '=' between them".to_owned())?;
-        Ok(Self {
-            from: from.to_owned(),
-            to: to.to_owned(),
-        })
-    }
-}
-
-/// Where a rule copies to.
-#[derive(Debug, Clone)]
-pub(crate) struct To {
-    pub(crate) region: RegionName,
-    /// None: the account that the rule is of.
-    pub(crate) account: Option<AccountId>,
-}
-
-impl FromStr for To {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        fn part<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
-            text.parse().map_err(|error: T::Err| error.to_string())
-        }
-        let (region, account) = match text.split_once('/') {
-            Some((region, account)) => (region, Some(part(account)?)),
-            None => (text, None),
-        };
-        Ok(Self {
-            region: part(region)?,
-            account,
-        })
-    }
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum Image {
     /// List the images of a repository
     #[command(after_help = "\
@@ -574,31 +417,6 @@ JSON:
         /// The repository's name
         #[arg(value_name = "REPOSITORY")]
         repository: RepositoryName,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Replication {
-    /// Show the tasks: one for each image and tag to be copied to one region
-    #[command(after_help = "\
-A task in progress is retried until it succeeds. A failed one was refused by its destination, for \
-the reason shown, and is not retried.
-
-Examples:
-  entrepot replication status
-  entrepot replication status team/app
-
-JSON (\"state\" is in_progress, complete, failed or unknown; \"tag\" is null for a push without a \
-tag, \"destination_account\" for the own one, \"ended_at_ms\" and \"reason\" are null until there is one):
-  {\"tasks\": [{\"repository\": \"team/app\", \"digest\": \"sha256:9f86d0...\", \"tag\": \"1.4\",
-              \"destination_region\": \"eu-west-1\", \"destination_account\": null,
-              \"state\": \"complete\",
-              \"created_at_ms\": 1767225600000, \"ended_at_ms\": 1767225601250, \
-\"reason\": null}]}")]
-    Status {
-        /// Only this repository's tasks
-        #[arg(value_name = "REPOSITORY")]
-        repository: Option<RepositoryName>,
     },
 }
 

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod nodes;
+mod replication;
 mod trust;
 mod webhooks;
 
@@ -16,6 +17,7 @@ use entrepot_oci::AccountId;
 use entrepot_proto::admin::accounts_client::AccountsClient;
 use entrepot_proto::admin::admin_client::AdminClient;
 use entrepot_proto::admin::cluster_client::ClusterClient;
+use entrepot_proto::admin::replication_client::ReplicationClient;
 use entrepot_proto::admin::trust_client::TrustClient;
 use entrepot_proto::admin::webhooks_client::WebhooksClient;
 use entrepot_proto::admin::{
@@ -55,6 +57,7 @@ pub(crate) struct Client {
     trust: TrustClient<Channel>,
     accounts: AccountsClient<Channel>,
     webhooks: WebhooksClient<Channel>,
+    replication: ReplicationClient<Channel>,
     endpoint: EndpointUrl,
     credentials: Credentials,
     timeout: Duration,
@@ -95,6 +98,7 @@ impl Client {
             trust: TrustClient::new(channel.clone()),
             accounts: AccountsClient::new(channel.clone()),
             webhooks: WebhooksClient::new(channel.clone()),
+            replication: ReplicationClient::new(channel.clone()),
             admin: AdminClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX),
             endpoint: options.endpoint.clone(),
             credentials,

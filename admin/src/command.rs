@@ -2,6 +2,8 @@
 
 mod accounts;
 mod nodes;
+mod replication;
+mod rules;
 mod webhooks;
 
 use std::io::{self, Write};
@@ -11,15 +13,14 @@ use entrepot_proto::environment::{Clock, SystemClock};
 
 use crate::arguments::{
     Answer, Cli, Cluster, Command, Image, Registry, RegistrySet, Repair, Replication, Repository,
-    RepositoryDelete, RepositorySet, Rule, RulePut, Scrub, Switch, To,
+    RepositoryDelete, RepositorySet, Scrub, Switch,
 };
 use crate::client::Client;
 use crate::credentials::Credentials;
 use crate::failure::Failure;
 use crate::report::{
-    ClusterReport, CreatedRepository, DeletedRepository, DeletedRule, ImagesReport, PutRuleReport,
-    RegistryReport, RepairReport, Report, RepositoriesReport, RepositoryReport, RulesReport,
-    ScrubReport, StartedScrub, TasksReport,
+    ClusterReport, CreatedRepository, DeletedRepository, ImagesReport, RegistryReport,
+    RepairReport, Report, RepositoriesReport, RepositoryReport, ScrubReport, StartedScrub,
 };
 
 /// Parts of a repository's deletion, each of up to some 50,000 images: more than
@@ -72,26 +73,18 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
             &RepositoriesReport::from(client.repositories().await?),
             json,
         ),
-        Command::Rule(Rule::Put(put)) => print(&put_rule(&client, put).await?, json),
-        Command::Rule(Rule::List) => print(&RulesReport::from(client.rules().await?), json),
-        Command::Rule(Rule::Delete { id }) => match client.delete_rule(&id).await {
-            Ok(()) => print(&DeletedRule { deleted: id }, json),
-            Err(failure) => Err(failure.or_missing(|| Failure::RuleUnknown(id))),
-        },
+        Command::Rule(command) => rules::rule(&client, command, json).await,
+        Command::Backfill(command) => replication::backfill(&client, command, json).await,
+        Command::Replication(Replication::Status(status)) => {
+            replication::status(&client, status, json).await
+        }
+        Command::Replication(Replication::Wait(wait)) => {
+            replication::wait(&client, wait, cli.connection.timeout, json).await
+        }
         Command::Image(Image::List { repository }) => {
             match client.images(repository.as_str()).await {
                 Ok(images) => print(&ImagesReport::new(repository, images), json),
                 Err(failure) => Err(failure.or_missing(|| Failure::RepositoryUnknown(repository))),
-            }
-        }
-        Command::Replication(Replication::Status { repository }) => {
-            let filter = repository.as_ref().map_or("", |name| name.as_str());
-            match (client.tasks(filter).await, repository) {
-                (Ok(tasks), _) => print(&TasksReport::from(tasks), json),
-                (Err(failure), Some(repository)) => {
-                    Err(failure.or_missing(|| Failure::RepositoryUnknown(repository)))
-                }
-                (Err(failure), None) => Err(failure),
             }
         }
         Command::Repair(Repair::Status) => {
@@ -162,48 +155,6 @@ async fn set_repository(client: &Client, set: RepositorySet) -> Result<Repositor
     {
         Ok(changed) => RepositoryReport::new(changed),
         Err(failure) => Err(failure.or_missing(|| Failure::RepositoryUnknown(name))),
-    }
-}
-
-async fn put_rule(client: &Client, put: RulePut) -> Result<PutRuleReport, Failure> {
-    let options = options(&put);
-    let rule = admin::Rule {
-        options: (options != admin::RuleOptions::default()).then_some(options),
-        id: put.id,
-        prefixes: put.prefixes,
-        destination_region: String::new(),
-        destinations: put.to.into_iter().map(destination).collect(),
-    };
-    let replaced = client.put_rule(rule.clone()).await?;
-    Ok(PutRuleReport {
-        rule: rule.into(),
-        replaced,
-    })
-}
-
-fn options(put: &RulePut) -> admin::RuleOptions {
-    let timeout = put.synchronous_timeout.unwrap_or_default().as_millis();
-    admin::RuleOptions {
-        repositories: put.matches.clone(),
-        repositories_excluded: put.excludes.clone(),
-        tags: put.tags.clone(),
-        tags_excluded: put.tags_excluded.clone(),
-        artifact_types: put.artifact_types.clone(),
-        deletions: put.deletions,
-        mapping: put.map.clone().map(|map| admin::PrefixMapping {
-            from: map.from,
-            to: map.to,
-        }),
-        priority: put.priority,
-        synchronous: put.synchronous,
-        synchronous_timeout_ms: u64::try_from(timeout).unwrap_or(u64::MAX),
-    }
-}
-
-fn destination(to: To) -> admin::RuleDestination {
-    admin::RuleDestination {
-        region: to.region.to_string(),
-        account: to.account.map(|it| it.to_string()).unwrap_or_default(),
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) enum Effect {
     MakesToken,
     ChangesAccounts,
     ChangesWebhooks,
+    ChangesBackfills,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +151,30 @@ pub(crate) enum Failure {
     RuleUnknown(String),
     #[error("there is no webhook {0:?}: `entrepot webhook list` shows those there are")]
     WebhookUnknown(String),
+    #[error("there is no backfill {0:?}: `entrepot backfill list` shows those there are")]
+    BackfillUnknown(String),
+    #[error(
+        "no rule copies that to {0}: `entrepot rule list` shows the rules, `entrepot rule put` makes \
+         one"
+    )]
+    DestinationUnknown(String),
+    #[error(
+        "no rule copies {0}: it was pushed before the rule was made (`entrepot backfill start` \
+         copies such images), or its name or tag does not match"
+    )]
+    NotCopied(String),
+    #[error("{what} was refused by its destination: {reason}")]
+    NotReplicated { what: String, reason: String },
+    #[error(
+        "{what} is not there after {}: {left} of its copies are under way, `entrepot replication \
+         status` shows them",
+        humantime::format_duration(*timeout)
+    )]
+    NotThereYet {
+        what: String,
+        timeout: Duration,
+        left: u64,
+    },
     #[error("the node knows no such thing ({text}): check the names in the command")]
     NotFound { text: String },
     #[error("{endpoint} cannot serve this now ({text}): {}", again(*effect))]
@@ -186,6 +211,7 @@ fn again(effect: Effect) -> String {
         Effect::ChangesRegions => "entrepot region list",
         Effect::ChangesAccounts => "entrepot account list",
         Effect::ChangesWebhooks => "entrepot webhook list",
+        Effect::ChangesBackfills => "entrepot backfill list",
     };
     format!("the change may have been made all the same, `{shown_by}` tells; if not, {again}")
 }

@@ -6,6 +6,7 @@
 //! meaning or goes away. The help of each command shows its shape.
 
 mod account;
+mod backfill;
 mod cluster;
 mod image;
 mod node;
@@ -21,6 +22,7 @@ mod webhook;
 use serde::Serialize;
 
 pub(crate) use account::{AccountsReport, ChangedAccount, CreatedAccount};
+pub(crate) use backfill::{BackfillImages, BackfillsReport, StartedBackfill, StoppedBackfill};
 pub(crate) use cluster::ClusterReport;
 pub(crate) use image::ImagesReport;
 pub(crate) use node::{
@@ -28,7 +30,7 @@ pub(crate) use node::{
 };
 pub(crate) use registry::RegistryReport;
 pub(crate) use repair::RepairReport;
-pub(crate) use replication::TasksReport;
+pub(crate) use replication::{Arrived, StatusReport, Totals};
 pub(crate) use repository::{
     CreatedRepository, DeletedRepository, RepositoriesReport, RepositoryReport,
 };

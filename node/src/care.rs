@@ -59,6 +59,7 @@ pub(crate) async fn open_blobs(
     let (peers, health) = (Arc::clone(peers), Arc::clone(health));
     let blobs = ClusterBlobs::with_limits(store, peers, health, copy_limits(config));
     blobs.metrics().register(metrics.registry());
+    blobs.tally().register(metrics.registry());
     Ok(blobs)
 }
 

@@ -17,7 +17,9 @@ use entrepot_replication::replica::ReplicaServer;
 use entrepot_replication::server::{BlobsServer, PingServer};
 use entrepot_service::peer::UploadsServer;
 use entrepot_service::trust::Trust;
-use entrepot_service::{Courier, MembersServer, Registry, RegistryParts, WebhookMetrics, Webhooks};
+use entrepot_service::{
+    Backfills, Courier, MembersServer, Registry, RegistryParts, WebhookMetrics, Webhooks,
+};
 use futures::FutureExt as _;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -157,7 +159,7 @@ impl Workers {
     /// The end of one of them is the node's.
     fn spawn(self, failures: &Failures) -> JoinSet<()> {
         let mut work = JoinSet::new();
-        let sweeper = self.registry.sweep_uploads();
+        let sweeper = Arc::clone(&self.registry).sweep_uploads();
         let watch = self.disk.watch(Arc::clone(&self.health), self.blocking);
         work.spawn(failures.vital("health check", self.health.run().map(Ok)));
         work.spawn(failures.vital("watch over the disk", watch.map(Ok)));
@@ -169,6 +171,8 @@ impl Workers {
         work.spawn(failures.vital("outbox", self.care.outbox.run().map(Ok)));
         work.spawn(failures.vital("repair", self.care.repair.run().map(Ok)));
         work.spawn(failures.vital("scrub", self.care.scrub.run().map(Ok)));
+        let backfills = Backfills::new(Arc::clone(&self.registry));
+        work.spawn(failures.vital("backfills", backfills.run().map(Ok)));
         work.spawn(failures.vital("webhooks", self.webhooks.run().map(Ok)));
         if let Some(tls) = self.tls {
             let follow = tls.follow().map(Ok);

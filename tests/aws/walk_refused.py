@@ -10,10 +10,8 @@ NOT_YET = "This operation is not supported: "
 def test_what_is_to_come(world):
     client = world.client("ecr")
     for operation in (
-        "DescribeImageScanFindings", "DescribeReplicationBackfillResults",
-        "GetLifecyclePolicyPreview",
-        "ListReplicationBackfills", "StartImageScan", "StartLifecyclePolicyPreview",
-        "StartReplicationBackfill", "StopReplicationBackfill", "UpdateImageStorageClass",
+        "DescribeImageScanFindings", "GetLifecyclePolicyPreview", "StartImageScan",
+        "StartLifecyclePolicyPreview", "UpdateImageStorageClass",
     ):
         refused = fails("ValidationException", getattr(client, xform_name(operation)))
         assert refused["Error"]["Message"].startswith(NOT_YET), refused

@@ -71,17 +71,70 @@ def test_replication(world):
                 "'Replication destination cannot be the same as the source registry'",
     )
     assert other.describe_registry()["replicationConfiguration"] == configuration
-    some_id = "6d2f4f4e-1111-4222-8333-944444444444"
-    destination = {"region": EU, "registryId": account}
-    for call in [
-        lambda: ecr.start_replication_backfill(destination=destination),
-        lambda: ecr.stop_replication_backfill(replicationBackfillId=some_id),
-        ecr.list_replication_backfills,
-        lambda: ecr.describe_replication_backfill_results(replicationBackfillId=some_id),
-    ]:
-        fails("ValidationException", call)
     ecr.put_replication_configuration(replicationConfiguration={"rules": []})
     assert other.describe_registry()["replicationConfiguration"] == {"rules": []}
+
+
+def test_backfills(world):
+    """What was there before the rule is replicated as well."""
+    ecr, other = world.client("ecr"), world.client("ecr", nth=1)
+    account = world.accounts[0].id
+    destination = {"region": EU, "registryId": account}
+    ecr.create_repository(repositoryName="filled/app")
+    texts = {tag: push_image(ecr, "filled/app", tag, [tag.encode()]) for tag in ("v1", "v2", "v3")}
+    unknown = (f"The destination with region '{EU}' and registry id '{account}' is not configured "
+               f"in the replication configuration of the registry with id '{account}'")
+    fails("ValidationException",
+          lambda: ecr.start_replication_backfill(destination=destination), message=unknown)
+    ecr.put_replication_configuration(replicationConfiguration={"rules": [{
+        "destinations": [destination],
+        "repositoryFilters": [{"filter": "filled/", "filterType": "PREFIX_MATCH"}]}]})
+    begun = ecr.start_replication_backfill(destination=destination)
+    assert begun["status"] == "PREPARING" and begun["registryId"] == account, begun
+    assert begun["destination"] == destination, begun
+    backfill = {"replicationBackfillId": begun["replicationBackfillId"]}
+
+    def ended():
+        told = other.describe_replication_backfill_results(**backfill)
+        assert told["status"] in ("PREPARING", "IN_PROGRESS", "COMPLETE"), told
+        assert ("progress" in told) or told["status"] == "PREPARING", told
+        return told if "endedAt" in told else None
+    told = eventually(ended)
+    assert told["status"] == "COMPLETE" and told["endedAt"] >= told["startedAt"], told
+    assert told["progress"] == {"totalReplicationCount": 3, "completedReplicationCount": 3,
+                                "failedReplicationCount": 0, "failureCodes": []}, told
+    tags = {it["imageId"]["imageTag"]: it for it in told["results"]}
+    assert sorted(tags) == ["v1", "v2", "v3"], told
+    assert all(it["status"] == "COMPLETE" and it["repositoryName"] == "filled/app"
+               for it in told["results"]), told
+    there = world.client("ecr", region=EU)
+    for tag, text in texts.items():
+        got = there.batch_get_image(repositoryName="filled/app", imageIds=[{"imageTag": tag}])
+        assert got["images"][0]["imageManifest"] == text, got
+    # Pages, filters and the list.
+    pages = other.get_paginator("describe_replication_backfill_results").paginate(
+        **backfill, PaginationConfig={"PageSize": 2})
+    assert [len(page["results"]) for page in pages] == [2, 1]
+    failed = other.describe_replication_backfill_results(**backfill, resultStatusFilter="FAILED")
+    assert failed["results"] == [], failed
+    listed = other.list_replication_backfills(maxResults=1)["backfills"]
+    assert [it["replicationBackfillId"] for it in listed] == list(backfill.values()), listed
+    assert listed[0]["status"] == "COMPLETE" and listed[0]["progress"] == told["progress"], listed
+    fails("ReplicationBackfillInvalidStatusException",
+          lambda: ecr.stop_replication_backfill(**backfill))
+    nobody_s = {"replicationBackfillId": "6d2f4f4e-1111-4222-8333-944444444444"}
+    for call in (ecr.stop_replication_backfill, ecr.describe_replication_backfill_results):
+        fails("ReplicationBackfillNotFoundException", lambda: call(**nobody_s))
+    # One at a time to a region: stopped, or over by itself.
+    second = ecr.start_replication_backfill(destination=destination)
+    try:
+        stopped = ecr.stop_replication_backfill(
+            replicationBackfillId=second["replicationBackfillId"])
+        assert stopped["status"] in ("STOPPING", "STOPPED"), stopped
+    except ecr.exceptions.ReplicationBackfillInvalidStatusException:
+        pass
+    fails("InvalidParameterException", lambda: ecr.list_replication_backfills(nextToken="wrong"))
+    ecr.put_replication_configuration(replicationConfiguration={"rules": []})
 
 
 def status_of(ecr, image):

@@ -12,6 +12,7 @@ mod architecture;
 mod attacks;
 mod away;
 mod aws;
+mod backfill;
 mod bad_input;
 mod bit_rot;
 mod chaos;

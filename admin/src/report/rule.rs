@@ -3,6 +3,7 @@
 use entrepot_proto::admin;
 use serde::Serialize;
 
+use crate::arguments::{Bandwidth, Window};
 use crate::human;
 use crate::report::Report;
 
@@ -35,6 +36,7 @@ pub(crate) struct Rule {
 }
 
 #[derive(Debug, Serialize)]
+#[allow(clippy::struct_excessive_bools, reason = "each is said by itself")]
 struct Options {
     repositories: Vec<String>,
     repositories_excluded: Vec<String>,
@@ -46,6 +48,12 @@ struct Options {
     priority: u32,
     synchronous: bool,
     synchronous_timeout_ms: Option<u64>,
+    settings: bool,
+    bandwidth_bytes_per_second: Option<u64>,
+    windows: Vec<String>,
+    near: Vec<Vec<String>>,
+    read_through: bool,
+    backfill: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,6 +90,8 @@ impl From<admin::Rule> for Rule {
 impl From<admin::RuleOptions> for Options {
     fn from(options: admin::RuleOptions) -> Self {
         let timeout = options.synchronous_timeout_ms;
+        let bandwidth = options.bandwidth_bytes_per_second;
+        let windows = options.windows.into_iter();
         Self {
             repositories: options.repositories,
             repositories_excluded: options.repositories_excluded,
@@ -96,6 +106,12 @@ impl From<admin::RuleOptions> for Options {
             priority: options.priority,
             synchronous: options.synchronous,
             synchronous_timeout_ms: (timeout > 0).then_some(timeout),
+            settings: options.settings,
+            bandwidth_bytes_per_second: (bandwidth > 0).then_some(bandwidth),
+            windows: windows.map(|it| Window(it).to_string()).collect(),
+            near: options.near.into_iter().map(|it| it.regions).collect(),
+            read_through: options.read_through,
+            backfill: options.backfill,
         }
     }
 }
@@ -122,8 +138,21 @@ impl Options {
         if self.priority > 0 {
             words.push(format!("priority {}", self.priority));
         }
-        if self.synchronous {
-            words.push("synchronous".to_owned());
+        if let Some(bandwidth) = self.bandwidth_bytes_per_second {
+            words.push(format!("bandwidth {}", Bandwidth(bandwidth)));
+        }
+        words.extend(each("window", &self.windows));
+        let near = self.near.iter().map(|regions| regions.join(","));
+        words.extend(each("near", &near.collect::<Vec<_>>()));
+        for (is_said, word) in [
+            (self.synchronous, "synchronous"),
+            (self.settings, "settings"),
+            (self.read_through, "read-through"),
+            (self.backfill, "backfill"),
+        ] {
+            if is_said {
+                words.push(word.to_owned());
+            }
         }
         words.join(", ")
     }

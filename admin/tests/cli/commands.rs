@@ -72,7 +72,7 @@ async fn empty_lists_say_so_to_people_and_are_empty_to_programs() {
         (
             "replication status",
             "There are no replication tasks.\n",
-            json!({"tasks": []}),
+            json!({"tasks": [], "rules": [], "partial": false}),
         ),
     ] {
         assert_eq!(entrepot(command).asking(&fake).answer().await, sentence);
@@ -332,7 +332,8 @@ async fn what_a_rule_says_beyond_prefixes_is_sent_and_shown() {
         "repositories": ["*-base"], "repositories_excluded": ["old/*"], "tags": ["v*"],
         "tags_excluded": ["*-rc"], "artifact_types": ["application/*"], "deletions": true,
         "mapping": {"from": "team/", "to": "mirror/"}, "priority": 2, "synchronous": true,
-        "synchronous_timeout_ms": 5000,
+        "synchronous_timeout_ms": 5000, "settings": false, "bandwidth_bytes_per_second": null,
+        "windows": [], "near": [], "read_through": false, "backfill": false,
     });
     assert_eq!(told["rule"]["options"], options);
     let listed = json_of(&fake, "rule list").await;

@@ -10,10 +10,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use entrepot_proto::admin::accounts_server::AccountsServer;
 use entrepot_proto::admin::admin_server::{Admin, AdminServer};
 use entrepot_proto::admin::cluster_server::ClusterServer;
+use entrepot_proto::admin::replication_server::ReplicationServer;
 use entrepot_proto::admin::trust_server::TrustServer;
 use entrepot_proto::admin::webhooks_server::WebhooksServer;
 use entrepot_proto::admin::{
-    Account, ClusterStatusReply, ClusterStatusRequest, CreateRepositoryReply,
+    Account, Backfill, ClusterStatusReply, ClusterStatusRequest, CreateRepositoryReply,
     CreateRepositoryRequest, DeleteRepositoryReply, DeleteRepositoryRequest, DeleteRuleReply,
     DeleteRuleRequest, GetRegistrySettingsReply, GetRegistrySettingsRequest, GetRepositoryReply,
     GetRepositoryRequest, GroupStatus, Image, ListImagesReply, ListImagesRequest,
@@ -33,6 +34,7 @@ use tonic::{Request, Response, Status};
 
 use crate::fake_accounts::sample_accounts;
 use crate::fake_nodes::{FakeCluster, sample_nodes};
+use crate::fake_replication::sample_backfills;
 use crate::fake_webhooks::sample_webhooks;
 
 pub(crate) const USER: &str = "root";
@@ -60,6 +62,9 @@ pub(crate) struct State {
     pub(crate) nodes: FakeCluster,
     pub(crate) accounts: Vec<Account>,
     pub(crate) webhooks: Vec<WebhookStatus>,
+    pub(crate) backfills: Vec<Backfill>,
+    /// What is under way is there at the second look.
+    pub(crate) arrives: bool,
     /// How the next calls fail; a call whose turn is `None` succeeds.
     pub(crate) failures: VecDeque<Option<Status>>,
     /// Names every page as the next of itself.
@@ -99,11 +104,13 @@ impl Fake {
         let trust = TrustServer::new(Service(Arc::clone(&state)));
         let accounts = AccountsServer::new(Service(Arc::clone(&state)));
         let webhooks = WebhooksServer::new(Service(Arc::clone(&state)));
+        let replication = ReplicationServer::new(Service(Arc::clone(&state)));
         let server = tokio::spawn(async move {
             let incoming = TcpIncoming::from(listener);
             let server = server.add_service(service);
             let server = server.add_service(cluster).add_service(trust);
             let server = server.add_service(accounts).add_service(webhooks);
+            let server = server.add_service(replication);
             server.serve_with_incoming(incoming).await.unwrap();
         });
         Self {
@@ -139,6 +146,7 @@ pub(crate) fn sample() -> State {
         nodes: sample_nodes(),
         accounts: sample_accounts(),
         webhooks: sample_webhooks(),
+        backfills: sample_backfills(),
         registry: Some(registry(true)),
         repositories: vec![
             repository("base/alpine", 50 * 24),

@@ -30,6 +30,7 @@ async fn help_of_the_program_and_its_groups() {
     check_help("help-rule.txt", "rule").await;
     check_help("help-image.txt", "image").await;
     check_help("help-replication.txt", "replication").await;
+    check_help("help-backfill.txt", "backfill").await;
     check_help("help-repair.txt", "repair").await;
     check_help("help-scrub.txt", "scrub").await;
 }
@@ -66,6 +67,11 @@ async fn help_of_each_command() {
     check_help("help-rule-delete.txt", "rule delete").await;
     check_help("help-image-list.txt", "image list").await;
     check_help("help-replication-status.txt", "replication status").await;
+    check_help("help-replication-wait.txt", "replication wait").await;
+    check_help("help-backfill-start.txt", "backfill start").await;
+    check_help("help-backfill-list.txt", "backfill list").await;
+    check_help("help-backfill-show.txt", "backfill show").await;
+    check_help("help-backfill-stop.txt", "backfill stop").await;
     check_help("help-repair-status.txt", "repair status").await;
     check_help("help-scrub-start.txt", "scrub start").await;
     check_help("help-scrub-status.txt", "scrub status").await;
@@ -127,6 +133,11 @@ async fn help_shows_the_json_that_the_command_prints() {
         ("rule delete", " new"),
         ("image list", " team/app"),
         ("replication status", ""),
+        ("replication wait", " team/app:1.4"),
+        ("backfill start", " --to eu-west-1"),
+        ("backfill list", ""),
+        ("backfill show", " 0b0e4a2e-7ad2-4a1f-9d6c-2d7f1f0f9a11"),
+        ("backfill stop", " 0b0e4a2e-7ad2-4a1f-9d6c-2d7f1f0f9a11"),
         ("repair status", ""),
         ("scrub start", ""),
         ("scrub status", ""),

@@ -7,6 +7,7 @@
     reason = "what goes in and out has the names of AWS's members"
 )]
 
+mod backfills;
 mod cache_rules;
 mod iam;
 mod image_ids;
@@ -68,8 +69,6 @@ macro_rules! works {
 use works;
 
 /// Why some operations are refused.
-const NO_BACKFILL: &str = "images that were pushed before a rule was made are not replicated by \
-                           this version of Entrepot";
 const NO_SCANNER: &str = "this version of Entrepot has no scanner";
 const NO_PREVIEW: &str =
     "this version of Entrepot keeps lifecycle policies and does not carry them out";
@@ -125,7 +124,7 @@ const ECR: &[(&str, Handler)] = &[
     ("DescribeRegistry", works!(replication::describe)),
     (
         "DescribeReplicationBackfillResults",
-        Handler::Refused(NO_BACKFILL),
+        works!(backfills::results),
     ),
     ("DescribeRepositories", works!(repositories::describe)),
     (
@@ -145,7 +144,7 @@ const ECR: &[(&str, Handler)] = &[
     ("ListImageReferrers", works!(images::referrers)),
     ("ListImages", works!(images::list)),
     ("ListPullTimeUpdateExclusions", works!(registry::exclusions)),
-    ("ListReplicationBackfills", Handler::Refused(NO_BACKFILL)),
+    ("ListReplicationBackfills", works!(backfills::list)),
     ("ListTagsForResource", works!(tags::list)),
     ("PutAccountSetting", works!(registry::put_setting)),
     ("PutImage", works!(images::put)),
@@ -169,8 +168,8 @@ const ECR: &[(&str, Handler)] = &[
     ("SetRepositoryPolicy", works!(policies::set)),
     ("StartImageScan", Handler::Refused(NO_SCANNER)),
     ("StartLifecyclePolicyPreview", Handler::Refused(NO_PREVIEW)),
-    ("StartReplicationBackfill", Handler::Refused(NO_BACKFILL)),
-    ("StopReplicationBackfill", Handler::Refused(NO_BACKFILL)),
+    ("StartReplicationBackfill", works!(backfills::start)),
+    ("StopReplicationBackfill", works!(backfills::stop)),
     ("TagResource", works!(tags::tag)),
     ("UntagResource", works!(tags::untag)),
     ("UpdateImageStorageClass", Handler::Refused(NO_ARCHIVE)),

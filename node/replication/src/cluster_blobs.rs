@@ -21,6 +21,7 @@ use crate::pace::{Pace, Paces};
 use crate::placement;
 use crate::repair::RepairProgress;
 use crate::scrub::ScrubControl;
+use crate::tally::Tally;
 use crate::transfer::Transfers;
 
 /// Copies that have proved wrong and are remembered.
@@ -69,6 +70,7 @@ pub struct ClusterBlobs {
     pub(crate) cache: Cache,
     paces: Paces,
     pub(crate) metrics: CopyMetrics,
+    pub(crate) tally: Arc<Tally>,
     pub(crate) scrub: ScrubControl,
     healing: Arc<Semaphore>,
 }
@@ -134,6 +136,7 @@ impl ClusterBlobs {
             cache: Cache::new(limits.cache_bytes),
             paces: Paces::default(),
             metrics: CopyMetrics::default(),
+            tally: Arc::default(),
             scrub: ScrubControl::default(),
             healing: Arc::new(Semaphore::new(HEALED_MAX)),
         })
@@ -154,6 +157,11 @@ impl ClusterBlobs {
     /// What is counted here.
     pub fn metrics(&self) -> &CopyMetrics {
         &self.metrics
+    }
+
+    /// What this node copies to other registries, and has.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Replaces this node's copy, which was found damaged and is not there any

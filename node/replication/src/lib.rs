@@ -17,6 +17,7 @@ pub mod scrub;
 pub mod server;
 pub mod ship;
 pub mod space;
+pub mod tally;
 pub mod upkeep;
 pub mod upload;
 pub mod wire;

@@ -18,6 +18,7 @@ use std::time::Duration;
 use entrepot_metadata::GroupId;
 use entrepot_metadata::command::EndTask;
 use entrepot_metadata::query::{self, Rule, Task, TaskKey};
+use entrepot_metadata::response::Outcome as Done;
 use entrepot_metadata::seam::Metadata;
 use entrepot_oci::RegionName;
 use entrepot_proto::environment::Clock;
@@ -28,6 +29,7 @@ use tracing::{debug, info, warn};
 
 use crate::backlog::{Backlog, Class, Failure, Running};
 use crate::error::{ReplicationError, chain};
+use crate::tally::{InFlight, OpenTasks, Way};
 use crate::{ClusterBlobs, placement};
 
 /// For one destination: calls under way at the same time, and the tasks that
@@ -86,6 +88,8 @@ struct Look {
     /// Everything is seen again and again, page by page.
     sweep_after: u64,
     sweep_at: Instant,
+    /// What the sweep under way has found open.
+    open: OpenTasks,
 }
 
 // === impl Outbox ===
@@ -116,6 +120,7 @@ impl Outbox {
             newest: 0,
             sweep_after: 0,
             sweep_at: Instant::now() + SWEEP_INTERVAL,
+            open: OpenTasks::default(),
         };
         loop {
             while running.try_join_next().is_some() {}
@@ -149,25 +154,31 @@ impl Outbox {
     /// Takes in hand what is new, and what the sweep comes upon. Whether there
     /// is more that is new.
     fn look(&self, look: &mut Look) -> Result<bool, ReplicationError> {
-        let newest = self.take_page(look.newest)?;
+        let newest = self.take_page(look.newest, None)?;
         look.newest = newest.unwrap_or(look.newest);
         let start = Instant::now();
         if start < look.sweep_at {
             return Ok(newest.is_some());
         }
-        if let Some(last) = self.take_page(look.sweep_after)? {
+        if let Some(last) = self.take_page(look.sweep_after, Some(&mut look.open))? {
             look.sweep_after = last;
             look.sweep_at = Instant::now() + start.elapsed() * SWEEP_PAUSE_FACTOR;
         } else {
+            let open = std::mem::take(&mut look.open);
+            self.blobs.tally.has_open(open, self.clock.now_ms());
             look.sweep_after = 0;
             look.sweep_at = Instant::now() + SWEEP_INTERVAL;
         }
         Ok(newest.is_some())
     }
 
-    /// Takes this node's tasks of one page in hand; the last sequence of the
-    /// page.
-    fn take_page(&self, after: u64) -> Result<Option<u64>, ReplicationError> {
+    /// Takes this node's tasks of one page in hand, and adds them to `open`; the last
+    /// sequence of the page.
+    fn take_page(
+        &self,
+        after: u64,
+        mut open: Option<&mut OpenTasks>,
+    ) -> Result<Option<u64>, ReplicationError> {
         let view = self.metadata.view(&self.group)?;
         let page = query::open_tasks(view.as_ref(), after, PAGE)?;
         let last = page.last().map(|task| task.sequence);
@@ -190,9 +201,11 @@ impl Outbox {
                     none.insert(query::destinations(view.as_ref(), account, repository)?)
                 }
             };
-            let priority = rules
-                .get(destination)
-                .map_or(0, |rule| rule.options.priority);
+            let rule = rules.get(destination);
+            if let Some(open) = &mut open {
+                open.add(rule, &task);
+            }
+            let priority = rule.map_or(0, |rule| rule.options.priority);
             self.backlog.offer(task, priority);
         }
         Ok(last)
@@ -239,13 +252,14 @@ impl Outbox {
         for (region, class, places) in self.open_places() {
             while let Ok(place) = Arc::clone(&places).try_acquire_owned() {
                 let mut tasks = self.backlog.begin(&region, class, class.tasks());
+                let flights = self.blobs.tally.begun(tasks.iter().map(|it| &it.task));
                 let Some(last) = tasks.pop() else { break };
                 let outbox = Arc::clone(self);
                 if class == Class::Call {
                     tasks.push(last);
-                    running.spawn(outbox.call_all(tasks, place));
+                    running.spawn(in_flight(flights, outbox.call_all(tasks, place)));
                 } else {
-                    running.spawn(outbox.attempt(last, place));
+                    running.spawn(in_flight(flights, outbox.attempt(last, place)));
                 }
             }
         }
@@ -294,7 +308,7 @@ impl Outbox {
             Ok(Outcome::Becomes(class, missing)) => return running.becomes(class, missing),
             Ok(Outcome::Ended(end)) => end,
             Err(error) if error.is_transient() => {
-                return Self::postpone(running, Failure::Task, &error);
+                return self.postpone(running, Failure::Task, &error);
             }
             Err(ReplicationError::Denied(reason)) => {
                 warn!(%repository, %digest, %destination, reason, "an image is not allowed there");
@@ -306,21 +320,42 @@ impl Outbox {
                 EndTask::failed(task, &error, self.clock.now_ms())
             }
         };
+        let (at_ms, is_denied) = (end.at_ms, end.denied);
+        let is_complete = end.failed_reason.is_none();
         let ended = match self.metadata.propose(&self.group, end.into()).await {
             Ok(response) => response
                 .into_result()
-                .map(drop)
+                .map(|outcome| {
+                    if matches!(outcome, Done::TaskEnded(it) if it.ended) {
+                        self.count_end(task, is_complete, is_denied, at_ms);
+                    }
+                })
                 .map_err(|refused| ReplicationError::Refused(refused.to_string())),
             Err(error) => Err(error.into()),
         };
         match ended {
             Ok(()) => running.done(),
-            Err(error) => Self::postpone(running, Failure::Task, &error),
+            Err(error) => self.postpone(running, Failure::Task, &error),
         }
     }
 
-    pub(crate) fn postpone(running: Running, why: Failure, error: &ReplicationError) {
+    /// A task was ended by this node.
+    fn count_end(&self, task: &Task, is_complete: bool, is_denied: bool, at_ms: i64) {
+        let way = match self.metadata.view(&self.group) {
+            Ok(view) => Way::of(view.as_ref(), &task.key),
+            // Numbers alone suffer.
+            Err(_) => return,
+        };
+        if !is_complete {
+            return self.blobs.tally.failed(&way, is_denied);
+        }
+        let lag_ms = at_ms.saturating_sub(task.created_at_ms);
+        self.blobs.tally.completed(&way, lag_ms);
+    }
+
+    pub(crate) fn postpone(&self, running: Running, why: Failure, error: &ReplicationError) {
         let task = &running.task;
+        self.blobs.tally.tried_again(&task.key);
         let (repository, digest) = (&task.key.repository, &task.key.digest);
         let destination = &task.key.destination;
         let (failures, error) = (running.failures, chain(error));
@@ -334,6 +369,12 @@ impl Outbox {
         }
         running.failed(why);
     }
+}
+
+/// While `work` goes on.
+async fn in_flight(flights: Vec<InFlight>, work: impl Future<Output = ()>) {
+    work.await;
+    drop(flights);
 }
 
 // === impl Class ===

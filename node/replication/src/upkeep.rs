@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entrepot_proto::peer::blobs_client::BlobsClient;
-use entrepot_proto::peer::{RepairState, UpkeepReply, UpkeepRequest};
+use entrepot_proto::peer::{Flight, RepairState, UpkeepReply, UpkeepRequest};
 use futures::future::join_all;
 use tonic::Request;
 use tracing::debug;
@@ -42,6 +42,7 @@ impl ClusterBlobs {
             scrub: Some(self.scrub.state()),
             repair: Some(repair),
             scrub_started,
+            flights: self.tally.flights(),
         }
     }
 
@@ -49,6 +50,14 @@ impl ClusterBlobs {
     pub async fn upkeep_of_all(self: &Arc<Self>) -> Vec<NodeUpkeep> {
         let nodes = self.peers.in_region(self.region()).into_iter();
         join_all(nodes.map(|node| self.upkeep_of(node, false))).await
+    }
+
+    /// What the nodes of this region that are alive copy to other registries now.
+    pub async fn flights_of_all(self: &Arc<Self>) -> Vec<Flight> {
+        let nodes = self.health.alive_in(self.region()).into_iter();
+        let nodes = join_all(nodes.map(|node| self.upkeep_of(node, false))).await;
+        let upkeep = nodes.into_iter().filter_map(|node| node.upkeep);
+        upkeep.flat_map(|upkeep| upkeep.flights).collect()
     }
 
     /// Begins a scrub on `node`, or on all of the region; empty if it has no such

@@ -1,6 +1,6 @@
 //! `entrepot.admin.v1.Admin`: what the command line client asks.
 
-mod rules;
+pub(crate) mod rules;
 mod upkeep;
 
 use std::str::FromStr;
@@ -414,7 +414,7 @@ fn task(who: &Caller, task: Task) -> admin::ReplicationTask {
 }
 
 #[allow(clippy::result_large_err, reason = "tonic's error type")]
-fn parse<T>(text: &str) -> Result<T, Status>
+pub(crate) fn parse<T>(text: &str) -> Result<T, Status>
 where
     T: FromStr,
     T::Err: std::fmt::Display,

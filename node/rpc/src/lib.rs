@@ -13,6 +13,7 @@ mod cluster;
 mod gather;
 mod registry;
 mod render;
+mod replication;
 mod request;
 mod status;
 mod trust;
@@ -25,6 +26,7 @@ use axum::{Router, middleware};
 use entrepot_proto::admin::accounts_server::AccountsServer as AccountsService;
 use entrepot_proto::admin::admin_server::AdminServer as AdminService;
 use entrepot_proto::admin::cluster_server::ClusterServer as ClusterService;
+use entrepot_proto::admin::replication_server::ReplicationServer as ReplicationService;
 use entrepot_proto::admin::trust_server::TrustServer as TrustService;
 use entrepot_proto::admin::webhooks_server::WebhooksServer as WebhooksService;
 use entrepot_proto::registry::registry_server::RegistryServer as RegistryService;
@@ -35,6 +37,7 @@ use crate::accounts::AccountsServer;
 use crate::admin::AdminServer;
 use crate::cluster::ClusterServer;
 use crate::registry::RegistryServer;
+use crate::replication::ReplicationServer;
 use crate::trust::TrustServer;
 use crate::webhooks::WebhooksServer;
 
@@ -51,11 +54,13 @@ pub fn router(registry: Arc<Registry>, body_timeout: Duration) -> Router {
         .max_decoding_message_size(REQUEST_BYTES_MAX);
     let cluster = ClusterService::new(ClusterServer::new(Arc::clone(&registry)));
     let webhooks = WebhooksService::new(WebhooksServer::new(Arc::clone(&registry)));
+    let replication = ReplicationService::new(ReplicationServer::new(Arc::clone(&registry)));
     Routes::new(admin)
         .add_service(cluster)
         .add_service(trust)
         .add_service(accounts)
         .add_service(webhooks)
+        .add_service(replication)
         .add_service(front_ends)
         .prepare()
         .into_axum_router()

@@ -14,6 +14,7 @@ mod admission;
 mod audit;
 mod authenticate;
 mod authorize;
+mod backfills;
 mod blobs;
 mod budget;
 mod cache_rules;
@@ -47,6 +48,7 @@ mod request_id;
 mod scanning;
 mod session;
 mod sessions;
+mod summary;
 mod synchronous;
 mod templates;
 mod throttling;
@@ -63,6 +65,7 @@ pub use admin::{
 pub use authenticate::GivenToken;
 pub use authenticate::signed::{SignedError, SigningKey};
 pub use authorize::Target;
+pub use backfills::{BackfillItemPage, Backfills};
 pub use blobs::BlobInfo;
 pub use budget::{Gathering, UNCOUNTED_BYTES};
 pub use cache_rules::{CacheRule, CacheRuleMembers, CacheRulePage};
@@ -78,8 +81,9 @@ pub use entrepot_blobs::BlobStream;
 pub use entrepot_metadata::command::QuotasChange;
 pub use entrepot_metadata::limits::RESOURCE_TAGS;
 pub use entrepot_metadata::query::{
-    AccountState, Change, CreatedFor, Destination, Encryption, Member, MemberState, Mutability,
-    MutabilityMode, NearRegions, PrefixMapping, RegistrySettings, Repository, RepositorySettings,
+    AccountState, Backfill, BackfillCount, BackfillItem, BackfillPhase, Change, CreatedFor,
+    Destination, Encryption, ItemState, Member, MemberState, Mutability, MutabilityMode,
+    NearRegions, Place, PrefixMapping, RegistrySettings, Repository, RepositorySettings,
     RuleOptions, Task, TaskKey, TaskState, TimeWindow,
 };
 pub use entrepot_metadata::query::{Count, Quotas};
@@ -102,6 +106,7 @@ pub use scanning::{
     RegistryScanning, RepositoryFilter, RepositoryScanning, ScanFrequency, ScanType, ScanningRule,
     Signing, SigningRule,
 };
+pub use summary::{ReplicationSummary, SummaryFilter, SummaryOf};
 pub use templates::{Template, TemplateChange, TemplatePage};
 pub use throttling::{Operation, RATE_MAX, Throttling, ThrottlingMetrics};
 pub use upload::{BodyStream, UploadChunk, UploadState};

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::authenticate::Tokens;
 use crate::authorize::Policies;
+use crate::backfills::COUNTS_MAX;
 use crate::budget::Budgets;
 use crate::cluster::ClusterView;
 use crate::departure::Counts;
@@ -71,6 +72,8 @@ pub struct Registry {
     pub(crate) blocking: Blocking,
     /// Turns of simulations of policies.
     pub(crate) simulations: Arc<Semaphore>,
+    /// Turns of counts of what backfills would copy, and of looks through all tasks.
+    pub(crate) backfill_counts: Arc<Semaphore>,
     /// Memory for what clients send.
     pub(crate) budgets: Budgets,
     /// Those who watch a repository at this node.
@@ -140,6 +143,7 @@ impl Registry {
             blocking: parts.blocking,
             sessions: Sessions::default(),
             simulations: Arc::new(Semaphore::new(SIMULATIONS_MAX)),
+            backfill_counts: Arc::new(Semaphore::new(COUNTS_MAX)),
             budgets: Budgets::default(),
             feed: Arc::default(),
             waiters: Arc::default(),

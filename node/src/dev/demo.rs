@@ -78,8 +78,11 @@ pub(super) async fn run(cluster: &Cluster) -> anyhow::Result<()> {
         destination.region,
         milliseconds(arrived.elapsed())
     ));
-    wait_complete(source, &authorization, &image).await?;
-    say("the source says COMPLETE");
+    let lag_ms = wait_complete(source, &authorization, &image).await?;
+    say(&format!(
+        "the source says COMPLETE, {lag_ms} ms after its commit: the lag that `entrepot replication \
+         status` and the metrics show"
+    ));
     Ok(())
 }
 
@@ -128,7 +131,12 @@ async fn put_rule(
     Ok(())
 }
 
-async fn wait_complete(source: &DevNode, authorization: &str, image: &Image) -> anyhow::Result<()> {
+/// How long it took from the commit at the source, by the source's clock.
+async fn wait_complete(
+    source: &DevNode,
+    authorization: &str,
+    image: &Image,
+) -> anyhow::Result<i64> {
     let mut admin = admin(source).await?;
     let digest = image.manifest_digest.to_string();
     let started = Instant::now();
@@ -144,7 +152,7 @@ async fn wait_complete(source: &DevNode, authorization: &str, image: &Image) -> 
         let tasks = status.into_inner().tasks;
         if let Some(task) = tasks.iter().find(|task| task.digest == digest) {
             match task.state() {
-                TaskState::Complete => return Ok(()),
+                TaskState::Complete => return Ok(task.ended_at_ms - task.created_at_ms),
                 TaskState::Failed => bail!("the replication FAILED: {}", task.reason),
                 _ => {}
             }

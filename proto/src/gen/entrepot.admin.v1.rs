@@ -261,7 +261,7 @@ pub struct Rule {
     pub options: ::core::option::Option<RuleOptions>,
 }
 /// What a rule may say beyond ECR's. A wildcard has `*` for any characters.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RuleOptions {
     /// Wildcards of repository names, taken beside the prefixes.
     #[prost(string, repeated, tag = "1")]
@@ -292,6 +292,44 @@ pub struct RuleOptions {
     /// How long it waits for that; 0: 30 s.
     #[prost(uint64, tag = "10")]
     pub synchronous_timeout_ms: u64,
+    /// Policy, lifecycle policy, tag mutability and resource tags of repositories are
+    /// copied too.
+    #[prost(bool, tag = "11")]
+    pub settings: bool,
+    /// How fast the whole region sends to each destination; 0: as fast as it can.
+    #[prost(uint64, tag = "12")]
+    pub bandwidth_bytes_per_second: u64,
+    /// When copies are sent; none: always.
+    #[prost(message, repeated, tag = "13")]
+    pub windows: ::prost::alloc::vec::Vec<TimeWindow>,
+    /// Regions near each other: one that has received may pass on to the others.
+    #[prost(message, repeated, tag = "14")]
+    pub near: ::prost::alloc::vec::Vec<NearRegions>,
+    /// A pull at the destination of what is not there yet is served from the source.
+    #[prost(bool, tag = "15")]
+    pub read_through: bool,
+    /// What is there when the rule is made or changed is copied too.
+    #[prost(bool, tag = "16")]
+    pub backfill: bool,
+}
+/// On each of these days, from one minute up to another, in UTC; over midnight if
+/// the end is not behind the beginning.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TimeWindow {
+    /// One bit a day, Monday's is the lowest; 0: every day.
+    #[prost(uint32, tag = "1")]
+    pub days: u32,
+    /// Since midnight, less than 1440.
+    #[prost(uint32, tag = "2")]
+    pub from_minute: u32,
+    /// Up to 1440.
+    #[prost(uint32, tag = "3")]
+    pub to_minute: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NearRegions {
+    #[prost(string, repeated, tag = "1")]
+    pub regions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PrefixMapping {
@@ -808,6 +846,205 @@ pub struct TestWebhookRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TestWebhookReply {}
+/// How much there is to copy. An image counts once for each of its tags; bytes are
+/// those of all different blobs and manifests.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackfillCount {
+    #[prost(uint64, tag = "1")]
+    pub images: u64,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    /// There are more bytes than could be told apart.
+    #[prost(bool, tag = "3")]
+    pub is_at_least: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Backfill {
+    /// A UUID.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub destination: ::core::option::Option<RuleDestination>,
+    /// Only what this rule takes; empty: what any rule with the destination does.
+    #[prost(string, tag = "3")]
+    pub rule: ::prost::alloc::string::String,
+    #[prost(enumeration = "BackfillPhase", tag = "4")]
+    pub phase: i32,
+    #[prost(int64, tag = "5")]
+    pub started_at_ms: i64,
+    /// 0 until it has ended.
+    #[prost(int64, tag = "6")]
+    pub ended_at_ms: i64,
+    /// Why it failed, in one word.
+    #[prost(string, tag = "7")]
+    pub failure: ::prost::alloc::string::String,
+    /// Unset until it is counted.
+    #[prost(message, optional, tag = "8")]
+    pub counted: ::core::option::Option<BackfillCount>,
+    /// Images, each as often as it has tags; unset: not known yet.
+    #[prost(uint64, optional, tag = "9")]
+    pub total: ::core::option::Option<u64>,
+    #[prost(uint64, tag = "10")]
+    pub waiting: u64,
+    #[prost(uint64, tag = "11")]
+    pub completed: u64,
+    #[prost(uint64, tag = "12")]
+    pub failed: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackfillImage {
+    #[prost(string, tag = "1")]
+    pub repository: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    /// Empty: without a tag.
+    #[prost(string, tag = "3")]
+    pub tag: ::prost::alloc::string::String,
+    /// COMPLETE or FAILED.
+    #[prost(enumeration = "TaskState", tag = "4")]
+    pub state: i32,
+    /// Why it FAILED.
+    #[prost(string, tag = "5")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StartBackfillRequest {
+    #[prost(message, optional, tag = "1")]
+    pub destination: ::core::option::Option<RuleDestination>,
+    /// Empty: every rule with the destination.
+    #[prost(string, tag = "2")]
+    pub rule: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StartBackfillReply {
+    #[prost(message, optional, tag = "1")]
+    pub backfill: ::core::option::Option<Backfill>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CountBackfillRequest {
+    #[prost(message, optional, tag = "1")]
+    pub destination: ::core::option::Option<RuleDestination>,
+    #[prost(string, tag = "2")]
+    pub rule: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CountBackfillReply {
+    #[prost(message, optional, tag = "1")]
+    pub count: ::core::option::Option<BackfillCount>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListBackfillsRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListBackfillsReply {
+    #[prost(message, repeated, tag = "1")]
+    pub backfills: ::prost::alloc::vec::Vec<Backfill>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetBackfillRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// Only images that failed.
+    #[prost(bool, tag = "2")]
+    pub failed_only: bool,
+    #[prost(string, tag = "3")]
+    pub after: ::prost::alloc::string::String,
+    /// Of images; at most 1000.
+    #[prost(uint32, tag = "4")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetBackfillReply {
+    #[prost(message, optional, tag = "1")]
+    pub backfill: ::core::option::Option<Backfill>,
+    #[prost(message, repeated, tag = "2")]
+    pub images: ::prost::alloc::vec::Vec<BackfillImage>,
+    #[prost(string, tag = "3")]
+    pub next: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StopBackfillRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StopBackfillReply {
+    #[prost(message, optional, tag = "1")]
+    pub backfill: ::core::option::Option<Backfill>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SummaryRequest {
+    /// Empty: every repository.
+    #[prost(string, tag = "1")]
+    pub repository: ::prost::alloc::string::String,
+    /// Of the repository; empty: every image.
+    #[prost(string, tag = "2")]
+    pub tag: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    /// Only to this region; empty: to all.
+    #[prost(string, tag = "4")]
+    pub destination_region: ::prost::alloc::string::String,
+    /// Only what this rule asks for; empty: all.
+    #[prost(string, tag = "5")]
+    pub rule: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FailureCount {
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub tasks: u64,
+}
+/// What goes to one destination, because of one rule.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReplicationSummary {
+    /// Empty: no rule asks for it any more.
+    #[prost(string, tag = "1")]
+    pub rule: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub destination: ::core::option::Option<RuleDestination>,
+    #[prost(uint64, tag = "3")]
+    pub complete: u64,
+    /// In progress: those that a node works on now, and all.
+    #[prost(uint64, tag = "4")]
+    pub in_flight: u64,
+    #[prost(uint64, tag = "5")]
+    pub pending: u64,
+    /// Of their blobs, as their images name them; part of it may be there already.
+    #[prost(uint64, tag = "6")]
+    pub pending_bytes: u64,
+    /// When the oldest of them was asked for; 0: there is none.
+    #[prost(int64, tag = "7")]
+    pub oldest_pending_at_ms: i64,
+    #[prost(uint64, tag = "8")]
+    pub failed: u64,
+    /// The most frequent reasons.
+    #[prost(message, repeated, tag = "9")]
+    pub failures: ::prost::alloc::vec::Vec<FailureCount>,
+    /// From the push to the end, of what was completed in the last hour, in ms; unset:
+    /// nothing was.
+    #[prost(uint64, optional, tag = "10")]
+    pub lag_p50_ms: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "11")]
+    pub lag_p99_ms: ::core::option::Option<u64>,
+    /// Completed in the last minute.
+    #[prost(uint64, tag = "12")]
+    pub completed_last_minute: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SummaryReply {
+    #[prost(message, repeated, tag = "1")]
+    pub summaries: ::prost::alloc::vec::Vec<ReplicationSummary>,
+    /// There are more tasks than were looked at.
+    #[prost(bool, tag = "2")]
+    pub is_partial: bool,
+    /// The node's clock.
+    #[prost(int64, tag = "3")]
+    pub at_ms: i64,
+    /// The image that a tag names; empty: none was asked for.
+    #[prost(string, tag = "4")]
+    pub digest: ::prost::alloc::string::String,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum TaskState {
@@ -935,6 +1172,49 @@ impl WebhookEvent {
             "WEBHOOK_EVENT_PUSH" => Some(Self::Push),
             "WEBHOOK_EVENT_DELETE" => Some(Self::Delete),
             "WEBHOOK_EVENT_REPLICATE" => Some(Self::Replicate),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum BackfillPhase {
+    Unspecified = 0,
+    /// It is being counted.
+    Preparing = 1,
+    InProgress = 2,
+    Stopping = 3,
+    Complete = 4,
+    /// Half of the images or more failed, or no rule names the destination any more.
+    Failed = 5,
+    Stopped = 6,
+}
+impl BackfillPhase {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BACKFILL_PHASE_UNSPECIFIED",
+            Self::Preparing => "BACKFILL_PHASE_PREPARING",
+            Self::InProgress => "BACKFILL_PHASE_IN_PROGRESS",
+            Self::Stopping => "BACKFILL_PHASE_STOPPING",
+            Self::Complete => "BACKFILL_PHASE_COMPLETE",
+            Self::Failed => "BACKFILL_PHASE_FAILED",
+            Self::Stopped => "BACKFILL_PHASE_STOPPED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BACKFILL_PHASE_UNSPECIFIED" => Some(Self::Unspecified),
+            "BACKFILL_PHASE_PREPARING" => Some(Self::Preparing),
+            "BACKFILL_PHASE_IN_PROGRESS" => Some(Self::InProgress),
+            "BACKFILL_PHASE_STOPPING" => Some(Self::Stopping),
+            "BACKFILL_PHASE_COMPLETE" => Some(Self::Complete),
+            "BACKFILL_PHASE_FAILED" => Some(Self::Failed),
+            "BACKFILL_PHASE_STOPPED" => Some(Self::Stopped),
             _ => None,
         }
     }
@@ -4449,6 +4729,703 @@ pub mod webhooks_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "entrepot.admin.v1.Webhooks";
     impl<T> tonic::server::NamedService for WebhooksServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
+pub mod replication_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// What is copied to other registries: what was there before a rule, and how far
+    /// everything is. Of the caller's registry in the region of the node asked.
+    #[derive(Debug, Clone)]
+    pub struct ReplicationClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl ReplicationClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> ReplicationClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ReplicationClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ReplicationClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Begins to copy what is there to a destination that a rule names.
+        pub async fn start_backfill(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StartBackfillRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StartBackfillReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Replication/StartBackfill",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("entrepot.admin.v1.Replication", "StartBackfill"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What that would copy; copies nothing.
+        pub async fn count_backfill(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CountBackfillRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CountBackfillReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Replication/CountBackfill",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("entrepot.admin.v1.Replication", "CountBackfill"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// The newest first.
+        pub async fn list_backfills(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListBackfillsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListBackfillsReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Replication/ListBackfills",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("entrepot.admin.v1.Replication", "ListBackfills"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// One of them, and a page of its images that have ended.
+        pub async fn get_backfill(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetBackfillRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetBackfillReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Replication/GetBackfill",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.admin.v1.Replication", "GetBackfill"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// No more of it is begun; what is under way goes on to its end.
+        pub async fn stop_backfill(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StopBackfillRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StopBackfillReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Replication/StopBackfill",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("entrepot.admin.v1.Replication", "StopBackfill"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// How far copies are, by rule and destination.
+        pub async fn summary(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SummaryRequest>,
+        ) -> std::result::Result<tonic::Response<super::SummaryReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Replication/Summary",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.admin.v1.Replication", "Summary"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod replication_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ReplicationServer.
+    #[async_trait]
+    pub trait Replication: std::marker::Send + std::marker::Sync + 'static {
+        /// Begins to copy what is there to a destination that a rule names.
+        async fn start_backfill(
+            &self,
+            request: tonic::Request<super::StartBackfillRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StartBackfillReply>,
+            tonic::Status,
+        >;
+        /// What that would copy; copies nothing.
+        async fn count_backfill(
+            &self,
+            request: tonic::Request<super::CountBackfillRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CountBackfillReply>,
+            tonic::Status,
+        >;
+        /// The newest first.
+        async fn list_backfills(
+            &self,
+            request: tonic::Request<super::ListBackfillsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListBackfillsReply>,
+            tonic::Status,
+        >;
+        /// One of them, and a page of its images that have ended.
+        async fn get_backfill(
+            &self,
+            request: tonic::Request<super::GetBackfillRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetBackfillReply>,
+            tonic::Status,
+        >;
+        /// No more of it is begun; what is under way goes on to its end.
+        async fn stop_backfill(
+            &self,
+            request: tonic::Request<super::StopBackfillRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StopBackfillReply>,
+            tonic::Status,
+        >;
+        /// How far copies are, by rule and destination.
+        async fn summary(
+            &self,
+            request: tonic::Request<super::SummaryRequest>,
+        ) -> std::result::Result<tonic::Response<super::SummaryReply>, tonic::Status>;
+    }
+    /// What is copied to other registries: what was there before a rule, and how far
+    /// everything is. Of the caller's registry in the region of the node asked.
+    #[derive(Debug)]
+    pub struct ReplicationServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ReplicationServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ReplicationServer<T>
+    where
+        T: Replication,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/entrepot.admin.v1.Replication/StartBackfill" => {
+                    #[allow(non_camel_case_types)]
+                    struct StartBackfillSvc<T: Replication>(pub Arc<T>);
+                    impl<
+                        T: Replication,
+                    > tonic::server::UnaryService<super::StartBackfillRequest>
+                    for StartBackfillSvc<T> {
+                        type Response = super::StartBackfillReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StartBackfillRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Replication>::start_backfill(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StartBackfillSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.Replication/CountBackfill" => {
+                    #[allow(non_camel_case_types)]
+                    struct CountBackfillSvc<T: Replication>(pub Arc<T>);
+                    impl<
+                        T: Replication,
+                    > tonic::server::UnaryService<super::CountBackfillRequest>
+                    for CountBackfillSvc<T> {
+                        type Response = super::CountBackfillReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CountBackfillRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Replication>::count_backfill(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CountBackfillSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.Replication/ListBackfills" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListBackfillsSvc<T: Replication>(pub Arc<T>);
+                    impl<
+                        T: Replication,
+                    > tonic::server::UnaryService<super::ListBackfillsRequest>
+                    for ListBackfillsSvc<T> {
+                        type Response = super::ListBackfillsReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListBackfillsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Replication>::list_backfills(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListBackfillsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.Replication/GetBackfill" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetBackfillSvc<T: Replication>(pub Arc<T>);
+                    impl<
+                        T: Replication,
+                    > tonic::server::UnaryService<super::GetBackfillRequest>
+                    for GetBackfillSvc<T> {
+                        type Response = super::GetBackfillReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetBackfillRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Replication>::get_backfill(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetBackfillSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.Replication/StopBackfill" => {
+                    #[allow(non_camel_case_types)]
+                    struct StopBackfillSvc<T: Replication>(pub Arc<T>);
+                    impl<
+                        T: Replication,
+                    > tonic::server::UnaryService<super::StopBackfillRequest>
+                    for StopBackfillSvc<T> {
+                        type Response = super::StopBackfillReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StopBackfillRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Replication>::stop_backfill(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StopBackfillSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.Replication/Summary" => {
+                    #[allow(non_camel_case_types)]
+                    struct SummarySvc<T: Replication>(pub Arc<T>);
+                    impl<
+                        T: Replication,
+                    > tonic::server::UnaryService<super::SummaryRequest>
+                    for SummarySvc<T> {
+                        type Response = super::SummaryReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SummaryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Replication>::summary(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SummarySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ReplicationServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "entrepot.admin.v1.Replication";
+    impl<T> tonic::server::NamedService for ReplicationServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

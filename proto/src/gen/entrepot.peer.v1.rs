@@ -448,7 +448,7 @@ pub struct RepairState {
     #[prost(uint64, repeated, tag = "11")]
     pub lost_nodes: ::prost::alloc::vec::Vec<u64>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpkeepReply {
     #[prost(message, optional, tag = "1")]
     pub scrub: ::core::option::Option<ScrubState>,
@@ -457,6 +457,21 @@ pub struct UpkeepReply {
     /// This call has begun a scrub.
     #[prost(bool, tag = "3")]
     pub scrub_started: bool,
+    /// Copies to other registries that the node works on now.
+    #[prost(message, repeated, tag = "4")]
+    pub flights: ::prost::alloc::vec::Vec<Flight>,
+}
+/// What a node copies to one destination now.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Flight {
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub destination_region: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub destination_account: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub tasks: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReadRequest {

@@ -143,7 +143,7 @@ impl Outbox {
             if is_old {
                 answered.push((running, Ok(Outcome::Becomes(Class::Heavy, Vec::new()))));
             } else {
-                Self::postpone(running, Failure::Destination, &error);
+                self.postpone(running, Failure::Destination, &error);
             }
         }
         answered

@@ -1,7 +1,9 @@
 //! Rules as they travel.
 
 use entrepot_proto::admin;
-use entrepot_service::{Caller, Destination, PrefixMapping, RuleInfo, RuleOptions};
+use entrepot_service::{
+    Caller, Destination, NearRegions, PrefixMapping, RuleInfo, RuleOptions, TimeWindow,
+};
 use tonic::Status;
 
 use super::parse;
@@ -11,15 +13,8 @@ use super::parse;
 #[allow(clippy::result_large_err, reason = "tonic's error type")]
 pub(super) fn parsed(who: &Caller, rule: admin::Rule) -> Result<RuleInfo, Status> {
     let mut destinations = Vec::with_capacity(rule.destinations.len().max(1));
-    for destination in &rule.destinations {
-        let account = match destination.account.as_str() {
-            "" => who.account.account(),
-            account => parse(account)?,
-        };
-        destinations.push(Destination {
-            region: parse(&destination.region)?,
-            account,
-        });
+    for given in &rule.destinations {
+        destinations.push(destination(who, Some(given))?);
     }
     if destinations.is_empty() {
         let region = parse(&rule.destination_region)?;
@@ -39,10 +34,8 @@ pub(super) fn shown(who: &Caller, rule: RuleInfo) -> admin::Rule {
         [only] if who.account.is_of(&only.account) => only.region.to_string(),
         _ => String::new(),
     };
-    let destinations = rule.destinations.iter().map(|it| admin::RuleDestination {
-        region: it.region.to_string(),
-        account: other(who, it),
-    });
+    let destinations = rule.destinations.iter();
+    let destinations = destinations.map(|it| shown_destination(who, it));
     admin::Rule {
         id: rule.id,
         prefixes: rule.prefixes,
@@ -67,7 +60,26 @@ fn options(given: admin::RuleOptions) -> RuleOptions {
         priority: given.priority,
         synchronous: given.synchronous,
         synchronous_timeout_ms: given.synchronous_timeout_ms,
-        ..RuleOptions::default()
+        settings: given.settings,
+        bandwidth_bytes_per_second: given.bandwidth_bytes_per_second,
+        windows: given
+            .windows
+            .into_iter()
+            .map(|it| TimeWindow {
+                days: it.days,
+                from_minute: it.from_minute,
+                to_minute: it.to_minute,
+            })
+            .collect(),
+        near: given
+            .near
+            .into_iter()
+            .map(|it| NearRegions {
+                regions: it.regions,
+            })
+            .collect(),
+        read_through: given.read_through,
+        backfill: given.backfill,
     }
 }
 
@@ -86,6 +98,49 @@ fn shown_options(options: RuleOptions) -> admin::RuleOptions {
         priority: options.priority,
         synchronous: options.synchronous,
         synchronous_timeout_ms: options.synchronous_timeout_ms,
+        settings: options.settings,
+        bandwidth_bytes_per_second: options.bandwidth_bytes_per_second,
+        windows: options
+            .windows
+            .into_iter()
+            .map(|it| admin::TimeWindow {
+                days: it.days,
+                from_minute: it.from_minute,
+                to_minute: it.to_minute,
+            })
+            .collect(),
+        near: options
+            .near
+            .into_iter()
+            .map(|it| admin::NearRegions {
+                regions: it.regions,
+            })
+            .collect(),
+        read_through: options.read_through,
+        backfill: options.backfill,
+    }
+}
+
+/// Where a client says that something goes.
+#[allow(clippy::result_large_err, reason = "tonic's error type")]
+pub(crate) fn destination(
+    who: &Caller,
+    given: Option<&admin::RuleDestination>,
+) -> Result<Destination, Status> {
+    let given = given.ok_or_else(|| Status::invalid_argument("the request has no destination"))?;
+    Ok(Destination {
+        region: parse(&given.region)?,
+        account: match given.account.as_str() {
+            "" => who.account.account(),
+            account => parse(account)?,
+        },
+    })
+}
+
+pub(crate) fn shown_destination(who: &Caller, it: &Destination) -> admin::RuleDestination {
+    admin::RuleDestination {
+        region: it.region.to_string(),
+        account: other(who, it),
     }
 }
 

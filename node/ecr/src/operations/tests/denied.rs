@@ -62,7 +62,7 @@ fn known(api: Api, member: &str, repository: &str) -> Option<Value> {
         "layerDigests" => json!([digest]),
         "policyText" => json!(policy.to_string()),
         "lifecyclePolicyText" => json!(json!({"rules": [rule]}).to_string()),
-        "uploadId" => json!("6d2f4f4e-1111-4222-8333-944444444444"),
+        "uploadId" | "replicationBackfillId" => json!("6d2f4f4e-1111-4222-8333-944444444444"),
         "partLastByte" => json!(2),
         "upstreamRegistryUrl" => json!("quay.io"),
         "principalArn" => json!(format!("arn:aws:iam::{ACCOUNT}:role/r")),

@@ -132,12 +132,6 @@ async fn what_cannot_be_replicated_is_refused_and_changes_nothing() {
         assert_eq!(found, code, "{rules}");
     }
     assert_eq!(described(&world).await, before);
-    for (operation, input) in [
-        ("StartReplicationBackfill", json!({"destination": here})),
-        ("ListReplicationBackfills", json!({})),
-    ] {
-        assert_eq!(world.code(operation, input).await, "ValidationException");
-    }
 }
 
 #[tokio::test]
@@ -169,6 +163,88 @@ async fn an_image_s_replication_is_told_by_region() {
         assert_eq!(
             world.code("DescribeImageReplicationStatus", input).await,
             code
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_backfill_is_started_told_and_stopped() {
+    let world = World::new();
+    world.create("app").await;
+    world.push("app", "v1", "one").await;
+    let there = destination("eu-west-1", ACCOUNT);
+    let start = json!({"destination": there});
+    let unknown = format!(
+        "The destination with region 'eu-west-1' and registry id '{ACCOUNT}' is not configured in \
+         the replication configuration of the registry with id '{ACCOUNT}'"
+    );
+    world
+        .refused(
+            "StartReplicationBackfill",
+            start.clone(),
+            ("ValidationException", &unknown),
+        )
+        .await;
+    let rules = json!([{"destinations": [there, destination("eu-west-1", OTHER)]}]);
+    world.done("PutReplicationConfiguration", put(&rules)).await;
+    let begun = world.done("StartReplicationBackfill", start.clone()).await;
+    assert_eq!(begun["registryId"], ACCOUNT);
+    assert_eq!(begun["status"], "PREPARING");
+    assert_eq!(begun["destination"], there);
+    let id = json!({"replicationBackfillId": begun["replicationBackfillId"]});
+    // One at a time to a region, whichever account.
+    let other = json!({"destination": destination("eu-west-1", OTHER)});
+    let running = (
+        "ReplicationBackfillInProgressException",
+        "A replication backfill is already in progress for region 'eu-west-1'",
+    );
+    world
+        .refused("StartReplicationBackfill", other, running)
+        .await;
+    let found = world
+        .done("DescribeReplicationBackfillResults", id.clone())
+        .await;
+    assert_eq!(found["status"], "PREPARING");
+    for absent in ["progress", "results", "endedAt", "failureCode"] {
+        assert_eq!(found.get(absent), None, "{found}");
+    }
+    let stopped = world.done("StopReplicationBackfill", id.clone()).await;
+    assert_eq!(stopped["status"], "STOPPED");
+    let found = world
+        .done("DescribeReplicationBackfillResults", id.clone())
+        .await;
+    assert_eq!(
+        (&found["status"], &found["results"]),
+        (&json!("STOPPED"), &json!([]))
+    );
+    assert_eq!(
+        world.code("StopReplicationBackfill", id).await,
+        "ReplicationBackfillInvalidStatusException"
+    );
+    // The newest first, page by page.
+    let second = world.done("StartReplicationBackfill", start).await;
+    let first_page = world
+        .done("ListReplicationBackfills", json!({"maxResults": 1}))
+        .await;
+    assert_eq!(
+        first_page["backfills"][0]["replicationBackfillId"],
+        second["replicationBackfillId"]
+    );
+    let next = json!({"maxResults": 1, "nextToken": first_page["nextToken"]});
+    let second_page = world.done("ListReplicationBackfills", next).await;
+    assert_eq!(
+        second_page["backfills"][0]["replicationBackfillId"],
+        begun["replicationBackfillId"]
+    );
+    assert_eq!(second_page.get("nextToken"), None);
+    let nobody_s = json!({"replicationBackfillId": "6d2f4f4e-1111-4222-8333-944444444444"});
+    for operation in [
+        "StopReplicationBackfill",
+        "DescribeReplicationBackfillResults",
+    ] {
+        assert_eq!(
+            world.code(operation, nobody_s.clone()).await,
+            "ReplicationBackfillNotFoundException"
         );
     }
 }

@@ -18,7 +18,8 @@ use entrepot_replication::server::{BlobsServer, PingServer};
 use entrepot_service::peer::UploadsServer;
 use entrepot_service::trust::Trust;
 use entrepot_service::{
-    Backfills, Courier, MembersServer, Registry, RegistryParts, WebhookMetrics, Webhooks,
+    Backfills, Courier, LifecycleMetrics, Lifecycles, MembersServer, Registry, RegistryParts,
+    WebhookMetrics, Webhooks,
 };
 use futures::FutureExt as _;
 use tokio::task::JoinSet;
@@ -93,7 +94,14 @@ struct Workers {
     clock: Arc<ClusterClock>,
     blocking: Blocking,
     trusted: Option<(Trusted, Arc<Trust>)>,
+    chores: Chores,
+}
+
+/// What the use cases leave to be done later.
+struct Chores {
+    backfills: Backfills,
     webhooks: Webhooks,
+    lifecycles: Lifecycles,
 }
 
 /// What clients and watchers are served with.
@@ -153,6 +161,23 @@ impl Outside {
     }
 }
 
+// === impl Chores ===
+
+impl Chores {
+    fn new(registry: &Arc<Registry>, metrics: &mut Metrics) -> Self {
+        registry.throttling_metrics().register(metrics.registry());
+        let told = WebhookMetrics::default();
+        told.register(metrics.registry());
+        let done = LifecycleMetrics::default();
+        done.register(metrics.registry());
+        Self {
+            backfills: Backfills::new(Arc::clone(registry)),
+            webhooks: Webhooks::new(Arc::clone(registry), told),
+            lifecycles: Lifecycles::new(Arc::clone(registry), done),
+        }
+    }
+}
+
 // === impl Workers ===
 
 impl Workers {
@@ -171,9 +196,9 @@ impl Workers {
         work.spawn(failures.vital("outbox", self.care.outbox.run().map(Ok)));
         work.spawn(failures.vital("repair", self.care.repair.run().map(Ok)));
         work.spawn(failures.vital("scrub", self.care.scrub.run().map(Ok)));
-        let backfills = Backfills::new(Arc::clone(&self.registry));
-        work.spawn(failures.vital("backfills", backfills.run().map(Ok)));
-        work.spawn(failures.vital("webhooks", self.webhooks.run().map(Ok)));
+        work.spawn(failures.vital("backfills", self.chores.backfills.run().map(Ok)));
+        work.spawn(failures.vital("webhooks", self.chores.webhooks.run().map(Ok)));
+        work.spawn(failures.vital("lifecycle policies", self.chores.lifecycles.run().map(Ok)));
         if let Some(tls) = self.tls {
             let follow = tls.follow().map(Ok);
             work.spawn(failures.vital("reload of certificates", follow));
@@ -273,7 +298,7 @@ impl Node {
             clock,
             blocking: outside.blocking,
             trusted: trusted.clone().zip(trust.clone()),
-            webhooks: webhooks(&registry, &mut metrics),
+            chores: Chores::new(&registry, &mut metrics),
         };
         let mut work = workers.spawn(&failures);
         if is_new {
@@ -438,13 +463,6 @@ fn ping_server(
 /// The groups wait until they are made, or until this node is added to them.
 fn region_group(config: &Config) -> GroupId {
     GroupId::region(config.region.clone())
-}
-
-fn webhooks(registry: &Arc<Registry>, metrics: &mut Metrics) -> Webhooks {
-    registry.throttling_metrics().register(metrics.registry());
-    let told = WebhookMetrics::default();
-    told.register(metrics.registry());
-    Webhooks::new(Arc::clone(registry), told)
 }
 
 async fn start_consensus(

@@ -51,6 +51,9 @@ def test_repositories(world):
         aws("put-lifecycle-policy", "--repository-name", name, "--lifecycle-policy-text",
             LIFECYCLE)
         aws("get-lifecycle-policy", "--repository-name", name)
+        aws("start-lifecycle-policy-preview", "--repository-name", name)
+        preview = aws("get-lifecycle-policy-preview", "--repository-name", name)
+        assert preview["previewResults"] == [], preview
         aws("delete-lifecycle-policy", "--repository-name", name)
     each(world, walk)
 

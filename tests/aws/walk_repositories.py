@@ -136,10 +136,14 @@ def test_its_lifecycle_policy(world):
                 "'Lifecycle policy validation failure: numeric instance is lower than the "
                 "required minimum (minimum: 1, found: 0)'",
     )
-    fails("ValidationException",
-          lambda: ecr.start_lifecycle_policy_preview(repositoryName=REPOSITORY))
-    fails("ValidationException",
+    fails("LifecyclePolicyPreviewNotFoundException",
           lambda: ecr.get_lifecycle_policy_preview(repositoryName=REPOSITORY))
+    started = ecr.start_lifecycle_policy_preview(repositoryName=REPOSITORY)
+    assert started["lifecyclePolicyText"] == read, started
+    preview = other.get_lifecycle_policy_preview(repositoryName=REPOSITORY)
+    assert preview["status"] == "COMPLETE", preview
+    expiring = preview["summary"]["expiringImageTotalCount"]
+    assert expiring == len(preview["previewResults"]), preview
     other.delete_lifecycle_policy(repositoryName=REPOSITORY)
     fails("LifecyclePolicyNotFoundException",
           lambda: ecr.get_lifecycle_policy(repositoryName=REPOSITORY))

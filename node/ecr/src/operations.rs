@@ -70,8 +70,6 @@ use works;
 
 /// Why some operations are refused.
 const NO_SCANNER: &str = "this version of Entrepot has no scanner";
-const NO_PREVIEW: &str =
-    "this version of Entrepot keeps lifecycle policies and does not carry them out";
 const NO_ARCHIVE: &str = "this version of Entrepot has one storage class, STANDARD";
 
 /// Those of ECR.
@@ -135,7 +133,7 @@ const ECR: &[(&str, Handler)] = &[
     ("GetAuthorizationToken", works!(login::token)),
     ("GetDownloadUrlForLayer", works!(layers::download_url)),
     ("GetLifecyclePolicy", works!(lifecycle::get)),
-    ("GetLifecyclePolicyPreview", Handler::Refused(NO_PREVIEW)),
+    ("GetLifecyclePolicyPreview", works!(lifecycle::preview)),
     ("GetRegistryPolicy", works!(registry::get_policy)),
     ("GetRegistryScanningConfiguration", works!(scanning::get)),
     ("GetRepositoryPolicy", works!(policies::get)),
@@ -167,7 +165,10 @@ const ECR: &[(&str, Handler)] = &[
     ),
     ("SetRepositoryPolicy", works!(policies::set)),
     ("StartImageScan", Handler::Refused(NO_SCANNER)),
-    ("StartLifecyclePolicyPreview", Handler::Refused(NO_PREVIEW)),
+    (
+        "StartLifecyclePolicyPreview",
+        works!(lifecycle::start_preview),
+    ),
     ("StartReplicationBackfill", works!(backfills::start)),
     ("StopReplicationBackfill", works!(backfills::stop)),
     ("TagResource", works!(tags::tag)),

@@ -403,6 +403,20 @@ pub struct DeleteManifest {
     /// Of the tasks that copy the deletion.
     #[prost(int64, tag = "4")]
     pub at_ms: i64,
+    /// Only if it is still this.
+    #[prost(message, optional, tag = "5")]
+    pub expected: Option<ImageState>,
+}
+
+/// An image as somebody has seen it, who decided that it should go.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ImageState {
+    /// Log index of its first push: `ManifestUnknown` if that is another one.
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    /// All of its tags, sorted: `TagNotAsExpected` if it has one more or less.
+    #[prost(string, repeated, tag = "2")]
+    pub tags: Vec<String>,
 }
 
 /// Removes a tag; copies of its manifest that are under way go on.
@@ -643,6 +657,8 @@ impl Command {
             | Self::StopBackfill(_)
             | Self::StepBackfill(_) => 9,
             Self::TagRepository(command) if command.distinct => 9,
+            Self::DeleteManifest(command) if command.expected.is_some() => 9,
+            Self::PutRepositoryText(command) if !command.is_of_first_kinds() => 9,
             Self::PutRegistrySettings(command) if command.quotas.is_some() => QUOTAS_LEVEL,
             Self::CreateRepository(_)
             | Self::PutRepositorySettings(_)

@@ -231,6 +231,9 @@ pub const RESOURCE_TAGS: &str = "tags of a repository";
 pub const POLICY_TEXT_BYTES_MAX: usize = 10_240;
 pub const LIFECYCLE_TEXT_BYTES_MAX: usize = 30_720;
 
+/// Bytes of what an evaluation of a lifecycle policy did.
+pub const LIFECYCLE_RUN_BYTES_MAX: usize = 1_024;
+
 /// Bytes of the catalog data of a public repository: what ECR takes, as JSON at its
 /// longest.
 pub const CATALOG_TEXT_BYTES_MAX: usize = 384 * 1024;

@@ -55,8 +55,9 @@ pub use registry::{
 pub(crate) use rules::rule_of;
 pub use rules::{Rule, by_destination, destinations, rule, rules};
 pub use settings::{
-    Mutability, RegistryItem, RepositoryText, matches_wildcard, registry_item, registry_items,
-    registry_items_of_all, repository_tags, repository_text, template_for,
+    Mutability, RegistryItem, RepositoryText, TextOf, matches_wildcard, registry_item,
+    registry_items, registry_items_of_all, repository_tags, repository_text, template_for,
+    texts_of_all,
 };
 pub use source::{OriginError, Source, TagOrigin, was_deleted};
 pub use tasks::{Task, TaskKey, TaskKeyError, denied_tasks, open_tasks, task, tasks, tasks_of};

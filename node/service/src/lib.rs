@@ -92,6 +92,9 @@ pub use entrepot_replication::upkeep::NodeUpkeep;
 pub use error::ServiceError;
 pub use hosts::{Domain, DomainError, RegistryHost};
 pub use images::{ImageInfo, ImagePage, StoredImage};
+pub use lifecycle::{
+    LifecycleMetrics, LifecyclePolicy, LifecyclePreview, LifecycleRun, Lifecycles, PreviewedImage,
+};
 pub use logins::Source;
 pub use manifests::{ManifestContent, ManifestPush, PutManifest, TagCondition, TagPage};
 pub use members::{MemberInfo, RegionInfo, Removal};

@@ -1,20 +1,34 @@
-//! Lifecycle policies: their grammar, and where they are kept. Nothing here lets an
-//! image go.
+//! Lifecycle policies: their grammar, where they are kept, what they say, and that
+//! it is done.
 //!
 //! Owns ECR's words for what is wrong with one: those of the schema that it holds
 //! policies against. A policy is kept with its rules in the order of their
 //! priorities.
 
+mod evaluate;
 mod grammar;
+mod preview;
 mod rule;
+mod run;
 
 use entrepot_metadata::command::PutRepositoryText;
 use entrepot_metadata::query::TextKind;
 use entrepot_oci::RepositoryName;
 
+pub(crate) use self::preview::Previews;
+pub use self::preview::{LifecyclePreview, PreviewedImage};
+pub use self::run::{LifecycleMetrics, LifecycleRun, Lifecycles};
 use crate::metadata::refused;
 use crate::repositories::invalid;
 use crate::{Caller, Registry, ServiceError, Target};
+
+/// A repository's policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LifecyclePolicy {
+    pub text: String,
+    /// None: not evaluated yet.
+    pub last_run: Option<LifecycleRun>,
+}
 
 impl Registry {
     /// Sets a repository's lifecycle policy; the text that is kept.
@@ -42,10 +56,28 @@ impl Registry {
         &self,
         who: &Caller,
         name: &RepositoryName,
-    ) -> Result<String, ServiceError> {
+    ) -> Result<LifecyclePolicy, ServiceError> {
         self.authorize(who, "ecr:GetLifecyclePolicy", Target::Repository(name))?;
         let found = self.repository_text(who, name, TextKind::Lifecycle).await?;
-        Ok(found.text)
+        Ok(LifecyclePolicy {
+            text: found.text,
+            last_run: self.last_run(&who.account, name)?,
+        })
+    }
+
+    /// Evaluates a repository's policy now instead of within minutes, and lets go
+    /// what is due.
+    ///
+    /// # Errors
+    /// `NotFound` when it has none.
+    pub async fn run_lifecycle(
+        &self,
+        who: &Caller,
+        name: &RepositoryName,
+    ) -> Result<LifecycleRun, ServiceError> {
+        self.authorize(who, "entrepot:RunLifecyclePolicy", Target::Repository(name))?;
+        self.existing(who, name).await?;
+        self.evaluate(&who.account, name).await
     }
 
     /// Removes it; what it was.
@@ -56,10 +88,21 @@ impl Registry {
         &self,
         who: &Caller,
         name: &RepositoryName,
-    ) -> Result<String, ServiceError> {
+    ) -> Result<LifecyclePolicy, ServiceError> {
         self.authorize(who, "ecr:DeleteLifecyclePolicy", Target::Repository(name))?;
         let found = self.delete_text(who, name, TextKind::Lifecycle).await?;
-        Ok(found.text)
+        let last_run = self.last_run(&who.account, name)?;
+        if last_run.is_some() {
+            let gone = self.delete_text(who, name, TextKind::LifecycleRun).await;
+            match gone {
+                Ok(_) | Err(ServiceError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(LifecyclePolicy {
+            text: found.text,
+            last_run,
+        })
     }
 }
 

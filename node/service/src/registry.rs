@@ -22,6 +22,7 @@ use crate::cluster::ClusterView;
 use crate::departure::Counts;
 use crate::feed::Feed;
 use crate::iam::SIMULATIONS_MAX;
+use crate::lifecycle::Previews;
 use crate::logins::Logins;
 use crate::proven::Proven;
 use crate::request_id::RequestIds;
@@ -86,6 +87,8 @@ pub struct Registry {
     pub(crate) counts: Counts,
     /// Takes messages to webhooks.
     pub(crate) courier: Arc<dyn Courier>,
+    /// Previews of lifecycle policies.
+    pub(crate) previews: Previews,
 }
 
 /// What a registry is built from.
@@ -150,6 +153,7 @@ impl Registry {
             trust: parts.trust,
             counts: Counts::default(),
             courier: parts.courier,
+            previews: Previews::default(),
         })
     }
 

@@ -70,13 +70,13 @@ pub(super) struct DeleteOutput {
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
-struct Filter {
+pub(super) struct Filter {
     tag_status: Option<TagStatus>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-enum TagStatus {
+pub(super) enum TagStatus {
     Tagged,
     Untagged,
     Any,
@@ -183,6 +183,27 @@ struct Referrer {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     annotations: BTreeMap<String, String>,
     artifact_status: &'static str,
+}
+
+// === impl Filter ===
+
+impl Filter {
+    pub(super) fn status(&self) -> TagStatus {
+        self.tag_status.unwrap_or(TagStatus::Any)
+    }
+}
+
+// === impl TagStatus ===
+
+impl TagStatus {
+    /// An image with these tags.
+    pub(super) fn shows(self, tags: &[Tag]) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Tagged => !tags.is_empty(),
+            Self::Untagged => tags.is_empty(),
+        }
+    }
 }
 
 pub(super) async fn put(call: &Call, input: PutInput) -> Result<PutOutput, ApiError> {
@@ -363,7 +384,7 @@ pub(super) async fn delete(call: &Call, input: IdsInput) -> Result<DeleteOutput,
 pub(super) async fn list(call: &Call, input: ListInput) -> Result<ListOutput, ApiError> {
     let repository = call.repository(&input.repository_name)?;
     let size = page::size(input.max_results);
-    let status = input.filter.tag_status.unwrap_or(TagStatus::Any);
+    let status = input.filter.status();
     let mut position = page::start(input.next_token.as_deref())?.unwrap_or(Position {
         after: None,
         skip: 0,
@@ -458,7 +479,7 @@ pub(super) async fn describe(
         });
     }
     let size = page::size(input.max_results);
-    let status = input.filter.tag_status.unwrap_or(TagStatus::Any);
+    let status = input.filter.status();
     let mut after = digest_of(page::start::<String>(input.next_token.as_deref())?.as_deref())?;
     let mut image_details = Vec::new();
     loop {
@@ -476,12 +497,7 @@ pub(super) async fn describe(
                 });
             }
             after = Some(image.digest);
-            let shown = match status {
-                TagStatus::Any => true,
-                TagStatus::Tagged => !image.tags.is_empty(),
-                TagStatus::Untagged => image.tags.is_empty(),
-            };
-            if shown {
+            if status.shows(&image.tags) {
                 image_details.push(detail(call, &repository, image));
             }
         }

@@ -23,7 +23,7 @@ use crate::overlay::Overlay;
 use crate::query::{self, ManifestEntry, Mutability, Quotas, TagOrigin};
 use crate::read;
 use crate::records::ManifestRecord;
-use crate::response::{ManifestDeleted, ManifestPut, Outcome, Refused, TagFixed};
+use crate::response::{ManifestDeleted, ManifestPut, Outcome, Refused, TagFixed, TagFound};
 use crate::store::{KeyValue, StorageError};
 
 /// A [`PutManifest`] whose every name is valid.
@@ -131,6 +131,12 @@ pub(super) fn delete(
         return Err(Refused::ManifestUnknown(digest.to_string()).into());
     };
     require_unreferenced(overlay, &account, &repository, &digest)?;
+    if let Some(expected) = &command.expected {
+        if expected.index != entry.index {
+            return Err(Refused::ManifestUnknown(digest.to_string()).into());
+        }
+        require_tags(overlay, &account, &repository, &digest, &expected.tags)?;
+    }
     let going = Going::look(overlay, &account, &repository, &digest)?;
     let tags = tags::delete_all(overlay, &account, &repository, &digest)?;
     tasks::delete_all(overlay, &account, &repository, &digest)?;
@@ -182,6 +188,34 @@ pub(super) fn parents(
         parts.digest()
     });
     found.collect()
+}
+
+/// # Errors
+/// [`Refused::TagNotAsExpected`] unless these are its tags, all of them.
+fn require_tags(
+    overlay: &Overlay<'_>,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    digest: &Digest,
+    expected: &[String],
+) -> Result<(), Stop> {
+    let limit = expected.len() + 1;
+    let found = query::tags_of(overlay, account, repository, digest, limit)?;
+    let found: Vec<&str> = found.iter().map(Tag::as_str).collect();
+    let odd = |these: &[&str], those: &[&str]| {
+        let mut odd = these.iter().filter(|tag| !those.contains(tag));
+        odd.next().map(ToString::to_string)
+    };
+    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+    let came = odd(&found, &expected).map(|tag| TagFound {
+        tag,
+        digest: Some(digest.to_string()),
+    });
+    let gone = || odd(&expected, &found).map(|tag| TagFound { tag, digest: None });
+    match came.or_else(gone) {
+        Some(found) => Err(Refused::TagNotAsExpected(found).into()),
+        None => Ok(()),
+    }
 }
 
 /// Removes a manifest that has no tags and no tasks; how many pairs those were.

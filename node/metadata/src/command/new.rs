@@ -203,6 +203,7 @@ impl DeleteManifest {
             repository: repository.to_string(),
             digest: digest.to_string(),
             at_ms: 0,
+            expected: None,
         }
     }
 }

@@ -163,6 +163,15 @@ impl TagRepository {
 }
 
 impl PutRepositoryText {
+    /// Of a kind that there always was.
+    pub(super) fn is_of_first_kinds(&self) -> bool {
+        let kind = TextKind::try_from(self.kind);
+        kind.is_ok_and(|kind| {
+            let first = [TextKind::Policy, TextKind::Lifecycle, TextKind::Catalog];
+            first.contains(&kind)
+        })
+    }
+
     pub fn new(
         account: &RegistryId,
         repository: &RepositoryName,

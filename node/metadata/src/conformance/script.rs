@@ -9,8 +9,8 @@ use crate::command::{
     AddMember, AddRegion, AttachPolicy, Command, CreateAccessKey, CreateAccount, CreateEntity,
     CreatePolicy, CreatePolicyVersion, CreateRepository, DeleteAccessKey, DeleteEntity,
     DeleteManifest, DeletePolicy, DeletePolicyVersion, DeleteRegistryItem, DeleteRepository,
-    DeleteRule, DeleteTag, DetachPolicy, EndTask, Envelope, FormCluster, LinkBlob, MemberSpec,
-    MountBlob, NewAccessKey, PutManifest, PutRegistryItem, PutRegistrySettings,
+    DeleteRule, DeleteTag, DetachPolicy, EndTask, Envelope, FormCluster, ImageState, LinkBlob,
+    MemberSpec, MountBlob, NewAccessKey, PutManifest, PutRegistryItem, PutRegistrySettings,
     PutRepositorySettings, PutRepositoryText, PutRule, QuotasChange, RemoveMember, RemoveRegion,
     ReplaceRules, RepositorySpec, RuleSpec, SetAccessKeyState, SetAccountState, SetGroupMember,
     SetMemberState, TagRepository, TagState, UnlinkBlob, UpdateMember,
@@ -30,6 +30,16 @@ pub(super) fn envelopes() -> Vec<Bytes> {
     envelopes.push(envelopes[4].clone());
     envelopes.push(Bytes::from_static(b"not an envelope"));
     envelopes
+}
+
+fn delete_image(repository: &str, expected: Option<ImageState>) -> DeleteManifest {
+    DeleteManifest {
+        account: ACCOUNT.to_owned(),
+        repository: repository.to_owned(),
+        digest: digest(10),
+        expected,
+        ..DeleteManifest::default()
+    }
 }
 
 fn commands() -> Vec<Command> {
@@ -100,20 +110,9 @@ fn commands() -> Vec<Command> {
         untag("v1").into(),
         only_if("latest", 10).into(),
         only_if("latest", 11).into(),
-        DeleteManifest {
-            account: ACCOUNT.to_owned(),
-            repository: "team/app".to_owned(),
-            digest: digest(10),
-            ..DeleteManifest::default()
-        }
-        .into(),
-        DeleteManifest {
-            account: ACCOUNT.to_owned(),
-            repository: "base".to_owned(),
-            digest: digest(10),
-            ..DeleteManifest::default()
-        }
-        .into(),
+        delete_image("team/app", Some(ImageState::default())).into(),
+        delete_image("team/app", None).into(),
+        delete_image("base", None).into(),
         UnlinkBlob {
             account: ACCOUNT.to_owned(),
             repository: "base".to_owned(),

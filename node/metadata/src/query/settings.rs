@@ -9,6 +9,7 @@ use entrepot_oci::{RegistryId, RepositoryName, Tag};
 use super::after_name;
 use crate::command::{CreationTemplate, RepositorySpec};
 use crate::keys::{self, Key, Namespace, Parts};
+use crate::limits::SCAN_PAGE;
 use crate::read;
 use crate::records::settings::{
     CreatedFor, ItemKind, ItemRecord, MutabilityMode, MutabilityRecord, ResourceTagsRecord,
@@ -32,6 +33,14 @@ pub struct Mutability {
 pub struct RepositoryText {
     pub text: String,
     pub updated_at_ms: i64,
+}
+
+/// A text and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextOf {
+    pub registry: RegistryId,
+    pub repository: RepositoryName,
+    pub text: RepositoryText,
 }
 
 /// Something that a registry has.
@@ -66,6 +75,51 @@ pub fn repository_text(
         text: record.text,
         updated_at_ms: record.updated_at_ms,
     }))
+}
+
+/// At most `limit` repositories that have a text of a kind, with it, from the one
+/// that sorts after `after` on. Takes as many looks as there are texts of any kind.
+pub fn texts_of_all(
+    view: &dyn KeyValue,
+    kind: TextKind,
+    after: Option<&(RegistryId, RepositoryName)>,
+    limit: usize,
+) -> Result<Vec<TextOf>, StorageError> {
+    let all = Key::new(Namespace::RepositoryText);
+    let mut start = after.map_or_else(
+        || all.clone(),
+        |(registry, repository)| keys::repository_text(registry, repository, kind).successor(),
+    );
+    let mut found = Vec::new();
+    loop {
+        let page = read::page(view, &all, Some(&start), SCAN_PAGE)?;
+        for (key, value) in &page {
+            let mut parts = Parts::of(key);
+            let registry = parts.registry()?;
+            let repository = parts.name("repository")?;
+            if parts.array::<1>()?[0] != kind.byte() {
+                continue;
+            }
+            let record: TextRecord = read::decode(key, value.clone())?;
+            found.push(TextOf {
+                registry,
+                repository,
+                text: RepositoryText {
+                    text: record.text,
+                    updated_at_ms: record.updated_at_ms,
+                },
+            });
+            if found.len() == limit {
+                return Ok(found);
+            }
+        }
+        match page.last() {
+            Some((last, _)) if page.len() == SCAN_PAGE => {
+                start = Key::of(last.to_vec()).successor();
+            }
+            _ => return Ok(found),
+        }
+    }
 }
 
 pub fn registry_item(

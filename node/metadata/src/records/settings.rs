@@ -72,6 +72,10 @@ pub enum TextKind {
     Lifecycle = 2,
     /// Of a public repository: what people are told of it, JSON.
     Catalog = 3,
+    /// A lifecycle policy that is only tried, as of when it was put.
+    LifecyclePreview = 4,
+    /// What the last evaluation of its lifecycle policy did, JSON.
+    LifecycleRun = 5,
 }
 
 /// What a registry has one or several of.
@@ -115,7 +119,13 @@ pub enum CreatedFor {
 // === impl TextKind, ItemKind ===
 
 impl TextKind {
-    pub const ALL: [Self; 3] = [Self::Policy, Self::Lifecycle, Self::Catalog];
+    pub const ALL: [Self; 5] = [
+        Self::Policy,
+        Self::Lifecycle,
+        Self::Catalog,
+        Self::LifecyclePreview,
+        Self::LifecycleRun,
+    ];
 
     /// As messages call it.
     pub fn name(self) -> &'static str {
@@ -123,6 +133,8 @@ impl TextKind {
             Self::Policy => "repository policy",
             Self::Lifecycle => "lifecycle policy",
             Self::Catalog => "catalog data",
+            Self::LifecyclePreview => "lifecycle policy preview",
+            Self::LifecycleRun => "lifecycle policy run",
         }
     }
 

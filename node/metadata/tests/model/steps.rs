@@ -153,7 +153,7 @@ fn command() -> BoxedStrategy<Command> {
         4 => blob_command(),
         10 => push().prop_map(Into::into),
         3 => (account(), repository(), manifest()).prop_map(|(account, repository, digest)| {
-            DeleteManifest { account, repository, digest, at_ms: 1 }.into()
+            DeleteManifest { account, repository, digest, at_ms: 1, expected: None }.into()
         }),
         2 => (account(), repository(), tag(), condition(), any::<bool>()).prop_map(
             |(account, repository, tag, condition, with_manifest)| {

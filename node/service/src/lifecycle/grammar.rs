@@ -1,5 +1,6 @@
 //! The grammar of lifecycle policies: first what the schema says of each member,
-//! then what its rules say of each other.
+//! then what its rules say of each other. Beyond ECR's it has the action `retain`
+//! and `countPer`.
 //!
 //! The work is bounded by the text's length, which is bounded first.
 
@@ -8,15 +9,40 @@ use std::collections::{BTreeSet, HashSet};
 use entrepot_metadata::limits::LIFECYCLE_TEXT_BYTES_MAX;
 use serde_json::{Map, Value};
 
-use super::rule::{Action, Policy, Rule, Selection};
+use super::rule::{
+    Action, ActionKind, CountPer, CountType, CountUnit, Policy, Rule, Selection, StorageClass,
+    TagStatus,
+};
 
 /// As ECR has them.
-const RULES_MAX: usize = 50;
+pub(super) const RULES_MAX: usize = 50;
 const STARS_MAX: usize = 4;
 const ARCHIVED_DAYS_MIN: i64 = 90;
 
 /// What no shape of a rule allows: the schema tries two of them.
 const NO_SHAPE: &str = "instance failed to match exactly one schema (matched 0 out of 2)";
+
+// What each member may be, in the order in which the schema's messages have them.
+const TAG_STATUSES: [(&str, TagStatus); 3] = [
+    ("any", TagStatus::Any),
+    ("tagged", TagStatus::Tagged),
+    ("untagged", TagStatus::Untagged),
+];
+const CLASSES: [(&str, StorageClass); 2] = [
+    ("archive", StorageClass::Archive),
+    ("standard", StorageClass::Standard),
+];
+const COUNT_TYPES: [(&str, CountType); 4] = [
+    ("imageCountMoreThan", CountType::ImageCountMoreThan),
+    ("sinceImagePulled", CountType::SinceImagePulled),
+    ("sinceImagePushed", CountType::SinceImagePushed),
+    ("sinceImageTransitioned", CountType::SinceImageTransitioned),
+];
+const KINDS: [(&str, ActionKind); 3] = [
+    ("expire", ActionKind::Expire),
+    ("retain", ActionKind::Retain),
+    ("transition", ActionKind::Transition),
+];
 
 type Object = Map<String, Value>;
 
@@ -52,11 +78,14 @@ fn rule(value: &Value) -> Result<Rule, String> {
     )?;
     let selection = selection(&rule["selection"])?;
     let action = action(&rule["action"])?;
-    match action.kind.as_str() {
+    let is_wrong = match action.kind {
         // Pulled or not, nothing goes for good.
-        "expire" if selection.count_type == "sinceImagePulled" => return Err(NO_SHAPE.to_owned()),
-        "transition" if selection.is_of_the_archive() => return Err(NO_SHAPE.to_owned()),
-        _ => {}
+        ActionKind::Expire => selection.count_type == CountType::SinceImagePulled,
+        ActionKind::Transition => selection.is_of_the_archive(),
+        ActionKind::Retain => false,
+    };
+    if is_wrong {
+        return Err(NO_SHAPE.to_owned());
     }
     Ok(Rule {
         priority: at_least(&rule["rulePriority"], 1)?,
@@ -70,10 +99,12 @@ fn action(value: &Value) -> Result<Action, String> {
     let action = object(value)?;
     required(action, &["type"])?;
     only(action, &["type", "targetStorageClass"])?;
-    let kind = one_of(&action["type"], &["expire", "transition"])?;
+    let kind = one_of(&action["type"], &KINDS)?;
     let target = action.get("targetStorageClass");
-    let target = target.map(|it| one_of(it, &["archive"])).transpose()?;
-    if (kind == "transition") != target.is_some() {
+    let target = target
+        .map(|it| one_of(it, &[("archive", StorageClass::Archive)]))
+        .transpose()?;
+    if (kind == ActionKind::Transition) != target.is_some() {
         return Err(NO_SHAPE.to_owned());
     }
     Ok(Action {
@@ -95,28 +126,25 @@ fn selection(value: &Value) -> Result<Selection, String> {
             "countType",
             "countUnit",
             "countNumber",
+            "countPer",
         ],
     )?;
     let class = selection.get("storageClass");
     let unit = selection.get("countUnit");
+    let per = selection.get("countPer");
     let selection = Selection {
-        tag_status: one_of(&selection["tagStatus"], &["any", "tagged", "untagged"])?,
+        tag_status: one_of(&selection["tagStatus"], &TAG_STATUSES)?,
         tag_prefix_list: list(selection.get("tagPrefixList"))?,
         tag_pattern_list: list(selection.get("tagPatternList"))?,
-        storage_class: class
-            .map(|it| one_of(it, &["archive", "standard"]))
+        storage_class: class.map(|it| one_of(it, &CLASSES)).transpose()?,
+        count_type: one_of(&selection["countType"], &COUNT_TYPES)?,
+        count_unit: unit
+            .map(|it| one_of(it, &[("days", CountUnit::Days)]))
             .transpose()?,
-        count_type: one_of(
-            &selection["countType"],
-            &[
-                "imageCountMoreThan",
-                "sinceImagePulled",
-                "sinceImagePushed",
-                "sinceImageTransitioned",
-            ],
-        )?,
-        count_unit: unit.map(|it| one_of(it, &["days"])).transpose()?,
         count_number: at_least(&selection["countNumber"], 1)?,
+        count_per: per
+            .map(|it| one_of(it, &[("pattern", CountPer::Pattern)]))
+            .transpose()?,
     };
     check_selection(&selection)?;
     Ok(selection)
@@ -126,12 +154,13 @@ fn selection(value: &Value) -> Result<Selection, String> {
 fn check_selection(selection: &Selection) -> Result<(), String> {
     let lists = [&selection.tag_prefix_list, &selection.tag_pattern_list];
     let lists = lists.into_iter().flatten().count();
-    let wanted = usize::from(selection.tag_status == "tagged");
-    let counts = selection.count_type == "imageCountMoreThan";
-    let transitioned = selection.count_type == "sinceImageTransitioned";
+    let wanted = usize::from(selection.tag_status == TagStatus::Tagged);
+    let counts = selection.count_type == CountType::ImageCountMoreThan;
+    let transitioned = selection.count_type == CountType::SinceImageTransitioned;
     if lists != wanted
         || counts == selection.count_unit.is_some()
         || transitioned != selection.is_of_the_archive()
+        || selection.count_per.is_some() && lists == 0
     {
         return Err(NO_SHAPE.to_owned());
     }
@@ -160,15 +189,15 @@ fn together(rules: &[Rule]) -> Result<(), String> {
         let is_archive = selection.is_of_the_archive();
         let behind = &rules[at + 1..];
         let others = |it: &Rule| it.selection.is_of_the_archive() == is_archive;
-        let status = selection.tag_status.as_str();
-        let is_new = status == "any" || seen.insert((is_archive, selection.tags()));
+        let status = selection.tag_status;
+        let is_new = status == TagStatus::Any || seen.insert((is_archive, selection.tags()));
         match status {
-            "any" if behind.iter().any(others) => {
+            TagStatus::Any if behind.iter().any(others) => {
                 return Err(
                     "a rule with tagStatus \"any\" must have the highest rulePriority".to_owned(),
                 );
             }
-            "untagged" if !is_new => {
+            TagStatus::Untagged if !is_new => {
                 return Err("there can be one rule with tagStatus \"untagged\"".to_owned());
             }
             _ if !is_new => {
@@ -228,14 +257,15 @@ fn minimum(number: i64, min: i64) -> Result<i64, String> {
     Ok(number)
 }
 
-fn one_of(value: &Value, values: &[&str]) -> Result<String, String> {
+fn one_of<T: Copy>(value: &Value, values: &[(&str, T)]) -> Result<T, String> {
     let text = string(value)?;
-    if values.contains(&text.as_str()) {
-        return Ok(text);
+    if let Some((_, found)) = values.iter().find(|(name, _)| *name == text) {
+        return Ok(*found);
     }
+    let names: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
     Err(format!(
         "instance value (\"{text}\") not found in enum (possible values: {})",
-        quoted(values)
+        quoted(&names)
     ))
 }
 
@@ -391,6 +421,7 @@ mod tests {
             (count(json!({"countUnit": "days"})), no_shape),
             (count(json!({"countType": "sinceImagePushed"})), no_shape),
             (count(json!({"storageClass": "archive"})), no_shape),
+            (count(json!({"countPer": "pattern"})), no_shape),
             (
                 count(json!({"countType": "sinceImagePulled", "countUnit": "days"})),
                 no_shape,

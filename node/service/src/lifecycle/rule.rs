@@ -1,10 +1,13 @@
 //! A lifecycle policy, once it is right: written in the order in which ECR writes
 //! it.
 
+use entrepot_metadata::query::matches_wildcard;
+use entrepot_oci::Tag;
 use serde::Serialize;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Policy {
+    /// In the order of their priorities.
     pub(super) rules: Vec<Rule>,
 }
 
@@ -22,36 +25,86 @@ pub(super) struct Rule {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Selection {
-    /// `tagged`, `untagged` or `any`.
-    pub(super) tag_status: String,
+    pub(super) tag_status: TagStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tag_prefix_list: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tag_pattern_list: Option<Vec<String>>,
     /// None: `standard`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) storage_class: Option<String>,
-    pub(super) count_type: String,
+    pub(super) storage_class: Option<StorageClass>,
+    pub(super) count_type: CountType,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) count_unit: Option<String>,
+    pub(super) count_unit: Option<CountUnit>,
     pub(super) count_number: i64,
+    /// Beyond ECR. None: images have to match every prefix or pattern, and are
+    /// counted together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) count_per: Option<CountPer>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum TagStatus {
+    Any,
+    Tagged,
+    Untagged,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum StorageClass {
+    Archive,
+    Standard,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum CountType {
+    ImageCountMoreThan,
+    SinceImagePulled,
+    SinceImagePushed,
+    SinceImageTransitioned,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum CountUnit {
+    Days,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum CountPer {
+    /// Images have to match one of the prefixes or patterns, and those of each are
+    /// counted by themselves.
+    Pattern,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Action {
-    /// `expire` or `transition`.
     #[serde(rename = "type")]
-    pub(super) kind: String,
+    pub(super) kind: ActionKind,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) target_storage_class: Option<String>,
+    pub(super) target_storage_class: Option<StorageClass>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum ActionKind {
+    Expire,
+    /// Beyond ECR: what an `expire` with this selection would leave stays,
+    /// whatever rules of a lower priority say.
+    Retain,
+    Transition,
 }
 
 // === impl Selection ===
 
 impl Selection {
     pub(super) fn is_of_the_archive(&self) -> bool {
-        self.storage_class.as_deref() == Some("archive")
+        self.storage_class == Some(StorageClass::Archive)
     }
 
     /// The prefixes or patterns, in any order.
@@ -63,5 +116,23 @@ impl Selection {
         let mut tags: Vec<&str> = list.iter().map(String::as_str).collect();
         tags.sort_unstable();
         Some(tags)
+    }
+
+    /// How many prefixes or patterns there are.
+    pub(super) fn patterns(&self) -> usize {
+        let lists = [&self.tag_prefix_list, &self.tag_pattern_list];
+        lists.into_iter().flatten().map(Vec::len).sum()
+    }
+
+    /// Whether a tag of these matches the prefix or pattern at `at`.
+    pub(super) fn pattern_takes(&self, at: usize, tags: &[Tag]) -> bool {
+        let mut tags = tags.iter().map(Tag::as_str);
+        if let Some(prefixes) = &self.tag_prefix_list {
+            return tags.any(|tag| tag.starts_with(&prefixes[at]));
+        }
+        if let Some(patterns) = &self.tag_pattern_list {
+            return tags.any(|tag| matches_wildcard(&patterns[at], tag));
+        }
+        false
     }
 }

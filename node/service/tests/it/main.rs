@@ -21,6 +21,7 @@ mod files;
 mod hostile;
 mod images;
 mod lag;
+mod lifecycle;
 mod outbox;
 mod pings;
 mod places;

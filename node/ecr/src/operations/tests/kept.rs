@@ -58,12 +58,82 @@ async fn a_lifecycle_policy_is_kept_in_order_until_it_is_deleted() {
     world
         .refused("PutLifecyclePolicy", put("no", &lifecycle()), expected)
         .await;
-    for operation in ["StartLifecyclePolicyPreview", "GetLifecyclePolicyPreview"] {
-        assert_eq!(
-            world.code(operation, named.clone()).await,
-            "ValidationException"
-        );
+}
+
+#[tokio::test]
+async fn a_preview_tells_what_a_policy_would_do() {
+    let world = World::new();
+    world.create("app").await;
+    let named = json!({"repositoryName": "app"});
+    let of = format!("for the repository with name 'app' in the registry with id '{ACCOUNT}'");
+    let no_policy = format!("Lifecycle policy does not exist {of}");
+    let expected = ("LifecyclePolicyNotFoundException", no_policy.as_str());
+    world
+        .refused("StartLifecyclePolicyPreview", named.clone(), expected)
+        .await;
+    let no_preview = format!("Lifecycle policy preview does not exist {of}");
+    let expected = (
+        "LifecyclePolicyPreviewNotFoundException",
+        no_preview.as_str(),
+    );
+    world
+        .refused("GetLifecyclePolicyPreview", named.clone(), expected)
+        .await;
+    let mut pushed = Vec::new();
+    for name in ["a", "b", "c"] {
+        pushed.push(world.push("app", name, name).await.0);
     }
+    let rule = json!({"rulePriority": 7, "action": {"type": "expire"}, "selection":
+        {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 1}});
+    let text = json!({ "rules": [&rule] }).to_string();
+    let input = json!({"repositoryName": "app", "lifecyclePolicyText": text});
+    let started = world.done("StartLifecyclePolicyPreview", input).await;
+    assert_eq!(started["status"], "IN_PROGRESS");
+    let kept: Value =
+        serde_json::from_str(started["lifecyclePolicyText"].as_str().unwrap()).unwrap();
+    assert_eq!(kept, json!({ "rules": [rule] }));
+    let whole = world.done("GetLifecyclePolicyPreview", named.clone()).await;
+    assert_eq!(
+        (&whole["status"], &whole["nextToken"]),
+        (&json!("COMPLETE"), &Value::Null)
+    );
+    assert_eq!(whole["summary"]["expiringImageTotalCount"], 2);
+    let results = whole["previewResults"].as_array().unwrap();
+    assert_eq!(results.len(), 2);
+    assert_eq!(results[0]["action"], json!({"type": "EXPIRE"}));
+    assert_eq!(results[0]["appliedRulePriority"], 7);
+    assert!(pushed.contains(&results[0]["imageDigest"].as_str().unwrap().to_owned()));
+    // Page by page, and by name.
+    let mut paged = Vec::new();
+    let mut next = Value::Null;
+    loop {
+        let mut input = json!({"repositoryName": "app", "maxResults": 1});
+        if next.is_string() {
+            input["nextToken"] = next;
+        }
+        let page = world.done("GetLifecyclePolicyPreview", input).await;
+        paged.extend(page["previewResults"].as_array().unwrap().clone());
+        next = page["nextToken"].clone();
+        if next.is_null() {
+            break;
+        }
+    }
+    assert_eq!(&paged, results);
+    let shown = async |more: Value| {
+        let mut input = named.clone();
+        let members = more.as_object().unwrap().clone();
+        input.as_object_mut().unwrap().extend(members);
+        let page = world.done("GetLifecyclePolicyPreview", input).await;
+        page["previewResults"].as_array().unwrap().len()
+    };
+    let id = json!({"imageTag": results[1]["imageTags"][0]});
+    assert_eq!(shown(json!({ "imageIds": [id] })).await, 1);
+    assert_eq!(shown(json!({"imageIds": [{"imageTag": "none"}]})).await, 0);
+    assert_eq!(shown(json!({"filter": {"tagStatus": "UNTAGGED"}})).await, 0);
+    assert_eq!(shown(json!({"filter": {"tagStatus": "TAGGED"}})).await, 2);
+    // Nothing has gone.
+    let left = world.done("DescribeImages", named.clone()).await;
+    assert_eq!(left["imageDetails"].as_array().unwrap().len(), 3);
 }
 
 #[tokio::test]

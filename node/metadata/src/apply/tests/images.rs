@@ -1,10 +1,10 @@
 //! Manifests, tags and referrers.
 
-use entrepot_oci::Algorithm;
+use entrepot_oci::{Algorithm, Digest};
 
 use super::{Machine, account, app, digest, image, index_of, tag, unknown};
-use crate::command::{DeleteManifest, DeleteTag, PutManifest};
-use crate::response::{ManifestDeleted, ManifestPut, Outcome, Referenced, Refused};
+use crate::command::{DeleteManifest, DeleteTag, ImageState, PutManifest};
+use crate::response::{ManifestDeleted, ManifestPut, Outcome, Referenced, Refused, TagFound};
 use crate::store::Writes;
 use crate::{keys, query};
 
@@ -310,4 +310,47 @@ fn manifests_are_listed_by_digest_whatever_its_algorithm() {
     };
     assert_eq!(page(None, 10), [digest(11), long]);
     assert_eq!(page(Some(&digest(11)), 10), [long]);
+}
+
+#[test]
+fn an_image_that_is_not_as_expected_any_more_stays() {
+    let mut machine = Machine::with_app();
+    machine.done(image(10, &[], &["a", "b"]));
+    let index = query::manifest_entry(&machine.state, &account(), &app(), &digest(10));
+    let index = index.unwrap().unwrap().index;
+    let delete = |index: u64, tags: &[&str]| DeleteManifest {
+        expected: Some(ImageState {
+            index,
+            tags: tags.iter().map(ToString::to_string).collect(),
+        }),
+        ..DeleteManifest::new(&account(), &app(), &digest(10))
+    };
+    let unlike = |tag: &str, digest: Option<Digest>| {
+        Refused::TagNotAsExpected(TagFound {
+            tag: tag.to_owned(),
+            digest: digest.map(|digest| digest.to_string()),
+        })
+    };
+    assert_eq!(
+        machine.refused(delete(index, &["a"])),
+        unlike("b", Some(digest(10)))
+    );
+    assert_eq!(
+        machine.refused(delete(index, &[])),
+        unlike("a", Some(digest(10)))
+    );
+    assert_eq!(
+        machine.refused(delete(index, &["a", "b", "c"])),
+        unlike("c", None)
+    );
+    // The same number of tags.
+    assert_eq!(
+        machine.refused(delete(index, &["a", "c"])),
+        unlike("b", Some(digest(10)))
+    );
+    let another = Refused::ManifestUnknown(digest(10).to_string());
+    assert_eq!(machine.refused(delete(index + 1, &["a", "b"])), another);
+    machine.done(delete(index, &["a", "b"]));
+    assert_eq!(machine.tag_digest("a"), None);
+    assert_eq!(machine.refused(delete(index, &["a", "b"])), another);
 }

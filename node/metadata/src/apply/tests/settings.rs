@@ -316,6 +316,32 @@ fn texts_come_and_go() {
 }
 
 #[test]
+fn repositories_with_a_text_of_a_kind_are_listed_in_pages() {
+    let mut machine = Machine::with_app();
+    let kind = TextKind::Lifecycle;
+    let put =
+        |name: &str, kind| PutRepositoryText::new(&account(), &repository(name), kind, "text", 7);
+    for name in ["aa", "bb", "cc", "dd"] {
+        machine.done(CreateRepository::new(&account(), &repository(name), 1));
+        machine.done(put(name, TextKind::Policy));
+    }
+    for name in ["aa", "cc", "dd"] {
+        machine.done(put(name, kind));
+    }
+    machine.done(put("bb", TextKind::LifecycleRun));
+    let page = |after: Option<&str>, limit| {
+        let after = after.map(|name| (RegistryId::from(account()), repository(name)));
+        let found = query::texts_of_all(&machine.state, kind, after.as_ref(), limit).unwrap();
+        let names = found.into_iter().map(|it| it.repository.to_string());
+        names.collect::<Vec<String>>()
+    };
+    assert_eq!(page(None, 9), ["aa", "cc", "dd"]);
+    assert_eq!(page(None, 2), ["aa", "cc"]);
+    assert_eq!(page(Some("aa"), 9), ["cc", "dd"]);
+    assert_eq!(page(Some("dd"), 9), Vec::<String>::new());
+}
+
+#[test]
 fn what_a_registry_has_is_listed_in_pages_and_bounded() {
     let mut machine = Machine::default();
     let kind = ItemKind::PullThroughCacheRule;

@@ -1,0 +1,388 @@
+//! Evaluates lifecycle policies, and lets go what is due.
+//!
+//! One node of a region does it for a repository: the one that its name ranks first
+//! among those that answer. The invariant: an image only goes if it is what the
+//! policy was held against, with the same tags; who pushed, tagged or named it since
+//! has won. Two nodes that disagree on whose turn it is do the same, which is
+//! harmless.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use entrepot_metadata::KeyValue;
+use entrepot_metadata::command::{DeleteManifest, ImageState, PutRepositoryText};
+use entrepot_metadata::limits::{QUOTA_TAGS_MAX, SCAN_PAGE};
+use entrepot_metadata::query::{self, ManifestEntry, TextKind, TextOf};
+use entrepot_metadata::response::Refused;
+use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
+use entrepot_replication::placement;
+use prometheus_client::metrics::counter::Counter;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::evaluate::{Candidate, Doing, evaluate};
+use super::grammar;
+use super::rule::Policy;
+use crate::metadata::refused;
+use crate::{Registry, ServiceError};
+
+/// What a state machine has to understand for images to go only as expected.
+const LEVEL: u32 = 9;
+/// From one look at which policies there are to the next.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// From one evaluation of a repository to the next.
+const INTERVAL_MS: i64 = 5 * 60 * 1_000;
+/// Policies read at a time.
+const POLICIES_PAGE: usize = 200;
+/// Images of a repository whose policy is evaluated: as many as are held in memory
+/// for it at a time.
+const IMAGES_MAX: usize = 1_000_000;
+/// Tags of one image; one that has more stays.
+const TAGS_MAX: usize = 10_000;
+const _: () = assert!(QUOTA_TAGS_MAX <= TAGS_MAX as u64);
+/// Images that go before the policy is looked at again.
+const GOING_AT_ONCE: usize = 100;
+/// A rest after each evaluation, as a multiple of the time that it took: so that
+/// policies take little of a node.
+const REST_FACTOR: u32 = 9;
+const REST_MAX: Duration = Duration::from_mins(1);
+
+/// What an evaluation did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LifecycleRun {
+    pub evaluated_at_ms: i64,
+    pub images: u64,
+    pub expired: u64,
+    /// Not what they had been any more, or named by an index that stayed.
+    pub kept: u64,
+    /// Are to go into the archive, which there is none of yet.
+    pub to_archive: u64,
+}
+
+/// Clones share the numbers.
+#[derive(Debug, Clone, Default)]
+pub struct LifecycleMetrics {
+    pub evaluations: Counter,
+    pub failures: Counter,
+    pub expired: Counter,
+}
+
+/// Evaluates this node's share of its region's lifecycle policies.
+#[derive(Debug)]
+pub struct Lifecycles {
+    registry: Arc<Registry>,
+    metrics: LifecycleMetrics,
+}
+
+/// A repository whose policy is evaluated.
+struct Evaluated<'a> {
+    registry: &'a Registry,
+    account: &'a RegistryId,
+    repository: &'a RepositoryName,
+    /// The policy as it is kept.
+    text: &'a str,
+    run: LifecycleRun,
+    /// What had to stay, and with it what refers to it.
+    stayed: HashSet<Digest>,
+}
+
+// === impl LifecycleMetrics ===
+
+impl LifecycleMetrics {
+    pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
+        registry.register(
+            "lifecycle_evaluations",
+            "Evaluations of lifecycle policies",
+            self.evaluations.clone(),
+        );
+        registry.register(
+            "lifecycle_failures",
+            "Evaluations of lifecycle policies that failed, and are made again",
+            self.failures.clone(),
+        );
+        registry.register(
+            "lifecycle_expired",
+            "Images that went because a lifecycle policy said so",
+            self.expired.clone(),
+        );
+    }
+}
+
+// === impl Lifecycles ===
+
+impl Lifecycles {
+    pub fn new(registry: Arc<Registry>, metrics: LifecycleMetrics) -> Self {
+        Self { registry, metrics }
+    }
+
+    /// Works until it is dropped.
+    pub async fn run(self) {
+        let mut after = None;
+        loop {
+            match self.round(&mut after).await {
+                Ok(true) => {}
+                Ok(false) => tokio::time::sleep(LOOK_INTERVAL).await,
+                Err(error) => {
+                    warn!(%error, "lifecycle policies cannot be read");
+                    tokio::time::sleep(LOOK_INTERVAL).await;
+                }
+            }
+        }
+    }
+
+    /// A page of policies; whether there are more.
+    async fn round(
+        &self,
+        after: &mut Option<(RegistryId, RepositoryName)>,
+    ) -> Result<bool, ServiceError> {
+        let registry = &self.registry;
+        if !registry.metadata.understands(LEVEL)? {
+            return Ok(false);
+        }
+        let view = registry.local()?;
+        let kind = TextKind::Lifecycle;
+        let page = query::texts_of_all(view.as_ref(), kind, after.as_ref(), POLICIES_PAGE)?;
+        let more = page.len() == POLICIES_PAGE;
+        let last = page.last().filter(|_| more);
+        *after = last.map(|last| (last.registry.clone(), last.repository.clone()));
+        for one in page {
+            if !self.is_mine(&one) || !self.is_due(&one)? {
+                continue;
+            }
+            let began = Instant::now();
+            match registry.evaluate(&one.registry, &one.repository).await {
+                Ok(run) => {
+                    self.metrics.evaluations.inc();
+                    self.metrics.expired.inc_by(run.expired);
+                }
+                Err(error) => {
+                    self.metrics.failures.inc();
+                    let (account, repository) = (&one.registry, &one.repository);
+                    warn!(%account, %repository, %error, "a lifecycle policy was not evaluated");
+                }
+            }
+            tokio::time::sleep((began.elapsed() * REST_FACTOR).min(REST_MAX)).await;
+        }
+        Ok(more)
+    }
+
+    fn is_mine(&self, one: &TextOf) -> bool {
+        let health = self.registry.blobs.health();
+        let alive = health.alive_in(self.registry.region());
+        let name = format!("{}/{}", one.registry, one.repository);
+        placement::first(name.as_bytes(), alive) == Some(health.own())
+    }
+
+    /// Whether it was evaluated too long ago, or not as it is now. Those of accounts
+    /// that are disabled wait.
+    fn is_due(&self, one: &TextOf) -> Result<bool, ServiceError> {
+        if !self.registry.serves_others(&one.registry.account())? {
+            return Ok(false);
+        }
+        let last = self.registry.last_run(&one.registry, &one.repository)?;
+        let now_ms = self.registry.clock.now_ms();
+        Ok(last.is_none_or(|last| {
+            let since_ms = now_ms.saturating_sub(last.evaluated_at_ms);
+            // A clock that was set back must not stop it for long.
+            let is_fresh = (0..INTERVAL_MS).contains(&since_ms);
+            !is_fresh || last.evaluated_at_ms < one.text.updated_at_ms
+        }))
+    }
+}
+
+// === impl Registry ===
+
+impl Registry {
+    /// What the last evaluation of a repository's policy did, as far as this node
+    /// knows.
+    pub(super) fn last_run(
+        &self,
+        account: &RegistryId,
+        repository: &RepositoryName,
+    ) -> Result<Option<LifecycleRun>, ServiceError> {
+        let (view, kind) = (self.local()?, TextKind::LifecycleRun);
+        let found = query::repository_text(view.as_ref(), account, repository, kind)?;
+        let run = found.map(|found| serde_json::from_str(&found.text));
+        run.transpose()
+            .map_err(|error| ServiceError::internal(&error))
+    }
+
+    /// Evaluates a repository's policy now, and lets go what is due.
+    ///
+    /// # Errors
+    /// `NotFound` when it has none, `LimitExceeded` with too many images.
+    pub(super) async fn evaluate(
+        &self,
+        account: &RegistryId,
+        repository: &RepositoryName,
+    ) -> Result<LifecycleRun, ServiceError> {
+        let view = self.current().await?;
+        let text = policy_text(view.as_ref(), account, repository)?;
+        let text = text.ok_or_else(|| {
+            ServiceError::NotFound(format!("{repository} has no lifecycle policy"))
+        })?;
+        let now_ms = self.clock.now_ms();
+        let (images, verdicts) = {
+            let policy = parsed(&text)?;
+            let (account, repository) = (account.clone(), repository.clone());
+            let evaluating = self.blocking.run(move || {
+                let images = candidates(view.as_ref(), &account, &repository)?;
+                let verdicts = evaluate(&policy, &images, now_ms);
+                Ok::<_, ServiceError>((images, verdicts))
+            });
+            let evaluated = evaluating.await;
+            evaluated.map_err(|error| ServiceError::internal(&error))??
+        };
+        let mut evaluated = Evaluated {
+            registry: self,
+            account,
+            repository,
+            text: &text,
+            run: LifecycleRun {
+                evaluated_at_ms: now_ms,
+                images: images.len() as u64,
+                ..LifecycleRun::default()
+            },
+            stayed: HashSet::new(),
+        };
+        for some in verdicts.chunks(GOING_AT_ONCE) {
+            if !evaluated.is_in_force()? {
+                break;
+            }
+            for verdict in some {
+                let image = &images[verdict.image];
+                match verdict.action {
+                    Doing::Expire => evaluated.expire(image, verdict.priority).await?,
+                    Doing::Archive => evaluated.run.to_archive += 1,
+                }
+            }
+        }
+        evaluated.noted().await
+    }
+}
+
+// === impl Evaluated ===
+
+impl Evaluated<'_> {
+    fn is_in_force(&self) -> Result<bool, ServiceError> {
+        let view = self.registry.local()?;
+        let text = policy_text(view.as_ref(), self.account, self.repository)?;
+        Ok(text.as_deref() == Some(self.text))
+    }
+
+    async fn expire(&mut self, image: &Candidate, priority: i64) -> Result<(), ServiceError> {
+        let stays = image.subject.is_some_and(|it| self.stayed.contains(&it));
+        if stays || image.tags.len() > TAGS_MAX {
+            self.stay(image);
+            return Ok(());
+        }
+        let (account, repository, digest) = (self.account, self.repository, &image.digest);
+        let command = DeleteManifest {
+            at_ms: self.registry.clock.now_ms(),
+            expected: Some(ImageState {
+                index: image.index,
+                tags: image.tags.iter().map(Tag::to_string).collect(),
+            }),
+            ..DeleteManifest::new(account, repository, digest)
+        };
+        let response = self.registry.propose(command.into()).await?;
+        match response.into_result() {
+            Ok(_) => {
+                self.run.expired += 1;
+                info!(
+                    %account, %repository, %digest, priority,
+                    "an image goes, as its lifecycle policy says"
+                );
+            }
+            Err(
+                Refused::ManifestUnknown(_)
+                | Refused::TagNotAsExpected(_)
+                | Refused::ManifestReferenced(_),
+            ) => self.stay(image),
+            Err(error) => return Err(refused(error)),
+        }
+        Ok(())
+    }
+
+    fn stay(&mut self, image: &Candidate) {
+        self.run.kept += 1;
+        self.stayed.insert(image.digest);
+    }
+
+    /// Notes what was done. It may be that there is no such repository any more.
+    async fn noted(self) -> Result<LifecycleRun, ServiceError> {
+        let text = serde_json::to_string(&self.run);
+        let text = text.map_err(|error| ServiceError::internal(&error))?;
+        let (kind, at_ms) = (TextKind::LifecycleRun, self.run.evaluated_at_ms);
+        let command = PutRepositoryText::new(self.account, self.repository, kind, &text, at_ms);
+        let response = self.registry.propose(command.into()).await?;
+        response.into_result().map_err(refused)?;
+        Ok(self.run)
+    }
+}
+
+/// # Errors
+/// When it is none: what is kept was checked when it came.
+pub(super) fn parsed(text: &str) -> Result<Policy, ServiceError> {
+    grammar::parse(text).map_err(|problem| {
+        ServiceError::internal(&std::io::Error::new(
+            std::io::ErrorKind::InvalidData,
+            problem,
+        ))
+    })
+}
+
+fn policy_text(
+    view: &dyn KeyValue,
+    account: &RegistryId,
+    repository: &RepositoryName,
+) -> Result<Option<String>, ServiceError> {
+    let found = query::repository_text(view, account, repository, TextKind::Lifecycle)?;
+    Ok(found.map(|found| found.text))
+}
+
+/// All images of a repository.
+///
+/// # Errors
+/// `LimitExceeded` when there are too many.
+pub(super) fn candidates(
+    view: &dyn KeyValue,
+    account: &RegistryId,
+    repository: &RepositoryName,
+) -> Result<Vec<Candidate>, ServiceError> {
+    let mut images = Vec::new();
+    let mut after = None;
+    loop {
+        let page = query::manifests(view, account, repository, after.as_ref(), SCAN_PAGE)?;
+        let more = page.len() == SCAN_PAGE;
+        after = page.last().map(|last| last.digest);
+        for entry in page {
+            let tags = query::tags_of(view, account, repository, &entry.digest, TAGS_MAX + 1)?;
+            images.push(candidate(entry, tags));
+        }
+        if images.len() > IMAGES_MAX {
+            return Err(ServiceError::LimitExceeded(format!(
+                "lifecycle policies are evaluated for repositories of at most {IMAGES_MAX} images"
+            )));
+        }
+        if !more {
+            return Ok(images);
+        }
+    }
+}
+
+fn candidate(entry: ManifestEntry, tags: Vec<Tag>) -> Candidate {
+    Candidate {
+        digest: entry.digest,
+        index: entry.index,
+        tags,
+        pushed_at_ms: entry.pushed_at_ms,
+        pulled_at_ms: None,
+        activated_at_ms: None,
+        archived_at_ms: None,
+        children: entry.children,
+        subject: entry.subject,
+    }
+}

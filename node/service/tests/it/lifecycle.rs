@@ -1,0 +1,135 @@
+//! Lifecycle policies: what is due goes, and nothing else.
+
+use entrepot_oci::{Digest, Reference};
+use entrepot_service::{LifecycleMetrics, LifecycleRun, Lifecycles, ServiceError};
+use serde_json::json;
+
+use crate::cluster::{Cluster, EAST, Node, Plan, app, root};
+use crate::content::{content, eventually};
+
+/// Leaves the newest of the images with such tags.
+fn newest(prefix: &str) -> String {
+    json!({"rules": [{"rulePriority": 1, "action": {"type": "expire"}, "selection":
+        {"tagStatus": "tagged", "tagPrefixList": [prefix], "countType": "imageCountMoreThan",
+            "countNumber": 1}}]})
+    .to_string()
+}
+
+async fn put(node: &Node, text: &str) {
+    let (who, app) = (root(), app());
+    let put = node.registry.put_lifecycle_policy(&who, &app, text);
+    put.await.unwrap();
+}
+
+async fn run(node: &Node) -> Result<LifecycleRun, ServiceError> {
+    node.registry.run_lifecycle(&root(), &app()).await
+}
+
+async fn images(node: &Node) -> Vec<Digest> {
+    let listed = node.registry.list_images(&root(), &app(), None, None).await;
+    listed.unwrap().images.iter().map(|it| it.digest).collect()
+}
+
+async fn push(node: &Node, name: &str, seed: u64) -> Digest {
+    node.push_image(name, &[content(seed, 100)]).await
+}
+
+fn start(cluster: &mut Cluster) {
+    let nodes: Vec<_> = cluster.nodes().map(|node| node.registry.clone()).collect();
+    for registry in nodes {
+        let metrics = LifecycleMetrics::default();
+        cluster.spawn(Lifecycles::new(registry, metrics).run());
+    }
+}
+
+#[tokio::test]
+async fn what_is_due_goes_and_the_rest_stays() {
+    let cluster = Plan::new(&[(EAST, 2)]).start().await;
+    let (node, other) = (cluster.node(1), cluster.node(2));
+    let stays = push(node, "stable", 9).await;
+    for seed in 1..4 {
+        push(node, &format!("dev-{seed}"), seed).await;
+    }
+    let early = run(node).await;
+    assert!(matches!(early, Err(ServiceError::NotFound(_))), "{early:?}");
+    put(node, &newest("dev-")).await;
+    let done = run(other).await.unwrap();
+    assert_eq!((done.images, done.expired, done.kept), (4, 2, 0));
+    assert_eq!(images(node).await.len(), 2);
+    assert_eq!(node.tagged("stable").await, Some(stays));
+    let policy = node
+        .registry
+        .lifecycle_policy(&root(), &app())
+        .await
+        .unwrap();
+    assert_eq!(policy.last_run, Some(done));
+    let again = run(node).await.unwrap();
+    assert_eq!((again.images, again.expired), (2, 0));
+    // With the policy goes what is known of its evaluations.
+    let registry = &node.registry;
+    let deleted = registry.delete_lifecycle_policy(&root(), &app()).await;
+    assert_eq!(deleted.unwrap().last_run, Some(again));
+    put(node, &newest("dev-")).await;
+    let policy = node
+        .registry
+        .lifecycle_policy(&root(), &app())
+        .await
+        .unwrap();
+    assert_eq!(policy.last_run, None);
+    cluster.check(EAST);
+}
+
+#[tokio::test]
+async fn policies_are_carried_out_without_being_asked_to() {
+    let mut cluster = Plan::new(&[(EAST, 3)]).start().await.with_account().await;
+    cluster.start_health();
+    start(&mut cluster);
+    let node = cluster.node(1);
+    for seed in 1..4 {
+        push(node, &format!("dev-{seed}"), seed).await;
+    }
+    put(node, &newest("dev-")).await;
+    eventually("the old ones go", async || images(node).await.len() == 1).await;
+    let registry = &node.registry;
+    eventually("the evaluation is noted", async || {
+        let policy = registry.lifecycle_policy(&root(), &app()).await.unwrap();
+        policy.last_run.is_some_and(|run| run.expired == 2)
+    })
+    .await;
+    cluster.check(EAST);
+}
+
+#[tokio::test]
+async fn a_preview_says_what_would_go_and_lets_nothing_go() {
+    let cluster = Plan::new(&[(EAST, 2)]).start().await;
+    let (node, other) = (cluster.node(1), cluster.node(2));
+    let (who, app) = (root(), app());
+    let started = node
+        .registry
+        .start_lifecycle_preview(&who, &app, None)
+        .await;
+    assert!(matches!(started, Err(ServiceError::NameUnknown(_))));
+    for seed in 1..4 {
+        push(node, &format!("dev-{seed}"), seed).await;
+    }
+    let started = node
+        .registry
+        .start_lifecycle_preview(&who, &app, None)
+        .await;
+    assert!(matches!(started, Err(ServiceError::NotFound(_))));
+    let text = newest("dev-");
+    let begin = node
+        .registry
+        .start_lifecycle_preview(&who, &app, Some(&text));
+    let kept = begin.await.unwrap();
+    for at in [node, other] {
+        let preview = at.registry.lifecycle_preview(&who, &app).await.unwrap();
+        assert_eq!(preview.text, kept);
+        assert_eq!((preview.expiring(), preview.archiving()), (2, 0));
+        let known: Vec<Reference> = preview.images.iter().map(|it| it.digest.into()).collect();
+        for reference in known {
+            let found = at.registry.get_manifest(&who, &app, &reference).await;
+            assert!(found.is_ok(), "{reference}");
+        }
+    }
+}

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use entrepot_oci::RepositoryName;
+use entrepot_oci::{AccountId, RepositoryName};
 
 pub(crate) use self::accounts::{Account, AccountCreate};
 pub(crate) use self::nodes::{Drain, Node, Region, Remove, Replace, Revoke, Token};

@@ -283,6 +283,8 @@ mod tests {
             reason: None,
             denied: false,
             kind: TaskKind::Copy,
+            names: Vec::new(),
+            deleted_before: None,
         }
     }
 

@@ -318,6 +318,7 @@ async fn what_came_from_another_region_stays_that() {
         origin: Some(Origin {
             region: "eu-west-1".to_owned(),
             sequence: 7,
+            ..Origin::default()
         }),
         ..manifest(&app(), "one", &["v1"])
     };

@@ -41,7 +41,10 @@ pub(in super::super) fn ask_again(
     let before = query::task(overlay, key)?;
     let is_copied = |task: &Task| task.kind == TaskKind::Copy;
     let is_open = |task: &Task| task.state == TaskState::InProgress;
-    if before.as_ref().is_some_and(|it| is_open(it) && is_copied(it)) {
+    if before
+        .as_ref()
+        .is_some_and(|it| is_open(it) && is_copied(it))
+    {
         return Ok(());
     }
     put(overlay, key, (name, before), index, at_ms);

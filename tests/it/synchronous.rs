@@ -36,8 +36,7 @@ struct Case<'a> {
     image: &'a Image,
     tag: &'a str,
     way: Way,
-    /// Bytes that go along before; of an answer, as many times fewer as answers are
-    /// smaller.
+    /// Bytes that go there before.
     after_bytes: u64,
 }
 
@@ -85,20 +84,13 @@ async fn push(source: &Registry, tag: &str, image: &Image) -> Result<u16> {
 // === impl Case ===
 
 impl Case<'_> {
-    fn carried(&self) -> u64 {
-        match self.way {
-            Way::There | Way::Both => self.wan.there_bytes(),
-            Way::Back => self.wan.back_bytes(),
-        }
-    }
-
     /// Whether the push was acknowledged.
     async fn run(&self) -> Result<bool> {
         let (source, there) = (self.cluster.registry(1)?, self.cluster.registry(2)?);
-        let before = self.carried();
+        let before = self.wan.there_bytes();
         let cut = async {
             let mut look = tokio::time::interval(LOOK);
-            while self.carried() < before + self.after_bytes {
+            while self.wan.there_bytes() < before + self.after_bytes {
                 look.tick().await;
             }
             set(self.cluster, self.way, Link::Cut)
@@ -134,7 +126,7 @@ async fn nothing_is_acknowledged_that_the_destination_lacks() -> Result<()> {
     let cluster = two_regions().await?;
     let wan = Wan::between(&cluster, (US, EU), ROUND_TRIP, Some(LINE_BYTES_PER_S))?;
     let whole = Image::random(99, 1, LAYER_BYTES);
-    let before = (wan.there_bytes(), wan.back_bytes());
+    let before = wan.there_bytes();
     step("a push while the line is whole", async {
         let status = push(&cluster.registry(1)?, "whole", &whole).await?;
         ensure!(status == 201, "not acknowledged");
@@ -142,14 +134,13 @@ async fn nothing_is_acknowledged_that_the_destination_lacks() -> Result<()> {
         there.verify_image(REPOSITORY, "whole", &whole).await
     })
     .await?;
-    let bytes = (wan.there_bytes() - before.0, wan.back_bytes() - before.1);
-    println!("  it took {} bytes there and {} back", bytes.0, bytes.1);
+    let bytes = wan.there_bytes() - before;
+    println!("  it took {bytes} bytes");
     let mut random = Random::new(5);
     let mut acknowledged = (0, 0);
     for way in [Way::There, Way::Back, Way::Both] {
         for place in 0..PLACES {
-            let most = if way == Way::Back { bytes.1 } else { bytes.0 };
-            let within = most / PLACES;
+            let within = bytes / PLACES;
             let jitter = random.below(usize::try_from(within)?) as u64;
             let number = acknowledged.0 + acknowledged.1;
             let image = Image::random(100 + number, 1, LAYER_BYTES);

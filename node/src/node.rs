@@ -193,6 +193,8 @@ impl Workers {
         work.spawn(failures.vital("sweeper of uploads", sweeper.map(Ok)));
         let denied = Arc::clone(&self.care.outbox).ask_for_the_denied();
         work.spawn(failures.vital("requests for denied tasks", denied.map(Ok)));
+        let settled = Arc::clone(&self.care.outbox).forget_the_settled();
+        work.spawn(failures.vital("forgetting of what is settled", settled.map(Ok)));
         work.spawn(failures.vital("outbox", self.care.outbox.run().map(Ok)));
         work.spawn(failures.vital("repair", self.care.repair.run().map(Ok)));
         work.spawn(failures.vital("scrub", self.care.scrub.run().map(Ok)));

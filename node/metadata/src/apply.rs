@@ -128,6 +128,7 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::StartBackfill(command) => backfills::start(overlay, index, command),
         Command::StopBackfill(command) => backfills::stop(overlay, &command),
         Command::StepBackfill(command) => backfills::step(overlay, index, &command),
+        Command::SettleReplicas(command) => replicas::settle(overlay, command),
         Command::FormCluster(command) => members::form(overlay, index, command),
         Command::AddMember(command) => members::add(overlay, index, command),
         Command::SetMemberState(command) => members::set_state(overlay, &command),

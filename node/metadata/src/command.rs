@@ -39,7 +39,7 @@ pub use self::members::{
     AddMember, AddRegion, FormCluster, MemberSpec, RemoveMember, RemoveRegion, SetMemberState,
     UpdateMember,
 };
-pub use self::replication::DeleteReplica;
+pub use self::replication::{DeleteReplica, SettleReplicas};
 pub use self::settings::{
     CreationTemplate, DeleteRegistryItem, PutRegistryItem, PutRepositoryText, ReplaceRules,
     RepositorySpec, RuleSpec, TagRepository,
@@ -72,7 +72,7 @@ pub struct Envelope {
     #[prost(
         oneof = "Command",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 32, \
-                33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 100, 101, 102, 103, 104, 120, 121, 140, 141, 142"
+                33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 100, 101, 102, 103, 104, 120, 121, 122, 140, 141, 142"
     )]
     pub command: Option<Command>,
     /// Log index up to which the proposer's copy was applied when it drew the id:
@@ -199,6 +199,8 @@ pub enum Command {
     RetryTasks(RetryTasks),
     #[prost(message, tag = "121")]
     DeleteReplica(DeleteReplica),
+    #[prost(message, tag = "122")]
+    SettleReplicas(SettleReplicas),
     #[prost(message, tag = "140")]
     StartBackfill(StartBackfill),
     #[prost(message, tag = "141")]
@@ -653,6 +655,7 @@ impl Command {
             Self::PutManifest(command) if !command.is_plain() => 9,
             Self::RetryTasks(_)
             | Self::DeleteReplica(_)
+            | Self::SettleReplicas(_)
             | Self::StartBackfill(_)
             | Self::StopBackfill(_)
             | Self::StepBackfill(_) => 9,
@@ -727,6 +730,7 @@ impl Command {
             Self::ReplaceRules(_) => "replace_rules",
             Self::RetryTasks(_) => "retry_tasks",
             Self::DeleteReplica(_) => "delete_replica",
+            Self::SettleReplicas(_) => "settle_replicas",
             Self::StartBackfill(_) => "start_backfill",
             Self::StopBackfill(_) => "stop_backfill",
             Self::StepBackfill(_) => "step_backfill",
@@ -798,6 +802,7 @@ into_command!(
     ReplaceRules,
     RetryTasks,
     DeleteReplica,
+    SettleReplicas,
     StartBackfill,
     StopBackfill,
     StepBackfill,

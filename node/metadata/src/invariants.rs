@@ -165,6 +165,7 @@ impl Check<'_> {
             Namespace::TagOf => images::tag_of(self, pair),
             Namespace::TagOrigin => images::tag_origin(self, pair),
             Namespace::Replica => images::replica(self, pair),
+            Namespace::Settled => images::settled(self, pair),
             Namespace::Task => tasks::task(self, pair),
             Namespace::Outbox => tasks::outbox(self, pair),
             Namespace::Denied => tasks::denied(self, pair),

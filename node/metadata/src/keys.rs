@@ -120,6 +120,8 @@ pub(crate) enum Namespace {
     TagOrigin = 0x52,
     /// account, repository, digest, source or an empty name -> `ReplicaRecord`
     Replica = 0x53,
+    /// account, source region, source account -> `SettledRecord`
+    Settled = 0x54,
     /// account, repository, digest, tag, destination -> `TaskRecord`
     Task = 0x60,
     /// sequence and a task's key -> nothing: the open tasks, oldest first
@@ -137,7 +139,7 @@ pub(crate) enum Namespace {
 }
 
 /// Every namespace, in order.
-const NAMESPACES: [Namespace; 48] = [
+const NAMESPACES: [Namespace; 49] = [
     Namespace::Envelope,
     Namespace::EnvelopeSlot,
     Namespace::Cluster,
@@ -179,6 +181,7 @@ const NAMESPACES: [Namespace; 48] = [
     Namespace::TagOf,
     Namespace::TagOrigin,
     Namespace::Replica,
+    Namespace::Settled,
     Namespace::Task,
     Namespace::Outbox,
     Namespace::Denied,
@@ -477,6 +480,13 @@ pub(crate) fn replica_of_here(
     digest: &Digest,
 ) -> Key {
     of_digest(Namespace::Replica, account, repository, digest).name("")
+}
+
+pub(crate) fn settled(account: &RegistryId, region: &RegionName, source: &RegistryId) -> Key {
+    Key::new(Namespace::Settled)
+        .account(account)
+        .name(region.as_str())
+        .account(source)
 }
 
 pub(crate) fn denied(key: &TaskKey) -> Key {

@@ -28,6 +28,13 @@ pub const FOLLOWERS_MAX: usize = 1_000;
 /// and of what follows it.
 pub const TASKS_PER_ENTRY_MAX: usize = DESTINATIONS_MAX * (TAGS_PER_PUSH_MAX + FOLLOWERS_MAX);
 
+/// Open tasks, and denied ones, beyond which it is not told which of them is the
+/// oldest.
+pub const SETTLED_LOOK_MAX: usize = 10_000;
+
+/// Records of replicas that are gone and that one command removes.
+pub const SETTLED_AT_ONCE_MAX: usize = 1_000;
+
 /// Names of one repository at one destination that are remembered with a task.
 pub const NAMES_MAX: usize = 16;
 

@@ -16,6 +16,7 @@ mod members;
 mod registry;
 mod rules;
 mod settings;
+mod settled;
 mod source;
 mod tasks;
 mod trust;
@@ -59,6 +60,8 @@ pub use settings::{
     registry_items, registry_items_of_all, repository_tags, repository_text, template_for,
     texts_of_all,
 };
+pub(crate) use settled::dead_replica;
+pub use settled::{DeadReplica, dead_replicas, settled, settled_up_to};
 pub use source::{OriginError, Source, TagOrigin, was_deleted};
 pub use tasks::{Task, TaskKey, TaskKeyError, denied_tasks, open_tasks, task, tasks, tasks_of};
 pub use trust::{

@@ -278,6 +278,14 @@ pub struct ReplicaRecord {
     pub deleted: u64,
 }
 
+/// Up to which log index of its group no task of a source account is open any more
+/// for a registry here: nothing older is taken.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct SettledRecord {
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+}
+
 /// What a task does at its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
 #[repr(i32)]

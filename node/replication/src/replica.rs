@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use entrepot_metadata::GroupId;
 use entrepot_metadata::command::{Command, CreateRepository, DeleteReplica, LinkBlob, PutManifest};
-use entrepot_metadata::query::{self, CreatedFor, TagOrigin};
+use entrepot_metadata::query::{self, CreatedFor, Destination, TagOrigin};
 use entrepot_metadata::records::Origin;
 use entrepot_metadata::response::Refused;
 use entrepot_metadata::seam::{Metadata, MetadataError};
@@ -30,7 +30,7 @@ use entrepot_proto::peer::replication_server::Replication;
 use entrepot_proto::peer::{
     AdmitReply, AdmitRequest, Blank, DepositName, DepositPart, DepositReply, MissingReply,
     MissingRequest, Refusal, ReplicaBlob, ReplicaBlobHeader, ReplicaDeletion, ReplicaImageReply,
-    ReplicaImages, ReplicaManifest, ReplicaReply,
+    ReplicaImages, ReplicaManifest, ReplicaReply, SettledReply, SettledRequest,
 };
 use futures::Stream;
 use tokio::sync::mpsc;
@@ -41,6 +41,7 @@ use tracing::warn;
 use crate::admission::{Admission, Question, Wish};
 use crate::denied;
 use crate::error::{ReplicationError, chain};
+use crate::outbox::Outbox;
 use crate::upload::{Stored, Upload};
 use crate::{ClusterBlobs, wire};
 
@@ -449,6 +450,22 @@ impl Replication for ReplicaServer {
         let linearized = self.metadata.linearize(&self.group).await;
         linearized.map_err(|error| status(&error.into()))?;
         reply(self.delete_image(request.into_inner()).await)
+    }
+
+    async fn settled(
+        &self,
+        request: Request<SettledRequest>,
+    ) -> Result<Response<SettledReply>, Status> {
+        let request = request.into_inner();
+        let source: AccountId = wire::name(&request.source_account)?;
+        let destination = Destination {
+            region: wire::name(&request.region)?,
+            account: wire::name(&request.account)?,
+        };
+        let metadata = self.metadata.as_ref();
+        let sequence = Outbox::settled_here(metadata, &self.group, &source, &destination)
+            .map_err(|error| status(&error))?;
+        Ok(Response::new(SettledReply { sequence }))
     }
 
     async fn admit(&self, request: Request<AdmitRequest>) -> Result<Response<AdmitReply>, Status> {

@@ -594,6 +594,22 @@ pub struct Refusal {
     pub number: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SettledRequest {
+    #[prost(string, tag = "1")]
+    pub source_account: ::prost::alloc::string::String,
+    /// The destination's.
+    #[prost(string, tag = "2")]
+    pub region: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub account: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SettledReply {
+    /// Log index; 0: it cannot be told now.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReplicaDeletion {
     #[prost(string, tag = "1")]
     pub account: ::prost::alloc::string::String,
@@ -3956,6 +3972,29 @@ pub mod replication_client {
                 .insert(GrpcMethod::new("entrepot.peer.v1.Replication", "Admit"));
             self.inner.unary(req, path, codec).await
         }
+        /// Up to where a source has no task open any more for a destination: asked of the
+        /// source's region.
+        pub async fn settled(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SettledRequest>,
+        ) -> std::result::Result<tonic::Response<super::SettledReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.peer.v1.Replication/Settled",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.peer.v1.Replication", "Settled"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Each image is stored if all that it names is there. One answer for each, in
         /// the order in which they are known.
         pub async fn put_images(
@@ -4072,6 +4111,12 @@ pub mod replication_server {
             &self,
             request: tonic::Request<super::AdmitRequest>,
         ) -> std::result::Result<tonic::Response<super::AdmitReply>, tonic::Status>;
+        /// Up to where a source has no task open any more for a destination: asked of the
+        /// source's region.
+        async fn settled(
+            &self,
+            request: tonic::Request<super::SettledRequest>,
+        ) -> std::result::Result<tonic::Response<super::SettledReply>, tonic::Status>;
         /// Server streaming response type for the PutImages method.
         type PutImagesStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::ReplicaImageReply, tonic::Status>,
@@ -4390,6 +4435,51 @@ pub mod replication_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AdmitSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.peer.v1.Replication/Settled" => {
+                    #[allow(non_camel_case_types)]
+                    struct SettledSvc<T: Replication>(pub Arc<T>);
+                    impl<
+                        T: Replication,
+                    > tonic::server::UnaryService<super::SettledRequest>
+                    for SettledSvc<T> {
+                        type Response = super::SettledReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SettledRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Replication>::settled(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SettledSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

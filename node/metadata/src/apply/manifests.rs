@@ -12,7 +12,7 @@ use entrepot_oci::{Digest, MANIFEST_BYTES_MAX, MediaType, RegistryId, Repository
 use super::blobs::referenced;
 use super::counts::{self, Counted, Image};
 use super::registry::{Creation, require_repository};
-use super::replicas::{Claims, Replica};
+use super::replicas::{Claims, Replica, require_unsettled};
 use super::tags::{self, Condition, Move};
 use super::tasks::{self, Deletion, Enqueue, Going};
 use super::{Stop, invalid, parse, parse_each, reported};
@@ -360,10 +360,11 @@ impl Push {
     }
 
     /// Whether it is a replica of what its source has deleted since.
-    fn is_late(&self, overlay: &mut Overlay<'_>) -> Result<bool, StorageError> {
+    fn is_late(&self, overlay: &mut Overlay<'_>) -> Result<bool, Stop> {
         let Some(replica) = self.replica(&self.digest) else {
             return Ok(false);
         };
+        require_unsettled(overlay, &self.account, replica.origin)?;
         if !replica.is_deleted(overlay)? {
             return Ok(false);
         }

@@ -8,10 +8,12 @@
 //! decides.
 
 mod claims;
+mod settling;
 
 use entrepot_oci::{AccountId, Digest, RegistryId, RepositoryName, Tag};
 
 pub(super) use self::claims::Claims;
+pub(super) use self::settling::{require_unsettled, settle};
 use super::{Stop, invalid, manifests, parse, tags, tasks};
 use crate::command::DeleteReplica;
 use crate::keys;
@@ -47,6 +49,7 @@ pub(super) fn delete(overlay: &mut Overlay<'_>, command: &DeleteReplica) -> Resu
     };
     let origin =
         TagOrigin::read(origin, &account, &repository).map_err(|error| invalid("origin", error))?;
+    require_unsettled(overlay, &account, &origin)?;
     let replica = Replica {
         account: &account,
         repository: &repository,

@@ -1,5 +1,6 @@
 //! Commands of replication: what a task's end and a deletion elsewhere do.
 
+use bytes::Bytes;
 use entrepot_oci::{AccountId, Digest, RepositoryName, Tag};
 
 use super::RetryTasks;
@@ -22,6 +23,25 @@ pub struct DeleteReplica {
     /// Orders it among the pushes of that source.
     #[prost(message, optional, tag = "5")]
     pub origin: Option<Origin>,
+}
+
+/// A source account has no task open any more, up to a log index of its region, for
+/// a registry here: nothing as old is taken from it any more, and what was kept of it
+/// goes.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SettleReplicas {
+    #[prost(string, tag = "1")]
+    pub account: String,
+    /// The source's.
+    #[prost(string, tag = "2")]
+    pub region: String,
+    #[prost(string, tag = "3")]
+    pub source_account: String,
+    #[prost(uint64, tag = "4")]
+    pub sequence: u64,
+    /// Where something is kept of what is gone; at most 1,000.
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub records: Vec<Bytes>,
 }
 
 // === impl RetryTasks ===

@@ -2,13 +2,13 @@
 //! manifests. In a repository that is being deleted, the manifests that an index
 //! names may be gone.
 
-use entrepot_oci::Tag;
+use entrepot_oci::{RegionName, Tag};
 
 use super::blobs::{home_and_digest, home_and_digests};
 use super::{Check, Pair};
 use crate::keys::{self, Namespace};
 use crate::query;
-use crate::records::{ReplicaRecord, TagOriginRecord};
+use crate::records::{ReplicaRecord, SettledRecord, TagOriginRecord};
 use crate::store::StorageError;
 
 pub(super) fn manifest(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
@@ -170,6 +170,17 @@ pub(super) fn tag_origin(check: &mut Check<'_>, pair: &Pair) -> Result<(), Stora
         "a replica's tag comes from the newest push of its source",
         &pair.key,
     );
+    Ok(())
+}
+
+pub(super) fn settled(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    let mut parts = pair.parts();
+    parts.registry()?;
+    parts.name::<RegionName>("source region")?;
+    parts.registry()?;
+    parts.end()?;
+    let record: SettledRecord = pair.decode()?;
+    check.require(record.sequence > 0, "something is settled", &pair.key);
     Ok(())
 }
 

@@ -226,7 +226,8 @@ impl Oracle {
             | Command::DeleteRegistryItem(_)
             | Command::StartBackfill(_)
             | Command::StopBackfill(_)
-            | Command::StepBackfill(_) => unreachable!("no step proposes it"),
+            | Command::StepBackfill(_)
+            | Command::SettleReplicas(_) => unreachable!("no step proposes it"),
         }
     }
 

@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use entrepot_oci::{AccountId, Digest, RepositoryName};
 use proptest::collection::vec;
-use proptest::prelude::{Strategy, any, prop_oneof};
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 use proptest::{prop_assert, prop_assert_eq, proptest};
 
 use super::{Machine, account, app, digest, image, index_of, link, region, tag};
 use crate::command::{
     Command, CreateRepository, DeleteManifest, DeleteReplica, DeleteTag, EndTask, PutManifest,
-    PutRule, RuleSpec,
+    PutRule, RuleSpec, SettleReplicas,
 };
 use crate::query::{self, Source, TagOrigin, Task, TaskKind};
 use crate::records::rules::{DestinationRecord, PrefixMapping, RuleOptions};
@@ -43,6 +43,8 @@ enum Act {
     Arrive(usize, bool),
     /// Something arrives once more.
     Again(usize),
+    /// What need not be kept goes.
+    Settle,
 }
 
 /// A task, and what is sent for it.
@@ -68,6 +70,7 @@ fn act() -> impl Strategy<Value = Act> {
         6 => any::<usize>().prop_map(Act::Start),
         5 => (any::<usize>(), any::<bool>()).prop_map(|(which, again)| Act::Arrive(which, again)),
         1 => any::<usize>().prop_map(Act::Again),
+        1 => Just(Act::Settle),
     ]
 }
 
@@ -181,6 +184,9 @@ impl World {
                 }
                 self.arrive(&sent);
             }
+            Act::Settle => {
+                self.forget();
+            }
             Act::Again(which) => {
                 if !self.late.is_empty() {
                     let sent = self.late.remove(which % self.late.len());
@@ -188,6 +194,31 @@ impl World {
                 }
             }
         }
+    }
+
+    /// As a node of the destination does it; whether anything is kept then of what is
+    /// gone.
+    fn forget(&mut self) -> bool {
+        let (dead, next) = query::dead_replicas(&self.there.state, None, 1_000).unwrap();
+        assert_eq!(next, None);
+        for found in dead {
+            let from = found.source.account.account();
+            let to = query::Destination::new(&region(WEST), &found.account.account());
+            let (here, applied) = (&self.here.state, self.here.index);
+            let settled = query::settled_up_to(here, &from, &to, applied).unwrap();
+            let sequence = settled.unwrap();
+            if found.sequence <= sequence {
+                self.there.done(SettleReplicas {
+                    account: found.account.to_string(),
+                    region: found.source.region.to_string(),
+                    source_account: from.to_string(),
+                    sequence,
+                    records: vec![found.key],
+                });
+            }
+        }
+        let (dead, _) = query::dead_replicas(&self.there.state, None, 1_000).unwrap();
+        !dead.is_empty()
     }
 
     /// As the outbox does it.
@@ -241,7 +272,11 @@ impl World {
     /// The task ends if all of it was taken.
     fn arrive(&mut self, (task, sent): &Sent) {
         for command in sent {
-            if self.there.run(command.clone()).is_err() {
+            if let Err(refused) = self.there.run(command.clone()) {
+                // Never a task that is still open.
+                let is_open = query::task(&self.here.state, &task.key).unwrap();
+                let is_settled = refused.to_string().contains("settled");
+                assert!(!is_settled || is_open.as_ref() != Some(task), "{refused}");
                 return;
             }
         }
@@ -291,6 +326,7 @@ proptest! {
             world.act(act);
         }
         prop_assert!(world.settle(), "tasks are left");
+        prop_assert!(!world.forget(), "something is kept for ever");
         let mut expected = (BTreeSet::new(), BTreeMap::new());
         for place in 0..SOURCES {
             let (account, repository) = source(place);

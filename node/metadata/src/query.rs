@@ -30,7 +30,7 @@ pub use backfills::{
     backfill_page, backfill_rules, backfills, backfills_of_all, running_backfills,
     wanted_backfills,
 };
-pub(crate) use backfills::{backfill_of, item_of, wanted_of};
+pub(crate) use backfills::{backfill_of, item_of, rule_for, wanted_of};
 pub use blobs::{Blob, blob, blobs, link_any, linked, links};
 pub use changes::{Change, EntryChanges, RepositoryChanges, changes};
 pub use destination::{Destination, DestinationError};

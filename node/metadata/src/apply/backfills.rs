@@ -299,14 +299,14 @@ impl<'a> Run<'a> {
         let after = after.map(|it| Cursor::of(key.as_bytes(), it)).transpose()?;
         let limit = BACKFILL_STEP_TASKS;
         let page = query::backfill_page(overlay, self.account, &rules, after.as_ref(), limit)?;
+        // Under whichever name a push would go.
+        let all = query::backfill_rules(overlay, self.account, &self.destination, None)?;
         for place in page.places {
             let task = place.task(self.account, &self.destination);
-            let matching = rules.iter().filter(|rule| rule.matches(&task.repository));
-            let mut ways = query::by_destination(matching.cloned().collect());
-            let name = ways.remove(&self.destination).map_or_else(
-                || task.repository.to_string(),
-                |rule| rule.name_there(&task.repository),
-            );
+            let Some(rule) = query::rule_for(overlay, self.account, &all, &place)? else {
+                continue;
+            };
+            let name = rule.name_there(&place.repository);
             ask_again(overlay, &task, name, self.index, self.at_ms)?;
             let state = ItemState::Waiting;
             let key = keys::backfill_item(self.account, self.sequence, state, &place);

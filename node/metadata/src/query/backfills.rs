@@ -14,6 +14,7 @@ use super::{
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::{BACKFILL_LOOK_MAX, BACKFILLS_KEPT_MAX};
 use crate::read;
+use crate::records::ReplicaRecord;
 use crate::records::backfills::{
     BackfillCount, BackfillItemRecord, BackfillPhase, BackfillRecord, CursorRecord, ItemState,
 };
@@ -182,7 +183,26 @@ pub fn backfill_items(
         .collect()
 }
 
-/// The rules that a backfill to a destination goes by.
+/// The first of these rules that takes something.
+pub(crate) fn rule_for<'a>(
+    view: &dyn KeyValue,
+    account: &AccountId,
+    rules: &'a [Rule],
+    place: &Place,
+) -> Result<Option<&'a Rule>, StorageError> {
+    let (repository, tag) = (&place.repository, place.tag.as_ref());
+    let Some(image) = manifest_entry(view, account, repository, &place.digest)? else {
+        return Ok(None);
+    };
+    for rule in rules.iter().filter(|rule| rule.matches(repository)) {
+        if rule.takes(view, account, repository, &image, tag)? {
+            return Ok(Some(rule));
+        }
+    }
+    Ok(None)
+}
+
+/// The rules that a backfill to a destination goes by, the one that decides first.
 pub fn backfill_rules(
     view: &dyn KeyValue,
     account: &AccountId,
@@ -193,6 +213,7 @@ pub fn backfill_rules(
     found.retain(|it| {
         it.destinations.contains(destination) && rule.is_none_or(|rule| it.id == rule)
     });
+    found.sort_by_key(|rule| std::cmp::Reverse(rule.options.priority));
     Ok(found)
 }
 
@@ -458,15 +479,25 @@ impl Walk<'_> {
         Ok(found.is_some_and(|found| found.origin.is_none() && found.digest == image.digest))
     }
 
-    /// Whether an image without a tag came from elsewhere.
+    /// Whether an image without a tag came from elsewhere, and from here not as well.
     fn is_replica(
         &self,
         repository: &RepositoryName,
         image: &ManifestEntry,
     ) -> Result<bool, StorageError> {
         let (account, digest) = (self.account, &image.digest);
+        let is_brought = |record: ReplicaRecord| record.pushed > record.deleted;
+        let here = keys::replica_of_here(account, repository, digest);
+        if read::record(self.view, &here)?.is_some_and(is_brought) {
+            return Ok(false);
+        }
         let origins = keys::of_digest(Namespace::Replica, account, repository, digest);
-        Ok(read::first(self.view, &origins)?.is_some())
+        for (key, value) in read::page(self.view, &origins, None, READ_AT_ONCE)? {
+            if is_brought(read::decode(&key, value)?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn take(

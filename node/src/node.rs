@@ -191,6 +191,8 @@ impl Workers {
         work.spawn(failures.vital("list of the cluster's nodes", self.members.follow()));
         work.spawn(failures.vital("report to the cluster", self.report.run()));
         work.spawn(failures.vital("sweeper of uploads", sweeper.map(Ok)));
+        let settings = Arc::clone(&self.care.outbox).send_settings();
+        work.spawn(failures.vital("replication of settings", settings.map(Ok)));
         let denied = Arc::clone(&self.care.outbox).ask_for_the_denied();
         work.spawn(failures.vital("requests for denied tasks", denied.map(Ok)));
         let settled = Arc::clone(&self.care.outbox).forget_the_settled();

@@ -55,8 +55,8 @@ fn options(put: &RulePut) -> admin::RuleOptions {
         windows: put.windows.iter().map(|it| it.0).collect(),
         near: put.near.iter().map(near).collect(),
         read_through: put.read_through,
+        settings: put.settings,
         backfill: put.backfill,
-        ..admin::RuleOptions::default()
     }
 }
 

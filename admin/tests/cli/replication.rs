@@ -131,7 +131,7 @@ async fn every_option_of_a_rule_goes_to_the_node_and_comes_back() {
                --exclude old/* --tag v* --exclude-tag *-rc --artifact-type a/* --deletions \
                --map team/=mirror/ --priority 3 --synchronous --synchronous-timeout 5s \
                --bandwidth 200Mbit --window mon-fri/22:00-06:00 --window 12:00-13:00 \
-               --near eu-west-1,eu-west-2 --read-through --backfill";
+               --near eu-west-1,eu-west-2 --read-through --settings --backfill";
     entrepot(put).asking(&fake).answer().await;
     let options = {
         let state = fake.state.lock().unwrap();
@@ -142,7 +142,7 @@ async fn every_option_of_a_rule_goes_to_the_node_and_comes_back() {
     assert_eq!(options.windows.len(), 2);
     assert_eq!(options.windows[0].days, 0b1_1111);
     assert_eq!(options.near[0].regions, ["eu-west-1", "eu-west-2"]);
-    assert!(options.read_through && options.backfill && options.synchronous);
+    assert!(options.read_through && options.settings && options.backfill && options.synchronous);
     let list = entrepot("rule list").asking(&fake).answer().await;
     for part in [
         "exclude old/*",
@@ -158,6 +158,7 @@ async fn every_option_of_a_rule_goes_to_the_node_and_comes_back() {
         "window 12:00-13:00",
         "near eu-west-1,eu-west-2",
         "read-through",
+        "settings",
         "backfill",
     ] {
         assert!(list.contains(part), "{part}: {list}");

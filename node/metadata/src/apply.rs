@@ -12,6 +12,7 @@ mod changes;
 mod counts;
 mod deletion;
 mod envelopes;
+mod following;
 mod identity;
 mod manifests;
 mod members;
@@ -111,7 +112,7 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::CreateRepository(command) => registry::create_repository(overlay, index, command),
         Command::PutRegistrySettings(command) => registry::put_settings(overlay, &command),
         Command::PutRepositorySettings(command) => {
-            registry::put_repository_settings(overlay, command)
+            registry::put_repository_settings(overlay, index, command)
         }
         Command::LinkBlob(command) => blobs::link(overlay, index, command),
         Command::MountBlob(command) => blobs::mount(overlay, index, &command),
@@ -129,6 +130,8 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::StopBackfill(command) => backfills::stop(overlay, &command),
         Command::StepBackfill(command) => backfills::step(overlay, index, &command),
         Command::SettleReplicas(command) => replicas::settle(overlay, command),
+        Command::PutReplicaSettings(command) => following::put(overlay, index, command),
+        Command::EndSettingsTask(command) => following::end(overlay, &command),
         Command::FormCluster(command) => members::form(overlay, index, command),
         Command::AddMember(command) => members::add(overlay, index, command),
         Command::SetMemberState(command) => members::set_state(overlay, &command),
@@ -164,8 +167,8 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::DeletePolicyVersion(command) => identity::delete_version(overlay, index, &command),
         Command::DeletePolicy(command) => identity::delete_policy(overlay, index, &command),
         Command::UpdateEntity(command) => identity::update(overlay, index, command),
-        Command::TagRepository(command) => settings::tag_repository(overlay, command),
-        Command::PutRepositoryText(command) => settings::put_text(overlay, command),
+        Command::TagRepository(command) => settings::tag_repository(overlay, index, command),
+        Command::PutRepositoryText(command) => settings::put_text(overlay, index, command),
         Command::PutRegistryItem(command) => settings::put_item(overlay, command),
         Command::DeleteRegistryItem(command) => settings::delete_item(overlay, &command),
     }

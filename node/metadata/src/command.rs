@@ -12,6 +12,7 @@
 mod accounts;
 mod backfills;
 mod deletion;
+mod following;
 mod identity;
 mod members;
 mod new;
@@ -30,6 +31,7 @@ pub use self::accounts::{
 };
 pub use self::backfills::{StartBackfill, StepBackfill, StopBackfill};
 pub use self::deletion::DeleteRepository;
+pub use self::following::{EndSettingsTask, PutReplicaSettings};
 pub use self::identity::{
     AttachPolicy, CreateEntity, CreatePolicy, CreatePolicyVersion, DeleteEntity,
     DeleteInlinePolicy, DeletePolicy, DeletePolicyVersion, DetachPolicy, PutInlinePolicy, RoleSpec,
@@ -72,7 +74,7 @@ pub struct Envelope {
     #[prost(
         oneof = "Command",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 32, \
-                33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 100, 101, 102, 103, 104, 120, 121, 122, 140, 141, 142"
+                33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 100, 101, 102, 103, 104, 120, 121, 122, 140, 141, 142, 150, 151"
     )]
     pub command: Option<Command>,
     /// Log index up to which the proposer's copy was applied when it drew the id:
@@ -207,6 +209,10 @@ pub enum Command {
     StopBackfill(StopBackfill),
     #[prost(message, tag = "142")]
     StepBackfill(StepBackfill),
+    #[prost(message, tag = "150")]
+    PutReplicaSettings(PutReplicaSettings),
+    #[prost(message, tag = "151")]
+    EndSettingsTask(EndSettingsTask),
 }
 
 /// Makes the cluster's first account, `AccountExists` when there is any; or one
@@ -658,7 +664,9 @@ impl Command {
             | Self::SettleReplicas(_)
             | Self::StartBackfill(_)
             | Self::StopBackfill(_)
-            | Self::StepBackfill(_) => 9,
+            | Self::StepBackfill(_)
+            | Self::PutReplicaSettings(_)
+            | Self::EndSettingsTask(_) => 9,
             Self::TagRepository(command) if command.distinct => 9,
             Self::DeleteManifest(command) if command.expected.is_some() => 9,
             Self::PutRepositoryText(command) if !command.is_of_first_kinds() => 9,
@@ -734,6 +742,8 @@ impl Command {
             Self::StartBackfill(_) => "start_backfill",
             Self::StopBackfill(_) => "stop_backfill",
             Self::StepBackfill(_) => "step_backfill",
+            Self::PutReplicaSettings(_) => "put_replica_settings",
+            Self::EndSettingsTask(_) => "end_settings_task",
         }
     }
 }
@@ -806,6 +816,8 @@ into_command!(
     StartBackfill,
     StopBackfill,
     StepBackfill,
+    PutReplicaSettings,
+    EndSettingsTask,
 );
 
 // === impl CreateAccount ===

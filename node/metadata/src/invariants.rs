@@ -8,6 +8,7 @@ mod accounts;
 mod backfills;
 mod blobs;
 mod envelopes;
+mod following;
 mod identity;
 mod images;
 mod members;
@@ -173,6 +174,9 @@ impl Check<'_> {
             Namespace::RunningBackfill => backfills::running(self, pair),
             Namespace::BackfillItem => backfills::item(self, pair),
             Namespace::WantedBackfill => backfills::wanted(self, pair),
+            Namespace::SettingsTask => following::task(self, pair),
+            Namespace::SettingsOutbox => following::outbox(self, pair),
+            Namespace::SettingsOrigin => following::origin(self, pair),
         }
     }
 

@@ -9,6 +9,7 @@
 //! Namespace 0x00 belongs to the store (applied log id, membership).
 
 mod backfills;
+mod following;
 mod identity;
 mod parts;
 
@@ -16,6 +17,7 @@ pub(crate) use backfills::{
     backfill, backfill_item, backfill_items, backfills_of, running_backfill, wanted_backfill,
     wanted_backfills,
 };
+pub(crate) use following::{settings_of, settings_origin, settings_outbox, settings_task};
 pub(crate) use identity::{
     PolicyUse, access_key, access_key_of, access_keys_of, entities, entity, first_account,
     group_member, group_members, identities, policies, policy, policy_use, policy_uses,
@@ -136,10 +138,16 @@ pub(crate) enum Namespace {
     BackfillItem = 0x6a,
     /// account, destination, rule -> `WantedBackfillRecord`
     WantedBackfill = 0x6b,
+    /// account, repository, destination -> `SettingsTaskRecord`
+    SettingsTask = 0x70,
+    /// sequence, account, repository, destination -> nothing: the same, oldest first
+    SettingsOutbox = 0x71,
+    /// account, repository, source region, source repository -> `SettingsOriginRecord`
+    SettingsOrigin = 0x72,
 }
 
 /// Every namespace, in order.
-const NAMESPACES: [Namespace; 49] = [
+const NAMESPACES: [Namespace; 52] = [
     Namespace::Envelope,
     Namespace::EnvelopeSlot,
     Namespace::Cluster,
@@ -189,6 +197,9 @@ const NAMESPACES: [Namespace; 49] = [
     Namespace::RunningBackfill,
     Namespace::BackfillItem,
     Namespace::WantedBackfill,
+    Namespace::SettingsTask,
+    Namespace::SettingsOutbox,
+    Namespace::SettingsOrigin,
 ];
 
 /// Puts a key together.

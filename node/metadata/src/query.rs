@@ -10,6 +10,7 @@ mod backfills;
 mod blobs;
 mod changes;
 mod destination;
+mod following;
 mod identity;
 mod images;
 mod members;
@@ -34,6 +35,8 @@ pub(crate) use backfills::{backfill_of, item_of, rule_for, wanted_of};
 pub use blobs::{Blob, blob, blobs, link_any, linked, links};
 pub use changes::{Change, EntryChanges, RepositoryChanges, changes};
 pub use destination::{Destination, DestinationError};
+pub(crate) use following::settings_task_of;
+pub use following::{SettingsTask, settings_tasks};
 pub(crate) use identity::policy_user_of;
 pub use identity::{
     AWS_POLICIES, Entity, Managed, Permissions, Policy, PolicyUser, PolicyVersion, Role, entities,

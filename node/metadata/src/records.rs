@@ -7,6 +7,7 @@
 
 pub mod backfills;
 pub mod changes;
+pub mod following;
 pub mod identity;
 pub mod members;
 pub mod rules;

@@ -29,6 +29,7 @@ mod cluster_blobs;
 mod denied;
 mod deposit;
 mod error;
+mod following;
 mod lost;
 mod pace;
 mod ranges;

@@ -7,6 +7,7 @@
 mod claims;
 mod deposit;
 mod deposits;
+mod following;
 mod images;
 
 use std::pin::Pin;
@@ -30,7 +31,7 @@ use entrepot_proto::peer::replication_server::Replication;
 use entrepot_proto::peer::{
     AdmitReply, AdmitRequest, Blank, DepositName, DepositPart, DepositReply, MissingReply,
     MissingRequest, Refusal, ReplicaBlob, ReplicaBlobHeader, ReplicaDeletion, ReplicaImageReply,
-    ReplicaImages, ReplicaManifest, ReplicaReply, SettledReply, SettledRequest,
+    ReplicaImages, ReplicaManifest, ReplicaReply, ReplicaSettings, SettledReply, SettledRequest,
 };
 use futures::Stream;
 use tokio::sync::mpsc;
@@ -466,6 +467,13 @@ impl Replication for ReplicaServer {
         let sequence = Outbox::settled_here(metadata, &self.group, &source, &destination)
             .map_err(|error| status(&error))?;
         Ok(Response::new(SettledReply { sequence }))
+    }
+
+    async fn put_settings(
+        &self,
+        request: Request<ReplicaSettings>,
+    ) -> Result<Response<ReplicaReply>, Status> {
+        reply(self.take_settings(request.into_inner()).await)
     }
 
     async fn admit(&self, request: Request<AdmitRequest>) -> Result<Response<AdmitReply>, Status> {

@@ -632,6 +632,36 @@ pub struct ReplicaDeletion {
     #[prost(string, tag = "8")]
     pub source_repository: ::prost::alloc::string::String,
 }
+/// Whose they are here and there is one account.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReplicaSettings {
+    #[prost(string, tag = "1")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub repository: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub source_region: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub source_repository: ::prost::alloc::string::String,
+    /// Log index of their last change in the source region's group.
+    #[prost(uint64, tag = "5")]
+    pub source_sequence: u64,
+    /// Which tags may move, and what that leaves out.
+    #[prost(int32, tag = "6")]
+    pub mutability: i32,
+    #[prost(string, repeated, tag = "7")]
+    pub mutability_filters: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Empty: none.
+    #[prost(string, tag = "8")]
+    pub policy: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub lifecycle: ::prost::alloc::string::String,
+    #[prost(map = "string, string", tag = "10")]
+    pub tags: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AdmitRequest {
     #[prost(string, tag = "1")]
@@ -3951,6 +3981,28 @@ pub mod replication_client {
             self.inner.unary(req, path, codec).await
         }
         /// Into which of its repositories an account takes what another one sends.
+        /// All settings of a repository that one of the same account has elsewhere.
+        pub async fn put_settings(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReplicaSettings>,
+        ) -> std::result::Result<tonic::Response<super::ReplicaReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.peer.v1.Replication/PutSettings",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.peer.v1.Replication", "PutSettings"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn admit(
             &mut self,
             request: impl tonic::IntoRequest<super::AdmitRequest>,
@@ -4107,6 +4159,11 @@ pub mod replication_server {
             request: tonic::Request<super::ReplicaDeletion>,
         ) -> std::result::Result<tonic::Response<super::ReplicaReply>, tonic::Status>;
         /// Into which of its repositories an account takes what another one sends.
+        /// All settings of a repository that one of the same account has elsewhere.
+        async fn put_settings(
+            &self,
+            request: tonic::Request<super::ReplicaSettings>,
+        ) -> std::result::Result<tonic::Response<super::ReplicaReply>, tonic::Status>;
         async fn admit(
             &self,
             request: tonic::Request<super::AdmitRequest>,
@@ -4392,6 +4449,51 @@ pub mod replication_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DeleteImageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.peer.v1.Replication/PutSettings" => {
+                    #[allow(non_camel_case_types)]
+                    struct PutSettingsSvc<T: Replication>(pub Arc<T>);
+                    impl<
+                        T: Replication,
+                    > tonic::server::UnaryService<super::ReplicaSettings>
+                    for PutSettingsSvc<T> {
+                        type Response = super::ReplicaReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReplicaSettings>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Replication>::put_settings(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PutSettingsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -148,6 +148,11 @@ pub(crate) struct RulePut {
     #[arg(long)]
     pub(crate) read_through: bool,
 
+    /// Let the policy, lifecycle policy, tag mutability and resource tags of a repository follow to
+    /// the own account's destinations
+    #[arg(long)]
+    pub(crate) settings: bool,
+
     /// Copy also what is there when the rule is made or changed
     #[arg(long)]
     pub(crate) backfill: bool,

@@ -7,10 +7,12 @@
 //! however often, each image is asked for once; a backfill is over when all that it
 //! asked for is; as much is under way at a time as one step can look through.
 
+use std::collections::BTreeSet;
+
 use entrepot_oci::AccountId;
 
 use super::tasks::ask_again;
-use super::{Stop, invalid, parse};
+use super::{Stop, following, invalid, parse};
 use crate::command::{StartBackfill, StepBackfill, StopBackfill};
 use crate::keys;
 use crate::limits::{
@@ -18,7 +20,7 @@ use crate::limits::{
     BACKFILL_WAITING_MAX, BACKFILLS_KEPT_MAX, BACKFILLS_MAX, DESTINATIONS_MAX, RULES_MAX,
 };
 use crate::overlay::Overlay;
-use crate::query::{self, Backfill, Cursor, Destination, Rule, TaskKind, TaskState};
+use crate::query::{self, Backfill, Cursor, Destination, Place, Rule, TaskKind, TaskState};
 use crate::read;
 use crate::records::backfills::{
     BackfillCount, BackfillItemRecord, BackfillPhase, BackfillRecord, ItemState,
@@ -299,6 +301,7 @@ impl<'a> Run<'a> {
         let after = after.map(|it| Cursor::of(key.as_bytes(), it)).transpose()?;
         let limit = BACKFILL_STEP_TASKS;
         let page = query::backfill_page(overlay, self.account, &rules, after.as_ref(), limit)?;
+        self.settings(overlay, &rules, &page.places)?;
         // Under whichever name a push would go.
         let all = query::backfill_rules(overlay, self.account, &self.destination, None)?;
         for place in page.places {
@@ -317,6 +320,25 @@ impl<'a> Run<'a> {
         }
         self.record.walked = page.next.is_none();
         self.record.cursor = page.next.as_ref().map(Cursor::record);
+        Ok(())
+    }
+
+    /// The settings of repositories that are come upon follow as well, where a rule
+    /// says so.
+    fn settings(
+        &self,
+        overlay: &mut Overlay<'_>,
+        rules: &[Rule],
+        places: &[Place],
+    ) -> Result<(), StorageError> {
+        let repositories: BTreeSet<_> = places.iter().map(|it| &it.repository).collect();
+        for repository in repositories {
+            let mut rules = rules.iter();
+            if rules.any(|rule| rule.options.settings && rule.matches(repository)) {
+                let (account, to) = (self.account, &self.destination);
+                following::ask(overlay, account, repository, to, self.index)?;
+            }
+        }
         Ok(())
     }
 

@@ -55,7 +55,7 @@ pub(super) fn step(overlay: &mut Overlay<'_>, command: &DeleteRepository) -> Res
         ..step.deleted
     };
     if empty {
-        settings::clear(overlay, &account, &repository);
+        settings::clear(overlay, &account, &repository)?;
         Counted::Images(&account, &repository).forget(overlay)?;
         Counted::Repositories(&account).remove(overlay, &key)?;
         overlay.delete(key);

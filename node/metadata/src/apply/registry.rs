@@ -3,7 +3,7 @@
 use entrepot_oci::{RegistryId, RepositoryName};
 
 use super::counts::{self, Counted};
-use super::{Stop, invalid, parse, settings};
+use super::{Stop, following, invalid, parse, settings};
 use crate::command::{CreateRepository, PutRegistrySettings, PutRepositorySettings, QuotasChange};
 use crate::keys;
 use crate::limits::{QUOTA_LAYER_BYTES_MAX, QUOTA_MAX, QUOTA_TAGS_MAX};
@@ -108,6 +108,7 @@ fn changed(before: QuotasRecord, change: &QuotasChange) -> Result<QuotasRecord, 
 
 pub(super) fn put_repository_settings(
     overlay: &mut Overlay<'_>,
+    index: u64,
     command: PutRepositorySettings,
 ) -> Result<Outcome, Stop> {
     let account = parse("account", &command.account)?;
@@ -128,8 +129,12 @@ pub(super) fn put_repository_settings(
         scan_on_push: command.scan_on_push.unwrap_or(before.scan_on_push),
         ..before.clone()
     };
+    let is_told = after.mutability != before.mutability;
     if after != before {
         overlay.put(key, &after);
+    }
+    if is_told {
+        following::changed(overlay, &account, &repository, index)?;
     }
     Ok(Outcome::Done(Done {}))
 }
@@ -155,6 +160,7 @@ pub(super) fn create_repository(
         let at_ms = command.at_ms;
         settings::furnish(overlay, &account, &repository, spec, &mut record, at_ms)?;
         overlay.put(keys::repository(&account, &repository), &record);
+        following::changed(overlay, &account, &repository, index)?;
     }
     Ok(Outcome::RepositoryPut(RepositoryPut { created }))
 }

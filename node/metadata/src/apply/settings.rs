@@ -7,7 +7,7 @@ use bytes::Bytes;
 use entrepot_oci::{RegistryId, RepositoryName};
 
 use super::registry::require_repository;
-use super::{Stop, invalid, parse};
+use super::{Stop, following, invalid, parse};
 use crate::command::{
     DeleteRegistryItem, PutRegistryItem, PutRepositoryText, RepositorySpec, TagRepository,
 };
@@ -27,6 +27,7 @@ use crate::records::settings::{
     TextKind, TextRecord,
 };
 use crate::response::{Done, EntityLimit, Item, Outcome, Refused};
+use crate::store::StorageError;
 
 /// Stars in one exclusion filter, as in ECR.
 const STARS_MAX: usize = 2;
@@ -75,6 +76,7 @@ pub(super) fn furnish(
 
 pub(super) fn tag_repository(
     overlay: &mut Overlay<'_>,
+    index: u64,
     command: TagRepository,
 ) -> Result<Outcome, Stop> {
     let account = parse("account", &command.account)?;
@@ -96,11 +98,15 @@ pub(super) fn tag_repository(
     } else if after != before {
         overlay.put(key, &after);
     }
+    if after != before {
+        following::changed(overlay, &account, &repository, index)?;
+    }
     Ok(Outcome::Done(Done {}))
 }
 
 pub(super) fn put_text(
     overlay: &mut Overlay<'_>,
+    index: u64,
     command: PutRepositoryText,
 ) -> Result<Outcome, Stop> {
     let account = parse("account", &command.account)?;
@@ -109,15 +115,10 @@ pub(super) fn put_text(
         return Err(invalid("text", "is of a kind that is not known here").into());
     };
     require_repository(overlay, &account, &repository)?;
+    let at_ms = command.at_ms;
     if !command.text.is_empty() {
-        put(
-            overlay,
-            &account,
-            &repository,
-            kind,
-            command.text,
-            command.at_ms,
-        )?;
+        put(overlay, &account, &repository, kind, command.text, at_ms)?;
+        following::changed(overlay, &account, &repository, index)?;
         return Ok(Outcome::Done(Done {}));
     }
     let key = keys::repository_text(&account, &repository, kind);
@@ -129,10 +130,11 @@ pub(super) fn put_text(
         return Err(Refused::ItemUnknown(item).into());
     }
     overlay.delete(key);
+    following::changed(overlay, &account, &repository, index)?;
     Ok(Outcome::Done(Done {}))
 }
 
-fn put(
+pub(super) fn put(
     overlay: &mut Overlay<'_>,
     account: &RegistryId,
     repository: &RepositoryName,
@@ -159,11 +161,16 @@ fn put(
 }
 
 /// Deletes what only a repository that exists has.
-pub(super) fn clear(overlay: &mut Overlay<'_>, account: &RegistryId, repository: &RepositoryName) {
+pub(super) fn clear(
+    overlay: &mut Overlay<'_>,
+    account: &RegistryId,
+    repository: &RepositoryName,
+) -> Result<(), StorageError> {
     overlay.delete(keys::resource_tags(account, repository));
     for kind in TextKind::ALL {
         overlay.delete(keys::repository_text(account, repository, kind));
     }
+    following::forget(overlay, account, repository)
 }
 
 pub(super) fn put_item(
@@ -385,7 +392,7 @@ fn check_case(record: &ResourceTagsRecord, set: &BTreeMap<String, String>) -> Re
     Ok(())
 }
 
-fn check_tags(record: &ResourceTagsRecord) -> Result<(), Stop> {
+pub(super) fn check_tags(record: &ResourceTagsRecord) -> Result<(), Stop> {
     for (key, value) in &record.tags {
         let length = key.chars().count();
         if !(1..=TAG_KEY_CHARS_MAX).contains(&length) || key.contains(char::is_control) {

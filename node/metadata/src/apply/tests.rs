@@ -10,6 +10,7 @@ mod configuration;
 mod cost;
 mod deletion;
 mod envelopes;
+mod following;
 mod identity;
 mod images;
 mod members;

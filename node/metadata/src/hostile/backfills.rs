@@ -1,7 +1,10 @@
 //! Backfills: seeds for the targets.
 
 use crate::apply::tests::{Machine, account, rule};
-use crate::command::{Command, PutRule, StartBackfill, StepBackfill, StopBackfill};
+use crate::command::{
+    Command, EndSettingsTask, PutReplicaSettings, PutRule, StartBackfill, StepBackfill,
+    StopBackfill,
+};
 use crate::query::{self, BackfillCount, Destination, ItemState};
 use crate::records::rules::RuleOptions;
 use crate::store::{KeyValue, StorageError};
@@ -57,6 +60,29 @@ pub(super) fn commands() -> Vec<(&'static str, Command)> {
     let sequence = running(&super::state());
     let first = start("1", "eu-west-1").id;
     vec![
+        (
+            "good-replica-settings",
+            PutReplicaSettings {
+                account: account().to_string(),
+                repository: "app".to_owned(),
+                source_region: "us-east-1".to_owned(),
+                source_repository: "app".to_owned(),
+                sequence: 7,
+                policy: "{}".to_owned(),
+                ..PutReplicaSettings::default()
+            }
+            .into(),
+        ),
+        (
+            "good-end-of-settings",
+            EndSettingsTask {
+                account: account().to_string(),
+                repository: "app".to_owned(),
+                destination: "eu-west-1".to_owned(),
+                sequence: 7,
+            }
+            .into(),
+        ),
         ("good-backfill", start("2", "eu-west-2").into()),
         ("bad-backfill-nowhere", start("3", "mars").into()),
         ("bad-backfill-twice", start("3", "eu-west-1").into()),
@@ -81,6 +107,7 @@ pub(super) fn read_all(view: &dyn KeyValue) -> Result<(), StorageError> {
     }
     query::wanted_backfills(view, None, FEW)?;
     query::running_backfills(view, FEW)?;
+    query::settings_tasks(view, None, FEW)?;
     let rules = query::backfill_rules(view, &account, &to("eu-west-1"), None)?;
     query::backfill_page(view, &account, &rules, None, FEW)?;
     Ok(())

@@ -227,7 +227,9 @@ impl Oracle {
             | Command::StartBackfill(_)
             | Command::StopBackfill(_)
             | Command::StepBackfill(_)
-            | Command::SettleReplicas(_) => unreachable!("no step proposes it"),
+            | Command::SettleReplicas(_)
+            | Command::PutReplicaSettings(_)
+            | Command::EndSettingsTask(_) => unreachable!("no step proposes it"),
         }
     }
 

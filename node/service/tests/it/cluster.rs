@@ -354,6 +354,7 @@ impl Cluster {
             let blobs = Arc::clone(&node.blobs);
             let outbox = Outbox::new(blobs, Arc::clone(&node.metadata), clock());
             self.work.spawn(Arc::clone(&outbox).ask_for_the_denied());
+            self.work.spawn(Arc::clone(&outbox).send_settings());
             self.work.spawn(outbox.run());
         }
     }

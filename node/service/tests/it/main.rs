@@ -18,6 +18,7 @@ mod cut_through;
 mod deletion;
 mod departure;
 mod files;
+mod following;
 mod hostile;
 mod images;
 mod lag;

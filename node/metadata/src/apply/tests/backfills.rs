@@ -7,7 +7,7 @@ use crate::command::{
 };
 use crate::limits::{BACKFILL_KEPT_MS, BACKFILL_STEP_TASKS, BACKFILL_WAITING_MAX};
 use crate::query::{self, Backfill, BackfillCount, BackfillPhase, ItemState};
-use crate::records::rules::RuleOptions;
+use crate::records::rules::{PrefixMapping, RuleOptions};
 use crate::response::Refused;
 
 const NOW: i64 = 1_000;
@@ -394,4 +394,51 @@ fn a_backfill_of_one_rule_copies_what_that_rule_takes() {
     let tasks = machine.open_tasks();
     assert_eq!(tasks.len(), 1);
     assert_eq!(tasks[0].key.tag, Some(tag("w1")));
+}
+
+#[test]
+fn the_rule_that_decides_says_under_which_name() {
+    let mut machine = Machine::with_app();
+    machine.done(image(10, &[1], &["v1"]));
+    machine.done(rule("plain", &[], "eu-west-1"));
+    let mapped = RuleOptions {
+        mapping: Some(PrefixMapping {
+            from: "app".to_owned(),
+            to: "mirror/app".to_owned(),
+        }),
+        priority: 2,
+        ..RuleOptions::default()
+    };
+    machine.done(PutRule {
+        options: Some(mapped),
+        ..rule("mapped", &[], "eu-west-1")
+    });
+    machine.done(StartBackfill {
+        rule: "plain".to_owned(),
+        ..start(1, "eu-west-1")
+    });
+    machine.done(StepBackfill {
+        counted: Some(counted(1)),
+        ..StepBackfill::new(&account(), found(&machine).sequence, NOW)
+    });
+    step(&mut machine);
+    let tasks = machine.open_tasks();
+    assert_eq!(tasks[0].names, ["mirror/app"]);
+}
+
+#[test]
+fn what_came_from_elsewhere_and_was_pushed_here_too_is_copied() {
+    let mut machine = Machine::with_app();
+    machine.done(PutManifest {
+        ordered: true,
+        ..replica(image(13, &[3], &[]), "ap-south-1", 8)
+    });
+    machine.done(rule("a", &[], "eu-west-1"));
+    begun(&mut machine, "eu-west-1", 0);
+    assert_eq!(step(&mut machine).phase, BackfillPhase::Complete);
+    machine.done(DeleteRule::new(&account(), "a"));
+    machine.done(image(13, &[3], &[]));
+    machine.done(rule("a", &[], "eu-west-1"));
+    begun(&mut machine, "eu-west-1", 1);
+    assert_eq!(step(&mut machine).waiting, 1);
 }

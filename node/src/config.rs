@@ -1,12 +1,13 @@
 //! The configuration of a node. One TOML file; unknown keys are errors; what
 //! has been parsed is valid.
 
+mod issuers;
 mod listen;
 mod place;
 mod storage;
 mod throttling;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env::VarError;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use entrepot_proto::peers::{ClusterSecret, PeerInfo};
 use entrepot_service::{Settings, Throttling};
 use serde::Deserialize;
 
+use self::issuers::IssuerFile;
 pub use self::listen::{ClientLimits, ListenConfig, TlsConfig};
 pub(crate) use self::place::Basics;
 use self::place::{AdvertiseConfig, TrustFile};
@@ -67,6 +69,8 @@ pub struct Config {
     /// Where messages to webhooks may go.
     pub webhooks: Reach,
     pub throttling: Throttling,
+    /// By the names of those who issue web identities: files with their keys.
+    pub issuer_keys: BTreeMap<String, PathBuf>,
 }
 
 /// The account that the cluster's first start makes.
@@ -99,6 +103,8 @@ struct File {
     webhooks: WebhooksFile,
     #[serde(default)]
     throttling: ThrottlingFile,
+    #[serde(default)]
+    issuers: Vec<IssuerFile>,
     #[serde(default)]
     peers: Vec<PeerFile>,
 }
@@ -184,6 +190,7 @@ impl Config {
                 local: file.webhooks.local,
             },
             throttling: file.throttling.throttling()?,
+            issuer_keys: issuers::key_files(file.issuers)?,
         })
     }
 

@@ -1,15 +1,18 @@
-//! Messages to webhooks, over HTTP.
+//! Messages to webhooks, and the keys of those who issue web identities, over HTTP.
 //!
-//! The invariant: no message goes to this machine or to its link, whatever name
+//! The invariant: nothing goes to this machine or to its link, whatever name
 //! leads there, unless the configuration lets it: whoever may make a webhook must
 //! not reach what only listens to programs beside the node.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
 use entrepot_service::{Courier, Message, Undelivered};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
@@ -43,6 +46,8 @@ pub struct Reach {
 pub(crate) struct HttpCourier {
     client: Client,
     reach: Reach,
+    /// By the names of issuers: files with their keys, which are not fetched then.
+    key_files: BTreeMap<String, PathBuf>,
 }
 
 /// Finds the addresses of names, without those that may not be reached.
@@ -98,7 +103,55 @@ impl HttpCourier {
             .user_agent(concat!("entrepot/", env!("CARGO_PKG_VERSION")))
             .build()
             .context("cannot make the client for webhooks")?;
-        Ok(Self { client, reach })
+        let key_files = BTreeMap::new();
+        Ok(Self {
+            client,
+            reach,
+            key_files,
+        })
+    }
+
+    /// The same with files of the keys of issuers.
+    #[must_use]
+    pub(crate) fn with_keys(mut self, key_files: BTreeMap<String, PathBuf>) -> Self {
+        self.key_files = key_files;
+        self
+    }
+
+    /// That a literal address may be reached; names are looked at when they are
+    /// resolved.
+    fn allow(&self, url: &Url) -> Result<(), Undelivered> {
+        let literal = url.host_str().and_then(|host| {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            host.parse::<IpAddr>().ok()
+        });
+        if literal.is_some_and(|address| !self.reach.allows(address)) {
+            return Err(Undelivered::Unreachable(not_allowed()));
+        }
+        Ok(())
+    }
+
+    async fn get(&self, url: &str, bytes_max: usize) -> Result<Bytes, Undelivered> {
+        let unreachable = |reason: String| Undelivered::Unreachable(reason);
+        let url: Url = url
+            .parse()
+            .map_err(|error| unreachable(format!("its address is none: {error}")))?;
+        self.allow(&url)?;
+        let failed = |error: reqwest::Error| unreachable(reason(&error.without_url()));
+        let mut answer = self.client.get(url).send().await.map_err(failed)?;
+        if !answer.status().is_success() {
+            return Err(Undelivered::Status(answer.status().as_u16()));
+        }
+        let mut content = BytesMut::new();
+        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+            if content.len() + chunk.len() > bytes_max {
+                return Err(unreachable(format!(
+                    "it answers more than {bytes_max} bytes"
+                )));
+            }
+            content.extend_from_slice(&chunk);
+        }
+        Ok(content.freeze())
     }
 }
 
@@ -110,14 +163,7 @@ impl Courier for HttpCourier {
             .url
             .parse()
             .map_err(|error| unreachable(format!("its address is none: {error}")))?;
-        // Names are looked at when they are resolved.
-        let literal = url.host_str().and_then(|host| {
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            host.parse::<IpAddr>().ok()
-        });
-        if literal.is_some_and(|address| !self.reach.allows(address)) {
-            return Err(unreachable(not_allowed()));
-        }
+        self.allow(&url)?;
         let mut request = self.client.post(url).body(message.body);
         for (name, value) in message.headers {
             request = request.header(name, value);
@@ -129,6 +175,38 @@ impl Courier for HttpCourier {
         }
         Err(Undelivered::Status(answer.status().as_u16()))
     }
+
+    /// As `OpenID` Connect Discovery 1.0 has it.
+    async fn issuer_keys(&self, name: &str, bytes_max: usize) -> Result<Bytes, Undelivered> {
+        if let Some(file) = self.key_files.get(name) {
+            let read = tokio::fs::read(file).await;
+            return read.map(Bytes::from).map_err(|error| {
+                Undelivered::Unreachable(format!("cannot read {}: {error}", file.display()))
+            });
+        }
+        let issuer = format!("https://{name}");
+        let known = format!("{issuer}/.well-known/openid-configuration");
+        let said = self.get(&known, bytes_max).await?;
+        self.get(&keys_address(&said, &issuer)?, bytes_max).await
+    }
+}
+
+/// Where the keys are, as the issuer says of itself.
+fn keys_address(said: &[u8], issuer: &str) -> Result<String, Undelivered> {
+    let refused = |why: &str| Undelivered::Unreachable(why.to_owned());
+    let said: serde_json::Value =
+        serde_json::from_slice(said).map_err(|_| refused("its configuration is no JSON"))?;
+    let text = |name: &str| said[name].as_str().unwrap_or_default().to_owned();
+    if text("issuer").trim_end_matches('/') != issuer {
+        return Err(refused("its configuration is that of another issuer"));
+    }
+    let address = text("jwks_uri");
+    if !address.starts_with("https://") {
+        return Err(refused(
+            "its configuration names no https:// address of keys",
+        ));
+    }
+    Ok(address)
 }
 
 // === impl Resolver ===
@@ -249,6 +327,39 @@ mod tests {
             "fd00::1",
         ] {
             assert!(far.allows(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_says_where_its_keys_are() {
+        let of = |said: &str| keys_address(said.as_bytes(), "https://ci.example/a");
+        let right = r#"{"issuer": "https://ci.example/a", "jwks_uri": "https://keys.example/k"}"#;
+        assert_eq!(of(right).unwrap(), "https://keys.example/k");
+        for wrong in [
+            "",
+            "[]",
+            &right.replace("example/a", "example/b"),
+            &right.replace("https://keys", "http://keys"),
+            &right.replace("https://keys.example/k", "file:///etc/passwd"),
+            &right.replace("jwks_uri", "jwks"),
+        ] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_come_from_a_file_or_from_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("keys");
+        std::fs::write(&file, "keys").unwrap();
+        let files = BTreeMap::from([("ci.example".to_owned(), file)]);
+        let courier = HttpCourier::new(Reach { local: false }).unwrap();
+        let courier = courier.with_keys(files);
+        let found = courier.issuer_keys("ci.example", 10).await;
+        assert_eq!(found.unwrap(), "keys");
+        for near in ["127.0.0.1:9", "localhost:9", "169.254.169.254"] {
+            let refused = courier.issuer_keys(near, 10).await.unwrap_err().to_string();
+            assert!(refused.contains("webhooks.local"), "{near}: {refused}");
         }
     }
 

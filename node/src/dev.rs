@@ -7,6 +7,7 @@ mod image;
 mod intro;
 mod kept;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -96,7 +97,7 @@ pub(crate) async fn run(arguments: &DevArguments) -> anyhow::Result<()> {
     }
     kept::keep_shape(data, arguments)?;
     let starts = bound.into_iter().map(async |(config, listeners)| {
-        let outside = Outside::real(listeners, config.webhooks)?;
+        let outside = Outside::real(listeners, &config)?;
         Node::start(config, outside).await
     });
     let mut nodes = Vec::new();
@@ -233,6 +234,7 @@ fn plan(arguments: &DevArguments, data: &Path) -> anyhow::Result<(Cluster, Vec<C
             // Whoever tries it has nothing else to send them to.
             webhooks: Reach { local: true },
             throttling: Throttling::default(),
+            issuer_keys: BTreeMap::new(),
             peers: peers.clone(),
             trust: None,
             certificate_life: CERTIFICATE_LIFE,

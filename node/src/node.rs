@@ -31,7 +31,7 @@ use crate::care::{Care, open_blobs};
 use crate::client_port::FrontEnds;
 use crate::clock::ClusterClock;
 use crate::config::{ClientLimits, Config, ListenConfig};
-use crate::courier::{HttpCourier, Reach};
+use crate::courier::HttpCourier;
 use crate::disk::Disk;
 use crate::entry::{Arrival, Entry};
 use crate::identity::Identity;
@@ -129,7 +129,7 @@ pub(crate) async fn run(arguments: &RunArguments) -> anyhow::Result<()> {
     Identity::of(&config).check(&config.data)?;
     let listeners = Listeners::bind(&config).await?;
     let id = config.node;
-    let outside = Outside::real(listeners, config.webhooks)?;
+    let outside = Outside::real(listeners, &config)?;
     let node = Node::start(config, outside).await?;
     info!(node = id, "started");
     tokio::select! {
@@ -149,14 +149,15 @@ impl Outside {
     ///
     /// # Errors
     /// When the TLS library cannot be set up.
-    pub(crate) fn real(listeners: Listeners, webhooks: Reach) -> anyhow::Result<Self> {
+    pub(crate) fn real(listeners: Listeners, config: &Config) -> anyhow::Result<Self> {
+        let courier = HttpCourier::new(config.webhooks)?;
         Ok(Self {
             clock: Arc::new(SystemClock),
             dial: Arc::new(TcpDial),
             listeners,
             blocking: Blocking::Threads,
             storage: Storage::Disk,
-            courier: Arc::new(HttpCourier::new(webhooks)?),
+            courier: Arc::new(courier.with_keys(config.issuer_keys.clone())),
         })
     }
 }

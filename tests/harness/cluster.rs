@@ -51,6 +51,7 @@ pub struct ClusterBuilder {
     storage: Vec<(String, u64)>,
     limits: Vec<(String, u64)>,
     rates: Vec<(String, u64)>,
+    issuers: Vec<(String, PathBuf)>,
     tls: bool,
     links: Option<u64>,
     disk_bytes: Option<u64>,
@@ -120,6 +121,13 @@ impl ClusterBuilder {
     #[must_use]
     pub fn rate(mut self, operation: &str, per_second: u64) -> Self {
         self.rates.push((operation.to_owned(), per_second));
+        self
+    }
+
+    /// Where the keys of one are who issues web identities.
+    #[must_use]
+    pub fn issuer(mut self, issuer: &str, keys_file: PathBuf) -> Self {
+        self.issuers.push((issuer.to_owned(), keys_file));
         self
     }
 
@@ -226,6 +234,7 @@ impl Cluster {
             storage: Vec::new(),
             limits: Vec::new(),
             rates: Vec::new(),
+            issuers: Vec::new(),
             tls: false,
             links: None,
             disk_bytes: None,
@@ -285,6 +294,7 @@ impl Cluster {
             storage: &builder.storage,
             limits: &builder.limits,
             rates: &builder.rates,
+            issuers: &builder.issuers,
             tls: builder.tls,
             certificates: builder.certificates,
             certificate_life_s: builder.certificate_life_s,

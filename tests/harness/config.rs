@@ -1,7 +1,7 @@
 //! The configuration files of the nodes of a test cluster.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a node of a test cluster is told.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub(crate) struct Shared<'a> {
     pub(crate) limits: &'a [(String, u64)],
     /// Keys of `throttling.per_second`.
     pub(crate) rates: &'a [(String, u64)],
+    /// Issuers of web identities, and files with their keys.
+    pub(crate) issuers: &'a [(String, PathBuf)],
     /// Whether there are `tls.crt` and `tls.key` in the folder.
     pub(crate) tls: bool,
     /// The nodes have certificates and join by tokens, and are not listed.
@@ -115,6 +117,13 @@ upload_expiry_s = {expiry}
     }
     for (key, value) in shared.rates {
         let _ = writeln!(text, "{key} = {value}");
+    }
+    for (issuer, file) in shared.issuers {
+        let file = file.display();
+        let _ = write!(
+            text,
+            "\n[[issuers]]\nissuer = \"{issuer}\"\nkeys_file = \"{file}\"\n"
+        );
     }
     let listed: &[NodeConfig] = if shared.certificates {
         &[]

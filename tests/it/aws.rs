@@ -13,7 +13,7 @@ use self::table::Table;
 use crate::support::{EU, US, step};
 
 /// All of them; a walk is `tests/aws/walk_NAME.py`.
-const WALKS: [&str; 9] = [
+const WALKS: [&str; 10] = [
     "images",
     "repositories",
     "registry",
@@ -22,14 +22,19 @@ const WALKS: [&str; 9] = [
     "access",
     "cli",
     "identities",
+    "web_identity",
     "refused",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_clients_of_aws_work_unchanged() -> Result<()> {
+    // Where the walk that stands for an identity provider puts its keys.
+    let keys = format!("entrepot-issuer-{}.json", std::process::id());
+    let keys = std::env::temp_dir().join(keys);
     let cluster = Cluster::builder()
         .regions([US, EU])
         .nodes(2)
+        .issuer("https://ci.example/org", keys.clone())
         .start()
         .await?;
     let mut table = Table::default();
@@ -46,6 +51,7 @@ async fn the_clients_of_aws_work_unchanged() -> Result<()> {
         .await?;
     }
     cluster.finish().await?;
+    std::fs::remove_file(&keys).context("remove the keys of a walk")?;
     table.check().context("the table of operations")
 }
 

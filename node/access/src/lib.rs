@@ -25,6 +25,7 @@ pub mod sigv4;
 pub mod token;
 pub mod trust;
 mod verifier;
+mod web_identity;
 mod webhook;
 
 pub use access_key::{AccessKey, SECRET_ACCESS_KEY_BYTES_MAX};
@@ -36,4 +37,5 @@ pub use password::{PASSWORD_BYTES_MAX, hash_password};
 pub use principal::{AssumedRole, Identity, Principal, User};
 pub use secret::{Secret, generate_password, generate_secret};
 pub use verifier::{AccountCredentials, Mark, VERIFIED_MAX, Verifier};
+pub use web_identity::{WEB_IDENTITY_BYTES_MAX, WebClaims, WebIdentity, WebIdentityError, WebKeys};
 pub use webhook::WebhookSecret;

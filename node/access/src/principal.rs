@@ -27,6 +27,13 @@ pub enum Identity {
     /// A part of the cluster that acts for nobody, such as
     /// `replication.ecr.amazonaws.com`.
     Service(String),
+    /// For whom an identity provider of the account vouches, by a token.
+    Federated {
+        /// ARN.
+        provider: String,
+        /// As the provider calls them.
+        subject: String,
+    },
     /// Nobody said who calls.
     Anonymous,
 }
@@ -73,7 +80,10 @@ impl Principal {
     /// Neither a service nor nobody: an identity that its account can give
     /// permissions to.
     pub fn is_of_an_account(&self) -> bool {
-        !matches!(self.identity, Identity::Service(_) | Identity::Anonymous)
+        !matches!(
+            self.identity,
+            Identity::Service(_) | Identity::Federated { .. } | Identity::Anonymous
+        )
     }
 
     /// Whether `account` is the one that can.
@@ -95,6 +105,7 @@ impl Principal {
                 format!("arn:aws:sts::{account}:assumed-role/{role}/{session}")
             }
             Identity::Service(name) => name.clone(),
+            Identity::Federated { provider, subject } => format!("{provider}:{subject}"),
             Identity::Anonymous => ANONYMOUS.to_owned(),
         }
     }
@@ -118,7 +129,7 @@ impl Principal {
             Identity::AssumedRole(AssumedRole {
                 role_id, session, ..
             }) => format!("{role_id}:{session}"),
-            Identity::Service(_) | Identity::Anonymous => self.arn(),
+            Identity::Service(_) | Identity::Federated { .. } | Identity::Anonymous => self.arn(),
         }
     }
 }

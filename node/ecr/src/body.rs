@@ -21,6 +21,8 @@ const PART_BYTES_MAX: usize = 28 * 1024 * 1024;
 /// Of other JSON: a manifest of 4 MiB, every character of it escaped.
 const JSON_BYTES_MAX: usize = 9 * 1024 * 1024;
 pub(crate) const FORM_BYTES_MAX: usize = 1024 * 1024;
+/// Of a form that nobody signed: a token, and the policies of a session.
+pub(crate) const UNSIGNED_BYTES_MAX: usize = 64 * 1024;
 /// For a whole body: at 2 Mbit/s the largest takes as long.
 const TIME_MAX: Duration = Duration::from_mins(2);
 /// Hashed on the threads that serve; longer ones are not.

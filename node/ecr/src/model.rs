@@ -184,7 +184,7 @@ mod tests {
     fn every_operation_of_ecr_and_of_ecr_public_is_there() {
         let models = Models::load().unwrap();
         let counted = Api::ALL.map(|api| models.service(api).operations().count());
-        assert_eq!(counted, [62, 23, 68, 4]);
+        assert_eq!(counted, [62, 23, 75, 5]);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::header::{HOST, USER_AGENT};
+use axum::http::header::{AUTHORIZATION, HOST, USER_AGENT};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Uri};
 use entrepot_oci::{AccountId, RegionName, RegistryId};
@@ -27,6 +27,8 @@ use crate::wire::form::Form;
 use crate::wire::json;
 
 const REGISTRY_ID: &str = "registryId";
+/// What nobody has to sign: it brings a token of its own.
+const UNSIGNED: &str = "AssumeRoleWithWebIdentity";
 
 /// Names and values.
 type Headers<'a> = Vec<(&'a str, &'a str)>;
@@ -105,7 +107,7 @@ impl<'a> Signed<'a> {
         let scope = self.signature.check_scope(&[api.name()], region);
         scope.map_err(unsigned)?;
         let limit = self.limit(service)?;
-        let origin = self.origin(id);
+        let origin = origin(self.parts, id);
         // A signature is quickly checked: who guesses is not to do so at will.
         let (source, key_id) = (origin.source(), self.signature.key_id());
         let may_try = registry.may_try(source, key_id);
@@ -172,13 +174,6 @@ impl<'a> Signed<'a> {
         }
     }
 
-    fn origin(&self, id: &RequestId) -> Arc<Origin> {
-        let agent = self.parts.headers.get(USER_AGENT);
-        let agent = agent.and_then(|agent| agent.to_str().ok());
-        let connection: Origin = self.parts.extensions.get().cloned().unwrap_or_default();
-        connection.of_request(id, agent)
-    }
-
     /// The operation and its input, as they were sent.
     fn read<'s>(
         &self,
@@ -215,6 +210,67 @@ impl<'a> Signed<'a> {
             input.unwrap_or_else(|| Value::Object(serde_json::Map::new())),
         ))
     }
+}
+
+/// Whether a request may be one that nobody has to sign; its body says it.
+pub(crate) fn may_be_unsigned(parts: &Parts) -> bool {
+    let uri = &parts.uri;
+    let target = Target::of(&parts.method, uri.path(), uri.query(), &parts.headers);
+    let has_proof = parts.headers.contains_key(AUTHORIZATION) || uri.query().is_some();
+    parts.method == Method::POST && target == Some(Target::Query) && !has_proof
+}
+
+/// Such a request: on behalf of nobody.
+///
+/// # Errors
+/// In the service's own words.
+pub(crate) async fn unsigned<'f>(
+    front: &'f Front,
+    parts: &Parts,
+    body: Body,
+    id: &RequestId,
+) -> Result<Asked<'f>, ApiError> {
+    let (api, registry) = (Api::Sts, &front.registry);
+    let service = front.models.service(api);
+    let origin = origin(parts, id);
+    let nobody = registry.caller(None, Arc::clone(&origin), None).await;
+    let caller = nobody.map_err(|error| ApiError::internal_of(api, &error))?;
+    let admitted = registry.admit(&caller, Counted::Identity);
+    admitted.map_err(|_| ApiError::throttled(api))?;
+    let mut memory = registry.signed_body(origin.source(), "");
+    let body = body::whole(api, parts, body, body::UNSIGNED_BYTES_MAX, &mut memory).await?;
+    let form = Form::parse(&body)?;
+    let is_sts = form.text("Version").and_then(Api::of_version) == Some(api);
+    if !is_sts || form.text("Action") != Some(UNSIGNED) {
+        return Err(ApiError::unsigned(Api::Iam, &SigV4Error::Missing));
+    }
+    let operation = named(service, api, UNSIGNED)?;
+    let input = operation.input.map(|shape| form.value(service, shape));
+    let input = input.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+    let handler = operations::handler(api, &operation.name)
+        .ok_or_else(|| ApiError::unknown_operation(api, &operation.name))?;
+    check(api, service, operation, &input)?;
+    let headers = texts(&parts.uri, &parts.headers)?;
+    Ok(Asked {
+        call: Call {
+            caller,
+            registry: registry.clone(),
+            api,
+            host: headers.0.to_owned(),
+            domain: front.domain.clone(),
+        },
+        operation,
+        handler,
+        input,
+        memory,
+    })
+}
+
+fn origin(parts: &Parts, id: &RequestId) -> Arc<Origin> {
+    let agent = parts.headers.get(USER_AGENT);
+    let agent = agent.and_then(|agent| agent.to_str().ok());
+    let connection: Origin = parts.extensions.get().cloned().unwrap_or_default();
+    connection.of_request(id, agent)
 }
 
 /// The region of a signature for a private registry, well-formed or not at all.

@@ -102,7 +102,12 @@ async fn respond(front: &Front, parts: &Parts, body: Body, id: &RequestId) -> Re
     let (api, answered) = match Signed::of(parts) {
         Ok(signed) => {
             let api = signed.api;
-            (api, performed(front, signed, body, id).await)
+            let asked = signed.asked(front, body, id).await;
+            (api, performed(front, asked).await)
+        }
+        Err(_) if request::may_be_unsigned(parts) => {
+            let asked = request::unsigned(front, parts, body, id).await;
+            (Api::Sts, performed(front, asked).await)
         }
         Err((api, error)) => (api, Err(error)),
     };
@@ -116,9 +121,7 @@ async fn respond(front: &Front, parts: &Parts, body: Body, id: &RequestId) -> Re
 /// An operation's output.
 async fn performed<'a>(
     front: &'a Front,
-    signed: Signed<'_>,
-    body: Body,
-    id: &RequestId,
+    asked: Result<Asked<'a>, ApiError>,
 ) -> Result<(&'a Operation, Value), ApiError> {
     let Asked {
         call,
@@ -126,7 +129,7 @@ async fn performed<'a>(
         handler,
         input,
         memory,
-    } = signed.asked(front, body, id).await?;
+    } = asked?;
     let api = call.api;
     debug!(operation = operation.name, caller = %call.caller.principal, "asked");
     let answered = match handler {

@@ -651,8 +651,8 @@ impl Command {
             | Self::DeletePolicyVersion(_)
             | Self::DeletePolicy(_) => 4,
             // Nodes that are older make repositories without it.
-            Self::PutRegistryItem(command) if command.kind().is_of_webhooks() => 9,
-            Self::DeleteRegistryItem(command) if command.kind().is_of_webhooks() => 9,
+            Self::PutRegistryItem(command) if command.kind().is_of_level_9() => 9,
+            Self::DeleteRegistryItem(command) if command.kind().is_of_level_9() => 9,
             Self::PutRegistryItem(command) if command.kind() == ItemKind::CreationTemplate => 7,
             Self::PutRule(command) if !command.is_plain() => 9,
             Self::ReplaceRules(command) if !command.is_plain() => 9,

@@ -258,6 +258,9 @@ pub const WEBHOOKS_MAX: usize = 20;
 
 /// Bytes of a webhook's name.
 pub const WEBHOOK_NAME_BYTES_MAX: usize = 64;
+
+/// Identity providers of an account (IAM).
+pub const IDENTITY_PROVIDERS_MAX: usize = 100;
 pub const PULL_TIME_EXCLUSIONS_MAX: usize = 100;
 
 /// Bytes of the name of something that a registry has: an ARN.

@@ -15,9 +15,11 @@ mod inline;
 mod keys;
 mod linked;
 mod managed;
+mod providers;
 mod roles;
 mod sessions;
 mod simulate;
+mod web;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,10 +35,12 @@ pub use self::entities::NewEntity;
 pub use self::error::IamError;
 pub use self::keys::{KeyInfo, KeyOwner};
 pub use self::managed::{ManagedPolicy, NewPolicy, PolicyFilter, PolicyScope, VersionInfo};
+pub use self::providers::{IdentityProvider, NewProvider, ProviderChange};
 pub use self::roles::{NewRole, RoleChange};
 pub use self::sessions::{AssumeRole, NewSession};
 pub(crate) use self::simulate::AT_ONCE_MAX as SIMULATIONS_MAX;
 pub use self::simulate::{Outcome as SimulatedOutcome, Simulated, Simulation, Stated};
+pub use self::web::WebSession;
 pub use entrepot_metadata::query::{
     AccessKeyState, Entity, EntityKind, PolicyUser, Role as RoleSettings,
 };

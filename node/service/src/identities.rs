@@ -83,7 +83,7 @@ pub(crate) fn stands(
             role_id,
             ..
         }) => is_there(EntityKind::Role, role, path, role_id),
-        Identity::Service(_) | Identity::Anonymous => Ok(false),
+        Identity::Service(_) | Identity::Federated { .. } | Identity::Anonymous => Ok(false),
     }
 }
 

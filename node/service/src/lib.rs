@@ -29,6 +29,7 @@ mod hostile;
 mod hosts;
 mod identities;
 mod images;
+mod issuers;
 mod layer_urls;
 mod lifecycle;
 mod logins;

@@ -22,6 +22,7 @@ use crate::cluster::ClusterView;
 use crate::departure::Counts;
 use crate::feed::Feed;
 use crate::iam::SIMULATIONS_MAX;
+use crate::issuers::Issuers;
 use crate::lifecycle::Previews;
 use crate::logins::Logins;
 use crate::proven::Proven;
@@ -85,10 +86,12 @@ pub struct Registry {
     pub(crate) trust: Option<Arc<Trust>>,
     /// What would be missing without a node, while it is found out.
     pub(crate) counts: Counts,
-    /// Takes messages to webhooks.
+    /// Takes messages to webhooks, and asks issuers for their keys.
     pub(crate) courier: Arc<dyn Courier>,
     /// Previews of lifecycle policies.
     pub(crate) previews: Previews,
+    /// What is known of the keys of identity providers.
+    pub(crate) issuers: Issuers,
 }
 
 /// What a registry is built from.
@@ -154,6 +157,7 @@ impl Registry {
             counts: Counts::default(),
             courier: parts.courier,
             previews: Previews::default(),
+            issuers: Issuers::default(),
         })
     }
 

@@ -88,11 +88,18 @@ pub enum Undelivered {
     Unreachable(String),
 }
 
-/// Takes messages to where they go, over HTTP.
+/// Takes messages to where they go, and fetches keys from where they are, over HTTP.
 #[async_trait]
 pub trait Courier: std::fmt::Debug + Send + Sync {
     /// Answers once the receiver has said that it has the message.
     async fn deliver(&self, message: Message) -> Result<(), Undelivered>;
+
+    /// The keys of whoever issues tokens as `https://<name>` (RFC 7517), of at most
+    /// `bytes_max` bytes.
+    async fn issuer_keys(&self, name: &str, bytes_max: usize) -> Result<Bytes, Undelivered> {
+        let (_, _) = (name, bytes_max);
+        Err(Undelivered::Unreachable("there is no network".to_owned()))
+    }
 }
 
 /// Reaches nobody: where there is no network.

@@ -88,7 +88,7 @@ pub(crate) async fn failing(folder: &Path) -> Node {
         ops: None,
     };
     let config = alone(folder);
-    let outside = Outside::real(listeners, config.webhooks).unwrap();
+    let outside = Outside::real(listeners, &config).unwrap();
     Node::start(config, outside).await.unwrap()
 }
 
@@ -105,7 +105,7 @@ async fn a_node_that_has_run_founds_no_cluster() {
             peer: bound().await,
             ops: None,
         };
-        Outside::real(listeners, config.webhooks).unwrap()
+        Outside::real(listeners, &config).unwrap()
     };
     std::fs::create_dir(&config.data).unwrap();
     let entry = Entry::of(&config, &outside().await).unwrap();

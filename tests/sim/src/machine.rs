@@ -2,6 +2,7 @@
 //! node while it runs.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -269,6 +270,7 @@ impl Machine {
             rebuild_index: false,
             webhooks: Reach { local: false },
             throttling: Throttling::default(),
+            issuer_keys: BTreeMap::new(),
         })
     }
 

@@ -56,10 +56,7 @@ pub(super) fn parse(value: &Json, variables: bool) -> Result<Vec<Condition>, Pro
             return Err(Problem::Syntax);
         };
         for (key, values) in keys {
-            if !key
-                .split_once(':')
-                .is_some_and(|(vendor, name)| is_vendor(vendor) && !name.is_empty())
-            {
+            if !is_key(key) {
                 return Err(Problem::Vendor);
             }
             let operands: Result<Vec<Operand>, Problem> = texts(values)?
@@ -236,4 +233,18 @@ fn number(text: &str) -> Option<f64> {
         .bytes()
         .all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'+' | b'.'));
     is_decimal.then(|| text.parse().ok())?
+}
+
+/// `<vendor>:<name>`, or `<issuer>:<claim>` of a web identity, whose issuer is the rest
+/// of an address behind `https://`.
+fn is_key(key: &str) -> bool {
+    if let Some((vendor, name)) = key.split_once(':')
+        && is_vendor(vendor)
+    {
+        return !name.is_empty();
+    }
+    let right = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte);
+    key.rsplit_once(':').is_some_and(|(issuer, claim)| {
+        issuer.contains('.') && issuer.bytes().all(right) && !claim.is_empty()
+    })
 }

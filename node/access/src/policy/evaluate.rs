@@ -252,6 +252,7 @@ impl<'a> Facts<'a> {
             Identity::User(_) => "User",
             Identity::AssumedRole(_) => "AssumedRole",
             Identity::Service(_) => "Service",
+            Identity::Federated { .. } => "FederatedUser",
             Identity::Anonymous => "Anonymous",
         };
         let resource_account = match request.resource {
@@ -288,6 +289,11 @@ impl<'a> Facts<'a> {
 
     pub(super) fn policy_arn(&self) -> Option<&str> {
         self.policy_arn.as_deref()
+    }
+
+    /// Whether a token of an identity provider says who it is.
+    pub(super) fn is_federated(&self) -> bool {
+        matches!(self.principal.identity, Identity::Federated { .. })
     }
 
     fn is_own_resource(&self) -> bool {

@@ -77,8 +77,12 @@ pub(super) fn decide(
     let has = |at_least: u8| given.iter().any(|&level| level >= at_least);
     let missing = |source| Decision::Deny(Reason::Implicit(source));
     match request.principal.identity {
-        Identity::Service(_) | Identity::Anonymous if has(2) => return Decision::Allow,
-        Identity::Service(_) | Identity::Anonymous => return missing(Source::Resource),
+        Identity::Service(_) | Identity::Federated { .. } | Identity::Anonymous if has(2) => {
+            return Decision::Allow;
+        }
+        Identity::Service(_) | Identity::Federated { .. } | Identity::Anonymous => {
+            return missing(Source::Resource);
+        }
         _ => {}
     }
     let identity_allows = allows(&identity) || request.principal.identity == Identity::Root;
@@ -136,7 +140,7 @@ fn keys(request: &Request<'_>, context: &[(String, String)]) -> Keys {
     let account = principal.account.to_string();
     let is_account = !matches!(
         principal.identity,
-        Identity::Service(_) | Identity::Anonymous
+        Identity::Service(_) | Identity::Federated { .. } | Identity::Anonymous
     );
     set(
         "aws:principalaccount",
@@ -171,6 +175,9 @@ fn keys(request: &Request<'_>, context: &[(String, String)]) -> Keys {
         Identity::Service(name) => {
             set("aws:principalisawsservice", Some("true".to_owned()));
             (None, "Service", name.clone())
+        }
+        Identity::Federated { provider, subject } => {
+            (None, "FederatedUser", format!("{provider}:{subject}"))
         }
         Identity::Anonymous => (None, "Anonymous", "anonymous".to_owned()),
     };
@@ -291,6 +298,9 @@ fn level(statement: &Value, principal: &Principal) -> u8 {
             own_names.push((session, 4));
         }
         Identity::Service(name) => own_names.push((format!("Service:{name}"), 4)),
+        Identity::Federated { provider, .. } => {
+            own_names.push((format!("Federated:{provider}"), 4));
+        }
     }
     let mut level = u8::from(named == "*") * 2;
     if let Some(kinds) = named.as_object() {

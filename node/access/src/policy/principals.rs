@@ -30,7 +30,9 @@ enum Entry {
     /// One session of a role.
     Session(String),
     Service(String),
-    /// Of a kind that nobody here is: an identity provider, a federated user.
+    /// Whom an identity provider vouches for: its ARN.
+    Federated(String),
+    /// Of a kind that nobody here is.
     Nobody,
 }
 
@@ -89,6 +91,10 @@ impl Principals {
         if !self.negated {
             return grant;
         }
+        // A provider has to be named: whoever has a token of any is not everyone.
+        if facts.is_federated() {
+            return Grant::None;
+        }
         let is_root = facts.principal.identity == Identity::Root;
         if grant > Grant::Account || (grant == Grant::Account && is_root) {
             Grant::None
@@ -109,6 +115,7 @@ impl Entry {
             _ => Grant::User,
         };
         match self {
+            Self::Everyone if facts.is_federated() => Grant::None,
             Self::Everyone => Grant::Limited,
             Self::Account(account) => given(principal.belongs_to(account), Grant::Account),
             Self::Identity(arn) => given(facts.policy_arn() == Some(arn.as_str()), to_identity),
@@ -129,6 +136,13 @@ impl Entry {
                     matches!(&principal.identity, Identity::Service(name) if name == service);
                 given(is_named, Grant::Direct)
             }
+            Self::Federated(named) => {
+                let is_named = matches!(
+                    &principal.identity,
+                    Identity::Federated { provider, .. } if provider == named
+                );
+                given(is_named, Grant::Direct)
+            }
             Self::Nobody => Grant::None,
         }
     }
@@ -144,7 +158,8 @@ fn entry(kind: &str, text: &str) -> Result<Entry, Problem> {
         "Service" if text.contains('.') && !text.contains('*') => {
             Ok(Entry::Service(text.to_owned()))
         }
-        "Federated" | "CanonicalUser" if !text.is_empty() => Ok(Entry::Nobody),
+        "Federated" if !text.is_empty() => Ok(Entry::Federated(text.to_owned())),
+        "CanonicalUser" if !text.is_empty() => Ok(Entry::Nobody),
         "Service" | "Federated" | "CanonicalUser" => Err(invalid()),
         _ => Err(Problem::Syntax),
     }

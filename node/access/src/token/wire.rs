@@ -59,7 +59,7 @@ impl Wire {
                 WireIdentity::AssumedRole(it.path, it.role, it.role_id, it.session)
             }
             Identity::Anonymous => WireIdentity::Anonymous,
-            Identity::Service(_) => return Err(TokenError::Invalid),
+            Identity::Service(_) | Identity::Federated { .. } => return Err(TokenError::Invalid),
         };
         let wire = Self {
             version: VERSION,

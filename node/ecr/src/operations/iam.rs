@@ -9,6 +9,7 @@ mod groups;
 mod inline;
 mod keys;
 mod policies;
+mod providers;
 mod roles;
 mod shapes;
 mod simulate;
@@ -34,12 +35,17 @@ use crate::page;
 
 /// Those of IAM.
 pub(super) const TABLE: &[(&str, Handler)] = &[
+    (
+        "AddClientIDToOpenIDConnectProvider",
+        works!(providers::add_client),
+    ),
     ("AddUserToGroup", works!(groups::add)),
     ("AttachGroupPolicy", works!(attached::attach::<OfGroup>)),
     ("AttachRolePolicy", works!(attached::attach::<OfRole>)),
     ("AttachUserPolicy", works!(attached::attach::<OfUser>)),
     ("CreateAccessKey", works!(keys::create)),
     ("CreateGroup", works!(groups::create)),
+    ("CreateOpenIDConnectProvider", works!(providers::create)),
     ("CreatePolicy", works!(policies::create)),
     ("CreatePolicyVersion", works!(versions::create)),
     ("CreateRole", works!(roles::create)),
@@ -48,6 +54,7 @@ pub(super) const TABLE: &[(&str, Handler)] = &[
     ("DeleteAccessKey", works!(keys::delete)),
     ("DeleteGroup", works!(shapes::delete::<OfGroup>)),
     ("DeleteGroupPolicy", works!(inline::delete::<OfGroup>)),
+    ("DeleteOpenIDConnectProvider", works!(providers::delete)),
     ("DeletePolicy", works!(policies::delete)),
     ("DeletePolicyVersion", works!(versions::delete)),
     ("DeleteRole", works!(shapes::delete::<OfRole>)),
@@ -60,6 +67,7 @@ pub(super) const TABLE: &[(&str, Handler)] = &[
     ("GetAccessKeyLastUsed", works!(keys::last_used)),
     ("GetGroup", works!(groups::get)),
     ("GetGroupPolicy", works!(inline::get::<OfGroup>)),
+    ("GetOpenIDConnectProvider", works!(providers::get)),
     ("GetPolicy", works!(policies::get)),
     ("GetPolicyVersion", works!(versions::get)),
     ("GetRole", works!(roles::get)),
@@ -81,6 +89,7 @@ pub(super) const TABLE: &[(&str, Handler)] = &[
         "ListInstanceProfilesForRole",
         works!(roles::instance_profiles),
     ),
+    ("ListOpenIDConnectProviders", works!(providers::list)),
     ("ListPolicies", works!(policies::list)),
     ("ListPolicyTags", works!(tags::of_policy)),
     ("ListPolicyVersions", works!(versions::list)),
@@ -93,6 +102,10 @@ pub(super) const TABLE: &[(&str, Handler)] = &[
     ("PutGroupPolicy", works!(inline::put::<OfGroup>)),
     ("PutRolePolicy", works!(inline::put::<OfRole>)),
     ("PutUserPolicy", works!(inline::put::<OfUser>)),
+    (
+        "RemoveClientIDFromOpenIDConnectProvider",
+        works!(providers::remove_client),
+    ),
     ("RemoveUserFromGroup", works!(groups::remove)),
     ("SetDefaultPolicyVersion", works!(versions::set_default)),
     ("SimulatePrincipalPolicy", works!(simulate::simulate)),
@@ -105,6 +118,10 @@ pub(super) const TABLE: &[(&str, Handler)] = &[
     ("UpdateAccessKey", works!(keys::update)),
     ("UpdateAssumeRolePolicy", works!(roles::update_trust)),
     ("UpdateGroup", works!(groups::update)),
+    (
+        "UpdateOpenIDConnectProviderThumbprint",
+        works!(providers::thumbprints),
+    ),
     ("UpdateRole", works!(roles::update)),
     ("UpdateRoleDescription", works!(roles::update_description)),
     ("UpdateUser", works!(users::update)),
@@ -246,6 +263,9 @@ pub(super) fn failed(call: &Call, error: &IamError) -> ApiError {
         E::PackedPolicyTooLarge(_) => (StatusCode::BAD_REQUEST, "PackedPolicyTooLarge"),
         E::InvalidInput(_) => (StatusCode::BAD_REQUEST, "InvalidInput"),
         E::Unmodifiable(_) => (StatusCode::BAD_REQUEST, "UnmodifiableEntity"),
+        E::InvalidIdentityToken(_) => (StatusCode::BAD_REQUEST, "InvalidIdentityToken"),
+        E::ExpiredIdentityToken(_) => (StatusCode::BAD_REQUEST, "ExpiredTokenException"),
+        E::IdentityProviderSilent(_) => (StatusCode::BAD_REQUEST, "IDPCommunicationError"),
         E::NotAttachable(_) => (StatusCode::BAD_REQUEST, "PolicyNotAttachable"),
         E::Validation(_) | E::Service(ServiceError::Invalid(_)) => {
             (StatusCode::BAD_REQUEST, "ValidationError")

@@ -15,6 +15,7 @@ use crate::error::ApiError;
 /// Those of STS.
 pub(super) const TABLE: &[(&str, Handler)] = &[
     ("AssumeRole", works!(assume_role)),
+    ("AssumeRoleWithWebIdentity", works!(assume_by_token)),
     ("GetAccessKeyInfo", works!(key_info)),
     ("GetCallerIdentity", works!(caller)),
     ("GetSessionToken", works!(session_token)),
@@ -43,6 +44,19 @@ struct AssumeInput {
     external_id: Option<String>,
     #[serde(flatten)]
     more: More,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct TokenInput {
+    role_arn: String,
+    role_session_name: String,
+    web_identity_token: String,
+    provider_id: Option<Value>,
+    duration_seconds: Option<u32>,
+    policy: Option<String>,
+    #[serde(default)]
+    policy_arns: Vec<PolicyArn>,
 }
 
 #[derive(Deserialize)]
@@ -112,6 +126,42 @@ async fn assume_role(call: &Call, input: AssumeInput) -> Result<Value, ApiError>
             "AssumedRoleId": made.principal.user_id(),
         },
         "PackedPolicySize": made.packed_percent,
+    }))
+}
+
+/// Whoever asks need not have signed.
+async fn assume_by_token(call: &Call, input: TokenInput) -> Result<Value, ApiError> {
+    if input.provider_id.is_some() {
+        return Err(ApiError::new(
+            "ValidationError",
+            "ProviderId is of OAuth 2.0 access tokens, which are not supported here.",
+        ));
+    }
+    let arns = input.policy_arns.into_iter().map(PolicyArn::named);
+    let asked = AssumeRole {
+        role_arn: input.role_arn,
+        session_name: input.role_session_name,
+        duration_s: input.duration_seconds,
+        policy: input.policy,
+        policy_arns: arns.collect::<Result<_, _>>()?,
+        external_id: None,
+    };
+    let iam = call.registry.iam(&call.caller);
+    let made = iam
+        .assume_role_by_token(&asked, &input.web_identity_token)
+        .await;
+    let made = made.map_err(|error| failed(call, &error))?;
+    let session = &made.session;
+    Ok(json!({
+        "Credentials": credentials(session),
+        "AssumedRoleUser": {
+            "Arn": session.principal.arn(),
+            "AssumedRoleId": session.principal.user_id(),
+        },
+        "PackedPolicySize": session.packed_percent,
+        "SubjectFromWebIdentityToken": made.subject,
+        "Audience": made.audience,
+        "Provider": made.provider,
     }))
 }
 

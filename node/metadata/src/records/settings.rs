@@ -104,6 +104,9 @@ pub enum ItemKind {
     Webhook = 20,
     /// By the names of webhooks: how far each has been told.
     WebhookProgress = 21,
+    /// By the addresses of issuers, without `https://`: identity providers that an
+    /// account trusts. In the global group.
+    IdentityProvider = 22,
 }
 
 /// Ways in which repositories come to be that nobody makes by hand, as ECR's
@@ -163,11 +166,16 @@ impl ItemKind {
             Self::CatalogData => "catalog data",
             Self::Webhook => "webhook",
             Self::WebhookProgress => "progress of the webhook",
+            Self::IdentityProvider => "identity provider",
         }
     }
 
-    pub(crate) fn is_of_webhooks(self) -> bool {
-        matches!(self, Self::Webhook | Self::WebhookProgress)
+    /// Whether nodes below level 9 know nothing of it.
+    pub(crate) fn is_of_level_9(self) -> bool {
+        matches!(
+            self,
+            Self::Webhook | Self::WebhookProgress | Self::IdentityProvider
+        )
     }
 
     /// As keys have it.

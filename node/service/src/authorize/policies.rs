@@ -155,7 +155,10 @@ impl Registry {
         let (kind, name, id) = match &principal.identity {
             Identity::User(user) => (EntityKind::User, &user.name, &user.id),
             Identity::AssumedRole(role) => (EntityKind::Role, &role.role, &role.role_id),
-            Identity::Root | Identity::Service(_) | Identity::Anonymous => return Ok(None),
+            Identity::Root
+            | Identity::Service(_)
+            | Identity::Federated { .. }
+            | Identity::Anonymous => return Ok(None),
         };
         let name = Whose {
             account: principal.account.clone(),
@@ -405,6 +408,9 @@ impl InForce {
                 key.parts(&["role", &it.path, &it.role, &it.role_id, &it.session]);
             }
             Identity::Service(name) => key.parts(&["service", name]),
+            Identity::Federated { provider, subject } => {
+                key.parts(&["federated", provider, subject]);
+            }
             Identity::Anonymous => key.parts(&["anonymous"]),
         }
         key.part(asked.action);

@@ -9,6 +9,7 @@ use super::{Asked, Target};
 use crate::{Caller, Registry, ServiceError, audit};
 
 const ACTION: &str = "sts:AssumeRole";
+const BY_TOKEN: &str = "sts:AssumeRoleWithWebIdentity";
 
 impl Registry {
     /// `trust`: the role's policy; none: there is no such role, which is denied in
@@ -20,7 +21,29 @@ impl Registry {
         trust: Option<&str>,
         context: &Context,
     ) -> Result<bool, ServiceError> {
-        let asked = Asked::new(self.region(), who, ACTION, Target::Named(role))?;
+        self.may_assume_for(ACTION, who, role, trust, context)
+    }
+
+    /// The same for whom an identity provider vouches.
+    pub(crate) fn may_assume_by_token(
+        &self,
+        who: &Caller,
+        role: &Arn,
+        trust: Option<&str>,
+        context: &Context,
+    ) -> Result<bool, ServiceError> {
+        self.may_assume_for(BY_TOKEN, who, role, trust, context)
+    }
+
+    fn may_assume_for(
+        &self,
+        action: &str,
+        who: &Caller,
+        role: &Arn,
+        trust: Option<&str>,
+        context: &Context,
+    ) -> Result<bool, ServiceError> {
+        let asked = Asked::new(self.region(), who, action, Target::Named(role))?;
         let decision = self.assuming(&asked, trust, context)?;
         audit::decided(&asked, decision);
         Ok(decision == Decision::Allow)

@@ -34,6 +34,14 @@ pub enum IamError {
     Unmodifiable(String),
     #[error("{0}")]
     NotAttachable(String),
+    /// A token of an identity provider is not good, or nobody trusts that one.
+    #[error("{0}")]
+    InvalidIdentityToken(String),
+    #[error("{0}")]
+    ExpiredIdentityToken(String),
+    /// Its keys are not known.
+    #[error("the identity provider does not tell its keys: {0}")]
+    IdentityProviderSilent(String),
     /// What the request says does not go together.
     #[error("{0}")]
     Validation(String),

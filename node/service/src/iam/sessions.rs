@@ -23,7 +23,7 @@ use crate::ServiceError;
 
 const MS_PER_SECOND: i64 = 1_000;
 /// Seconds of a session, unless the caller says otherwise: of a role, of a user.
-const ROLE_SESSION_S: u32 = 3_600;
+pub(super) const ROLE_SESSION_S: u32 = 3_600;
 const USER_SESSION_S: u32 = 43_200;
 /// The longest session of a role that a session of a role asked for, and of the
 /// root user.
@@ -174,7 +174,7 @@ impl Iam<'_> {
         Ok(allowed.then_some(role))
     }
 
-    fn session(
+    pub(super) fn session(
         &self,
         principal: Principal,
         duration_s: u32,
@@ -205,7 +205,7 @@ impl Iam<'_> {
 }
 
 /// The role that an ARN names, wherever it stands.
-fn role_of(
+pub(super) fn role_of(
     view: &dyn KeyValue,
     arn: &Arn,
     account: &AccountId,
@@ -217,7 +217,7 @@ fn role_of(
 }
 
 /// The policy of a session, of all that the request names.
-fn session_policy(
+pub(super) fn session_policy(
     view: &dyn KeyValue,
     account: &AccountId,
     asked: &AssumeRole,

@@ -1,5 +1,7 @@
 //! Sessions over a registry in memory.
 
+mod web;
+
 use entrepot_access::{AssumedRole, Identity, Principal, User};
 use entrepot_service::{Caller, Proof};
 use serde_json::{Value, json};

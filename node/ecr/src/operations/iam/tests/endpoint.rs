@@ -14,7 +14,7 @@ use entrepot_proto::peers::{ClusterSecret, Dial, PeerInfo, Peers, TcpDial};
 use entrepot_replication::ClusterBlobs;
 use entrepot_replication::health::Health;
 use entrepot_service::cluster::{ClusterView, GroupInfo};
-use entrepot_service::{Caller, Registry, RegistryParts, Settings};
+use entrepot_service::{Caller, Courier, Registry, RegistryParts, Settings};
 use serde_json::{Value, json};
 
 use crate::api::Api;
@@ -50,6 +50,11 @@ impl ClusterView for NoGroups {
 impl Endpoint {
     /// With two accounts.
     pub(in crate::operations) async fn start() -> Self {
+        Self::with(Arc::new(entrepot_service::NoCourier)).await
+    }
+
+    /// The same, which fetches keys by `courier`.
+    pub(in crate::operations) async fn with(courier: Arc<dyn Courier>) -> Self {
         let region: RegionName = "us-east-1".parse().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let peers = peers(&region);
@@ -69,7 +74,7 @@ impl Endpoint {
             },
             blocking: Blocking::Threads,
             trust: None,
-            courier: Arc::new(entrepot_service::NoCourier),
+            courier,
         });
         let endpoint = Self {
             registry,

@@ -1,0 +1,187 @@
+//! The keys of those who issue web identities, as far as they are known.
+//!
+//! Fetched when a token of theirs comes, and kept for a while. The invariants: however
+//! many tokens come, an issuer is asked once at a time and now and then; and no issuer
+//! makes another one wait, or takes more than its memory.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use entrepot_access::WebKeys;
+use tokio::time::Instant;
+
+use crate::Undelivered;
+use crate::webhooks::Courier;
+
+/// For how long keys are kept without a look.
+const KEPT_FOR: Duration = Duration::from_mins(10);
+/// From one look to the next, where no key fits or nobody answers.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// Issuers whose keys are kept.
+const ISSUERS_MAX: usize = 256;
+/// What an issuer's keys may take, as it sends them.
+const KEYS_BYTES_MAX: usize = 128 * 1024;
+
+/// What is known of everybody's keys.
+#[derive(Debug, Default)]
+pub(crate) struct Issuers {
+    known: Mutex<HashMap<Box<str>, Arc<Issuer>>>,
+}
+
+/// One of them; whoever looks holds it.
+#[derive(Debug, Default)]
+struct Issuer(tokio::sync::Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    keys: Option<Arc<WebKeys>>,
+    looked_at: Option<Instant>,
+    /// Of the last look, if nothing came of it.
+    failed: Option<Undelivered>,
+}
+
+// === impl Issuers ===
+
+impl Issuers {
+    /// The keys of the issuer `https://<name>`. `anew`: those that are known are not
+    /// enough.
+    ///
+    /// # Errors
+    /// Why nobody knows.
+    pub(crate) async fn keys(
+        &self,
+        courier: &dyn Courier,
+        name: &str,
+        anew: bool,
+    ) -> Result<Arc<WebKeys>, Undelivered> {
+        let issuer = self.issuer(name);
+        let mut known = issuer.0.lock().await;
+        let age = known.looked_at.map(|at| at.elapsed());
+        let max = if anew || known.keys.is_none() {
+            LOOK_INTERVAL
+        } else {
+            KEPT_FOR
+        };
+        if age.is_none_or(|age| age >= max) {
+            known.look(courier, name).await;
+        }
+        match (&known.keys, &known.failed) {
+            (Some(keys), _) => Ok(Arc::clone(keys)),
+            (None, Some(failed)) => Err(failed.clone()),
+            (None, None) => Err(Undelivered::Unreachable("nobody has asked yet".to_owned())),
+        }
+    }
+
+    fn issuer(&self, name: &str) -> Arc<Issuer> {
+        // Whole between any two statements that hold it.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known.get(name) {
+            return Arc::clone(found);
+        }
+        if known.len() >= ISSUERS_MAX {
+            // Any of those that nobody looks at: it is fetched again when it is needed.
+            let idle = known.iter().find(|(_, it)| Arc::strong_count(it) == 1);
+            if let Some(name) = idle.map(|(name, _)| name.clone()) {
+                known.remove(&name);
+            }
+        }
+        let new = Arc::<Issuer>::default();
+        if known.len() < ISSUERS_MAX {
+            known.insert(name.into(), Arc::clone(&new));
+        }
+        new
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    /// What was known stays where nothing comes of it: a token that one of these keys
+    /// has signed is as good as before.
+    async fn look(&mut self, courier: &dyn Courier, name: &str) {
+        let found = courier.issuer_keys(name, KEYS_BYTES_MAX).await;
+        self.looked_at = Some(Instant::now());
+        self.failed = None;
+        match found.map(|bytes| WebKeys::parse(&bytes)) {
+            Ok(Some(keys)) => self.keys = Some(Arc::new(keys)),
+            Ok(None) => {
+                let text = "what it answered is no set of keys";
+                self.failed = Some(Undelivered::Unreachable(text.to_owned()));
+            }
+            Err(error) => self.failed = Some(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::Message;
+
+    #[derive(Debug, Default)]
+    struct Asked {
+        times: AtomicUsize,
+        is_down: std::sync::atomic::AtomicBool,
+    }
+
+    #[async_trait]
+    impl Courier for Asked {
+        async fn deliver(&self, _message: Message) -> Result<(), Undelivered> {
+            Ok(())
+        }
+
+        async fn issuer_keys(&self, _name: &str, _max: usize) -> Result<Bytes, Undelivered> {
+            self.times.fetch_add(1, Ordering::Relaxed);
+            if self.is_down.load(Ordering::Relaxed) {
+                return Err(Undelivered::Status(503));
+            }
+            Ok(Bytes::from_static(br#"{"keys": []}"#))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_issuer_is_asked_now_and_then_whatever_comes() {
+        let (issuers, courier) = (Issuers::default(), Asked::default());
+        let times = || courier.times.load(Ordering::Relaxed);
+        for _ in 0..50 {
+            issuers.keys(&courier, "ci.example", false).await.unwrap();
+            issuers.keys(&courier, "ci.example", true).await.unwrap();
+        }
+        assert_eq!(times(), 1);
+        // A token that no key fits may be of a new one.
+        tokio::time::advance(LOOK_INTERVAL).await;
+        issuers.keys(&courier, "ci.example", false).await.unwrap();
+        assert_eq!(times(), 1);
+        issuers.keys(&courier, "ci.example", true).await.unwrap();
+        issuers.keys(&courier, "ci.example", true).await.unwrap();
+        assert_eq!(times(), 2);
+        // What is known is good when it is down.
+        courier.is_down.store(true, Ordering::Relaxed);
+        tokio::time::advance(KEPT_FOR).await;
+        issuers.keys(&courier, "ci.example", false).await.unwrap();
+        assert_eq!(times(), 3);
+        let other = issuers.keys(&courier, "other.example", false).await;
+        assert_eq!(other.unwrap_err(), Undelivered::Status(503));
+        issuers
+            .keys(&courier, "other.example", false)
+            .await
+            .unwrap_err();
+        assert_eq!(times(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_crowd_of_issuers_takes_more_than_its_memory() {
+        let (issuers, courier) = (Issuers::default(), Asked::default());
+        for nth in 0..ISSUERS_MAX + 50 {
+            let name = format!("ci-{nth}.example");
+            issuers.keys(&courier, &name, false).await.unwrap();
+        }
+        assert_eq!(issuers.known.lock().unwrap().len(), ISSUERS_MAX);
+    }
+}

@@ -14,6 +14,7 @@ use entrepot_proto::peers::{Dial, PeerInfo, Peers, TcpDial};
 use entrepot_replication::ClusterBlobs;
 use entrepot_replication::health::Health;
 use entrepot_replication::replica::ReplicaServer;
+use entrepot_replication::replica::through::ReadThrough;
 use entrepot_replication::server::{BlobsServer, PingServer};
 use entrepot_service::peer::UploadsServer;
 use entrepot_service::trust::Trust;
@@ -246,6 +247,28 @@ fn replicas(
     ReplicaServer::new(blobs, metadata, clock, Arc::<Registry>::clone(registry))
 }
 
+fn serve_peers(
+    listener: Box<dyn Listen>,
+    services: PeerServices,
+    guard: Guard,
+    failures: &Failures,
+) -> Port {
+    Port::open(|stop| {
+        let served = peer_port::serve(listener, services, guard, stop);
+        JoinSet::from_iter([failures.vital("peer port", served)])
+    })
+}
+
+/// Lets pulls of what is on its way here be served from where it comes from.
+fn read_through(
+    replica: &ReplicaServer,
+    registry: &Registry,
+) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
+    let through = ReadThrough::new(replica);
+    registry.read_through(&through);
+    through.run().map(Ok)
+}
+
 // === impl Node ===
 
 impl Node {
@@ -316,22 +339,21 @@ impl Node {
         let account = make_account(&config, &consensus, &outside);
         work.spawn(failures.finite("making of the account", account));
 
+        let replica = replicas(Arc::clone(&blobs), metadata, outside.clock, &registry);
+        work.spawn(failures.vital("reading through", read_through(&replica, &registry)));
         let clients = FrontEnds::new(&registry, &config.listen)?;
         let services = PeerServices {
             consensus: Arc::clone(&consensus),
             ping,
-            blobs: BlobsServer::new(Arc::clone(&blobs)),
+            blobs: BlobsServer::new(blobs),
             uploads: UploadsServer::new(Arc::clone(&registry)),
             members: MembersServer::new(Arc::clone(&registry)),
-            replica: replicas(blobs, metadata, outside.clock, &registry),
+            replica,
             relay: RelayServer::new(clients.clone()),
         };
         let guard = Guard::of(trusted.as_ref().zip(trust), config.secret);
         let Listeners { client, peer, ops } = outside.listeners;
-        let peer = Port::open(|stop| {
-            let served = peer_port::serve(peer, services, guard, stop);
-            JoinSet::from_iter([failures.vital("peer port", served)])
-        });
+        let peer = serve_peers(peer, services, guard, &failures);
         let front = Front {
             relay: Relay::new(&registry, &peers, &health, config.listen.domain),
             clients,

@@ -21,6 +21,7 @@ mod settled;
 mod source;
 mod tasks;
 mod trust;
+mod uses;
 
 pub(crate) use accounts::access_key_of;
 pub use accounts::{
@@ -57,7 +58,7 @@ pub use registry::{
     registry_settings, repositories, repository, repository_count, tag_count,
 };
 pub(crate) use rules::rule_of;
-pub use rules::{Rule, by_destination, destinations, rule, rules};
+pub use rules::{Rule, by_destination, destinations, rule, rules, rules_of_all};
 pub use settings::{
     Mutability, RegistryItem, RepositoryText, TextOf, matches_wildcard, registry_item,
     registry_items, registry_items_of_all, repository_tags, repository_text, template_for,
@@ -72,6 +73,7 @@ pub use trust::{
     is_recorded, is_revoked, join_token, standing,
 };
 pub(crate) use trust::{join_token_of, serial_of};
+pub use uses::{images_naming, indexes_naming, is_replica};
 
 pub use crate::records::backfills::{BackfillCount, BackfillPhase, ItemState};
 pub use crate::records::identity::{AccessKeyState, AccountState, EntityKind};

@@ -8,7 +8,6 @@
 //! destination before an image that is committed here names the blob, and an
 //! upload that fails is told to be gone.
 
-mod feed;
 mod sender;
 
 use std::sync::Arc;
@@ -22,9 +21,9 @@ use entrepot_proto::environment::Clock;
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-use self::feed::Feed;
 use self::sender::{Sender, To};
 use crate::error::{ReplicationError, chain};
+use crate::feed::Feed;
 use crate::{ClusterBlobs, placement};
 
 /// Senders of one node at the same time: each holds a few MiB at most.

@@ -55,6 +55,9 @@ pub enum ReplicationError {
     },
     #[error("no node of region {0} answers")]
     RegionDown(String),
+    /// What another region has, or is to have, cannot be told or read now.
+    #[error("read through from another region: {0}")]
+    Away(String),
     /// The destination's account does not allow it. Asking again will not help
     /// until it does.
     #[error("denied: {0}")]

@@ -30,6 +30,7 @@ mod denied;
 mod deposit;
 mod error;
 mod following;
+mod feed;
 mod lost;
 mod pace;
 mod ranges;

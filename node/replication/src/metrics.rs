@@ -29,6 +29,10 @@ pub struct CopyMetrics {
     /// joined one that was under way.
     pub read_through: Counter,
     pub read_through_shared: Counter,
+    /// Blobs that this node has read through from another region, and bytes that it
+    /// has sent to regions that did.
+    pub region_read_through: Counter,
+    pub offered_bytes: Counter,
     /// Groups of bytes that a peer sent and that proved wrong.
     pub peer_bytes_refused: Counter,
 }
@@ -89,6 +93,16 @@ impl CopyMetrics {
             "read_through_shared",
             "Reads through that joined a transfer that was under way",
             &self.read_through_shared,
+        );
+        counter(
+            "region_read_through",
+            "Blobs that were read through from another region",
+            &self.region_read_through,
+        );
+        counter(
+            "offered_bytes",
+            "Bytes that other regions have read through from this node",
+            &self.offered_bytes,
         );
         counter(
             "peer_bytes_refused",

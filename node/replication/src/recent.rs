@@ -20,6 +20,13 @@ pub(crate) struct Recent {
 // === impl Recent ===
 
 impl Recent {
+    /// Begins at `offset`, if there is nothing yet.
+    pub(crate) fn start_at(&mut self, offset: u64) {
+        if self.pieces.is_empty() {
+            self.end = offset;
+        }
+    }
+
     /// Where the bytes end then.
     pub(crate) fn push(&mut self, piece: Bytes) -> u64 {
         let start = self.end;

@@ -9,6 +9,8 @@ mod deposit;
 mod deposits;
 mod following;
 mod images;
+mod source;
+pub mod through;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,8 +32,10 @@ use entrepot_proto::peer::replica_reply::Result as Reply;
 use entrepot_proto::peer::replication_server::Replication;
 use entrepot_proto::peer::{
     AdmitReply, AdmitRequest, Blank, DepositName, DepositPart, DepositReply, MissingReply,
-    MissingRequest, Refusal, ReplicaBlob, ReplicaBlobHeader, ReplicaDeletion, ReplicaImageReply,
-    ReplicaImages, ReplicaManifest, ReplicaReply, ReplicaSettings, SettledReply, SettledRequest,
+    MissingRequest, OfferedBlobReply, OfferedBlobRequest, OfferedImageReply, OfferedImageRequest,
+    OffersReply, OffersRequest, Refusal, ReplicaBlob, ReplicaBlobHeader, ReplicaDeletion,
+    ReplicaImageReply, ReplicaImages, ReplicaManifest, ReplicaReply, ReplicaSettings, SettledReply,
+    SettledRequest, offered_image_reply,
 };
 use futures::Stream;
 use tokio::sync::mpsc;
@@ -49,6 +53,8 @@ use crate::{ClusterBlobs, wire};
 use self::claims::Place;
 use self::deposits::Deposits;
 pub(crate) use self::images::IMAGES_MAX;
+use self::source::Offered;
+use self::through::{Target, Through};
 
 /// Digests answered for in one call.
 pub(crate) const ASKED_MAX: usize = 10_000;
@@ -56,6 +62,8 @@ pub(crate) const ASKED_MAX: usize = 10_000;
 pub(crate) const DENIED: &str = "denied";
 /// From which on all nodes know of the order of pushes and deletions.
 const ORDERED_LEVEL: u32 = 9;
+/// Pieces of a blob that wait for whoever reads it.
+const OFFERED_PIECES_MAX: usize = 4;
 /// Where to go on, and how it ended.
 const DEPOSIT_REPLIES_MAX: usize = 4;
 /// For the source to send the next piece of a blob.
@@ -77,6 +85,7 @@ pub struct ReplicaServer {
     clock: Arc<dyn Clock>,
     admission: Arc<dyn Admission>,
     deposits: Arc<Deposits>,
+    through: Arc<Through>,
 }
 
 // === impl ReplicaServer ===
@@ -96,6 +105,7 @@ impl ReplicaServer {
             clock,
             admission,
             deposits: Arc::default(),
+            through: Arc::default(),
         }
     }
 
@@ -252,10 +262,16 @@ impl ReplicaServer {
         let media_type: MediaType = wire::name(&replica.media_type).map_err(bad)?;
         let manifest = Manifest::parse(&replica.content, Some(&media_type))
             .map_err(|error| refused(error.detail()))?;
-        let tags = match replica.tag.as_str() {
-            "" => Vec::new(),
-            tag => vec![wire::name::<Tag>(tag).map_err(bad)?.to_string()],
-        };
+        let mut tags = Vec::new();
+        if !replica.tag.is_empty() {
+            let tag: Tag = wire::name(&replica.tag).map_err(bad)?;
+            let (account, repository) = (account.clone(), repository.clone());
+            let seen = (account, repository, tag, origin.source.clone());
+            // What was seen here at a newer push does not go back to this one.
+            if self.through.floors.admits(&seen, replica.source_sequence) {
+                tags.push(replica.tag);
+            }
+        }
         self.prepare(&account, &repository).await?;
         let command = PutManifest {
             tags,
@@ -441,6 +457,49 @@ impl Replication for ReplicaServer {
     async fn name_deposit(&self, request: Request<DepositName>) -> Result<Response<Blank>, Status> {
         self.name(request.get_ref())?;
         Ok(Response::new(Blank {}))
+    }
+
+    async fn offers(
+        &self,
+        request: Request<OffersRequest>,
+    ) -> Result<Response<OffersReply>, Status> {
+        let region = wire::name(&request.get_ref().region)?;
+        let offers = self.offers_to(&region).map_err(|error| status(&error))?;
+        Ok(Response::new(offers))
+    }
+
+    async fn find_offered(
+        &self,
+        request: Request<OfferedImageRequest>,
+    ) -> Result<Response<OfferedImageReply>, Status> {
+        let request = request.into_inner();
+        let place = request.place.unwrap_or_default();
+        let reference = wire::name(&request.reference)?;
+        let found = if place.source_account.is_empty() {
+            let target = Target::read(&place)?;
+            let sources = self.sources(&target).map_err(|error| status(&error))?;
+            self.find(&target, &sources, &reference).await
+        } else {
+            self.find_offered(&Offered::read(&place)?, &reference).await
+        };
+        let result = match found.map_err(|error| status(&error))? {
+            Some(found) => offered_image_reply::Result::Found(found),
+            None => offered_image_reply::Result::Absent(Blank {}),
+        };
+        Ok(Response::new(OfferedImageReply {
+            result: Some(result),
+        }))
+    }
+
+    type ReadOfferedStream = Pin<Box<dyn Stream<Item = Result<OfferedBlobReply, Status>> + Send>>;
+
+    async fn read_offered(
+        &self,
+        request: Request<OfferedBlobRequest>,
+    ) -> Result<Response<Self::ReadOfferedStream>, Status> {
+        let (sender, replies) = mpsc::channel(OFFERED_PIECES_MAX);
+        tokio::spawn(self.clone().serve_offered(request.into_inner(), sender));
+        Ok(Response::new(Box::pin(ReceiverStream::new(replies))))
     }
 
     async fn delete_image(

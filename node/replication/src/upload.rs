@@ -12,7 +12,7 @@ mod here;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use entrepot_blobs::{Committed, Hashing, Passing};
+use entrepot_blobs::{Committed, Hashing, Passing, StagedBytes};
 use entrepot_metadata::command::LinkBlob;
 use entrepot_metadata::query::Blob;
 use entrepot_oci::{Algorithm, Digest, RegistryId, RepositoryName};
@@ -165,6 +165,16 @@ impl Upload {
     /// Whether its bytes are staged on this node.
     pub fn is_kept(&self) -> bool {
         self.here.is_kept()
+    }
+
+    /// Lets what is staged be read while more arrives. Before the first byte.
+    pub(crate) fn want(&self) {
+        drop(self.here.read_back());
+    }
+
+    /// What is staged so far, all but the newest of it; none: nothing is kept here.
+    pub(crate) fn read_back(&self) -> Option<Arc<dyn StagedBytes>> {
+        self.here.read_back()
     }
 
     /// Whether the bytes so far are this blob; none: it has to be found out by

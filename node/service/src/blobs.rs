@@ -34,7 +34,18 @@ impl Registry {
     ) -> Result<BlobInfo, ServiceError> {
         let target = Target::Repository(repository);
         self.authorize(who, "ecr:BatchCheckLayerAvailability", target)?;
-        self.blob_info(who, repository, digest).await
+        let unknown = match self.blob_info(who, repository, digest).await {
+            Err(error) if is_unknown(&error) => error,
+            other => return other,
+        };
+        match self.blob_elsewhere(who, repository, digest).await {
+            Ok(Some(found)) => Ok(found),
+            // It may have come meanwhile.
+            Ok(None) => self.blob_info(who, repository, digest).await,
+            // Whoever pushes asks this. A region that is away keeps nobody from it:
+            // here it is not.
+            Err(_) => Err(unknown),
+        }
     }
 
     /// The same for whoever is to read it: what they may read they may know the
@@ -47,7 +58,15 @@ impl Registry {
     ) -> Result<BlobInfo, ServiceError> {
         let target = Target::Repository(repository);
         self.authorize(who, "ecr:GetDownloadUrlForLayer", target)?;
-        self.blob_info(who, repository, digest).await
+        match self.blob_info(who, repository, digest).await {
+            Err(error) if is_unknown(&error) => {
+                match self.blob_elsewhere(who, repository, digest).await? {
+                    Some(found) => Ok(found),
+                    None => self.blob_info(who, repository, digest).await,
+                }
+            }
+            other => other,
+        }
     }
 
     pub(crate) async fn blob_info(
@@ -73,7 +92,29 @@ impl Registry {
     ) -> Result<(BlobInfo, BlobStream), ServiceError> {
         let target = Target::Repository(repository);
         self.authorize(who, "ecr:GetDownloadUrlForLayer", target)?;
-        let known = self.known_blob(who, repository, digest).await?;
+        self.opened(who, repository, digest, range).await
+    }
+
+    async fn opened(
+        &self,
+        who: &Caller,
+        repository: &RepositoryName,
+        digest: &Digest,
+        range: Option<Range<u64>>,
+    ) -> Result<(BlobInfo, BlobStream), ServiceError> {
+        let known = match self.known_blob(who, repository, digest).await {
+            Err(error) if is_unknown(&error) => {
+                let opened = self
+                    .open_elsewhere(who, repository, digest, range.clone())
+                    .await?;
+                match opened {
+                    Some(opened) => return Ok(opened),
+                    // It may have come meanwhile.
+                    None => self.known_blob(who, repository, digest).await?,
+                }
+            }
+            other => other?,
+        };
         let info = BlobInfo {
             digest: known.digest,
             size: known.size,
@@ -96,14 +137,14 @@ impl Registry {
     ) -> Result<(BlobInfo, BlobStream), ServiceError> {
         let target = Target::Repository(repository);
         self.authorize(who, "ecr:GetDownloadUrlForLayer", target)?;
-        let known = self.known_blob(who, repository, digest).await?;
-        let (digest, size) = (known.digest, known.size);
+        let known = self.stat_for_download(who, repository, digest).await?;
+        let size = known.size;
         if offset > size {
             return Err(ServiceError::BeyondEnd { size });
         }
         let end = length.map_or(size, |length| offset.saturating_add(length).min(size));
-        let content = self.blobs.open(known, Some(offset..end)).await?;
-        Ok((BlobInfo { digest, size }, content))
+        self.opened(who, repository, digest, Some(offset..end))
+            .await
     }
 
     /// Links a blob of `from`, or of any repository of the registry if none is
@@ -224,4 +265,12 @@ impl Registry {
         self.existing(who, repository).await?;
         Err(ServiceError::BlobUnknown(*digest))
     }
+}
+
+/// Whether there is no such blob here, as far as this region knows.
+fn is_unknown(error: &ServiceError) -> bool {
+    matches!(
+        error,
+        ServiceError::BlobUnknown(_) | ServiceError::NameUnknown(_)
+    )
 }

@@ -187,6 +187,13 @@ impl From<ReplicationError> for ServiceError {
             ReplicationError::TooFewCopies { durable, needed } => Self::unavailable(format!(
                 "only {durable} of {needed} copies could be made durable; try again"
             )),
+            ReplicationError::RegionDown(region) => Self::unavailable(format!(
+                "region {region} may have it and cannot be asked; try again"
+            )),
+            ReplicationError::Away(why) => {
+                warn!(why, "what another region may have cannot be read");
+                Self::unavailable("a region that may have it cannot be read now; try again")
+            }
             ReplicationError::Unreachable(digest) => Self::unavailable(format!(
                 "no node that holds blob {digest} can be reached; try again"
             )),

@@ -41,6 +41,7 @@ mod policies;
 mod proven;
 mod public;
 mod quotas;
+mod read_through;
 mod referrers;
 mod registry;
 mod registry_items;

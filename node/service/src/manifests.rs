@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use entrepot_metadata::command::{self, DeleteManifest, DeleteTag};
 use entrepot_metadata::limits::IMAGE_MANIFESTS_MAX;
-use entrepot_metadata::query;
+use entrepot_metadata::query::{self, ServedManifest};
+use entrepot_metadata::response::Refused;
 use entrepot_metadata::{KeyValue, StorageError};
 use entrepot_oci::{
     Algorithm, Descriptor, Digest, MANIFEST_BYTES_MAX, Manifest, MediaType, Reference, RegistryId,
@@ -13,7 +14,7 @@ use entrepot_oci::{
 };
 use entrepot_proto::environment::Blocking;
 
-use crate::metadata::refused;
+use crate::metadata::{digests, refused};
 use crate::{Caller, Registry, ServiceError, Target};
 
 /// The most tags in one page.
@@ -201,8 +202,7 @@ impl Registry {
         // The command has what it needs, and may have to wait for a quorum.
         drop(manifest);
         self.counted(&who.account).await?;
-        let response = self.propose(command.into()).await?;
-        response.into_result().map_err(refused)?;
+        self.put(who, repository, command).await?;
         // Whoever waits for other regions keeps nobody here from working.
         drop(leave);
         self.replicated(who, repository, &digest, &push.tags)
@@ -212,6 +212,28 @@ impl Registry {
             subject,
             tags: push.tags,
         })
+    }
+
+    async fn put(
+        &self,
+        who: &Caller,
+        repository: &RepositoryName,
+        command: command::PutManifest,
+    ) -> Result<(), ServiceError> {
+        let response = self.propose(command.clone().into()).await?;
+        let put = response.into_result();
+        let Err(Refused::BlobsUnknown(unknown)) = &put else {
+            return put.map(drop).map_err(refused);
+        };
+        // Those that are on their way from another region count as here.
+        if !self
+            .bring(who, repository, &digests(&unknown.digests))
+            .await
+        {
+            return put.map(drop).map_err(refused);
+        }
+        let response = self.propose(command.into()).await?;
+        response.into_result().map(drop).map_err(refused)
     }
 
     /// That an index, with all that it names, can be replicated. Here and not
@@ -298,8 +320,33 @@ impl Registry {
         reference: &Reference,
     ) -> Result<ManifestContent, ServiceError> {
         self.authorize(who, "ecr:BatchGetImage", Target::Repository(repository))?;
+        let mut found = self.manifest_here(who, repository, reference).await?;
+        if found.is_none() {
+            found = self.manifest_elsewhere(who, repository, reference).await?;
+            if found.is_none() {
+                // It may have come meanwhile.
+                found = self.manifest_here(who, repository, reference).await?;
+            }
+        }
+        let Some(manifest) = found else {
+            self.existing(who, repository).await?;
+            return Err(ServiceError::ManifestUnknown(reference.to_string()));
+        };
+        Ok(ManifestContent {
+            digest: manifest.digest,
+            media_type: manifest.media_type,
+            content: manifest.content,
+        })
+    }
+
+    async fn manifest_here(
+        &self,
+        who: &Caller,
+        repository: &RepositoryName,
+        reference: &Reference,
+    ) -> Result<Option<ServedManifest>, ServiceError> {
         let account = &who.account;
-        let found = match reference {
+        Ok(match reference {
             Reference::Digest(digest) => {
                 self.find(|view| query::served_manifest(view, account, repository, digest))
                     .await?
@@ -311,15 +358,6 @@ impl Registry {
                 };
                 tagged(view.as_ref(), account, repository, tag, look)?
             }
-        };
-        let Some(manifest) = found else {
-            self.existing(who, repository).await?;
-            return Err(ServiceError::ManifestUnknown(reference.to_string()));
-        };
-        Ok(ManifestContent {
-            digest: manifest.digest,
-            media_type: manifest.media_type,
-            content: manifest.content,
         })
     }
 

@@ -208,6 +208,6 @@ fn named(name: &str, error: fn(RepositoryName) -> ServiceError) -> ServiceError 
     }
 }
 
-fn digests(texts: &[String]) -> Vec<Digest> {
+pub(crate) fn digests(texts: &[String]) -> Vec<Digest> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }

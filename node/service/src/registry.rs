@@ -26,6 +26,7 @@ use crate::issuers::Issuers;
 use crate::lifecycle::Previews;
 use crate::logins::Logins;
 use crate::proven::Proven;
+use crate::read_through::Through;
 use crate::request_id::RequestIds;
 use crate::session::SessionNames;
 use crate::sessions::Sessions;
@@ -43,6 +44,7 @@ pub struct Registry {
     pub(crate) blobs: Arc<ClusterBlobs>,
     /// Sends uploads on to other regions while they arrive.
     pub(crate) cut_through: CutThrough,
+    pub(crate) through: Through,
     /// The nodes of the cluster.
     pub(crate) peers: Arc<Peers>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -126,6 +128,7 @@ impl Registry {
         Arc::new(Self {
             names: SessionNames::new(parts.peers.secret()),
             sealing: ClusterKey::from_secret(parts.peers.secret().as_bytes()),
+            through: Through::default(),
             cut_through: CutThrough::new(
                 Arc::clone(&parts.blobs),
                 Arc::clone(&parts.metadata),

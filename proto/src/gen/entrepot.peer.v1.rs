@@ -594,6 +594,121 @@ pub struct Refusal {
     pub number: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OffersRequest {
+    /// Of the destination.
+    #[prost(string, tag = "1")]
+    pub region: ::prost::alloc::string::String,
+}
+/// A rule that serves pulls at its destination.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Offer {
+    #[prost(string, tag = "1")]
+    pub source_account: ::prost::alloc::string::String,
+    /// At the destination.
+    #[prost(string, tag = "2")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "3")]
+    pub prefixes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "4")]
+    pub repositories: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "5")]
+    pub repositories_excluded: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Both empty: names are the same at both ends.
+    #[prost(string, tag = "6")]
+    pub map_from: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub map_to: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OffersReply {
+    #[prost(message, repeated, tag = "1")]
+    pub offers: ::prost::alloc::vec::Vec<Offer>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OfferedPlace {
+    /// The destination's region, and its account and repository there.
+    #[prost(string, tag = "1")]
+    pub region: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub repository: ::prost::alloc::string::String,
+    /// Empty: the asked node is of the destination's region, and finds out.
+    #[prost(string, tag = "4")]
+    pub source_account: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OfferedImageRequest {
+    #[prost(message, optional, tag = "1")]
+    pub place: ::core::option::Option<OfferedPlace>,
+    /// A tag, or a digest.
+    #[prost(string, tag = "2")]
+    pub reference: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OfferedImage {
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub media_type: ::prost::alloc::string::String,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub content: ::prost::bytes::Bytes,
+    #[prost(string, tag = "4")]
+    pub source_region: ::prost::alloc::string::String,
+    /// Log index of the push in its source region's group: orders the tag.
+    #[prost(uint64, tag = "5")]
+    pub source_sequence: u64,
+    /// Where it is at the source.
+    #[prost(string, tag = "6")]
+    pub source_repository: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OfferedImageReply {
+    #[prost(oneof = "offered_image_reply::Result", tags = "1, 2")]
+    pub result: ::core::option::Option<offered_image_reply::Result>,
+}
+/// Nested message and enum types in `OfferedImageReply`.
+pub mod offered_image_reply {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Result {
+        #[prost(message, tag = "1")]
+        Found(super::OfferedImage),
+        #[prost(message, tag = "2")]
+        Absent(super::Blank),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OfferedBlobRequest {
+    #[prost(message, optional, tag = "1")]
+    pub place: ::core::option::Option<OfferedPlace>,
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub offset: u64,
+    /// 0: up to its end.
+    #[prost(uint64, tag = "4")]
+    pub length: u64,
+    /// Only its size is asked for.
+    #[prost(bool, tag = "5")]
+    pub size_only: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OfferedBlobReply {
+    #[prost(oneof = "offered_blob_reply::Part", tags = "1, 2")]
+    pub part: ::core::option::Option<offered_blob_reply::Part>,
+}
+/// Nested message and enum types in `OfferedBlobReply`.
+pub mod offered_blob_reply {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Part {
+        /// Bytes of the whole blob; first.
+        #[prost(uint64, tag = "1")]
+        Size(u64),
+        #[prost(bytes, tag = "2")]
+        Data(::prost::bytes::Bytes),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SettledRequest {
     #[prost(string, tag = "1")]
     pub source_account: ::prost::alloc::string::String,
@@ -4124,6 +4239,78 @@ pub mod replication_client {
                 .insert(GrpcMethod::new("entrepot.peer.v1.Replication", "NameDeposit"));
             self.inner.unary(req, path, codec).await
         }
+        /// What a region lets another one read through, by its rules.
+        pub async fn offers(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OffersRequest>,
+        ) -> std::result::Result<tonic::Response<super::OffersReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.peer.v1.Replication/Offers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.peer.v1.Replication", "Offers"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// A manifest, and a blob's bytes, that a pull at a destination lacks. What the
+        /// caller's region is offered, and nothing else, is found.
+        pub async fn find_offered(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OfferedImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OfferedImageReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.peer.v1.Replication/FindOffered",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.peer.v1.Replication", "FindOffered"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn read_offered(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OfferedBlobRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::OfferedBlobReply>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.peer.v1.Replication/ReadOffered",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.peer.v1.Replication", "ReadOffered"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4206,6 +4393,33 @@ pub mod replication_server {
             &self,
             request: tonic::Request<super::DepositName>,
         ) -> std::result::Result<tonic::Response<super::Blank>, tonic::Status>;
+        /// What a region lets another one read through, by its rules.
+        async fn offers(
+            &self,
+            request: tonic::Request<super::OffersRequest>,
+        ) -> std::result::Result<tonic::Response<super::OffersReply>, tonic::Status>;
+        /// A manifest, and a blob's bytes, that a pull at a destination lacks. What the
+        /// caller's region is offered, and nothing else, is found.
+        async fn find_offered(
+            &self,
+            request: tonic::Request<super::OfferedImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::OfferedImageReply>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ReadOffered method.
+        type ReadOfferedStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::OfferedBlobReply, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        async fn read_offered(
+            &self,
+            request: tonic::Request<super::OfferedBlobRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ReadOfferedStream>,
+            tonic::Status,
+        >;
     }
     /// Region to region.
     #[derive(Debug)]
@@ -4728,6 +4942,142 @@ pub mod replication_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.peer.v1.Replication/Offers" => {
+                    #[allow(non_camel_case_types)]
+                    struct OffersSvc<T: Replication>(pub Arc<T>);
+                    impl<
+                        T: Replication,
+                    > tonic::server::UnaryService<super::OffersRequest>
+                    for OffersSvc<T> {
+                        type Response = super::OffersReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OffersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Replication>::offers(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = OffersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.peer.v1.Replication/FindOffered" => {
+                    #[allow(non_camel_case_types)]
+                    struct FindOfferedSvc<T: Replication>(pub Arc<T>);
+                    impl<
+                        T: Replication,
+                    > tonic::server::UnaryService<super::OfferedImageRequest>
+                    for FindOfferedSvc<T> {
+                        type Response = super::OfferedImageReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OfferedImageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Replication>::find_offered(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FindOfferedSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.peer.v1.Replication/ReadOffered" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadOfferedSvc<T: Replication>(pub Arc<T>);
+                    impl<
+                        T: Replication,
+                    > tonic::server::ServerStreamingService<super::OfferedBlobRequest>
+                    for ReadOfferedSvc<T> {
+                        type Response = super::OfferedBlobReply;
+                        type ResponseStream = T::ReadOfferedStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OfferedBlobRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Replication>::read_offered(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadOfferedSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use entrepot_oci::{MediaType, NameError, RegistryId, RepositoryName, Tag};
+use entrepot_oci::{AccountId, MediaType, NameError, RegistryId, RepositoryName, Tag};
 
 use super::{Destination, ManifestEntry, Task, TaskKind, manifest_entry, parsed, tags_of};
 use crate::keys::{self, Key, Namespace, Parts};
@@ -49,6 +49,18 @@ pub fn rules(view: &dyn KeyValue, account: &RegistryId) -> Result<Vec<Rule>, Sto
     read::page(view, &prefix, None, RULES_MAX)?
         .into_iter()
         .map(|(key, value)| rule_of(&key, value))
+        .collect()
+}
+
+/// At most `limit` rules of all registries.
+pub fn rules_of_all(
+    view: &dyn KeyValue,
+    limit: usize,
+) -> Result<Vec<(AccountId, Rule)>, StorageError> {
+    let all = Key::new(Namespace::Rule);
+    read::page(view, &all, None, limit)?
+        .into_iter()
+        .map(|(key, value)| Ok((Parts::of(&key).account()?, rule_of(&key, value)?)))
         .collect()
 }
 

@@ -19,9 +19,9 @@ use tonic::{Code, Status};
 use tracing::{debug, info};
 
 use super::TapHeader;
-use super::feed::{Feed, Next};
 use crate::ClusterBlobs;
 use crate::deposit::{Ended, PIECES_WAITING_MAX, Start, last, send, start, stopped};
+use crate::feed::{Feed, Next};
 use crate::pace::Pace;
 use crate::wire::cut;
 

@@ -170,7 +170,10 @@ impl ReplicaServer {
         if let State::Empty = state {
             let (algorithm, key) = header.staged_as();
             let begun = self.blobs.begin(algorithm, &key).await;
-            *state = State::Receiving(Box::new(begun.map_err(|error| status(&error))?));
+            let begun = begun.map_err(|error| status(&error))?;
+            // Whoever pulls the blob may go on with it.
+            begun.want();
+            *state = State::Receiving(Box::new(begun));
         }
         let State::Receiving(upload) = state else {
             return Err(Status::internal("a deposit that takes no bytes"));
@@ -249,7 +252,7 @@ impl ReplicaServer {
         Ok(())
     }
 
-    async fn discard(&self, deposit: &Arc<Deposit>, state: &mut State) {
+    pub(super) async fn discard(&self, deposit: &Arc<Deposit>, state: &mut State) {
         match std::mem::replace(state, State::Gone) {
             State::Receiving(upload) | State::Whole(upload, _) => upload.discard().await,
             State::Empty | State::Done | State::Gone => {}

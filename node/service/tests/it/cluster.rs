@@ -27,6 +27,7 @@ use entrepot_replication::outbox::Outbox;
 use entrepot_replication::placement;
 use entrepot_replication::repair::Repair;
 use entrepot_replication::replica::ReplicaServer;
+use entrepot_replication::replica::through::ReadThrough;
 use entrepot_replication::server::{BlobsServer, PingServer};
 use entrepot_replication::{ClusterBlobs, CopyLimits};
 use entrepot_service::cluster::{ClusterView, GroupInfo};
@@ -81,6 +82,8 @@ pub(crate) struct Node {
     pub(crate) blobs: Arc<ClusterBlobs>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) metadata: Arc<dyn Metadata>,
+    pub(crate) replica: ReplicaServer,
+    pub(crate) through: Arc<ReadThrough>,
     group: GroupId,
 }
 
@@ -207,7 +210,7 @@ impl Plan {
             let dial = network.dial_from(id);
             let peers = Peers::new(id, peers.clone(), secret(), &dial).unwrap();
             let node = self.node(Arc::new(peers));
-            work.spawn(serve(&node, listener, self.keeping_unnamed));
+            work.spawn(serve(&node, listener));
             nodes.insert(id, node);
         }
         Cluster {
@@ -251,7 +254,20 @@ impl Plan {
             trust: None,
             courier: Arc::clone(&self.courier),
         });
+        let mut replica = ReplicaServer::new(
+            Arc::clone(&blobs),
+            Arc::clone(&metadata),
+            clock(),
+            Arc::<Registry>::clone(&registry),
+        );
+        if let Some(time) = self.keeping_unnamed {
+            replica = replica.keeping_unnamed(time);
+        }
+        let through = ReadThrough::new(&replica);
+        registry.read_through(&through);
         Node {
+            replica,
+            through,
             id,
             memory,
             store,
@@ -274,26 +290,14 @@ pub(crate) fn clock() -> Arc<dyn Clock> {
 }
 
 /// The peer port of a node.
-fn serve(
-    node: &Node,
-    listener: TcpListener,
-    keeping_unnamed: Option<Duration>,
-) -> impl Future<Output = ()> + Send + use<> {
+fn serve(node: &Node, listener: TcpListener) -> impl Future<Output = ()> + Send + use<> {
     let secret = secret();
     let check = move |request| secret.check(request);
     let blobs = BlobsService::new(BlobsServer::new(Arc::clone(&node.blobs)))
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
     let uploads = UploadsService::new(UploadsServer::new(Arc::clone(&node.registry)))
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let mut replica = ReplicaServer::new(
-        Arc::clone(&node.blobs),
-        Arc::clone(&node.metadata),
-        clock(),
-        Arc::<Registry>::clone(&node.registry),
-    );
-    if let Some(time) = keeping_unnamed {
-        replica = replica.keeping_unnamed(time);
-    }
+    let replica = node.replica.clone();
     let replica = ReplicationService::new(replica).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let ping = NodeService::new(PingServer::new(
         node.peers.own().clone(),

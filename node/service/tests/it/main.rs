@@ -27,6 +27,7 @@ mod outbox;
 mod pings;
 mod places;
 mod public;
+mod read_through;
 mod reading;
 mod referrers;
 mod relay;

@@ -419,3 +419,39 @@ async fn a_push_that_is_deleted_while_it_waits_is_not_acknowledged() {
     };
     assert!(reason.contains("deleted"), "{reason}");
 }
+
+/// What is not let in is not read through either.
+#[tokio::test]
+async fn another_account_reads_through_what_its_policy_allows_and_no_more() {
+    let cluster = two_accounts().await;
+    let options = RuleOptions {
+        tags: vec!["v*".to_owned()],
+        read_through: true,
+        ..RuleOptions::default()
+    };
+    rule(&cluster, "out", to(WEST, &other()), options).await;
+    let (east, west) = (cluster.node(1), cluster.node(2));
+    let whole = content(31, 2_000_000);
+    let digest = east.push_image("v1", std::slice::from_ref(&whole)).await;
+    west.through.refresh().await;
+    let (who, repository, blob) = (root_of(&other()), app(), sha256(&whole));
+    let registry = &west.registry;
+    let opened = async || registry.open_blob(&who, &repository, &blob, None).await;
+    assert_eq!(tagged_of(west, &who, &repository, "v1").await, None);
+    assert!(matches!(
+        opened().await.map(|_| ()),
+        Err(ServiceError::NameUnknown(_))
+    ));
+    // Nor is the registry that nothing is sent to.
+    assert_eq!(tagged_of(west, &root(), &repository, "v1").await, None);
+    allow(west, r#"["ecr:ReplicateImage","ecr:CreateRepository"]"#).await;
+    let found = tagged_of(west, &who, &repository, "v1").await;
+    assert_eq!(found, Some(digest));
+    let (_, stream) = opened().await.unwrap();
+    assert!(crate::content::read(stream).await.unwrap() == whole);
+    // What was withdrawn is shut again, but for what was let in.
+    registry.delete_registry_policy(&who).await.unwrap();
+    assert_eq!(tagged_of(west, &who, &repository, "v1").await, None);
+    assert!(opened().await.is_ok());
+    cluster.check(WEST);
+}

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::recent::Recent;
 
 #[derive(Debug)]
-pub(super) struct Feed {
+pub(crate) struct Feed {
     recent: Mutex<Recent>,
     staged: OnceLock<Arc<dyn StagedBytes>>,
     state: watch::Sender<State>,
@@ -33,7 +33,7 @@ enum State {
 
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(crate) enum Next {
     Bytes(Bytes),
     Finished {
         digest: Digest,
@@ -47,7 +47,7 @@ pub(super) enum Next {
 // === impl Feed ===
 
 impl Feed {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             recent: Mutex::default(),
             staged: OnceLock::new(),
@@ -55,22 +55,33 @@ impl Feed {
         })
     }
 
-    pub(super) fn staged(&self, staged: Arc<dyn StagedBytes>) {
+    pub(crate) fn staged(&self, staged: Arc<dyn StagedBytes>) {
         // Only the first counts, and there is one.
         let _ = self.staged.set(staged);
     }
 
-    pub(super) fn push(&self, bytes: &Bytes) {
+    /// Begins behind bytes that are staged already. Before the first push.
+    pub(crate) fn start_at(&self, offset: u64) {
+        self.lock().start_at(offset);
+        self.state.send_replace(State::Growing(offset));
+    }
+
+    /// Where the bytes end.
+    pub(crate) fn end(&self) -> u64 {
+        self.lock().end()
+    }
+
+    pub(crate) fn push(&self, bytes: &Bytes) {
         let end = self.lock().push(bytes.clone());
         self.state.send_replace(State::Growing(end));
     }
 
-    pub(super) fn finish(&self, digest: Digest, size: u64) {
+    pub(crate) fn finish(&self, digest: Digest, size: u64) {
         self.state.send_replace(State::Finished { digest, size });
     }
 
     /// Unless it has ended before.
-    pub(super) fn cancel(&self) {
+    pub(crate) fn cancel(&self) {
         self.state.send_if_modified(|state| {
             let growing = matches!(state, State::Growing(_));
             if growing {
@@ -80,12 +91,12 @@ impl Feed {
         });
     }
 
-    pub(super) fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         *self.state.borrow() == State::Cancelled
     }
 
     /// Waits for what follows `offset`.
-    pub(super) async fn next(&self, offset: u64) -> Next {
+    pub(crate) async fn next(&self, offset: u64) -> Next {
         let mut state = self.state.subscribe();
         let ready = state.wait_for(|state| match state {
             State::Growing(end) => *end > offset,

@@ -1,0 +1,69 @@
+//! What names what in a repository, and what was brought there.
+
+use entrepot_oci::{Digest, RegistryId, RepositoryName};
+
+use crate::keys::{self, Namespace, Parts};
+use crate::read;
+use crate::records::ReplicaRecord;
+use crate::store::{KeyValue, StorageError};
+
+/// At most `limit` manifests of a repository that name a blob.
+pub fn images_naming(
+    view: &dyn KeyValue,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    blob: &Digest,
+    limit: usize,
+) -> Result<Vec<Digest>, StorageError> {
+    naming(view, Namespace::BlobUse, (account, repository, blob), limit)
+}
+
+/// At most `limit` indexes of a repository that name a manifest.
+pub fn indexes_naming(
+    view: &dyn KeyValue,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    manifest: &Digest,
+    limit: usize,
+) -> Result<Vec<Digest>, StorageError> {
+    let named = (account, repository, manifest);
+    naming(view, Namespace::ChildUse, named, limit)
+}
+
+fn naming(
+    view: &dyn KeyValue,
+    namespace: Namespace,
+    (account, repository, named): (&RegistryId, &RepositoryName, &Digest),
+    limit: usize,
+) -> Result<Vec<Digest>, StorageError> {
+    let prefix = keys::of_digest(namespace, account, repository, named);
+    read::page(view, &prefix, None, limit)?
+        .into_iter()
+        .map(|(key, _)| {
+            let mut parts = Parts::of(&key);
+            parts.registry()?;
+            parts.text("repository")?;
+            parts.digest()?;
+            parts.digest()
+        })
+        .collect()
+}
+
+/// Whether another region has brought a manifest.
+pub fn is_replica(
+    view: &dyn KeyValue,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    manifest: &Digest,
+) -> Result<bool, StorageError> {
+    /// More regions than a cluster has.
+    const SOURCES_MAX: usize = 1_000;
+    let prefix = keys::of_digest(Namespace::Replica, account, repository, manifest);
+    for (key, value) in read::page(view, &prefix, None, SOURCES_MAX)? {
+        let record: ReplicaRecord = read::decode(&key, value)?;
+        if record.pushed > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

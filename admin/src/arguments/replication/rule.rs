@@ -139,8 +139,8 @@ pub(crate) struct RulePut {
     #[arg(long = "window", value_name = "[DAYS/]FROM-TO")]
     pub(crate) windows: Vec<Window>,
 
-    /// Regions near each other: one that has an image may pass it on to the others; may be given
-    /// several times
+    /// Regions near each other, kept with the rule: every region still gets its copy from here; may
+    /// be given several times
     #[arg(long = "near", value_name = "REGION,REGION")]
     pub(crate) near: Vec<Near>,
 

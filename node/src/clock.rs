@@ -3,7 +3,8 @@
 //! Certificates have dates, and a machine's clock may be days off: a certificate
 //! of the future is good for nobody. So a node that finds its own clock far from
 //! those of most others goes by theirs, says so once, and goes by its own again
-//! when that is right. Nothing but certificates and join tokens depends on it.
+//! when that is right. Certificates, join tokens and
+//! lifecycle policies go by it, and nothing else.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -166,7 +166,7 @@ impl Outside {
 // === impl Chores ===
 
 impl Chores {
-    fn new(registry: &Arc<Registry>, metrics: &mut Metrics) -> Self {
+    fn new(registry: &Arc<Registry>, metrics: &mut Metrics, clock: &Arc<ClusterClock>) -> Self {
         registry.throttling_metrics().register(metrics.registry());
         let told = WebhookMetrics::default();
         told.register(metrics.registry());
@@ -175,7 +175,11 @@ impl Chores {
         Self {
             backfills: Backfills::new(Arc::clone(registry)),
             webhooks: Webhooks::new(Arc::clone(registry), told),
-            lifecycles: Lifecycles::new(Arc::clone(registry), done),
+            lifecycles: Lifecycles::new(
+                Arc::clone(registry),
+                done,
+                Arc::<ClusterClock>::clone(clock),
+            ),
         }
     }
 }
@@ -323,10 +327,10 @@ impl Node {
                 clock: Arc::clone(&outside.clock),
             },
             disk: storage.disk(&config),
+            chores: Chores::new(&registry, &mut metrics, &clock),
             clock,
             blocking: outside.blocking,
             trusted: trusted.clone().zip(trust.clone()),
-            chores: Chores::new(&registry, &mut metrics),
         };
         let mut work = workers.spawn(&failures);
         if is_new {

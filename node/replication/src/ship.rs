@@ -31,6 +31,7 @@ use entrepot_proto::peers::{MESSAGE_BYTES_MAX, PeerChannel};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use tonic::{Code, Request};
+use tracing::debug;
 
 use self::image::Image;
 use crate::backlog::{Class, Running};
@@ -96,7 +97,14 @@ impl Outbox {
             ..self.destination(task, running.failures)?
         };
         if let Some(sequence) = task.deleted_before {
-            self.ship_deletion(task, sequence, running.failures).await?;
+            match self.ship_deletion(task, sequence, running.failures).await {
+                // The copy is newer. What the destination lets nobody delete, or will
+                // hear nothing of any more, does not keep it away.
+                Err(ReplicationError::Denied(reason) | ReplicationError::Refused(reason)) => {
+                    debug!(task = %task.key, reason, "a deletion before the copy was refused");
+                }
+                sent => sent?,
+            }
         }
         let sent = Sent {
             task,
@@ -131,7 +139,8 @@ impl Outbox {
         let region = &task.key.destination.region;
         let down = || ReplicationError::RegionDown(region.to_string());
         let account = &task.key.destination.account;
-        let key = placement::repository_key(account, &task.key.repository);
+        // As whoever reads through finds it there.
+        let key = placement::repository_key(account, &name_there(task)?);
         let ranked = placement::ranked(&key, self.blobs.health().alive_in(region));
         let turn = (failures as usize).checked_rem(ranked.len());
         let node = turn.map(|turn| ranked[turn]).ok_or_else(down)?;

@@ -65,21 +65,6 @@ impl Registry {
         })
     }
 
-    /// Evaluates a repository's policy now instead of within minutes, and lets go
-    /// what is due.
-    ///
-    /// # Errors
-    /// `NotFound` when it has none.
-    pub async fn run_lifecycle(
-        &self,
-        who: &Caller,
-        name: &RepositoryName,
-    ) -> Result<LifecycleRun, ServiceError> {
-        self.authorize(who, "entrepot:RunLifecyclePolicy", Target::Repository(name))?;
-        self.existing(who, name).await?;
-        self.evaluate(&who.account, name).await
-    }
-
     /// Removes it; what it was.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Lifecycle policies of repositories, and previews of what they would do.
 
+use std::collections::{HashMap, HashSet};
+
 use entrepot_oci::{RepositoryName, Tag};
 use entrepot_service::{LifecyclePolicy, LifecyclePreview, PreviewedImage, ServiceError};
 use serde::{Deserialize, Serialize};
@@ -103,6 +105,41 @@ struct Transitioning {
     image_total_count: usize,
 }
 
+/// What a client names, to be looked up for many images.
+struct Named<'a> {
+    by_digest: HashMap<&'a str, Vec<Option<&'a str>>>,
+    by_tag: HashSet<&'a str>,
+}
+
+// === impl Named ===
+
+impl<'a> Named<'a> {
+    fn new(ids: &'a [ImageId]) -> Self {
+        let mut named = Self {
+            by_digest: HashMap::new(),
+            by_tag: HashSet::new(),
+        };
+        for id in ids {
+            match (id.image_digest.as_deref(), id.image_tag.as_deref()) {
+                (Some(digest), tag) => named.by_digest.entry(digest).or_default().push(tag),
+                (None, Some(tag)) => drop(named.by_tag.insert(tag)),
+                (None, None) => {}
+            }
+        }
+        named
+    }
+
+    fn has(&self, image: &PreviewedImage) -> bool {
+        let tags = image.tags.iter().map(Tag::as_str);
+        if tags.clone().any(|tag| self.by_tag.contains(tag)) {
+            return true;
+        }
+        let with = self.by_digest.get(image.digest.to_string().as_str());
+        let mut with = with.into_iter().flatten();
+        with.any(|wanted| wanted.is_none_or(|wanted| tags.clone().any(|tag| tag == wanted)))
+    }
+}
+
 pub(super) async fn put(call: &Call, input: PutInput) -> Result<PolicyOutput, ApiError> {
     let repository = call.repository(&input.repository_name)?;
     let kept = call
@@ -166,10 +203,10 @@ pub(super) async fn preview(call: &Call, input: PreviewInput) -> Result<PreviewO
         .map_err(|error| no_preview(call, &repository, error))?;
     let status = input.filter.status();
     let start = page::start::<usize>(input.next_token.as_deref())?.unwrap_or(0);
-    let named = input.image_ids.as_deref();
+    let named = input.image_ids.as_deref().map(Named::new);
     let images = found.images.iter().enumerate().skip(start);
     let mut shown = images.filter(|(_, image)| {
-        status.shows(&image.tags) && named.is_none_or(|ids| ids.iter().any(|id| is(id, image)))
+        status.shows(&image.tags) && named.as_ref().is_none_or(|named| named.has(image))
     });
     let size = if named.is_some() {
         found.images.len()
@@ -192,16 +229,6 @@ pub(super) async fn preview(call: &Call, input: PreviewInput) -> Result<PreviewO
         summary: summary(&found),
         lifecycle_policy_text: found.text,
     })
-}
-
-/// Whether a client means this image.
-fn is(id: &ImageId, image: &PreviewedImage) -> bool {
-    let digest = image.digest.to_string();
-    let is_digest = id.image_digest.as_ref().is_none_or(|it| *it == digest);
-    let has_tag = |tag: &String| image.tags.iter().any(|it| it.as_str() == tag);
-    is_digest
-        && id.image_tag.as_ref().is_none_or(has_tag)
-        && (id.image_digest.is_some() || id.image_tag.is_some())
 }
 
 fn result(image: &PreviewedImage) -> PreviewResult {

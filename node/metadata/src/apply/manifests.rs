@@ -201,12 +201,11 @@ fn require_tags(
 ) -> Result<(), Stop> {
     let limit = expected.len() + 1;
     let found = query::tags_of(overlay, account, repository, digest, limit)?;
-    let found: Vec<&str> = found.iter().map(Tag::as_str).collect();
-    let odd = |these: &[&str], those: &[&str]| {
-        let mut odd = these.iter().filter(|tag| !those.contains(tag));
-        odd.next().map(ToString::to_string)
+    let found: BTreeSet<&str> = found.iter().map(Tag::as_str).collect();
+    let expected: BTreeSet<&str> = expected.iter().map(String::as_str).collect();
+    let odd = |these: &BTreeSet<&str>, those: &BTreeSet<&str>| {
+        these.difference(those).next().map(ToString::to_string)
     };
-    let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
     let came = odd(&found, &expected).map(|tag| TagFound {
         tag,
         digest: Some(digest.to_string()),

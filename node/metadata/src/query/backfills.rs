@@ -14,7 +14,6 @@ use super::{
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::{BACKFILL_LOOK_MAX, BACKFILLS_KEPT_MAX};
 use crate::read;
-use crate::records::ReplicaRecord;
 use crate::records::backfills::{
     BackfillCount, BackfillItemRecord, BackfillPhase, BackfillRecord, CursorRecord, ItemState,
 };
@@ -462,7 +461,7 @@ impl Walk<'_> {
                 break;
             }
         }
-        if !any && !self.is_replica(repository, image)? {
+        if !any && !super::is_replica(self.view, self.account, repository, &image.digest)? {
             self.take(repository, image, None)?;
         }
         Ok(None)
@@ -477,27 +476,6 @@ impl Walk<'_> {
     ) -> Result<bool, StorageError> {
         let found = tag(self.view, self.account, repository, name)?;
         Ok(found.is_some_and(|found| found.origin.is_none() && found.digest == image.digest))
-    }
-
-    /// Whether an image without a tag came from elsewhere, and from here not as well.
-    fn is_replica(
-        &self,
-        repository: &RepositoryName,
-        image: &ManifestEntry,
-    ) -> Result<bool, StorageError> {
-        let (account, digest) = (self.account, &image.digest);
-        let is_brought = |record: ReplicaRecord| record.pushed > record.deleted;
-        let here = keys::replica_of_here(account, repository, digest);
-        if read::record(self.view, &here)?.is_some_and(is_brought) {
-            return Ok(false);
-        }
-        let origins = keys::of_digest(Namespace::Replica, account, repository, digest);
-        for (key, value) in read::page(self.view, &origins, None, READ_AT_ONCE)? {
-            if is_brought(read::decode(&key, value)?) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     fn take(

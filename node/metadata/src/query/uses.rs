@@ -49,7 +49,7 @@ fn naming(
         .collect()
 }
 
-/// Whether another region has brought a manifest.
+/// Whether a manifest came from elsewhere, and from here not as well.
 pub fn is_replica(
     view: &dyn KeyValue,
     account: &RegistryId,
@@ -58,10 +58,14 @@ pub fn is_replica(
 ) -> Result<bool, StorageError> {
     /// More regions than a cluster has.
     const SOURCES_MAX: usize = 1_000;
+    let is_brought = |record: ReplicaRecord| record.pushed > record.deleted;
+    let here = keys::replica_of_here(account, repository, manifest);
+    if read::record(view, &here)?.is_some_and(is_brought) {
+        return Ok(false);
+    }
     let prefix = keys::of_digest(Namespace::Replica, account, repository, manifest);
     for (key, value) in read::page(view, &prefix, None, SOURCES_MAX)? {
-        let record: ReplicaRecord = read::decode(&key, value)?;
-        if record.pushed > 0 {
+        if is_brought(read::decode(&key, value)?) {
             return Ok(true);
         }
     }

@@ -100,7 +100,7 @@ impl Iam<'_> {
         let keys = async |anew| {
             let found = registry
                 .issuers
-                .keys(&*registry.courier, &provider.name, anew);
+                .keys(&registry.courier, &provider.name, anew);
             found
                 .await
                 .map_err(|error| IamError::IdentityProviderSilent(error.to_string()))

@@ -19,7 +19,8 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 #[derive(Debug, Clone)]
 pub(super) struct Candidate {
     pub(super) digest: Digest,
-    /// Log index of its first push.
+    /// Log index of its first push: images are as old as that says, whatever the
+    /// clocks of the nodes that took them said.
     pub(super) index: u64,
     pub(super) tags: Vec<Tag>,
     pub(super) pushed_at_ms: i64,
@@ -205,24 +206,19 @@ impl<'a> Family<'a> {
     fn by_age(&self) -> Vec<usize> {
         let is_free = |at: &usize| self.parents[*at] == 0 && self.subject(*at).is_none();
         let mut free: Vec<usize> = (0..self.images.len()).filter(is_free).collect();
-        free.sort_unstable_by_key(|&at| (self.images[at].born_at_ms(), self.images[at].digest));
+        free.sort_unstable_by_key(|&at| (self.images[at].activated_at_ms, self.images[at].index));
         free
     }
 
     /// The verdicts, and those on what goes with these images.
     fn followed(&self, mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
-        let mut done: Vec<Option<Doing>> = vec![None; self.images.len()];
+        let mut done: Vec<Option<Verdict>> = vec![None; self.images.len()];
         let mut parents = self.parents.clone();
         for verdict in &verdicts {
-            done[verdict.image] = Some(verdict.action);
+            done[verdict.image] = Some(*verdict);
         }
         let mut next = 0;
-        while let Some(&Verdict {
-            image,
-            priority,
-            action,
-        }) = verdicts.get(next)
-        {
+        while let Some(&Verdict { image, action, .. }) = verdicts.get(next) {
             next += 1;
             let children = self.images[image].children.iter();
             let children: Vec<usize> = children.filter_map(|it| self.at.get(it).copied()).collect();
@@ -234,15 +230,15 @@ impl<'a> Family<'a> {
             for &follower in children.iter().chain(&self.referrers[image]) {
                 let with = self.subject(follower).and_then(|subject| done[subject]);
                 let is_held = parents[follower] > 0 || done[follower].is_some();
-                let Some(action) = with.filter(|_| !is_held) else {
+                let Some(with) = with.filter(|_| !is_held) else {
                     continue;
                 };
-                done[follower] = Some(action);
-                verdicts.push(Verdict {
+                let verdict = Verdict {
                     image: follower,
-                    priority,
-                    action,
-                });
+                    ..with
+                };
+                done[follower] = Some(verdict);
+                verdicts.push(verdict);
             }
         }
         verdicts

@@ -12,17 +12,18 @@ use std::time::Duration;
 
 use entrepot_metadata::KeyValue;
 use entrepot_metadata::command::{DeleteManifest, ImageState, PutRepositoryText};
-use entrepot_metadata::limits::{QUOTA_TAGS_MAX, SCAN_PAGE};
+use entrepot_metadata::limits::QUOTA_TAGS_MAX;
 use entrepot_metadata::query::{self, ManifestEntry, TextKind, TextOf};
 use entrepot_metadata::response::Refused;
 use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
+use entrepot_proto::environment::Clock;
 use entrepot_replication::placement;
 use prometheus_client::metrics::counter::Counter;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::evaluate::{Candidate, Doing, evaluate};
+use super::evaluate::{Candidate, Doing, Verdict, evaluate};
 use super::grammar;
 use super::rule::Policy;
 use crate::metadata::refused;
@@ -34,16 +35,22 @@ const LEVEL: u32 = 9;
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// From one evaluation of a repository to the next.
 const INTERVAL_MS: i64 = 5 * 60 * 1_000;
-/// Policies read at a time.
+/// Policies read at a time, and a breath between two pages.
 const POLICIES_PAGE: usize = 200;
-/// Images of a repository whose policy is evaluated: as many as are held in memory
-/// for it at a time.
+const PAGE_REST: Duration = Duration::from_millis(20);
+/// Images of a repository whose policy is evaluated, and what they name and are
+/// named by: as many as are held in memory for it at a time.
 const IMAGES_MAX: usize = 1_000_000;
+const LINKS_MAX: usize = 4_000_000;
+/// Images read at a time: each may name as much as its manifest has room for.
+const IMAGES_PAGE: usize = 50;
 /// Tags of one image; one that has more stays.
 const TAGS_MAX: usize = 10_000;
 const _: () = assert!(QUOTA_TAGS_MAX <= TAGS_MAX as u64);
-/// Images that go before the policy is looked at again.
-const GOING_AT_ONCE: usize = 100;
+/// Images that go before the policy is looked at again, and those that go before all
+/// are looked at again: what a rule counts changes meanwhile.
+const GOING_AT_ONCE: usize = 20;
+const GOING_MAX: usize = 500;
 /// A rest after each evaluation, as a multiple of the time that it took: so that
 /// policies take little of a node.
 const REST_FACTOR: u32 = 9;
@@ -59,6 +66,9 @@ pub struct LifecycleRun {
     pub kept: u64,
     /// Are to go into the archive, which there is none of yet.
     pub to_archive: u64,
+    /// Others are due that the next evaluation lets go, at once.
+    #[serde(default)]
+    pub more: bool,
 }
 
 /// Clones share the numbers.
@@ -74,6 +84,8 @@ pub struct LifecycleMetrics {
 pub struct Lifecycles {
     registry: Arc<Registry>,
     metrics: LifecycleMetrics,
+    /// The time as most nodes have it: images go by it.
+    clock: Arc<dyn Clock>,
 }
 
 /// A repository whose policy is evaluated.
@@ -113,8 +125,12 @@ impl LifecycleMetrics {
 // === impl Lifecycles ===
 
 impl Lifecycles {
-    pub fn new(registry: Arc<Registry>, metrics: LifecycleMetrics) -> Self {
-        Self { registry, metrics }
+    pub fn new(registry: Arc<Registry>, metrics: LifecycleMetrics, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            registry,
+            metrics,
+            clock,
+        }
     }
 
     /// Works until it is dropped.
@@ -122,7 +138,7 @@ impl Lifecycles {
         let mut after = None;
         loop {
             match self.round(&mut after).await {
-                Ok(true) => {}
+                Ok(true) => tokio::time::sleep(PAGE_REST).await,
                 Ok(false) => tokio::time::sleep(LOOK_INTERVAL).await,
                 Err(error) => {
                     warn!(%error, "lifecycle policies cannot be read");
@@ -141,9 +157,12 @@ impl Lifecycles {
         if !registry.metadata.understands(LEVEL)? {
             return Ok(false);
         }
-        let view = registry.local()?;
-        let kind = TextKind::Lifecycle;
-        let page = query::texts_of_all(view.as_ref(), kind, after.as_ref(), POLICIES_PAGE)?;
+        let (view, kind, from) = (registry.local()?, TextKind::Lifecycle, after.clone());
+        let reading = registry
+            .blocking
+            .run(move || query::texts_of_all(view.as_ref(), kind, from.as_ref(), POLICIES_PAGE));
+        let page = reading.await;
+        let page = page.map_err(|error| ServiceError::internal(&error))??;
         let more = page.len() == POLICIES_PAGE;
         let last = page.last().filter(|_| more);
         *after = last.map(|last| (last.registry.clone(), last.repository.clone()));
@@ -152,7 +171,7 @@ impl Lifecycles {
                 continue;
             }
             let began = Instant::now();
-            match registry.evaluate(&one.registry, &one.repository).await {
+            match self.evaluate(&one.registry, &one.repository).await {
                 Ok(run) => {
                     self.metrics.evaluations.inc();
                     self.metrics.expired.inc_by(run.expired);
@@ -182,13 +201,26 @@ impl Lifecycles {
             return Ok(false);
         }
         let last = self.registry.last_run(&one.registry, &one.repository)?;
-        let now_ms = self.registry.clock.now_ms();
+        let now_ms = self.clock.now_ms();
         Ok(last.is_none_or(|last| {
             let since_ms = now_ms.saturating_sub(last.evaluated_at_ms);
             // A clock that was set back must not stop it for long.
             let is_fresh = (0..INTERVAL_MS).contains(&since_ms);
-            !is_fresh || last.evaluated_at_ms < one.text.updated_at_ms
+            !is_fresh || last.more || last.evaluated_at_ms < one.text.updated_at_ms
         }))
+    }
+
+    /// Evaluates a repository's policy now, and lets go what is due.
+    ///
+    /// # Errors
+    /// `NotFound` when it has none, `LimitExceeded` with too many images.
+    pub async fn evaluate(
+        &self,
+        account: &RegistryId,
+        repository: &RepositoryName,
+    ) -> Result<LifecycleRun, ServiceError> {
+        let now_ms = self.clock.now_ms();
+        self.registry.evaluate(account, repository, now_ms).await
     }
 }
 
@@ -209,28 +241,24 @@ impl Registry {
             .map_err(|error| ServiceError::internal(&error))
     }
 
-    /// Evaluates a repository's policy now, and lets go what is due.
-    ///
-    /// # Errors
-    /// `NotFound` when it has none, `LimitExceeded` with too many images.
-    pub(super) async fn evaluate(
+    async fn evaluate(
         &self,
         account: &RegistryId,
         repository: &RepositoryName,
+        now_ms: i64,
     ) -> Result<LifecycleRun, ServiceError> {
         let view = self.current().await?;
         let text = policy_text(view.as_ref(), account, repository)?;
         let text = text.ok_or_else(|| {
             ServiceError::NotFound(format!("{repository} has no lifecycle policy"))
         })?;
-        let now_ms = self.clock.now_ms();
-        let (images, verdicts) = {
+        let (count, due) = {
             let policy = parsed(&text)?;
             let (account, repository) = (account.clone(), repository.clone());
             let evaluating = self.blocking.run(move || {
                 let images = candidates(view.as_ref(), &account, &repository)?;
                 let verdicts = evaluate(&policy, &images, now_ms);
-                Ok::<_, ServiceError>((images, verdicts))
+                Ok::<_, ServiceError>((images.len(), only(images, verdicts)))
             });
             let evaluated = evaluating.await;
             evaluated.map_err(|error| ServiceError::internal(&error))??
@@ -242,21 +270,22 @@ impl Registry {
             text: &text,
             run: LifecycleRun {
                 evaluated_at_ms: now_ms,
-                images: images.len() as u64,
+                images: count as u64,
                 ..LifecycleRun::default()
             },
             stayed: HashSet::new(),
         };
-        for some in verdicts.chunks(GOING_AT_ONCE) {
-            if !evaluated.is_in_force()? {
+        let (going, archiving): (Vec<_>, Vec<_>) = due
+            .into_iter()
+            .partition(|(_, verdict)| verdict.action == Doing::Expire);
+        evaluated.run.to_archive = archiving.len() as u64;
+        evaluated.run.more = going.len() > GOING_MAX;
+        for some in going[..going.len().min(GOING_MAX)].chunks(GOING_AT_ONCE) {
+            if !evaluated.is_in_force().await? {
                 break;
             }
-            for verdict in some {
-                let image = &images[verdict.image];
-                match verdict.action {
-                    Doing::Expire => evaluated.expire(image, verdict.priority).await?,
-                    Doing::Archive => evaluated.run.to_archive += 1,
-                }
+            for (image, verdict) in some {
+                evaluated.expire(image, verdict.priority).await?;
             }
         }
         evaluated.noted().await
@@ -266,8 +295,8 @@ impl Registry {
 // === impl Evaluated ===
 
 impl Evaluated<'_> {
-    fn is_in_force(&self) -> Result<bool, ServiceError> {
-        let view = self.registry.local()?;
+    async fn is_in_force(&self) -> Result<bool, ServiceError> {
+        let view = self.registry.current().await?;
         let text = policy_text(view.as_ref(), self.account, self.repository)?;
         Ok(text.as_deref() == Some(self.text))
     }
@@ -353,24 +382,35 @@ pub(super) fn candidates(
     repository: &RepositoryName,
 ) -> Result<Vec<Candidate>, ServiceError> {
     let mut images = Vec::new();
+    let mut links = 0;
     let mut after = None;
     loop {
-        let page = query::manifests(view, account, repository, after.as_ref(), SCAN_PAGE)?;
-        let more = page.len() == SCAN_PAGE;
+        let page = query::manifests(view, account, repository, after.as_ref(), IMAGES_PAGE)?;
+        let more = page.len() == IMAGES_PAGE;
         after = page.last().map(|last| last.digest);
         for entry in page {
             let tags = query::tags_of(view, account, repository, &entry.digest, TAGS_MAX + 1)?;
+            links += entry.children.len() + tags.len();
             images.push(candidate(entry, tags));
         }
-        if images.len() > IMAGES_MAX {
+        if images.len() > IMAGES_MAX || links > LINKS_MAX {
             return Err(ServiceError::LimitExceeded(format!(
-                "lifecycle policies are evaluated for repositories of at most {IMAGES_MAX} images"
+                "lifecycle policies are evaluated for repositories of at most {IMAGES_MAX} images \
+                 with {LINKS_MAX} tags and entries of indexes"
             )));
         }
         if !more {
             return Ok(images);
         }
     }
+}
+
+/// What something is done with, in the order of the verdicts.
+fn only(images: Vec<Candidate>, verdicts: Vec<Verdict>) -> Vec<(Candidate, Verdict)> {
+    let mut images: Vec<Option<Candidate>> = images.into_iter().map(Some).collect();
+    let due = verdicts.into_iter();
+    due.filter_map(|verdict| Some((images[verdict.image].take()?, verdict)))
+        .collect()
 }
 
 fn candidate(entry: ManifestEntry, tags: Vec<Tag>) -> Candidate {

@@ -1,10 +1,12 @@
 //! Lifecycle policies: what is due goes, and nothing else.
 
+use std::sync::Arc;
+
 use entrepot_oci::{Digest, Reference};
-use entrepot_service::{LifecycleMetrics, LifecycleRun, Lifecycles, ServiceError};
+use entrepot_service::{LifecycleMetrics, LifecycleRun, Lifecycles, Registry, ServiceError};
 use serde_json::json;
 
-use crate::cluster::{Cluster, EAST, Node, Plan, app, root};
+use crate::cluster::{Cluster, EAST, Node, Plan, app, clock, root};
 use crate::content::{content, eventually};
 
 /// Leaves the newest of the images with such tags.
@@ -21,8 +23,13 @@ async fn put(node: &Node, text: &str) {
     put.await.unwrap();
 }
 
+fn of(registry: Arc<Registry>) -> Lifecycles {
+    Lifecycles::new(registry, LifecycleMetrics::default(), clock())
+}
+
 async fn run(node: &Node) -> Result<LifecycleRun, ServiceError> {
-    node.registry.run_lifecycle(&root(), &app()).await
+    let account = root().account;
+    of(node.registry.clone()).evaluate(&account, &app()).await
 }
 
 async fn images(node: &Node) -> Vec<Digest> {
@@ -37,8 +44,7 @@ async fn push(node: &Node, name: &str, seed: u64) -> Digest {
 fn start(cluster: &mut Cluster) {
     let nodes: Vec<_> = cluster.nodes().map(|node| node.registry.clone()).collect();
     for registry in nodes {
-        let metrics = LifecycleMetrics::default();
-        cluster.spawn(Lifecycles::new(registry, metrics).run());
+        cluster.spawn(of(registry).run());
     }
 }
 

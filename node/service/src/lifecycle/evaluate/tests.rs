@@ -19,7 +19,7 @@ fn digest(name: &str) -> Digest {
 fn image(name: &str, tags: &[&str], days: i64) -> Candidate {
     Candidate {
         digest: digest(name),
-        index: 1,
+        index: u64::try_from(1_000 - days).unwrap(),
         tags: tags.iter().map(|tag| tag.parse().unwrap()).collect(),
         pushed_at_ms: NOW_MS - days * DAY_MS,
         pulled_at_ms: None,
@@ -230,6 +230,14 @@ fn a_pull_keeps_an_image_and_one_that_came_back_is_as_young_as_its_return() {
 }
 
 #[test]
+fn the_log_says_which_is_the_newest() {
+    let mut behind = image("behind", &["v2"], 10);
+    behind.index = 1_000;
+    let images = [("behind", behind), ("first", image("first", &["v1"], 1))];
+    assert_eq!(expired(&[(count(&["v"], 1), "expire")], &images), ["first"]);
+}
+
+#[test]
 fn a_span_must_have_passed() {
     let due = |more_ms: i64| {
         let mut exact = image("a", &[], 3);
@@ -263,6 +271,8 @@ fn images() -> impl Strategy<Value = Vec<Candidate>> {
             images.push(Candidate {
                 tags,
                 pulled_at_ms: some(pulled),
+                // As the log has it, whatever the clocks said.
+                index: at as u64,
                 activated_at_ms: some(activated),
                 archived_at_ms: some(archived - 200),
                 children,

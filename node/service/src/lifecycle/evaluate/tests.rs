@@ -1,3 +1,6 @@
+//! What policies want done: the examples of ECR's guide, what goes beyond them, and
+//! random ones against the naive evaluation.
+
 use std::collections::BTreeMap;
 
 use entrepot_oci::{Algorithm, Digest, Tag};

@@ -50,7 +50,7 @@ const _: () = assert!(QUOTA_TAGS_MAX <= TAGS_MAX as u64);
 /// Images that go before the policy is looked at again, and those that go before all
 /// are looked at again: what a rule counts changes meanwhile.
 const GOING_AT_ONCE: usize = 20;
-const GOING_MAX: usize = 500;
+const GOING_MAX: u64 = 500;
 /// A rest after each evaluation, as a multiple of the time that it took: so that
 /// policies take little of a node.
 const REST_FACTOR: u32 = 9;
@@ -279,9 +279,10 @@ impl Registry {
             .into_iter()
             .partition(|(_, verdict)| verdict.action == Doing::Expire);
         evaluated.run.to_archive = archiving.len() as u64;
-        evaluated.run.more = going.len() > GOING_MAX;
-        for some in going[..going.len().min(GOING_MAX)].chunks(GOING_AT_ONCE) {
-            if !evaluated.is_in_force().await? {
+        for some in going.chunks(GOING_AT_ONCE) {
+            // What has to stay does not count: it must not keep the others.
+            evaluated.run.more = evaluated.run.expired >= GOING_MAX;
+            if evaluated.run.more || !evaluated.is_in_force().await? {
                 break;
             }
             for (image, verdict) in some {

@@ -290,7 +290,7 @@ def test_users_do_what_their_policies_let_them(world):
 
 
 def test_the_aws_programs(world):
-    for program in world.programs:
+    for program in ("aws-pypi", "aws-debian"):
         aws = lambda *words, **more: world.aws(program, "iam", *words, **more)
         made = aws("create-user", "--user-name", program, "--path", "/cli/")
         assert made["User"]["Path"] == "/cli/", made

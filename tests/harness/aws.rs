@@ -1,4 +1,5 @@
-//! The clients of AWS's APIs: boto3, and the `aws` programs of `PyPI` and of Debian.
+//! The clients of AWS's APIs: boto3, the SDK for JavaScript, and the `aws` programs
+//! of `PyPI` and of Debian.
 //! What they are asked to do is written in Python, as their users write it: the
 //! walks in `tests/aws`.
 
@@ -27,6 +28,12 @@ const PYPI: Installed = Installed {
     variable: "ENTREPOT_AWSCLI",
     path: "awscli/bin/aws",
 };
+/// The SDK for JavaScript: the folder of its modules.
+const JAVASCRIPT: Installed = Installed {
+    what: "AWS's SDK for JavaScript",
+    variable: "ENTREPOT_AWS_JAVASCRIPT",
+    path: "aws-javascript/node_modules/@aws-sdk/client-ecr/package.json",
+};
 /// Debian's package has it there; another one may come first in `PATH`.
 const DEBIAN: &str = "/usr/bin/aws";
 
@@ -36,7 +43,7 @@ pub struct AwsCall {
     /// `ecr`, `ecr-public`, `iam` or `sts`.
     pub service: String,
     pub operation: String,
-    /// `boto3`, `aws-pypi` or `aws-debian`.
+    /// `boto3`, `sdk-javascript`, `aws-pypi` or `aws-debian`.
     pub client: String,
     /// The error's code; none: it worked.
     pub error: Option<String>,
@@ -133,7 +140,8 @@ pub async fn walk(cluster: &Cluster, name: &str, accounts: &[AwsAccount]) -> Res
         "nodes": nodes,
         "admin": {"user": cluster.user(), "password": cluster.password()},
         "accounts": accounts,
-        "programs": {"aws-pypi": PYPI.find()?, "aws-debian": debian()?},
+        "programs": {"aws-pypi": PYPI.find()?, "aws-debian": debian()?,
+            "sdk-javascript": javascript()?},
         "scratch": scratch,
         "record": record,
     });
@@ -170,6 +178,13 @@ fn calls(record: &Path) -> Result<Vec<AwsCall>> {
             })
         })
         .collect()
+}
+
+/// The folder from which its modules are found.
+fn javascript() -> Result<PathBuf> {
+    let package = JAVASCRIPT.find()?;
+    let folder = package.ancestors().nth(4).context("find the modules")?;
+    Ok(folder.to_owned())
 }
 
 fn debian() -> Result<PathBuf> {

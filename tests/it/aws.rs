@@ -1,5 +1,5 @@
 //! The real clients of Amazon ECR, IAM and STS against a cluster, by one changed
-//! URL: boto3, and the `aws` programs of `PyPI` and of Debian.
+//! URL: boto3, AWS's SDK for JavaScript, and the `aws` programs of `PyPI` and of Debian.
 //!
 //! The walks are written in Python (`tests/aws`); each has two accounts of its own.
 //! What came of each operation is the table of `docs/ecr-compatibility.md`.
@@ -13,7 +13,7 @@ use self::table::Table;
 use crate::support::{EU, US, step};
 
 /// All of them; a walk is `tests/aws/walk_NAME.py`.
-const WALKS: [&str; 10] = [
+const WALKS: [&str; 11] = [
     "images",
     "repositories",
     "registry",
@@ -21,6 +21,7 @@ const WALKS: [&str; 10] = [
     "regions",
     "access",
     "cli",
+    "javascript",
     "identities",
     "web_identity",
     "refused",

@@ -20,8 +20,9 @@ const END: &str = "<!-- made by the tests: end -->";
 /// What an operation that cannot work here is refused with, before the reason.
 const REFUSED: &str = "This operation is not supported: ";
 /// Who called, as columns.
-const CLIENTS: [(&str, &str); 3] = [
+const CLIENTS: [(&str, &str); 4] = [
     ("boto3", "boto3"),
+    ("sdk-javascript", "JavaScript"),
     ("aws-pypi", "aws (PyPI)"),
     ("aws-debian", "aws (Debian)"),
 ];
@@ -116,7 +117,7 @@ impl Table {
             for (_, column) in CLIENTS {
                 let _ = write!(text, " {column} |");
             }
-            text.push_str(" refused because |\n|---|---|---|---|---|\n");
+            text.push_str(" refused because |\n|---|---|---|---|---|---|\n");
             for (operation, row) in rows {
                 let _ = write!(text, "| {operation} |");
                 for (client, _) in CLIENTS {

@@ -114,7 +114,7 @@ async fn respond(
     id: &RequestId,
 ) -> Result<Response, Failure> {
     if caller::is_public(front, parts) {
-        return public::respond(front, parts, body, id).await;
+        return Box::pin(public::respond(front, parts, body, id)).await;
     }
     let registry = &front.registry;
     if parts.uri.path() == token::PATH {

@@ -95,7 +95,8 @@ impl ClusterBlobs {
                 warn!(digest = %blob.digest, error = chain(&error), "this node's copy cannot be opened");
             }
         }
-        self.open_elsewhere(blob, range, 0).await
+        // Boxed: who has a copy here is not to carry its state around.
+        Box::pin(self.open_elsewhere(blob, range, 0)).await
     }
 
     /// The bytes from peers, but for the first `skip`, which the reader has had.

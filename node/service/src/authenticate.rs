@@ -136,7 +136,7 @@ impl Registry {
                 audit::login_refused(TOKEN_USER, &error.to_string(), source);
             });
         }
-        let caller = self.prove(credentials, source).await?;
+        let caller = Box::pin(self.prove(credentials, source)).await?;
         self.proven.insert(mark, source, applied, &caller);
         Ok(caller)
     }

@@ -3,6 +3,9 @@
 //! Asked for only where this region has said, after a linearizable look, that it
 //! has nothing; so it costs those nothing who pull what is here. The invariant:
 //! whoever may pull it here gets it, and nobody else: the caller was asked before.
+//!
+//! What waits for another region is boxed: its state is kilobytes, which every pull
+//! would carry around otherwise.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock, Weak};
@@ -45,7 +48,7 @@ impl Registry {
         let Some((through, account)) = self.through(who) else {
             return Ok(None);
         };
-        Ok(through.manifest(&account, repository, reference).await?)
+        Ok(Box::pin(through.manifest(&account, repository, reference)).await?)
     }
 
     pub(crate) async fn blob_elsewhere(
@@ -57,7 +60,7 @@ impl Registry {
         let Some((through, account)) = self.through(who) else {
             return Ok(None);
         };
-        let size = through.size(&account, repository, digest).await?;
+        let size = Box::pin(through.size(&account, repository, digest)).await?;
         let digest = *digest;
         Ok(size.map(|size| BlobInfo { digest, size }))
     }
@@ -72,7 +75,7 @@ impl Registry {
         let Some((through, account)) = self.through(who) else {
             return Ok(None);
         };
-        let opened = through.open(&account, repository, digest, range).await?;
+        let opened = Box::pin(through.open(&account, repository, digest, range)).await?;
         let digest = *digest;
         Ok(opened.map(|(size, content)| (BlobInfo { digest, size }, content)))
     }
@@ -89,7 +92,7 @@ impl Registry {
         let Some((through, account)) = self.through(who) else {
             return false;
         };
-        if let Err(error) = through.bring(&account, repository, digests).await {
+        if let Err(error) = Box::pin(through.bring(&account, repository, digests)).await {
             let error = chain(&error);
             info!(%repository, error, "blobs that a push names cannot be read through");
         }

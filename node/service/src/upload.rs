@@ -125,7 +125,7 @@ impl Registry {
             self.append_owned(owned, chunk).await?
         } else {
             let upload = upload_ref(who, repository, session);
-            self.relay_append(&id, upload, chunk).await?
+            Box::pin(self.relay_append(&id, upload, chunk)).await?
         };
         Ok(UploadState {
             session: session.to_owned(),
@@ -156,7 +156,7 @@ impl Registry {
             self.finish_owned(owned, chunk, digest).await
         } else {
             let upload = upload_ref(who, repository, session);
-            self.relay_finish(&id, upload, chunk, &digest).await?;
+            Box::pin(self.relay_finish(&id, upload, chunk, &digest)).await?;
             self.blob_info(who, repository, &digest).await
         }
     }
@@ -205,7 +205,7 @@ impl Registry {
             self.sessions.get(&id, &who.account, repository)?.size()
         } else {
             let upload = upload_ref(who, repository, session);
-            self.relay_status(&id, upload).await?
+            Box::pin(self.relay_status(&id, upload)).await?
         };
         Ok(UploadState {
             session: session.to_owned(),
@@ -227,7 +227,7 @@ impl Registry {
             self.cancel_owned(&owned).await
         } else {
             let upload = upload_ref(who, repository, session);
-            self.relay_cancel(&id, upload).await
+            Box::pin(self.relay_cancel(&id, upload)).await
         }
     }
 

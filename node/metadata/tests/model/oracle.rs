@@ -25,6 +25,9 @@ pub(crate) type Home = (String, String);
 /// Home, digest, tag (or nothing) and destination.
 pub(crate) type TaskId = (Home, String, String, String);
 
+/// Why a manifest is not known to be where an index was to take it.
+const NOT_ARRIVED: &str = "the index that it was to go with was deleted before it had arrived";
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Oracle {
     pub(crate) account: Option<String>,
@@ -745,7 +748,9 @@ impl Oracle {
             }
             if tag.is_empty() && rules.iter().any(filters) {
                 let manifest = &before.manifests[&(home.clone(), digest.to_owned())];
-                self.mark_children(index, home, &manifest.children, &destination);
+                let mut index_went = before.went(home, digest, "", &destination).into_iter();
+                let arrived = index_went.any(|(_, task)| task.state == TaskState::Complete);
+                self.mark_children(index, home, &manifest.children, &destination, arrived);
             }
         }
     }
@@ -774,14 +779,26 @@ impl Oracle {
     }
 
     /// The manifests of an index went where it went.
-    fn mark_children(&mut self, index: u64, home: &Home, children: &[String], destination: &str) {
+    fn mark_children(
+        &mut self,
+        index: u64,
+        home: &Home,
+        children: &[String],
+        destination: &str,
+        arrived: bool,
+    ) {
         for child in children {
             let destination = destination.to_owned();
             let id = (home.clone(), child.clone(), String::new(), destination);
             let is_here = self.manifests.contains_key(&(home.clone(), child.clone()));
             if is_here && !self.tasks.contains_key(&id) {
                 let mut task = OracleTask::new(index, false);
-                task.state = TaskState::Complete;
+                task.state = if arrived {
+                    TaskState::Complete
+                } else {
+                    TaskState::Failed
+                };
+                task.reason = (!arrived).then(|| NOT_ARRIVED.to_owned());
                 task.ended_at_ms = Some(1);
                 self.tasks.insert(id, task);
             }

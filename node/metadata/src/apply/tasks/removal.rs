@@ -14,6 +14,9 @@ use crate::read;
 use crate::records::{TaskKind, TaskRecord, TaskState};
 use crate::store::StorageError;
 
+/// Why the manifest of an index is not known to be where the index was to go.
+const NOT_ARRIVED: &str = "the index that it was to go with was deleted before it had arrived";
+
 /// What was deleted: a tag, or an image with all its tags.
 pub(in super::super) struct Deletion<'a> {
     pub(in super::super) account: &'a RegistryId,
@@ -251,7 +254,8 @@ impl Deletion<'_> {
     }
 
     /// Notes where the manifests of an index went with it. They may be what no rule
-    /// takes by itself: then only this tells where to their deletions have to go.
+    /// takes by itself: then only this tells where to their deletions have to go. Of an
+    /// index that is not known to have arrived, they are not either.
     fn mark_children(
         &self,
         overlay: &mut Overlay<'_>,
@@ -266,6 +270,13 @@ impl Deletion<'_> {
         else {
             return Ok(());
         };
+        let mut copies = going.copies(destination, None);
+        let arrived = copies.any(|task| task.state == TaskState::Complete);
+        let (state, reason) = if arrived {
+            (TaskState::Complete, None)
+        } else {
+            (TaskState::Failed, Some(NOT_ARRIVED.to_owned()))
+        };
         for child in index.children.iter().take(DELETED_WITH_MAX) {
             let key = self.key(child, None, destination);
             let manifest = keys::manifest(self.account, self.repository, child);
@@ -275,8 +286,9 @@ impl Deletion<'_> {
             let record = TaskRecord {
                 sequence: self.index,
                 created_at_ms: self.at_ms,
-                state: TaskState::Complete.into(),
+                state: state.into(),
                 ended_at_ms: Some(self.at_ms),
+                reason: reason.clone(),
                 kind: TaskKind::Copy.into(),
                 names: names(self.repository, to.to_vec()),
                 ..TaskRecord::default()

@@ -10,8 +10,9 @@ mod waiters;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use entrepot_metadata::query::{self, Destination, TaskKey};
-use entrepot_oci::{Digest, RepositoryName, Tag};
+use entrepot_metadata::KeyValue;
+use entrepot_metadata::query::{self, Destination, Rule, TaskKey};
+use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -36,7 +37,8 @@ impl Registry {
         digest: &Digest,
         tags: &[Tag],
     ) -> Result<(), ServiceError> {
-        let waited_for = self.waited_for(who, repository)?;
+        let rules = self.synchronous_rules(who, repository)?;
+        let waited_for = waited_for(&rules);
         let Some(longest) = waited_for.values().max() else {
             return Ok(());
         };
@@ -55,7 +57,7 @@ impl Registry {
                 destination: destination.clone(),
             }));
         }
-        let keys = self.asked_for(keys)?;
+        let keys = self.asked_for(keys, &rules)?;
         if keys.is_empty() {
             return Ok(());
         }
@@ -85,32 +87,27 @@ impl Registry {
         Ok(())
     }
 
-    /// The destinations of synchronous rules, and how long a push waits for each.
-    fn waited_for(
+    fn synchronous_rules(
         &self,
         who: &Caller,
         repository: &RepositoryName,
-    ) -> Result<BTreeMap<Destination, u64>, ServiceError> {
+    ) -> Result<Vec<Rule>, ServiceError> {
         let view = self.local()?;
         let mut rules = query::rules(view.as_ref(), &who.account)?;
         rules.retain(|rule| rule.options.synchronous && rule.matches(repository));
-        let mut found = BTreeMap::new();
-        for rule in rules {
-            let wait_ms = rule.options.synchronous_ms().unwrap_or_default();
-            for destination in rule.destinations {
-                let longest = found.entry(destination).or_insert(wait_ms);
-                *longest = wait_ms.max(*longest);
-            }
-        }
-        Ok(found)
+        Ok(rules)
     }
 
-    /// Those of the tasks that a rule has asked for, and that are not complete.
-    fn asked_for(&self, keys: Vec<TaskKey>) -> Result<Vec<TaskKey>, ServiceError> {
+    /// Those of the tasks that one of `rules` has asked for, and that are not complete.
+    fn asked_for(&self, keys: Vec<TaskKey>, rules: &[Rule]) -> Result<Vec<TaskKey>, ServiceError> {
         let view = self.local()?;
         let mut open = Vec::with_capacity(keys.len());
         for key in keys {
             let Some(task) = query::task(view.as_ref(), &key)? else {
+                // Either none of the rules takes it, or it was dropped already.
+                if is_taken(view.as_ref(), &key, rules)? {
+                    settled(&key, Some(&End::Dropped))?;
+                }
                 continue;
             };
             match End::of(Some(&task)) {
@@ -134,6 +131,39 @@ impl Registry {
         *waiting = left;
         Ok(())
     }
+}
+
+/// The destinations of rules, and how long a push waits for each.
+fn waited_for(rules: &[Rule]) -> BTreeMap<Destination, u64> {
+    let mut found = BTreeMap::new();
+    for rule in rules {
+        let wait_ms = rule.options.synchronous_ms().unwrap_or_default();
+        for destination in &rule.destinations {
+            let longest = found.entry(destination.clone()).or_insert(wait_ms);
+            *longest = wait_ms.max(*longest);
+        }
+    }
+    found
+}
+
+/// Whether one of the rules asks for such a task. What is not here any more may have
+/// been asked for.
+fn is_taken(view: &dyn KeyValue, key: &TaskKey, rules: &[Rule]) -> Result<bool, ServiceError> {
+    let account = RegistryId::from(key.account.clone());
+    let (repository, digest) = (&key.repository, &key.digest);
+    let Some(image) = query::manifest_entry(view, &account, repository, digest)? else {
+        return Ok(true);
+    };
+    let tag = key.tag.as_ref();
+    for rule in rules
+        .iter()
+        .filter(|it| it.destinations.contains(&key.destination))
+    {
+        if rule.takes(view, &account, repository, &image, tag)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// That a task which is not under way any more is complete.

@@ -111,6 +111,11 @@ impl ReplicaServer {
         digest: &Digest,
         range: Option<Range<u64>>,
     ) -> Result<Option<(u64, BlobStream)>, ReplicationError> {
+        if range.as_ref().is_some_and(Range::is_empty) {
+            // Of length 0, it would be taken for all of it.
+            let size = self.size_at(node, place, digest).await?;
+            return Ok(size.map(|size| (size, stream::empty().boxed())));
+        }
         let wanted = range.clone().unwrap_or_default();
         let request = OfferedBlobRequest {
             offset: wanted.start,

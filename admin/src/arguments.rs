@@ -5,6 +5,7 @@
 //! JSON, and golden files hold both in place.
 
 mod accounts;
+mod lifecycle;
 mod nodes;
 mod replication;
 mod webhooks;
@@ -17,6 +18,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use entrepot_oci::{AccountId, RepositoryName};
 
 pub(crate) use self::accounts::{Account, AccountCreate};
+pub(crate) use self::lifecycle::{Lifecycle, LifecyclePut};
 pub(crate) use self::nodes::{Drain, Node, Region, Remove, Replace, Revoke, Token};
 pub(crate) use self::replication::{
     Backfill, Bandwidth, Near, Replication, Rule, RulePut, Status, To, Wait, Which, Window,
@@ -158,6 +160,10 @@ pub(crate) enum Command {
     /// The images of a repository
     #[command(subcommand)]
     Image(Image),
+
+    /// The policies by which images of a repository go
+    #[command(subcommand)]
+    Lifecycle(Lifecycle),
 
     /// The copies under way to other regions
     #[command(subcommand)]

@@ -4,6 +4,7 @@
 //! whole or an error, never the first page alone.
 
 mod accounts;
+mod lifecycle;
 mod nodes;
 mod replication;
 mod trust;
@@ -17,6 +18,7 @@ use entrepot_oci::AccountId;
 use entrepot_proto::admin::accounts_client::AccountsClient;
 use entrepot_proto::admin::admin_client::AdminClient;
 use entrepot_proto::admin::cluster_client::ClusterClient;
+use entrepot_proto::admin::lifecycle_client::LifecycleClient;
 use entrepot_proto::admin::replication_client::ReplicationClient;
 use entrepot_proto::admin::trust_client::TrustClient;
 use entrepot_proto::admin::webhooks_client::WebhooksClient;
@@ -58,6 +60,7 @@ pub(crate) struct Client {
     accounts: AccountsClient<Channel>,
     webhooks: WebhooksClient<Channel>,
     replication: ReplicationClient<Channel>,
+    lifecycle: LifecycleClient<Channel>,
     endpoint: EndpointUrl,
     credentials: Credentials,
     timeout: Duration,
@@ -99,6 +102,8 @@ impl Client {
             accounts: AccountsClient::new(channel.clone()),
             webhooks: WebhooksClient::new(channel.clone()),
             replication: ReplicationClient::new(channel.clone()),
+            lifecycle: LifecycleClient::new(channel.clone())
+                .max_decoding_message_size(REPLY_BYTES_MAX),
             admin: AdminClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX),
             endpoint: options.endpoint.clone(),
             credentials,

@@ -1,6 +1,7 @@
 //! From a command to its answer on standard output.
 
 mod accounts;
+mod lifecycle;
 mod nodes;
 mod replication;
 mod rules;
@@ -40,6 +41,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Region(command) => nodes::region(&client, command, json).await,
         Command::Account(command) => accounts::account(&client, command, json).await,
         Command::Webhook(command) => webhooks::webhook(&client, command, json).await,
+        Command::Lifecycle(command) => lifecycle::lifecycle(&client, command, json).await,
         Command::Registry(Registry::Show { account }) => {
             print(&RegistryReport::new(client.registry(account).await?)?, json)
         }

@@ -37,6 +37,7 @@ pub(crate) enum Effect {
     ChangesAccounts,
     ChangesWebhooks,
     ChangesBackfills,
+    ChangesLifecycle,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -153,6 +154,10 @@ pub(crate) enum Failure {
     WebhookUnknown(String),
     #[error("there is no backfill {0:?}: `entrepot backfill list` shows those there are")]
     BackfillUnknown(String),
+    #[error("{0} has no lifecycle policy, or there is no such repository")]
+    PolicyUnknown(RepositoryName),
+    #[error("cannot read the policy from {place}: {cause}")]
+    PolicyUnreadable { place: String, cause: io::Error },
     #[error(
         "no rule copies that to {0}: `entrepot rule list` shows the rules, `entrepot rule put` makes \
          one"
@@ -212,6 +217,7 @@ fn again(effect: Effect) -> String {
         Effect::ChangesAccounts => "entrepot account list",
         Effect::ChangesWebhooks => "entrepot webhook list",
         Effect::ChangesBackfills => "entrepot backfill list",
+        Effect::ChangesLifecycle => "entrepot lifecycle get",
     };
     format!("the change may have been made all the same, `{shown_by}` tells; if not, {again}")
 }

@@ -9,6 +9,7 @@ mod account;
 mod backfill;
 mod cluster;
 mod image;
+mod lifecycle;
 mod node;
 mod registry;
 mod repair;
@@ -25,6 +26,9 @@ pub(crate) use account::{AccountsReport, ChangedAccount, CreatedAccount};
 pub(crate) use backfill::{BackfillImages, BackfillsReport, StartedBackfill, StoppedBackfill};
 pub(crate) use cluster::ClusterReport;
 pub(crate) use image::ImagesReport;
+pub(crate) use lifecycle::{
+    DeletedPolicy, LifecyclePreviewReport, LifecycleRunReport, PolicyReport, PutPolicy,
+};
 pub(crate) use node::{
     AddedRegion, DrainReport, NodesReport, RegionsReport, RemovedNode, RemovedRegion,
 };

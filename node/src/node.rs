@@ -166,7 +166,7 @@ impl Outside {
 // === impl Chores ===
 
 impl Chores {
-    fn new(registry: &Arc<Registry>, metrics: &mut Metrics, clock: &Arc<ClusterClock>) -> Self {
+    fn new(registry: &Arc<Registry>, metrics: &mut Metrics) -> Self {
         registry.throttling_metrics().register(metrics.registry());
         let told = WebhookMetrics::default();
         told.register(metrics.registry());
@@ -175,11 +175,7 @@ impl Chores {
         Self {
             backfills: Backfills::new(Arc::clone(registry)),
             webhooks: Webhooks::new(Arc::clone(registry), told),
-            lifecycles: Lifecycles::new(
-                Arc::clone(registry),
-                done,
-                Arc::<ClusterClock>::clone(clock),
-            ),
+            lifecycles: Lifecycles::new(Arc::clone(registry), done),
         }
     }
 }
@@ -302,6 +298,7 @@ impl Node {
             blobs: Arc::clone(&blobs),
             peers: Arc::clone(&peers),
             clock: Arc::clone(&outside.clock),
+            cluster_clock: Arc::<ClusterClock>::clone(&clock),
             view: Arc::new(ConsensusView(Arc::clone(&consensus))),
             verifier: Verifier::new()?,
             settings: config.settings(),
@@ -327,7 +324,7 @@ impl Node {
                 clock: Arc::clone(&outside.clock),
             },
             disk: storage.disk(&config),
-            chores: Chores::new(&registry, &mut metrics, &clock),
+            chores: Chores::new(&registry, &mut metrics),
             clock,
             blocking: outside.blocking,
             trusted: trusted.clone().zip(trust.clone()),

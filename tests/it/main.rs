@@ -32,6 +32,7 @@ mod harness;
 mod hosts;
 mod kinds;
 mod large;
+mod lifecycle;
 mod members;
 mod outage;
 mod programs;

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use entrepot_proto::admin::accounts_server::AccountsServer;
 use entrepot_proto::admin::admin_server::{Admin, AdminServer};
 use entrepot_proto::admin::cluster_server::ClusterServer;
+use entrepot_proto::admin::lifecycle_server::LifecycleServer;
 use entrepot_proto::admin::replication_server::ReplicationServer;
 use entrepot_proto::admin::trust_server::TrustServer;
 use entrepot_proto::admin::webhooks_server::WebhooksServer;
@@ -33,6 +34,7 @@ use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 use crate::fake_accounts::sample_accounts;
+use crate::fake_lifecycle::sample_policy;
 use crate::fake_nodes::{FakeCluster, sample_nodes};
 use crate::fake_replication::sample_backfills;
 use crate::fake_webhooks::sample_webhooks;
@@ -63,6 +65,8 @@ pub(crate) struct State {
     pub(crate) accounts: Vec<Account>,
     pub(crate) webhooks: Vec<WebhookStatus>,
     pub(crate) backfills: Vec<Backfill>,
+    /// Of `team/app`.
+    pub(crate) policy: Option<String>,
     /// What is under way is there at the second look.
     pub(crate) arrives: bool,
     /// How the next calls fail; a call whose turn is `None` succeeds.
@@ -105,12 +109,13 @@ impl Fake {
         let accounts = AccountsServer::new(Service(Arc::clone(&state)));
         let webhooks = WebhooksServer::new(Service(Arc::clone(&state)));
         let replication = ReplicationServer::new(Service(Arc::clone(&state)));
+        let lifecycle = LifecycleServer::new(Service(Arc::clone(&state)));
         let server = tokio::spawn(async move {
             let incoming = TcpIncoming::from(listener);
             let server = server.add_service(service);
             let server = server.add_service(cluster).add_service(trust);
             let server = server.add_service(accounts).add_service(webhooks);
-            let server = server.add_service(replication);
+            let server = server.add_service(replication).add_service(lifecycle);
             server.serve_with_incoming(incoming).await.unwrap();
         });
         Self {
@@ -147,6 +152,7 @@ pub(crate) fn sample() -> State {
         accounts: sample_accounts(),
         webhooks: sample_webhooks(),
         backfills: sample_backfills(),
+        policy: Some(sample_policy()),
         registry: Some(registry(true)),
         repositories: vec![
             repository("base/alpine", 50 * 24),

@@ -31,6 +31,7 @@ async fn help_of_the_program_and_its_groups() {
     check_help("help-image.txt", "image").await;
     check_help("help-replication.txt", "replication").await;
     check_help("help-backfill.txt", "backfill").await;
+    check_help("help-lifecycle.txt", "lifecycle").await;
     check_help("help-repair.txt", "repair").await;
     check_help("help-scrub.txt", "scrub").await;
 }
@@ -72,6 +73,11 @@ async fn help_of_each_command() {
     check_help("help-backfill-list.txt", "backfill list").await;
     check_help("help-backfill-show.txt", "backfill show").await;
     check_help("help-backfill-stop.txt", "backfill stop").await;
+    check_help("help-lifecycle-put.txt", "lifecycle put").await;
+    check_help("help-lifecycle-get.txt", "lifecycle get").await;
+    check_help("help-lifecycle-delete.txt", "lifecycle delete").await;
+    check_help("help-lifecycle-preview.txt", "lifecycle preview").await;
+    check_help("help-lifecycle-run.txt", "lifecycle run").await;
     check_help("help-repair-status.txt", "repair status").await;
     check_help("help-scrub-start.txt", "scrub start").await;
     check_help("help-scrub-status.txt", "scrub status").await;
@@ -138,6 +144,10 @@ async fn help_shows_the_json_that_the_command_prints() {
         ("backfill list", ""),
         ("backfill show", " 0b0e4a2e-7ad2-4a1f-9d6c-2d7f1f0f9a11"),
         ("backfill stop", " 0b0e4a2e-7ad2-4a1f-9d6c-2d7f1f0f9a11"),
+        ("lifecycle get", " team/app"),
+        ("lifecycle preview", " team/app"),
+        ("lifecycle run", " team/app --yes"),
+        ("lifecycle delete", " team/app"),
         ("repair status", ""),
         ("scrub start", ""),
         ("scrub status", ""),
@@ -176,6 +186,8 @@ async fn wrong_usage_says_what_is_wrong_and_leaves_with_2() {
     .await;
     let unconfirmed = "repository delete team/app --force";
     check_usage("usage-repository-delete-unconfirmed.txt", unconfirmed).await;
+    let unconfirmed = "lifecycle put team/app --file policy.json";
+    check_usage("usage-lifecycle-put-unconfirmed.txt", unconfirmed).await;
     check_usage("usage-region.txt", "rule put nightly --to Europe").await;
     check_usage("usage-repository.txt", "image list Team/App").await;
     check_usage("usage-timeout.txt", "--timeout 0s rule list").await;

@@ -11,6 +11,7 @@ mod body;
 mod caller;
 mod cluster;
 mod gather;
+mod lifecycle;
 mod registry;
 mod render;
 mod replication;
@@ -26,6 +27,7 @@ use axum::{Router, middleware};
 use entrepot_proto::admin::accounts_server::AccountsServer as AccountsService;
 use entrepot_proto::admin::admin_server::AdminServer as AdminService;
 use entrepot_proto::admin::cluster_server::ClusterServer as ClusterService;
+use entrepot_proto::admin::lifecycle_server::LifecycleServer as LifecycleService;
 use entrepot_proto::admin::replication_server::ReplicationServer as ReplicationService;
 use entrepot_proto::admin::trust_server::TrustServer as TrustService;
 use entrepot_proto::admin::webhooks_server::WebhooksServer as WebhooksService;
@@ -36,6 +38,7 @@ use tonic::service::Routes;
 use crate::accounts::AccountsServer;
 use crate::admin::AdminServer;
 use crate::cluster::ClusterServer;
+use crate::lifecycle::LifecycleServer;
 use crate::registry::RegistryServer;
 use crate::replication::ReplicationServer;
 use crate::trust::TrustServer;
@@ -55,12 +58,14 @@ pub fn router(registry: Arc<Registry>, body_timeout: Duration) -> Router {
     let cluster = ClusterService::new(ClusterServer::new(Arc::clone(&registry)));
     let webhooks = WebhooksService::new(WebhooksServer::new(Arc::clone(&registry)));
     let replication = ReplicationService::new(ReplicationServer::new(Arc::clone(&registry)));
+    let lifecycle = LifecycleService::new(LifecycleServer::new(Arc::clone(&registry)));
     Routes::new(admin)
         .add_service(cluster)
         .add_service(trust)
         .add_service(accounts)
         .add_service(webhooks)
         .add_service(replication)
+        .add_service(lifecycle)
         .add_service(front_ends)
         .prepare()
         .into_axum_router()

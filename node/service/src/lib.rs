@@ -95,7 +95,8 @@ pub use error::ServiceError;
 pub use hosts::{Domain, DomainError, RegistryHost};
 pub use images::{ImageInfo, ImagePage, StoredImage};
 pub use lifecycle::{
-    LifecycleMetrics, LifecyclePolicy, LifecyclePreview, LifecycleRun, Lifecycles, PreviewedImage,
+    EvaluatedLifecycle, LifecycleMetrics, LifecyclePolicy, LifecyclePreview, LifecycleRun,
+    Lifecycles, PreviewedImage,
 };
 pub use logins::Source;
 pub use manifests::{ManifestContent, ManifestPush, PutManifest, TagCondition, TagPage};

@@ -17,7 +17,7 @@ use entrepot_oci::RepositoryName;
 
 pub(crate) use self::preview::Previews;
 pub use self::preview::{LifecyclePreview, PreviewedImage};
-pub use self::run::{LifecycleMetrics, LifecycleRun, Lifecycles};
+pub use self::run::{EvaluatedLifecycle, LifecycleMetrics, LifecycleRun, Lifecycles};
 use crate::metadata::refused;
 use crate::repositories::invalid;
 use crate::{Caller, Registry, ServiceError, Target};

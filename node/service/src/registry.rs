@@ -48,6 +48,8 @@ pub struct Registry {
     /// The nodes of the cluster.
     pub(crate) peers: Arc<Peers>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// The time as most nodes have it: images go by it.
+    pub(crate) cluster_clock: Arc<dyn Clock>,
     /// What the groups of this node are up to.
     pub(crate) view: Arc<dyn ClusterView>,
     /// The region's group.
@@ -103,6 +105,8 @@ pub struct RegistryParts {
     pub blobs: Arc<ClusterBlobs>,
     pub peers: Arc<Peers>,
     pub clock: Arc<dyn Clock>,
+    /// The time as most nodes have it.
+    pub cluster_clock: Arc<dyn Clock>,
     pub view: Arc<dyn ClusterView>,
     pub verifier: Verifier,
     pub settings: Settings,
@@ -138,6 +142,7 @@ impl Registry {
             blobs: parts.blobs,
             peers: parts.peers,
             clock: parts.clock,
+            cluster_clock: parts.cluster_clock,
             view: parts.view,
             group: GroupId::region(region),
             global: GroupId::global(),

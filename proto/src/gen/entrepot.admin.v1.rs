@@ -846,6 +846,112 @@ pub struct TestWebhookRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TestWebhookReply {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutLifecyclePolicyRequest {
+    #[prost(string, tag = "1")]
+    pub repository: ::prost::alloc::string::String,
+    /// In ECR's grammar: JSON.
+    #[prost(string, tag = "2")]
+    pub policy: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PutLifecyclePolicyReply {
+    /// As it is kept: its rules in order.
+    #[prost(string, tag = "1")]
+    pub policy: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetLifecyclePolicyRequest {
+    #[prost(string, tag = "1")]
+    pub repository: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetLifecyclePolicyReply {
+    #[prost(string, tag = "1")]
+    pub policy: ::prost::alloc::string::String,
+    /// Unset: not evaluated yet.
+    #[prost(message, optional, tag = "2")]
+    pub last: ::core::option::Option<LifecycleEvaluation>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteLifecyclePolicyRequest {
+    #[prost(string, tag = "1")]
+    pub repository: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteLifecyclePolicyReply {
+    /// What it was.
+    #[prost(string, tag = "1")]
+    pub policy: ::prost::alloc::string::String,
+}
+/// What an evaluation found and did.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LifecycleEvaluation {
+    #[prost(int64, tag = "1")]
+    pub evaluated_at_ms: i64,
+    /// Images that the repository had.
+    #[prost(uint64, tag = "2")]
+    pub images: u64,
+    #[prost(uint64, tag = "3")]
+    pub expired: u64,
+    /// Were due and stayed: tagged or named by an index meanwhile.
+    #[prost(uint64, tag = "4")]
+    pub kept: u64,
+    #[prost(uint64, tag = "5")]
+    pub archived: u64,
+    /// Others are due.
+    #[prost(bool, tag = "6")]
+    pub more: bool,
+}
+/// An image that a policy does something with.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LifecycleImage {
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(int64, tag = "3")]
+    pub pushed_at_ms: i64,
+    /// The priority of the rule that says so.
+    #[prost(int64, tag = "4")]
+    pub rule: i64,
+    #[prost(enumeration = "LifecycleAction", tag = "5")]
+    pub action: i32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PreviewLifecycleRequest {
+    #[prost(string, tag = "1")]
+    pub repository: ::prost::alloc::string::String,
+    /// Empty: the one that the repository has.
+    #[prost(string, tag = "2")]
+    pub policy: ::prost::alloc::string::String,
+    /// `next` of the page before; then `policy` is not looked at.
+    #[prost(string, tag = "3")]
+    pub after: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "4")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PreviewLifecycleReply {
+    #[prost(message, repeated, tag = "1")]
+    pub images: ::prost::alloc::vec::Vec<LifecycleImage>,
+    /// Empty: that was the last page.
+    #[prost(string, tag = "2")]
+    pub next: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunLifecycleRequest {
+    #[prost(string, tag = "1")]
+    pub repository: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RunLifecycleReply {
+    #[prost(message, optional, tag = "1")]
+    pub evaluation: ::core::option::Option<LifecycleEvaluation>,
+    /// What was done, at most some 500 images.
+    #[prost(message, repeated, tag = "2")]
+    pub images: ::prost::alloc::vec::Vec<LifecycleImage>,
+}
 /// How much there is to copy. An image counts once for each of its tags; bytes are
 /// those of all different blobs and manifests.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1172,6 +1278,36 @@ impl WebhookEvent {
             "WEBHOOK_EVENT_PUSH" => Some(Self::Push),
             "WEBHOOK_EVENT_DELETE" => Some(Self::Delete),
             "WEBHOOK_EVENT_REPLICATE" => Some(Self::Replicate),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum LifecycleAction {
+    Unspecified = 0,
+    /// The image goes for good.
+    Expire = 1,
+    Archive = 2,
+}
+impl LifecycleAction {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "LIFECYCLE_ACTION_UNSPECIFIED",
+            Self::Expire => "LIFECYCLE_ACTION_EXPIRE",
+            Self::Archive => "LIFECYCLE_ACTION_ARCHIVE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LIFECYCLE_ACTION_UNSPECIFIED" => Some(Self::Unspecified),
+            "LIFECYCLE_ACTION_EXPIRE" => Some(Self::Expire),
+            "LIFECYCLE_ACTION_ARCHIVE" => Some(Self::Archive),
             _ => None,
         }
     }
@@ -4729,6 +4865,631 @@ pub mod webhooks_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "entrepot.admin.v1.Webhooks";
     impl<T> tonic::server::NamedService for WebhooksServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
+pub mod lifecycle_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// The lifecycle policies of the caller's repositories, in the region of the node
+    /// asked: which images go, and when.
+    #[derive(Debug, Clone)]
+    pub struct LifecycleClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl LifecycleClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> LifecycleClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> LifecycleClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            LifecycleClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        pub async fn put_lifecycle_policy(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PutLifecyclePolicyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutLifecyclePolicyReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Lifecycle/PutLifecyclePolicy",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("entrepot.admin.v1.Lifecycle", "PutLifecyclePolicy"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn get_lifecycle_policy(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetLifecyclePolicyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetLifecyclePolicyReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Lifecycle/GetLifecyclePolicy",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("entrepot.admin.v1.Lifecycle", "GetLifecyclePolicy"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn delete_lifecycle_policy(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteLifecyclePolicyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteLifecyclePolicyReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Lifecycle/DeleteLifecyclePolicy",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "entrepot.admin.v1.Lifecycle",
+                        "DeleteLifecyclePolicy",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What a policy would do. Nothing is done.
+        pub async fn preview_lifecycle(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PreviewLifecycleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PreviewLifecycleReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Lifecycle/PreviewLifecycle",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("entrepot.admin.v1.Lifecycle", "PreviewLifecycle"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Does now what the policy says, in part if that is much.
+        pub async fn run_lifecycle(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RunLifecycleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RunLifecycleReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Lifecycle/RunLifecycle",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.admin.v1.Lifecycle", "RunLifecycle"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod lifecycle_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with LifecycleServer.
+    #[async_trait]
+    pub trait Lifecycle: std::marker::Send + std::marker::Sync + 'static {
+        async fn put_lifecycle_policy(
+            &self,
+            request: tonic::Request<super::PutLifecyclePolicyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutLifecyclePolicyReply>,
+            tonic::Status,
+        >;
+        async fn get_lifecycle_policy(
+            &self,
+            request: tonic::Request<super::GetLifecyclePolicyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetLifecyclePolicyReply>,
+            tonic::Status,
+        >;
+        async fn delete_lifecycle_policy(
+            &self,
+            request: tonic::Request<super::DeleteLifecyclePolicyRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteLifecyclePolicyReply>,
+            tonic::Status,
+        >;
+        /// What a policy would do. Nothing is done.
+        async fn preview_lifecycle(
+            &self,
+            request: tonic::Request<super::PreviewLifecycleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PreviewLifecycleReply>,
+            tonic::Status,
+        >;
+        /// Does now what the policy says, in part if that is much.
+        async fn run_lifecycle(
+            &self,
+            request: tonic::Request<super::RunLifecycleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RunLifecycleReply>,
+            tonic::Status,
+        >;
+    }
+    /// The lifecycle policies of the caller's repositories, in the region of the node
+    /// asked: which images go, and when.
+    #[derive(Debug)]
+    pub struct LifecycleServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> LifecycleServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for LifecycleServer<T>
+    where
+        T: Lifecycle,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/entrepot.admin.v1.Lifecycle/PutLifecyclePolicy" => {
+                    #[allow(non_camel_case_types)]
+                    struct PutLifecyclePolicySvc<T: Lifecycle>(pub Arc<T>);
+                    impl<
+                        T: Lifecycle,
+                    > tonic::server::UnaryService<super::PutLifecyclePolicyRequest>
+                    for PutLifecyclePolicySvc<T> {
+                        type Response = super::PutLifecyclePolicyReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PutLifecyclePolicyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Lifecycle>::put_lifecycle_policy(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PutLifecyclePolicySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.Lifecycle/GetLifecyclePolicy" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetLifecyclePolicySvc<T: Lifecycle>(pub Arc<T>);
+                    impl<
+                        T: Lifecycle,
+                    > tonic::server::UnaryService<super::GetLifecyclePolicyRequest>
+                    for GetLifecyclePolicySvc<T> {
+                        type Response = super::GetLifecyclePolicyReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetLifecyclePolicyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Lifecycle>::get_lifecycle_policy(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetLifecyclePolicySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.Lifecycle/DeleteLifecyclePolicy" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteLifecyclePolicySvc<T: Lifecycle>(pub Arc<T>);
+                    impl<
+                        T: Lifecycle,
+                    > tonic::server::UnaryService<super::DeleteLifecyclePolicyRequest>
+                    for DeleteLifecyclePolicySvc<T> {
+                        type Response = super::DeleteLifecyclePolicyReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteLifecyclePolicyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Lifecycle>::delete_lifecycle_policy(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteLifecyclePolicySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.Lifecycle/PreviewLifecycle" => {
+                    #[allow(non_camel_case_types)]
+                    struct PreviewLifecycleSvc<T: Lifecycle>(pub Arc<T>);
+                    impl<
+                        T: Lifecycle,
+                    > tonic::server::UnaryService<super::PreviewLifecycleRequest>
+                    for PreviewLifecycleSvc<T> {
+                        type Response = super::PreviewLifecycleReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PreviewLifecycleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Lifecycle>::preview_lifecycle(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PreviewLifecycleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.Lifecycle/RunLifecycle" => {
+                    #[allow(non_camel_case_types)]
+                    struct RunLifecycleSvc<T: Lifecycle>(pub Arc<T>);
+                    impl<
+                        T: Lifecycle,
+                    > tonic::server::UnaryService<super::RunLifecycleRequest>
+                    for RunLifecycleSvc<T> {
+                        type Response = super::RunLifecycleReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RunLifecycleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Lifecycle>::run_lifecycle(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RunLifecycleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for LifecycleServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "entrepot.admin.v1.Lifecycle";
+    impl<T> tonic::server::NamedService for LifecycleServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

@@ -48,6 +48,7 @@ pub(crate) async fn registry_over(store: MemoryStore) -> (Arc<Registry>, Arc<dyn
         metadata: Arc::clone(&metadata),
         blobs: ClusterBlobs::new(Arc::new(store), Arc::clone(&peers), health, 1),
         peers,
+        cluster_clock: Arc::clone(&clock),
         clock,
         view: Arc::new(NoGroups),
         verifier: Verifier::new().unwrap(),

@@ -134,6 +134,7 @@ async fn registry() -> Arc<Registry> {
         metadata: metadata(region, clock.now_ms()).await,
         blobs: ClusterBlobs::new(Arc::new(MemoryStore::new()), Arc::clone(&peers), health, 1),
         peers,
+        cluster_clock: Arc::clone(&clock),
         clock,
         view: Arc::new(NoGroups),
         verifier: Verifier::new().unwrap(),

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use entrepot_metadata::command::PutRepositoryText;
 use entrepot_metadata::query::TextKind;
 use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::evaluate::{Candidate, Doing, Verdict, evaluate};
 use super::{normalized, run};
@@ -51,7 +51,7 @@ pub struct PreviewedImage {
 /// Previews that were read lately.
 #[derive(Debug)]
 pub(crate) struct Previews {
-    /// One is worked out at a time.
+    /// One is worked out at a time, or a policy carried out because somebody asked.
     turn: Semaphore,
     remembered: Mutex<VecDeque<(Key, Arc<Vec<PreviewedImage>>)>>,
 }
@@ -85,6 +85,12 @@ impl Default for Previews {
 }
 
 impl Previews {
+    /// Whoever has it may hold the images of a repository in memory.
+    pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>, ServiceError> {
+        let turn = self.turn.acquire().await;
+        turn.map_err(|error| ServiceError::internal(&error))
+    }
+
     fn find(&self, key: &Key) -> Option<Arc<Vec<PreviewedImage>>> {
         let remembered = self
             .remembered
@@ -176,8 +182,7 @@ impl Registry {
         as_of_ms: i64,
     ) -> Result<Arc<Vec<PreviewedImage>>, ServiceError> {
         let key = (account.clone(), repository.clone(), as_of_ms);
-        let turn = self.previews.turn.acquire().await;
-        let _turn = turn.map_err(|error| ServiceError::internal(&error))?;
+        let _turn = self.previews.turn().await?;
         if let Some(found) = self.previews.find(&key) {
             return Ok(found);
         }

@@ -16,7 +16,6 @@ use entrepot_metadata::limits::QUOTA_TAGS_MAX;
 use entrepot_metadata::query::{self, ManifestEntry, TextKind, TextOf};
 use entrepot_metadata::response::Refused;
 use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
-use entrepot_proto::environment::Clock;
 use entrepot_replication::placement;
 use prometheus_client::metrics::counter::Counter;
 use serde::{Deserialize, Serialize};
@@ -25,9 +24,10 @@ use tracing::{info, warn};
 
 use super::evaluate::{Candidate, Doing, Verdict, evaluate};
 use super::grammar;
+use super::preview::PreviewedImage;
 use super::rule::Policy;
 use crate::metadata::refused;
-use crate::{Registry, ServiceError};
+use crate::{Caller, Registry, ServiceError, Target};
 
 /// What a state machine has to understand for images to go only as expected.
 const LEVEL: u32 = 9;
@@ -71,6 +71,14 @@ pub struct LifecycleRun {
     pub more: bool,
 }
 
+/// What an evaluation did, and with which images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EvaluatedLifecycle {
+    pub run: LifecycleRun,
+    /// In the order in which it was done.
+    pub images: Vec<PreviewedImage>,
+}
+
 /// Clones share the numbers.
 #[derive(Debug, Clone, Default)]
 pub struct LifecycleMetrics {
@@ -84,8 +92,6 @@ pub struct LifecycleMetrics {
 pub struct Lifecycles {
     registry: Arc<Registry>,
     metrics: LifecycleMetrics,
-    /// The time as most nodes have it: images go by it.
-    clock: Arc<dyn Clock>,
 }
 
 /// A repository whose policy is evaluated.
@@ -96,6 +102,8 @@ struct Evaluated<'a> {
     /// The policy as it is kept.
     text: &'a str,
     run: LifecycleRun,
+    /// What was done.
+    images: Vec<PreviewedImage>,
     /// What had to stay, and with it what refers to it.
     stayed: HashSet<Digest>,
 }
@@ -125,12 +133,8 @@ impl LifecycleMetrics {
 // === impl Lifecycles ===
 
 impl Lifecycles {
-    pub fn new(registry: Arc<Registry>, metrics: LifecycleMetrics, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            registry,
-            metrics,
-            clock,
-        }
+    pub fn new(registry: Arc<Registry>, metrics: LifecycleMetrics) -> Self {
+        Self { registry, metrics }
     }
 
     /// Works until it is dropped.
@@ -201,7 +205,7 @@ impl Lifecycles {
             return Ok(false);
         }
         let last = self.registry.last_run(&one.registry, &one.repository)?;
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.registry.cluster_clock.now_ms();
         Ok(last.is_none_or(|last| {
             let since_ms = now_ms.saturating_sub(last.evaluated_at_ms);
             // A clock that was set back must not stop it for long.
@@ -219,14 +223,38 @@ impl Lifecycles {
         account: &RegistryId,
         repository: &RepositoryName,
     ) -> Result<LifecycleRun, ServiceError> {
-        let now_ms = self.clock.now_ms();
-        self.registry.evaluate(account, repository, now_ms).await
+        let now_ms = self.registry.cluster_clock.now_ms();
+        let evaluated = self.registry.evaluate(account, repository, now_ms).await?;
+        Ok(evaluated.run)
     }
 }
 
 // === impl Registry ===
 
 impl Registry {
+    /// Evaluates a repository's lifecycle policy now, and does what is due, or the
+    /// first part of it. Whoever may say what the policy is may say when.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no policy, `LimitExceeded` with too many images.
+    pub async fn run_lifecycle(
+        &self,
+        who: &Caller,
+        name: &RepositoryName,
+    ) -> Result<EvaluatedLifecycle, ServiceError> {
+        self.authorize(who, "ecr:PutLifecyclePolicy", Target::Repository(name))?;
+        if !self.metadata.understands(LEVEL)? {
+            return Err(ServiceError::Unsupported(
+                "not every node of the region is new enough to carry out lifecycle policies"
+                    .to_owned(),
+            ));
+        }
+        self.existing(who, name).await?;
+        let _turn = self.previews.turn().await?;
+        let now_ms = self.cluster_clock.now_ms();
+        self.evaluate(&who.account, name, now_ms).await
+    }
+
     /// What the last evaluation of a repository's policy did, as far as this node
     /// knows.
     pub(super) fn last_run(
@@ -246,7 +274,7 @@ impl Registry {
         account: &RegistryId,
         repository: &RepositoryName,
         now_ms: i64,
-    ) -> Result<LifecycleRun, ServiceError> {
+    ) -> Result<EvaluatedLifecycle, ServiceError> {
         let view = self.current().await?;
         let text = policy_text(view.as_ref(), account, repository)?;
         let text = text.ok_or_else(|| {
@@ -273,6 +301,7 @@ impl Registry {
                 images: count as u64,
                 ..LifecycleRun::default()
             },
+            images: Vec::new(),
             stayed: HashSet::new(),
         };
         let (going, archiving): (Vec<_>, Vec<_>) = due
@@ -321,6 +350,13 @@ impl Evaluated<'_> {
         match response.into_result() {
             Ok(_) => {
                 self.run.expired += 1;
+                self.images.push(PreviewedImage {
+                    digest: image.digest,
+                    tags: image.tags.clone(),
+                    pushed_at_ms: image.pushed_at_ms,
+                    priority,
+                    to_archive: false,
+                });
                 info!(
                     %account, %repository, %digest, priority,
                     "an image goes, as its lifecycle policy says"
@@ -342,14 +378,17 @@ impl Evaluated<'_> {
     }
 
     /// Notes what was done. It may be that there is no such repository any more.
-    async fn noted(self) -> Result<LifecycleRun, ServiceError> {
+    async fn noted(self) -> Result<EvaluatedLifecycle, ServiceError> {
         let text = serde_json::to_string(&self.run);
         let text = text.map_err(|error| ServiceError::internal(&error))?;
         let (kind, at_ms) = (TextKind::LifecycleRun, self.run.evaluated_at_ms);
         let command = PutRepositoryText::new(self.account, self.repository, kind, &text, at_ms);
         let response = self.registry.propose(command.into()).await?;
         response.into_result().map_err(refused)?;
-        Ok(self.run)
+        Ok(EvaluatedLifecycle {
+            run: self.run,
+            images: self.images,
+        })
     }
 }
 

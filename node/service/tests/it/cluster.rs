@@ -244,6 +244,7 @@ impl Plan {
             blobs: Arc::clone(&blobs),
             peers: Arc::clone(&peers),
             clock: clock(),
+            cluster_clock: clock(),
             view: Arc::new(NoGroups),
             verifier: Verifier::new().unwrap(),
             settings: Settings {

@@ -6,7 +6,7 @@ use entrepot_oci::{Digest, Reference};
 use entrepot_service::{LifecycleMetrics, LifecycleRun, Lifecycles, Registry, ServiceError};
 use serde_json::json;
 
-use crate::cluster::{Cluster, EAST, Node, Plan, app, clock, root};
+use crate::cluster::{Cluster, EAST, Node, Plan, app, root};
 use crate::content::{content, eventually};
 
 /// Leaves the newest of the images with such tags.
@@ -24,7 +24,7 @@ async fn put(node: &Node, text: &str) {
 }
 
 fn of(registry: Arc<Registry>) -> Lifecycles {
-    Lifecycles::new(registry, LifecycleMetrics::default(), clock())
+    Lifecycles::new(registry, LifecycleMetrics::default())
 }
 
 async fn run(node: &Node) -> Result<LifecycleRun, ServiceError> {
@@ -138,4 +138,35 @@ async fn a_preview_says_what_would_go_and_lets_nothing_go() {
             assert!(found.is_ok(), "{reference}");
         }
     }
+}
+
+#[tokio::test]
+async fn whoever_may_set_a_policy_has_it_carried_out_at_once() {
+    let cluster = Plan::new(&[(EAST, 2)]).start().await;
+    let (node, who) = (cluster.node(2), root());
+    let early = node.registry.run_lifecycle(&who, &app()).await;
+    assert!(
+        matches!(early, Err(ServiceError::NameUnknown(_))),
+        "{early:?}"
+    );
+    let oldest = push(node, "dev-1", 1).await;
+    let newest_one = push(node, "dev-2", 2).await;
+    let early = node.registry.run_lifecycle(&who, &app()).await;
+    assert!(matches!(early, Err(ServiceError::NotFound(_))), "{early:?}");
+    put(node, &newest("dev-")).await;
+    let done = node.registry.run_lifecycle(&who, &app()).await.unwrap();
+    assert_eq!(
+        (done.run.images, done.run.expired, done.run.more),
+        (2, 1, false)
+    );
+    let went: Vec<_> = done
+        .images
+        .iter()
+        .map(|it| (it.digest, it.priority))
+        .collect();
+    assert_eq!(went, [(oldest, 1)]);
+    assert_eq!(done.images[0].tags[0].as_str(), "dev-1");
+    assert_eq!(images(node).await, [newest_one]);
+    let again = node.registry.run_lifecycle(&who, &app()).await.unwrap();
+    assert_eq!(again.images, []);
 }

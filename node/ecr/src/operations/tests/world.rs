@@ -68,6 +68,7 @@ impl World {
             metadata: Arc::new(LocalMetadata::new(groups)),
             blobs,
             peers,
+            cluster_clock: Arc::clone(&clock),
             clock,
             view: Arc::new(NoGroups),
             verifier: Verifier::new().unwrap(),

@@ -66,6 +66,7 @@ impl Endpoint {
             blobs: ClusterBlobs::new(Arc::new(MemoryStore::new()), Arc::clone(&peers), health, 1),
             peers,
             clock: Arc::clone(&clock),
+            cluster_clock: Arc::clone(&clock),
             view: Arc::new(NoGroups),
             verifier: Verifier::new().unwrap(),
             settings: Settings {

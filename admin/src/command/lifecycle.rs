@@ -29,7 +29,7 @@ pub(super) async fn lifecycle(
         Lifecycle::Get { repository } => {
             let found = client.lifecycle_policy(repository.as_str()).await;
             let found = found.map_err(|failure| none(failure, &repository))?;
-            print(&PolicyReport::new(repository, found)?, json)
+            print(&PolicyReport::new(repository, &found)?, json)
         }
         Lifecycle::Delete { repository } => {
             let deleted = client.delete_lifecycle_policy(repository.as_str()).await;

@@ -94,19 +94,19 @@ impl Report for PutPolicy {
 impl PolicyReport {
     pub(crate) fn new(
         repository: RepositoryName,
-        found: admin::GetLifecyclePolicyReply,
+        found: &admin::GetLifecyclePolicyReply,
     ) -> Result<Self, Failure> {
         let policy = parsed(&found.policy)?;
         Ok(Self {
             repository,
             policy,
-            last_evaluation: found.last.map(Evaluation::from),
+            last_evaluation: found.last.as_ref().map(Evaluation::from),
         })
     }
 }
 
-impl From<admin::LifecycleEvaluation> for Evaluation {
-    fn from(last: admin::LifecycleEvaluation) -> Self {
+impl From<&admin::LifecycleEvaluation> for Evaluation {
+    fn from(last: &admin::LifecycleEvaluation) -> Self {
         Self {
             evaluated_at_ms: last.evaluated_at_ms,
             images: last.images,

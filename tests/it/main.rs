@@ -19,6 +19,7 @@ mod chaos;
 mod client_port;
 mod clients;
 mod command_line;
+mod convergence;
 mod crash;
 mod cut_through;
 mod data_folder;

@@ -83,6 +83,7 @@ impl CutThrough {
             warn!(error = chain(&error), "rules cannot be read");
             Vec::new()
         });
+        let is_known = !destinations.is_empty() && self.is_known(header);
         let feed = Feed::new();
         let mut senders = Vec::new();
         for (destination, rule) in destinations {
@@ -97,11 +98,22 @@ impl CutThrough {
             let to = To {
                 node,
                 account: destination.account.clone(),
+                asks_first: is_known,
                 pace: self.blobs.pace(&header.account, &destination, &rule),
             };
             senders.push(Sender::start(&self.blobs, to, header, &feed, place));
         }
         (!senders.is_empty()).then_some(Tap { feed, senders })
+    }
+
+    /// Whether this region has the blob already, if its client has said which one it
+    /// uploads. Then other regions may well have it too.
+    fn is_known(&self, header: &TapHeader) -> bool {
+        let (Some(digest), Ok(view)) = (&header.digest, self.metadata.view(&self.group)) else {
+            return false;
+        };
+        // Where nobody can tell, bytes are sent that may not be needed.
+        query::blob(view.as_ref(), digest).is_ok_and(|found| found.is_some())
     }
 
     /// One for each region: all its accounts find the bytes there. Not where a rule

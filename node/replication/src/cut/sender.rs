@@ -40,6 +40,8 @@ const NAME_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct To {
     pub(super) node: u64,
     pub(super) account: AccountId,
+    /// Whether the destination says what it lacks before the first byte is sent.
+    pub(super) asks_first: bool,
     /// None: as fast as the link takes them.
     pub(super) pace: Option<Arc<Pace>>,
 }
@@ -84,7 +86,7 @@ impl Sender {
             upload: name.upload.clone(),
             digest: header.digest.map(|it| it.to_string()).unwrap_or_default(),
             size: 0,
-            from_start: true,
+            from_start: !to.asks_first,
         };
         let node = to.node;
         let bulk = blobs.peers().bulk_channel(node);

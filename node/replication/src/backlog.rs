@@ -11,6 +11,8 @@
 
 mod lane;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::cmp::Reverse;

@@ -10,11 +10,11 @@ use proptest::prelude::*;
 use super::lane::OF_ACCOUNT_MAX;
 use super::*;
 
-fn west() -> RegionName {
+pub(super) fn west() -> RegionName {
     "eu-west-1".parse().unwrap()
 }
 
-fn task_of(account: u64, sequence: u64) -> Task {
+pub(super) fn task_of(account: u64, sequence: u64) -> Task {
     let account: AccountId = format!("{account:012}").parse().unwrap();
     Task {
         key: TaskKey {

@@ -3,6 +3,8 @@
 //!
 //! A hint only: correctness never rests on it.
 
+mod warm;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -153,18 +155,27 @@ impl Health {
         }
     }
 
-    /// Pings `peer` until it is another one than it was; returns it.
+    /// Watches `peer` until it is another one than it was; returns it.
     async fn watch_peer(self: Arc<Self>, peer: PeerInfo) -> PeerInfo {
+        tokio::select! {
+            () = self.ping_peer(&peer) => {}
+            never = warm::keep_warm(&self.peers, &peer) => match never {},
+        }
+        peer
+    }
+
+    /// Pings `peer` until it is another one than it was.
+    async fn ping_peer(&self, peer: &PeerInfo) {
         let mut ticks = tokio::time::interval(PING_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last = Outcome::Answered;
         loop {
             ticks.tick().await;
-            let is_listed = self.peers.all().get(peer.id) == Some(&peer);
+            let is_listed = self.peers.all().get(peer.id) == Some(peer);
             let channel = self.peers.channel(peer.id).filter(|_| is_listed);
             let Some(channel) = channel else {
                 self.set(peer.id, true);
-                return peer;
+                return;
             };
             let mut client = NodeClient::new(channel);
             let request = PingRequest::default();
@@ -174,7 +185,7 @@ impl Health {
             let ping = ping.map(Response::into_inner);
             let space = ping.as_ref().ok().map(Space::of);
             let said_ms = ping.as_ref().map_or(0, |reply| reply.now_ms);
-            let outcome = Outcome::of(ping, &peer);
+            let outcome = Outcome::of(ping, peer);
             if let Some(space) = space.filter(|_| outcome == Outcome::Answered) {
                 self.set_space(peer.id, space);
                 if said_ms > 0 {
@@ -182,7 +193,7 @@ impl Health {
                 }
             }
             if !outcome.is_like(&last) {
-                outcome.log(&peer);
+                outcome.log(peer);
             }
             self.set(peer.id, outcome == Outcome::Answered);
             last = outcome;

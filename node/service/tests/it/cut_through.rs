@@ -138,6 +138,25 @@ async fn an_upload_in_chunks_is_there_when_it_ends_and_not_before() {
     assert_eq!(cluster.node(THERE).memory.staged(), 0);
 }
 
+/// Making a connection takes several round trips, which the first image after a
+/// break would have to wait for.
+#[tokio::test]
+async fn the_connection_for_bytes_is_there_before_they_are() {
+    let mut cluster = two_regions().await;
+    cluster.start_health();
+    let made = |cluster: &Cluster| cluster.network.made(1, THERE);
+    // One for what is short, one for bytes.
+    eventually("both are made", async || made(&cluster) == 2).await;
+    cluster.network.set(THERE, Link::Cut);
+    eventually("they are missed", async || cluster.network.refused() > 0).await;
+    cluster.network.set(THERE, Link::Up);
+    eventually("both are made again", async || made(&cluster) == 4).await;
+    let whole = content(21, 5 * MIB);
+    let digest = cluster.node(1).push(&whole).await;
+    is_there_for_its_image(&cluster, digest, whole.len()).await;
+    assert_eq!(made(&cluster), 4);
+}
+
 #[tokio::test]
 async fn a_blob_in_one_request_is_there_when_it_ends() {
     let cluster = two_regions().await;

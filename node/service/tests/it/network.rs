@@ -38,6 +38,8 @@ struct State {
     waiting: Vec<Waker>,
     /// Connections that were refused because their link is cut.
     refused: u64,
+    /// Connections that were made, by who made them and to whom.
+    made: HashMap<(u64, u64), u64>,
 }
 
 /// The network as one node reaches it.
@@ -92,6 +94,12 @@ impl Network {
         self.state.lock().unwrap().refused
     }
 
+    /// How many connections `from` has made to `to`.
+    pub(crate) fn made(&self, from: u64, to: u64) -> u64 {
+        let state = self.state.lock().unwrap();
+        state.made.get(&(from, to)).copied().unwrap_or_default()
+    }
+
     fn link(&self, pair: (u64, u64)) -> Link {
         let state = self.state.lock().unwrap();
         state.links.get(&pair).copied().unwrap_or_default()
@@ -133,6 +141,13 @@ impl Dial for NodeDial {
             }
             let stream = TcpStream::connect(&address).await?;
             stream.set_nodelay(true)?;
+            *network
+                .state
+                .lock()
+                .unwrap()
+                .made
+                .entry((from, to))
+                .or_default() += 1;
             Ok(Box::new(Wire {
                 network,
                 pair,

@@ -19,8 +19,8 @@ use entrepot_replication::server::{BlobsServer, PingServer};
 use entrepot_service::peer::UploadsServer;
 use entrepot_service::trust::Trust;
 use entrepot_service::{
-    Backfills, Courier, LifecycleMetrics, Lifecycles, MembersServer, Registry, RegistryParts,
-    WebhookMetrics, Webhooks,
+    Backfills, Courier, LifecycleMetrics, Lifecycles, MembersServer, PullTimes, Registry,
+    RegistryParts, WebhookMetrics, Webhooks,
 };
 use futures::FutureExt as _;
 use tokio::task::JoinSet;
@@ -103,6 +103,7 @@ struct Chores {
     backfills: Backfills,
     webhooks: Webhooks,
     lifecycles: Lifecycles,
+    pull_times: PullTimes,
 }
 
 /// What clients and watchers are served with.
@@ -176,6 +177,7 @@ impl Chores {
             backfills: Backfills::new(Arc::clone(registry)),
             webhooks: Webhooks::new(Arc::clone(registry), told),
             lifecycles: Lifecycles::new(Arc::clone(registry), done),
+            pull_times: PullTimes::new(Arc::clone(registry)),
         }
     }
 }
@@ -205,6 +207,7 @@ impl Workers {
         work.spawn(failures.vital("backfills", self.chores.backfills.run().map(Ok)));
         work.spawn(failures.vital("webhooks", self.chores.webhooks.run().map(Ok)));
         work.spawn(failures.vital("lifecycle policies", self.chores.lifecycles.run().map(Ok)));
+        work.spawn(failures.vital("times of pulls", self.chores.pull_times.run().map(Ok)));
         if let Some(tls) = self.tls {
             let follow = tls.follow().map(Ok);
             work.spawn(failures.vital("reload of certificates", follow));

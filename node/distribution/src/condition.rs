@@ -35,6 +35,8 @@ pub(crate) struct Conditions {
     range: Wanted,
     /// The range is meant only if this is still the content.
     if_range: Option<String>,
+    /// A GET: the content itself is wanted.
+    is_get: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,7 +64,12 @@ impl Conditions {
             unless: EntityTags::parse(headers, &IF_NONE_MATCH),
             range,
             if_range: text(IF_RANGE).map(str::to_owned),
+            is_get: *method == Method::GET,
         }
+    }
+
+    pub(crate) fn are_of_a_get(&self) -> bool {
+        self.is_get
     }
 
     /// Whether there are any, so that something has to be known of the content
@@ -230,6 +237,7 @@ mod tests {
         assert!(!conditions(&[]).has(&digest()).unwrap());
         let head = of(&Method::HEAD, &[("if-none-match", &own)]);
         assert!(head.has(&digest()).unwrap() && head.are_any());
+        assert!(conditions(&[]).are_of_a_get() && !head.are_of_a_get());
     }
 
     #[test]

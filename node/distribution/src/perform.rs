@@ -127,6 +127,9 @@ impl Performer<'_> {
                     return Ok(render::not_modified(&manifest.digest));
                 }
                 let part = conditions.part(&manifest.digest, manifest.content.len() as u64)?;
+                if conditions.are_of_a_get() {
+                    registry.pulled(who, repository, &manifest.digest);
+                }
                 Ok(render::manifest(&manifest, part))
             }
             ManifestOperation::Put(put) => {

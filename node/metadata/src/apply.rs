@@ -16,6 +16,7 @@ mod following;
 mod identity;
 mod manifests;
 mod members;
+mod pulls;
 mod registry;
 mod replicas;
 mod rules;
@@ -132,6 +133,7 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::SettleReplicas(command) => replicas::settle(overlay, command),
         Command::PutReplicaSettings(command) => following::put(overlay, index, command),
         Command::EndSettingsTask(command) => following::end(overlay, &command),
+        Command::RecordPulls(command) => pulls::record(overlay, &command),
         Command::FormCluster(command) => members::form(overlay, index, command),
         Command::AddMember(command) => members::add(overlay, index, command),
         Command::SetMemberState(command) => members::set_state(overlay, &command),

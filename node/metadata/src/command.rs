@@ -17,6 +17,7 @@ mod identity;
 mod members;
 mod new;
 mod public;
+mod pulls;
 mod replication;
 mod settings;
 mod trust;
@@ -41,6 +42,7 @@ pub use self::members::{
     AddMember, AddRegion, FormCluster, MemberSpec, RemoveMember, RemoveRegion, SetMemberState,
     UpdateMember,
 };
+pub use self::pulls::{Pull, RecordPulls};
 pub use self::replication::{DeleteReplica, SettleReplicas};
 pub use self::settings::{
     CreationTemplate, DeleteRegistryItem, PutRegistryItem, PutRepositoryText, ReplaceRules,
@@ -74,7 +76,8 @@ pub struct Envelope {
     #[prost(
         oneof = "Command",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 32, \
-                33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 100, 101, 102, 103, 104, 120, 121, 122, 140, 141, 142, 150, 151"
+                33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 100, 101, 102, 103, 104, 120, 121, 122, 140, 141, 142, 150, 151, \
+                170"
     )]
     pub command: Option<Command>,
     /// Log index up to which the proposer's copy was applied when it drew the id:
@@ -213,6 +216,8 @@ pub enum Command {
     PutReplicaSettings(PutReplicaSettings),
     #[prost(message, tag = "151")]
     EndSettingsTask(EndSettingsTask),
+    #[prost(message, tag = "170")]
+    RecordPulls(RecordPulls),
 }
 
 /// Makes the cluster's first account, `AccountExists` when there is any; or one
@@ -666,7 +671,8 @@ impl Command {
             | Self::StopBackfill(_)
             | Self::StepBackfill(_)
             | Self::PutReplicaSettings(_)
-            | Self::EndSettingsTask(_) => 9,
+            | Self::EndSettingsTask(_)
+            | Self::RecordPulls(_) => 9,
             Self::TagRepository(command) if command.distinct => 9,
             Self::DeleteManifest(command) if command.expected.is_some() => 9,
             Self::PutRepositoryText(command) if !command.is_of_first_kinds() => 9,
@@ -744,6 +750,7 @@ impl Command {
             Self::StepBackfill(_) => "step_backfill",
             Self::PutReplicaSettings(_) => "put_replica_settings",
             Self::EndSettingsTask(_) => "end_settings_task",
+            Self::RecordPulls(_) => "record_pulls",
         }
     }
 }
@@ -818,6 +825,7 @@ into_command!(
     StepBackfill,
     PutReplicaSettings,
     EndSettingsTask,
+    RecordPulls,
 );
 
 // === impl CreateAccount ===

@@ -162,6 +162,8 @@ impl Check<'_> {
             Namespace::Content => images::content(self, pair),
             Namespace::ChildUse => images::child_use(self, pair),
             Namespace::Referrer => images::referrer(self, pair),
+            Namespace::Pull => images::pull(self, pair),
+            Namespace::PullsSince => images::pulls_since(pair),
             Namespace::Tag => images::tag(self, pair),
             Namespace::TagOf => images::tag_of(self, pair),
             Namespace::TagOrigin => images::tag_origin(self, pair),

@@ -12,6 +12,7 @@ mod backfills;
 mod following;
 mod identity;
 mod parts;
+mod pulls;
 
 pub(crate) use backfills::{
     backfill, backfill_item, backfill_items, backfills_of, running_backfill, wanted_backfill,
@@ -24,6 +25,7 @@ pub(crate) use identity::{
     policy_version, policy_versions,
 };
 pub(crate) use parts::Parts;
+pub(crate) use pulls::{pull, pulls_since};
 
 use entrepot_oci::{AccountId, Algorithm, Digest, RegionName, RegistryId, RepositoryName, Tag};
 
@@ -114,6 +116,10 @@ pub(crate) enum Namespace {
     ChildUse = 0x42,
     /// account, repository, subject, manifest -> nothing
     Referrer = 0x43,
+    /// account, repository, digest -> `PullRecord`
+    Pull = 0x44,
+    /// -> `PullsSinceRecord`
+    PullsSince = 0x45,
     /// account, repository, tag -> `TagRecord`
     Tag = 0x50,
     /// account, repository, digest, tag -> nothing: a manifest's tags
@@ -147,7 +153,7 @@ pub(crate) enum Namespace {
 }
 
 /// Every namespace, in order.
-const NAMESPACES: [Namespace; 52] = [
+const NAMESPACES: [Namespace; 54] = [
     Namespace::Envelope,
     Namespace::EnvelopeSlot,
     Namespace::Cluster,
@@ -185,6 +191,8 @@ const NAMESPACES: [Namespace; 52] = [
     Namespace::Content,
     Namespace::ChildUse,
     Namespace::Referrer,
+    Namespace::Pull,
+    Namespace::PullsSince,
     Namespace::Tag,
     Namespace::TagOf,
     Namespace::TagOrigin,

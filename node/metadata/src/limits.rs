@@ -309,5 +309,8 @@ pub const DELETION_STEP_PAIRS: usize = 2_000;
 /// [`REFERENCES_MAX`].
 pub const DELETION_MANIFESTS_PAGE: usize = 50;
 
+/// Pulls that one command records.
+pub const PULLS_PER_COMMAND_MAX: usize = 500;
+
 /// Pairs read at a time where a whole range is wanted.
 pub const SCAN_PAGE: usize = 1_000;

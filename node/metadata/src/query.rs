@@ -14,6 +14,7 @@ mod following;
 mod identity;
 mod images;
 mod members;
+mod pulls;
 mod registry;
 mod rules;
 mod settings;
@@ -53,6 +54,7 @@ pub use members::{
     Member, Region, all_members, is_formed, level, member, members, public_region, region, regions,
 };
 pub(crate) use members::{cluster, member_of};
+pub use pulls::{pulled_at_ms, pulls_since_ms};
 pub use registry::{
     Count, Encryption, Quotas, RegistrySettings, Repository, RepositorySettings, image_count,
     registry_settings, repositories, repository, repository_count, tag_count,

@@ -10,6 +10,7 @@ pub mod changes;
 pub mod following;
 pub mod identity;
 pub mod members;
+pub mod pulls;
 pub mod rules;
 pub mod settings;
 pub mod trust;

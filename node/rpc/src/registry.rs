@@ -270,6 +270,9 @@ impl Service for RegistryServer {
             .registry
             .get_manifest(&who, &repository, &reference)
             .await;
+        if let (Ok(manifest), false) = (&found, request.without_content) {
+            self.registry.pulled(&who, &repository, &manifest.digest);
+        }
         answer(found, |manifest| {
             render::manifest(manifest, !request.without_content)
         })

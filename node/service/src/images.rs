@@ -27,6 +27,8 @@ pub struct ImageInfo {
     /// Config and layers, bytes.
     pub size: u64,
     pub pushed_at_ms: i64,
+    /// As far as it is recorded.
+    pub pulled_at_ms: Option<i64>,
 }
 
 #[derive(Debug, Clone)]
@@ -211,7 +213,11 @@ fn image(
         &entry.digest,
         TAGS_PER_IMAGE_MAX,
     )?;
-    Ok(info(entry, tags))
+    let pulled_at_ms = query::pulled_at_ms(view, &who.account, repository, &entry.digest)?;
+    Ok(ImageInfo {
+        pulled_at_ms,
+        ..info(entry, tags)
+    })
 }
 
 pub(crate) fn info(entry: query::ManifestEntry, tags: Vec<Tag>) -> ImageInfo {
@@ -223,5 +229,6 @@ pub(crate) fn info(entry: query::ManifestEntry, tags: Vec<Tag>) -> ImageInfo {
         subject: entry.subject,
         size: entry.size,
         pushed_at_ms: entry.pushed_at_ms,
+        pulled_at_ms: None,
     }
 }

@@ -26,6 +26,7 @@ use crate::issuers::Issuers;
 use crate::lifecycle::Previews;
 use crate::logins::Logins;
 use crate::proven::Proven;
+use crate::pulls::Pulls;
 use crate::read_through::Through;
 use crate::request_id::RequestIds;
 use crate::session::SessionNames;
@@ -94,6 +95,8 @@ pub struct Registry {
     pub(crate) courier: Arc<dyn Courier>,
     /// Previews of lifecycle policies.
     pub(crate) previews: Previews,
+    /// Who has pulled what lately.
+    pub(crate) pulls: Pulls,
     /// What is known of the keys of identity providers.
     pub(crate) issuers: Issuers,
 }
@@ -165,6 +168,7 @@ impl Registry {
             counts: Counts::default(),
             courier: parts.courier,
             previews: Previews::default(),
+            pulls: Pulls::default(),
             issuers: Issuers::default(),
         })
     }

@@ -136,6 +136,8 @@ struct ImageDetail {
     subject_manifest_digest: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     image_status: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_recorded_pull_time: Option<f64>,
 }
 
 /// Where a listing of tags goes on: behind this image, or within its tags.
@@ -525,6 +527,7 @@ fn detail(call: &Call, repository: &RepositoryName, image: ImageInfo) -> ImageDe
         artifact_media_type: image.artifact_type.map(|it| it.to_string()),
         subject_manifest_digest: subject.map(|subject| subject.to_string()),
         image_status: is_private.then_some("ACTIVE"),
+        last_recorded_pull_time: image.pulled_at_ms.filter(|_| is_private).map(seconds),
     }
 }
 

@@ -15,7 +15,7 @@ use super::registry::{Creation, require_repository};
 use super::replicas::{Claims, Replica, require_unsettled};
 use super::tags::{self, Condition, Move};
 use super::tasks::{self, Deletion, Enqueue, Going};
-use super::{Stop, invalid, parse, parse_each, reported};
+use super::{Stop, invalid, parse, parse_each, pulls, reported};
 use crate::command::{DeleteManifest, PutManifest};
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::{REFERENCES_MAX, TAGS_PER_PUSH_MAX};
@@ -241,6 +241,7 @@ pub(super) fn remove(
         digest: &entry.digest,
     };
     let pairs = pairs + claims.end(overlay)?;
+    let pairs = pairs + pulls::forget(overlay, account, repository, &entry.digest)?;
     let key = keys::manifest(account, repository, &entry.digest);
     Counted::Images(account, repository).remove(overlay, &key)?;
     Counted::Tags(account, repository, &entry.digest).forget(overlay)?;

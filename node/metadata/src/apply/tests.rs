@@ -17,6 +17,7 @@ mod members;
 mod order;
 mod origins;
 mod public;
+mod pulls;
 mod quotas;
 mod registry;
 mod removals;

@@ -1,9 +1,11 @@
 //! Backfills: seeds for the targets.
 
+use entrepot_oci::{Algorithm, Digest};
+
 use crate::apply::tests::{Machine, account, rule};
 use crate::command::{
-    Command, EndSettingsTask, PutReplicaSettings, PutRule, StartBackfill, StepBackfill,
-    StopBackfill,
+    Command, EndSettingsTask, Pull, PutReplicaSettings, PutRule, RecordPulls, StartBackfill,
+    StepBackfill, StopBackfill,
 };
 use crate::query::{self, BackfillCount, Destination, ItemState};
 use crate::records::rules::RuleOptions;
@@ -80,6 +82,19 @@ pub(super) fn commands() -> Vec<(&'static str, Command)> {
                 repository: "app".to_owned(),
                 destination: "eu-west-1".to_owned(),
                 sequence: 7,
+            }
+            .into(),
+        ),
+        (
+            "good-pulls",
+            RecordPulls {
+                pulls: vec![Pull::new(
+                    &account().into(),
+                    &"app".parse().unwrap(),
+                    &Digest::of(Algorithm::Sha256, b"1"),
+                    7,
+                )],
+                at_ms: 7,
             }
             .into(),
         ),

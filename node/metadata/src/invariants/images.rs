@@ -8,6 +8,7 @@ use super::blobs::{home_and_digest, home_and_digests};
 use super::{Check, Pair};
 use crate::keys::{self, Namespace};
 use crate::query;
+use crate::records::pulls::{PullRecord, PullsSinceRecord};
 use crate::records::{ReplicaRecord, SettledRecord, TagOriginRecord};
 use crate::store::StorageError;
 
@@ -106,6 +107,21 @@ pub(super) fn referrer(check: &mut Check<'_>, pair: &Pair) -> Result<(), Storage
         &pair.key,
     );
     Ok(())
+}
+
+pub(super) fn pull(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    pair.decode::<PullRecord>()?;
+    let (account, repository, digest) = home_and_digest(pair)?;
+    check.require_key(
+        &keys::manifest(&account, &repository, &digest),
+        "what was pulled is there",
+        pair,
+    )
+}
+
+pub(super) fn pulls_since(pair: &Pair) -> Result<(), StorageError> {
+    pair.parts().end()?;
+    pair.decode::<PullsSinceRecord>().map(drop)
 }
 
 pub(super) fn tag(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {

@@ -232,7 +232,8 @@ impl Oracle {
             | Command::StepBackfill(_)
             | Command::SettleReplicas(_)
             | Command::PutReplicaSettings(_)
-            | Command::EndSettingsTask(_) => unreachable!("no step proposes it"),
+            | Command::EndSettingsTask(_)
+            | Command::RecordPulls(_) => unreachable!("no step proposes it"),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The grammar of lifecycle policies: first what the schema says of each member,
 //! then what its rules say of each other. Beyond ECR's it has the action `retain`
-//! and `countPer`.
+//! and `countPer`, and lets images expire by when they were last pulled.
 //!
 //! The work is bounded by the text's length, which is bounded first.
 
@@ -79,10 +79,8 @@ fn rule(value: &Value) -> Result<Rule, String> {
     let selection = selection(&rule["selection"])?;
     let action = action(&rule["action"])?;
     let is_wrong = match action.kind {
-        // Pulled or not, nothing goes for good.
-        ActionKind::Expire => selection.count_type == CountType::SinceImagePulled,
         ActionKind::Transition => selection.is_of_the_archive(),
-        ActionKind::Retain => false,
+        ActionKind::Expire | ActionKind::Retain => false,
     };
     if is_wrong {
         return Err(NO_SHAPE.to_owned());
@@ -423,10 +421,6 @@ mod tests {
             (count(json!({"storageClass": "archive"})), no_shape),
             (count(json!({"countPer": "pattern"})), no_shape),
             (
-                count(json!({"countType": "sinceImagePulled", "countUnit": "days"})),
-                no_shape,
-            ),
-            (
                 one(&archived, &expire()),
                 "numeric instance is lower than the required minimum (minimum: 90, found: 89)",
             ),
@@ -440,12 +434,13 @@ mod tests {
     }
 
     #[test]
-    fn transitions_name_where_to_and_only_they_look_at_pulls() {
+    fn transitions_name_where_to_and_what_is_not_pulled_may_go() {
         let pulled = json!({"tagStatus": "any", "countType": "sinceImagePulled",
             "countUnit": "days", "countNumber": 30});
         let archive = json!({"type": "transition", "targetStorageClass": "archive"});
         assert!(parse(&one(&pulled, &archive)).is_ok());
         assert!(parse(&one(&pulled, &json!({"type": "transition"}))).is_err());
+        assert!(parse(&one(&pulled, &expire())).is_ok());
         let archived = json!({"tagStatus": "any", "storageClass": "archive", "countUnit": "days",
             "countType": "sinceImageTransitioned", "countNumber": 90});
         assert!(parse(&one(&archived, &expire())).is_ok());

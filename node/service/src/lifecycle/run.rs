@@ -421,6 +421,7 @@ pub(super) fn candidates(
     account: &RegistryId,
     repository: &RepositoryName,
 ) -> Result<Vec<Candidate>, ServiceError> {
+    let since_ms = query::pulls_since_ms(view)?;
     let mut images = Vec::new();
     let mut links = 0;
     let mut after = None;
@@ -431,7 +432,11 @@ pub(super) fn candidates(
         for entry in page {
             let tags = query::tags_of(view, account, repository, &entry.digest, TAGS_MAX + 1)?;
             links += entry.children.len() + tags.len();
-            images.push(candidate(entry, tags));
+            let pulled_at_ms = query::pulled_at_ms(view, account, repository, &entry.digest)?;
+            images.push(Candidate {
+                pulled_at_ms: Some(last_pull_ms(since_ms, pulled_at_ms)),
+                ..candidate(entry, tags)
+            });
         }
         if images.len() > IMAGES_MAX || links > LINKS_MAX {
             return Err(ServiceError::LimitExceeded(format!(
@@ -451,6 +456,12 @@ fn only(images: Vec<Candidate>, verdicts: Vec<Verdict>) -> Vec<(Candidate, Verdi
     let due = verdicts.into_iter();
     due.filter_map(|verdict| Some((images[verdict.image].take()?, verdict)))
         .collect()
+}
+
+/// When an image may last have been pulled: of the time before pulls were recorded,
+/// which may be all of it, nobody knows that it was not.
+fn last_pull_ms(since_ms: Option<i64>, pulled_at_ms: Option<i64>) -> i64 {
+    pulled_at_ms.max(since_ms).unwrap_or(i64::MAX)
 }
 
 fn candidate(entry: ManifestEntry, tags: Vec<Tag>) -> Candidate {

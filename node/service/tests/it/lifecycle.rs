@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use entrepot_oci::{Digest, Reference};
-use entrepot_service::{LifecycleMetrics, LifecycleRun, Lifecycles, Registry, ServiceError};
+use entrepot_service::{
+    LifecycleMetrics, LifecycleRun, Lifecycles, PullTimes, Registry, ServiceError,
+};
 use serde_json::json;
 
 use crate::cluster::{Cluster, EAST, Node, Plan, app, root};
@@ -169,4 +171,21 @@ async fn whoever_may_set_a_policy_has_it_carried_out_at_once() {
     assert_eq!(images(node).await, [newest_one]);
     let again = node.registry.run_lifecycle(&who, &app()).await.unwrap();
     assert_eq!(again.images, []);
+}
+
+#[tokio::test]
+async fn nobody_knows_of_an_image_that_it_was_not_pulled_before_pulls_were_recorded() {
+    let cluster = Plan::new(&[(EAST, 1)]).start().await;
+    let (node, who) = (cluster.node(1), root());
+    push(node, "dev-1", 1).await;
+    let policy = json!({"rules": [{"rulePriority": 1, "action": {"type": "expire"}, "selection":
+        {"tagStatus": "any", "countType": "sinceImagePulled", "countUnit": "days",
+            "countNumber": 1}}]});
+    put(node, &policy.to_string()).await;
+    for _ in 0..2 {
+        let done = node.registry.run_lifecycle(&who, &app()).await.unwrap();
+        assert_eq!((done.run.images, done.run.expired), (1, 0));
+        let times = PullTimes::new(node.registry.clone());
+        times.record().await.unwrap();
+    }
 }

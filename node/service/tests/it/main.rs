@@ -27,6 +27,7 @@ mod outbox;
 mod pings;
 mod places;
 mod public;
+mod pulls;
 mod read_through;
 mod reading;
 mod referrers;

@@ -137,6 +137,23 @@ async fn a_preview_tells_what_a_policy_would_do() {
 }
 
 #[tokio::test]
+async fn when_an_image_was_last_pulled_is_told() {
+    let world = World::new();
+    world.create("app").await;
+    world.push("app", "v1", "a").await;
+    let named = json!({"repositoryName": "app", "imageIds": [{"imageTag": "v1"}]});
+    let times = entrepot_service::PullTimes::new(world.registry.clone());
+    let told = async || {
+        times.record().await.unwrap();
+        let found = world.done("DescribeImages", named.clone()).await;
+        found["imageDetails"][0]["lastRecordedPullTime"].clone()
+    };
+    assert_eq!(told().await, Value::Null);
+    world.done("BatchGetImage", named.clone()).await;
+    assert!(told().await.is_f64());
+}
+
+#[tokio::test]
 async fn templates_are_made_changed_listed_and_deleted() {
     let world = World::new();
     let input = json!({"prefix": "team", "appliedFor": ["CREATE_ON_PUSH", "REPLICATION"],

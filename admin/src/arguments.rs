@@ -165,6 +165,27 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Lifecycle(Lifecycle),
 
+    /// Show how much the registry in the region of the node that is asked holds
+    #[command(after_help = "\
+LOGICAL are the manifests, configs and layers of all images, each as often as an image names it; \
+UNIQUE the same with every blob once, which is what each of a blob's copies takes on the disks. What \
+repositories share counts in each of them, and once in the total. It is counted when you ask: give \
+a large registry time by --timeout.
+
+Example:
+  entrepot usage
+
+JSON (\"usage\" and \"total\" have one entry for each storage class; the repositories that keep most \
+come first):
+  {\"account\": \"123456789012\", \"region\": \"us-east-1\",
+   \"total\": [{\"storage_class\": \"STANDARD\", \"images\": 12, \"logical_bytes\": 104857600,
+              \"unique_bytes\": 41943040}],
+   \"repositories\": [{\"repository\": \"team/app\",
+                     \"usage\": [{\"storage_class\": \"STANDARD\", \"images\": 12,
+                                \"logical_bytes\": 104857600, \"unique_bytes\": 41943040}]}],
+   \"repositories_left_out\": 0}")]
+    Usage(Usage),
+
     /// The copies under way to other regions
     #[command(subcommand)]
     Replication(Replication),
@@ -176,6 +197,13 @@ pub(crate) enum Command {
     /// The verifying of all copies on the disks
     #[command(subcommand)]
     Scrub(Scrub),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Usage {
+    /// Of this account's registry in the place of one's own: for operators of the cluster
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) account: Option<AccountId>,
 }
 
 #[derive(Debug, Subcommand)]

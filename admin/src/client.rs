@@ -8,6 +8,7 @@ mod lifecycle;
 mod nodes;
 mod replication;
 mod trust;
+mod usage;
 mod webhooks;
 
 pub(crate) use self::nodes::Counted;
@@ -21,6 +22,7 @@ use entrepot_proto::admin::cluster_client::ClusterClient;
 use entrepot_proto::admin::lifecycle_client::LifecycleClient;
 use entrepot_proto::admin::replication_client::ReplicationClient;
 use entrepot_proto::admin::trust_client::TrustClient;
+use entrepot_proto::admin::usage_client::UsageClient;
 use entrepot_proto::admin::webhooks_client::WebhooksClient;
 use entrepot_proto::admin::{
     ClusterStatusReply, ClusterStatusRequest, CreateRepositoryRequest, DeleteRepositoryReply,
@@ -61,6 +63,7 @@ pub(crate) struct Client {
     webhooks: WebhooksClient<Channel>,
     replication: ReplicationClient<Channel>,
     lifecycle: LifecycleClient<Channel>,
+    usage: UsageClient<Channel>,
     endpoint: EndpointUrl,
     credentials: Credentials,
     timeout: Duration,
@@ -102,6 +105,7 @@ impl Client {
             accounts: AccountsClient::new(channel.clone()),
             webhooks: WebhooksClient::new(channel.clone()),
             replication: ReplicationClient::new(channel.clone()),
+            usage: UsageClient::new(channel.clone()).max_decoding_message_size(REPLY_BYTES_MAX),
             lifecycle: LifecycleClient::new(channel.clone())
                 .max_decoding_message_size(REPLY_BYTES_MAX),
             admin: AdminClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX),

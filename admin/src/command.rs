@@ -14,7 +14,7 @@ use entrepot_proto::environment::{Clock, SystemClock};
 
 use crate::arguments::{
     Answer, Cli, Cluster, Command, Image, Registry, RegistrySet, Repair, Replication, Repository,
-    RepositoryDelete, RepositorySet, Scrub, Switch,
+    RepositoryDelete, RepositorySet, Scrub, Switch, Usage,
 };
 use crate::client::Client;
 use crate::credentials::Credentials;
@@ -22,6 +22,7 @@ use crate::failure::Failure;
 use crate::report::{
     ClusterReport, CreatedRepository, DeletedRepository, ImagesReport, RegistryReport,
     RepairReport, Report, RepositoriesReport, RepositoryReport, ScrubReport, StartedScrub,
+    UsageReport,
 };
 
 /// Parts of a repository's deletion, each of up to some 50,000 images: more than
@@ -41,6 +42,9 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Region(command) => nodes::region(&client, command, json).await,
         Command::Account(command) => accounts::account(&client, command, json).await,
         Command::Webhook(command) => webhooks::webhook(&client, command, json).await,
+        Command::Usage(Usage { account }) => {
+            print(&UsageReport::from(client.usage(account).await?), json)
+        }
         Command::Lifecycle(command) => lifecycle::lifecycle(&client, command, json).await,
         Command::Registry(Registry::Show { account }) => {
             print(&RegistryReport::new(client.registry(account).await?)?, json)

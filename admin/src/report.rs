@@ -18,6 +18,7 @@ mod repository;
 mod rule;
 mod scrub;
 mod trust;
+mod usage;
 mod webhook;
 
 use serde::Serialize;
@@ -41,6 +42,7 @@ pub(crate) use repository::{
 pub(crate) use rule::{DeletedRule, PutRuleReport, RulesReport};
 pub(crate) use scrub::{ScrubReport, StartedScrub};
 pub(crate) use trust::{RevokedNode, TokenReport};
+pub(crate) use usage::UsageReport;
 pub(crate) use webhook::{DeletedWebhook, PutWebhook, ToldWebhook, WebhooksReport};
 
 /// An answer.

@@ -36,6 +36,7 @@ async fn tables_of_the_sample_cluster() {
         ("rule-list.txt", "rule list"),
         ("image-list.txt", "image list team/app"),
         ("replication-status.txt", "replication status"),
+        ("usage.txt", "usage"),
         ("repair-status.txt", "repair status"),
         ("scrub-start.txt", "scrub start"),
         ("scrub-status.txt", "scrub status"),

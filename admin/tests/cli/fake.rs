@@ -13,6 +13,7 @@ use entrepot_proto::admin::cluster_server::ClusterServer;
 use entrepot_proto::admin::lifecycle_server::LifecycleServer;
 use entrepot_proto::admin::replication_server::ReplicationServer;
 use entrepot_proto::admin::trust_server::TrustServer;
+use entrepot_proto::admin::usage_server::UsageServer;
 use entrepot_proto::admin::webhooks_server::WebhooksServer;
 use entrepot_proto::admin::{
     Account, Backfill, ClusterStatusReply, ClusterStatusRequest, CreateRepositoryReply,
@@ -109,6 +110,7 @@ impl Fake {
         let accounts = AccountsServer::new(Service(Arc::clone(&state)));
         let webhooks = WebhooksServer::new(Service(Arc::clone(&state)));
         let replication = ReplicationServer::new(Service(Arc::clone(&state)));
+        let usage = UsageServer::new(Service(Arc::clone(&state)));
         let lifecycle = LifecycleServer::new(Service(Arc::clone(&state)));
         let server = tokio::spawn(async move {
             let incoming = TcpIncoming::from(listener);
@@ -116,6 +118,7 @@ impl Fake {
             let server = server.add_service(cluster).add_service(trust);
             let server = server.add_service(accounts).add_service(webhooks);
             let server = server.add_service(replication).add_service(lifecycle);
+            let server = server.add_service(usage);
             server.serve_with_incoming(incoming).await.unwrap();
         });
         Self {

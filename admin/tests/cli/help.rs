@@ -32,6 +32,7 @@ async fn help_of_the_program_and_its_groups() {
     check_help("help-replication.txt", "replication").await;
     check_help("help-backfill.txt", "backfill").await;
     check_help("help-lifecycle.txt", "lifecycle").await;
+    check_help("help-usage.txt", "usage").await;
     check_help("help-repair.txt", "repair").await;
     check_help("help-scrub.txt", "scrub").await;
 }
@@ -144,6 +145,7 @@ async fn help_shows_the_json_that_the_command_prints() {
         ("backfill list", ""),
         ("backfill show", " 0b0e4a2e-7ad2-4a1f-9d6c-2d7f1f0f9a11"),
         ("backfill stop", " 0b0e4a2e-7ad2-4a1f-9d6c-2d7f1f0f9a11"),
+        ("usage", ""),
         ("lifecycle get", " team/app"),
         ("lifecycle preview", " team/app"),
         ("lifecycle run", " team/app --yes"),

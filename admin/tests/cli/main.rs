@@ -21,6 +21,7 @@ mod fake_nodes;
 mod fake_registry;
 mod fake_replication;
 mod fake_trust;
+mod fake_usage;
 mod fake_webhooks;
 mod golden;
 mod help;

@@ -333,7 +333,7 @@ impl Admin for AdminServer {
 
 /// The caller, who means the registry of that account, if one is named.
 #[allow(clippy::result_large_err, reason = "tonic's error type")]
-fn meaning(who: Caller, account: &str) -> Result<Caller, Status> {
+pub(crate) fn meaning(who: Caller, account: &str) -> Result<Caller, Status> {
     if account.is_empty() {
         return Ok(who);
     }

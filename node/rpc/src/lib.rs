@@ -18,6 +18,7 @@ mod replication;
 mod request;
 mod status;
 mod trust;
+mod usage;
 mod webhooks;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use entrepot_proto::admin::cluster_server::ClusterServer as ClusterService;
 use entrepot_proto::admin::lifecycle_server::LifecycleServer as LifecycleService;
 use entrepot_proto::admin::replication_server::ReplicationServer as ReplicationService;
 use entrepot_proto::admin::trust_server::TrustServer as TrustService;
+use entrepot_proto::admin::usage_server::UsageServer as UsageService;
 use entrepot_proto::admin::webhooks_server::WebhooksServer as WebhooksService;
 use entrepot_proto::registry::registry_server::RegistryServer as RegistryService;
 use entrepot_service::Registry;
@@ -42,6 +44,7 @@ use crate::lifecycle::LifecycleServer;
 use crate::registry::RegistryServer;
 use crate::replication::ReplicationServer;
 use crate::trust::TrustServer;
+use crate::usage::UsageServer;
 use crate::webhooks::WebhooksServer;
 
 /// A message from a client: a manifest with its names, and some room.
@@ -59,6 +62,7 @@ pub fn router(registry: Arc<Registry>, body_timeout: Duration) -> Router {
     let webhooks = WebhooksService::new(WebhooksServer::new(Arc::clone(&registry)));
     let replication = ReplicationService::new(ReplicationServer::new(Arc::clone(&registry)));
     let lifecycle = LifecycleService::new(LifecycleServer::new(Arc::clone(&registry)));
+    let usage = UsageService::new(UsageServer::new(Arc::clone(&registry)));
     Routes::new(admin)
         .add_service(cluster)
         .add_service(trust)
@@ -66,6 +70,7 @@ pub fn router(registry: Arc<Registry>, body_timeout: Duration) -> Router {
         .add_service(webhooks)
         .add_service(replication)
         .add_service(lifecycle)
+        .add_service(usage)
         .add_service(front_ends)
         .prepare()
         .into_axum_router()

@@ -57,6 +57,7 @@ mod templates;
 mod throttling;
 mod upkeep;
 mod upload;
+mod usage;
 mod watch;
 mod webhooks;
 
@@ -118,6 +119,7 @@ pub use summary::{ReplicationSummary, SummaryFilter, SummaryOf};
 pub use templates::{Template, TemplateChange, TemplatePage};
 pub use throttling::{Operation, RATE_MAX, Throttling, ThrottlingMetrics};
 pub use upload::{BodyStream, UploadChunk, UploadState};
+pub use usage::{Amount, RegistryUsage};
 pub use watch::{Watch, WatchEvent};
 pub use webhooks::{
     Courier, EventKind, Failing, Message, NoCourier, Undelivered, WebhookInfo, WebhookMetrics,

@@ -45,5 +45,6 @@ mod traffic;
 mod transfers;
 mod trust;
 mod uploads;
+mod usage;
 mod watch;
 mod webhooks;

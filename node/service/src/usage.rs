@@ -1,0 +1,216 @@
+//! How much a registry holds: images, the bytes that they have each by itself, and
+//! the bytes that are kept for them, where a blob counts once.
+//!
+//! It is counted when it is asked for, in steps that leave the node to others. What
+//! is pushed or deleted meanwhile may be in it or not. The invariant: what is held in
+//! memory is bounded, and a registry that is too large is refused, not told wrongly.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use entrepot_metadata::query::{self, ManifestEntry};
+use entrepot_metadata::{KeyValue, StorageError};
+use entrepot_oci::{Digest, RegistryId, RepositoryName};
+
+use crate::{Caller, Registry, ServiceError, Target};
+
+/// Different blobs of a registry: as many as are held in memory, 16 bytes each.
+const BLOBS_MAX: usize = 2_000_000;
+/// Repositories that are told of: those that hold most.
+pub(crate) const REPOSITORIES_TOLD_MAX: usize = 10_000;
+/// Images looked at in one step, and read at a time.
+const STEP_IMAGES: usize = 1_000;
+const PAGE: usize = 50;
+
+/// How much something holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amount {
+    pub images: u64,
+    /// Manifests, configs and layers, each as often as an image names it.
+    pub logical_bytes: u64,
+    /// The same with every blob once: what is kept, on each node that keeps it.
+    pub unique_bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryUsage {
+    /// What several repositories share counts once.
+    pub total: Amount,
+    /// Those that keep most, those first. What they share counts in each.
+    pub repositories: Vec<(RepositoryName, Amount)>,
+    pub repositories_left_out: u64,
+}
+
+/// A count under way.
+struct Counting {
+    registry: RegistryId,
+    /// The repository that was looked at last.
+    repository: Option<RepositoryName>,
+    /// It is being looked at, behind this image.
+    is_within: bool,
+    after: Option<Digest>,
+    /// The beginnings of digests: as hard to make twice as 64 bits are to count.
+    blobs: HashSet<u128>,
+    blobs_here: HashSet<u128>,
+    here: Amount,
+    usage: RegistryUsage,
+}
+
+// === impl Amount ===
+
+impl Amount {
+    fn add(&mut self, image: &ManifestEntry) {
+        self.images += 1;
+        let bytes = image.size.saturating_add(image.content_len);
+        self.logical_bytes = self.logical_bytes.saturating_add(bytes);
+        // A manifest is kept in each repository that has it.
+        self.keep(image.content_len);
+    }
+
+    fn keep(&mut self, bytes: u64) {
+        self.unique_bytes = self.unique_bytes.saturating_add(bytes);
+    }
+}
+
+// === impl Counting ===
+
+impl Counting {
+    fn new(registry: &RegistryId) -> Self {
+        Self {
+            registry: registry.clone(),
+            repository: None,
+            is_within: false,
+            after: None,
+            blobs: HashSet::new(),
+            blobs_here: HashSet::new(),
+            here: Amount::default(),
+            usage: RegistryUsage {
+                total: Amount::default(),
+                repositories: Vec::new(),
+                repositories_left_out: 0,
+            },
+        }
+    }
+
+    /// Whether there is more to look at.
+    fn step(&mut self, view: &dyn KeyValue) -> Result<bool, ServiceError> {
+        let mut looked_at = 0;
+        while looked_at < STEP_IMAGES {
+            if !self.is_within && !self.next(view)? {
+                return Ok(false);
+            }
+            let Some(repository) = self.repository.clone() else {
+                return Ok(false);
+            };
+            let after = self.after.as_ref();
+            let page = query::manifests(view, &self.registry, &repository, after, PAGE)?;
+            for image in &page {
+                self.image(view, image)?;
+            }
+            looked_at += PAGE;
+            match page.last() {
+                Some(last) if page.len() == PAGE => self.after = Some(last.digest),
+                _ => self.end(repository),
+            }
+            if self.blobs.len() > BLOBS_MAX {
+                return Err(ServiceError::LimitExceeded(format!(
+                    "what a registry uses is counted up to {BLOBS_MAX} different blobs"
+                )));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Goes on to the next repository, if there is one.
+    fn next(&mut self, view: &dyn KeyValue) -> Result<bool, StorageError> {
+        let after = self.repository.as_ref().map(RepositoryName::as_str);
+        let found = query::repositories(view, &self.registry, after, 1)?.pop();
+        self.is_within = found.is_some();
+        self.repository = found.map(|found| found.name);
+        Ok(self.is_within)
+    }
+
+    fn image(&mut self, view: &dyn KeyValue, image: &ManifestEntry) -> Result<(), StorageError> {
+        self.here.add(image);
+        self.usage.total.add(image);
+        for digest in &image.blobs {
+            let start = beginning(digest);
+            if !self.blobs_here.insert(start) {
+                continue;
+            }
+            // What is elsewhere, such as a layer that is only linked to, takes no room.
+            let size = query::blob(view, digest)?.map_or(0, |blob| blob.size);
+            self.here.keep(size);
+            if self.blobs.insert(start) {
+                self.usage.total.keep(size);
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, repository: RepositoryName) {
+        let here = std::mem::take(&mut self.here);
+        self.usage.repositories.push((repository, here));
+        if self.usage.repositories.len() >= 2 * REPOSITORIES_TOLD_MAX {
+            self.leave_out();
+        }
+        self.is_within = false;
+        self.after = None;
+        self.blobs_here.clear();
+    }
+
+    /// The smallest are counted and not told of.
+    fn leave_out(&mut self) {
+        let all = &mut self.usage.repositories;
+        all.sort_by_key(|(_, amount)| Reverse(amount.unique_bytes));
+        let left_out = all.len().saturating_sub(REPOSITORIES_TOLD_MAX);
+        all.truncate(REPOSITORIES_TOLD_MAX);
+        self.usage.repositories_left_out += left_out as u64;
+    }
+
+    fn ended(mut self) -> RegistryUsage {
+        self.leave_out();
+        self.usage
+    }
+}
+
+/// The first 16 bytes of the hash.
+fn beginning(digest: &Digest) -> u128 {
+    let bytes = digest.bytes().iter().take(16);
+    bytes.fold(0, |sum, byte| sum << 8 | u128::from(*byte))
+}
+
+impl Registry {
+    /// How much the registry in this region holds that the caller means: their own,
+    /// or, of operators of the cluster, anybody's.
+    ///
+    /// # Errors
+    /// `LimitExceeded` when it has too many blobs to be counted.
+    pub async fn usage(&self, who: &Caller) -> Result<RegistryUsage, ServiceError> {
+        if who.is_at_home() {
+            self.authorize(who, "ecr:DescribeRegistry", Target::Any)?;
+            self.authorize(who, "ecr:DescribeRepositories", Target::Any)?;
+        } else {
+            self.observes(who)?;
+            self.existing_account(&who.account.account())?;
+        }
+        let turn = Arc::clone(&self.backfill_counts).acquire_owned().await;
+        let _turn = turn.map_err(|error| ServiceError::internal(&error))?;
+        let view = self.current().await?;
+        let mut counting = Counting::new(&who.account);
+        loop {
+            let view = Arc::clone(&view);
+            let step = self.blocking.run(move || {
+                let more = counting.step(view.as_ref());
+                (counting, more)
+            });
+            let stepped = step.await;
+            let (counted, more) = stepped.map_err(|error| ServiceError::internal(&error))?;
+            if !more? {
+                return Ok(counted.ended());
+            }
+            counting = counted;
+        }
+    }
+}

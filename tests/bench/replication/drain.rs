@@ -33,12 +33,13 @@ pub(crate) async fn run(sizes: &Sizes) -> Result<String> {
         format!(
             "- two regions of three nodes each. {} images with a layer of {LAYER_BYTES} bytes, in \
              {REPOSITORIES} repositories, were pushed while the line was cut. Rate: from the \
-             first that arrives to the last",
+             first that arrives to the last. CPU: of all six nodes, from when the line is whole",
             sizes.queued
         ),
         String::new(),
-        "| line | pushed, /s | first after, s | all after, s | images/s |".to_owned(),
-        "|---|---:|---:|---:|---:|".to_owned(),
+        "| line | pushed, /s | first after, s | all after, s | images/s | CPU-ms an image |"
+            .to_owned(),
+        "|---|---:|---:|---:|---:|---:|".to_owned(),
     ];
     for between in LINES {
         lines.push(one(between, sizes.queued).await?);
@@ -66,6 +67,7 @@ async fn one(between: Between, queued: usize) -> Result<String> {
     #[allow(clippy::cast_precision_loss, reason = "some thousand")]
     let pushed = queued as f64 / start.elapsed().as_secs_f64();
 
+    let spent_s = pair.cpu_s()?;
     set(&pair, Link::Whole)?;
     let start = Instant::now();
     let (mut first, mut first_count) = (None, 0);
@@ -85,11 +87,15 @@ async fn one(between: Between, queued: usize) -> Result<String> {
         );
     }
     let (all, first) = (start.elapsed(), first.unwrap_or_default());
+    let spent_s = pair.cpu_s()? - spent_s;
     pair.cluster.finish().await?;
     #[allow(clippy::cast_precision_loss, reason = "some thousand")]
-    let rate = (queued - first_count) as f64 / all.saturating_sub(first).as_secs_f64();
+    let (rate, cpu_ms) = (
+        (queued - first_count) as f64 / all.saturating_sub(first).as_secs_f64(),
+        spent_s * 1e3 / queued as f64,
+    );
     Ok(format!(
-        "| {} | {pushed:.0} | {:.1} | {:.1} | {rate:.0} |",
+        "| {} | {pushed:.0} | {:.1} | {:.1} | {rate:.0} | {cpu_ms:.2} |",
         between.name,
         first.as_secs_f64(),
         all.as_secs_f64()

@@ -71,7 +71,7 @@ impl Sizes {
     const FULL: Self = Self {
         images: 100,
         large: 10,
-        queued: 3_000,
+        queued: 10_000,
         rounds: 5,
     };
     const QUICK: Self = Self {

@@ -83,6 +83,15 @@ impl Pair {
         }
     }
 
+    /// User and system time of all nodes so far.
+    pub(crate) fn cpu_s(&self) -> Result<f64> {
+        let mut sum = 0.0;
+        for id in self.cluster.ids() {
+            sum += self.cluster.node(id)?.usage()?.cpu_s;
+        }
+        Ok(sum)
+    }
+
     /// Waits until everything that was sent so far has arrived.
     pub(crate) async fn settle(&self) -> Result<()> {
         let repository = "bench/settled";

@@ -35,6 +35,7 @@ mod kinds;
 mod large;
 mod lifecycle;
 mod members;
+mod near;
 mod outage;
 mod programs;
 mod public;

@@ -75,7 +75,7 @@ pub use trust::{
     is_recorded, is_revoked, join_token, standing,
 };
 pub(crate) use trust::{join_token_of, serial_of};
-pub use uses::{images_naming, indexes_naming, is_replica};
+pub use uses::{images_naming, indexes_naming, is_brought_by, is_replica};
 
 pub use crate::records::backfills::{BackfillCount, BackfillPhase, ItemState};
 pub use crate::records::identity::{AccessKeyState, AccountState, EntityKind};

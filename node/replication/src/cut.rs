@@ -24,6 +24,7 @@ use tracing::warn;
 use self::sender::{Sender, To};
 use crate::error::{ReplicationError, chain};
 use crate::feed::Feed;
+use crate::ship::relay_of;
 use crate::{ClusterBlobs, placement};
 
 /// Senders of one node at the same time: each holds a few MiB at most.
@@ -117,7 +118,8 @@ impl CutThrough {
     }
 
     /// One for each region: all its accounts find the bytes there. Not where a rule
-    /// asks for some images only, or for none at this hour, or under another name.
+    /// asks for some images only, or for none at this hour, or under another name; nor to
+    /// regions that get their bytes from one near them.
     fn destinations(&self, header: &TapHeader) -> Result<Vec<(Destination, Rule)>, StorageError> {
         let Ok(view) = self.metadata.view(&self.group) else {
             return Ok(Vec::new());
@@ -125,7 +127,15 @@ impl CutThrough {
         let known = self.blobs.peers().regions();
         let now_ms = self.clock.now_ms();
         let wanted = query::destinations(view.as_ref(), &header.account, &header.repository)?;
-        let mut destinations: Vec<(Destination, Rule)> = wanted.into_iter().collect();
+        let health = self.blobs.health();
+        let answers = |region: &_| !health.alive_in(region).is_empty();
+        let own = self.blobs.region();
+        let is_passed_on = |to: &_| relay_of(&wanted, to, own, answers).is_some();
+        let direct = wanted.keys().filter(|to| !is_passed_on(to));
+        let direct = direct.filter_map(|to| wanted.get_key_value(to));
+        let mut destinations: Vec<(Destination, Rule)> = direct
+            .map(|(to, rule)| (to.clone(), rule.clone()))
+            .collect();
         destinations.retain(|(it, rule)| {
             let options = &rule.options;
             let takes_all = options.tags.is_empty()

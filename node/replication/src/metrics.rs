@@ -33,6 +33,8 @@ pub struct CopyMetrics {
     /// has sent to regions that did.
     pub region_read_through: Counter,
     pub offered_bytes: Counter,
+    /// Bytes that this node has brought on to regions near its own.
+    pub passed_on_bytes: Counter,
     /// Groups of bytes that a peer sent and that proved wrong.
     pub peer_bytes_refused: Counter,
 }
@@ -103,6 +105,11 @@ impl CopyMetrics {
             "offered_bytes",
             "Bytes that other regions have read through from this node",
             &self.offered_bytes,
+        );
+        counter(
+            "passed_on_bytes",
+            "Bytes that this node has passed on to near regions for their source",
+            &self.passed_on_bytes,
         );
         counter(
             "peer_bytes_refused",

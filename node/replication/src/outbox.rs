@@ -76,6 +76,8 @@ pub(crate) enum Outcome {
     NotMine,
     /// Its rule lets nothing be sent at this hour.
     Closed,
+    /// What it needs is on its way elsewhere.
+    Later(Duration),
     /// It needs something else than was thought: these blobs, as far as is known.
     Becomes(Class, Vec<String>),
 }
@@ -281,6 +283,10 @@ impl Outbox {
         Ok(found.as_ref() == Some(task) && self.is_mine(task))
     }
 
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
     /// Whether a rule lets copies be sent now.
     pub(crate) fn is_open(&self, rule: &Rule) -> bool {
         rule.options.is_open_at(self.clock.now_ms())
@@ -305,6 +311,7 @@ impl Outbox {
         let end = match outcome {
             Ok(Outcome::NotMine) => return running.done(),
             Ok(Outcome::Closed) => return running.later(CLOSED_PAUSE),
+            Ok(Outcome::Later(pause)) => return running.later(pause),
             Ok(Outcome::Becomes(class, missing)) => return running.becomes(class, missing),
             Ok(Outcome::Ended(end)) => end,
             Err(error) if error.is_transient() => {

@@ -4,11 +4,13 @@
 //! digest, manifests against what this region has. A replica never starts a
 //! task of its own.
 
+mod answers;
 mod claims;
 mod deposit;
 mod deposits;
 mod following;
 mod images;
+mod passing;
 mod source;
 pub mod through;
 
@@ -28,20 +30,18 @@ use entrepot_oci::{
 };
 use entrepot_proto::environment::Clock;
 use entrepot_proto::peer::replica_blob::Part;
-use entrepot_proto::peer::replica_reply::Result as Reply;
 use entrepot_proto::peer::replication_server::Replication;
 use entrepot_proto::peer::{
     AdmitReply, AdmitRequest, Blank, DepositName, DepositPart, DepositReply, MissingReply,
     MissingRequest, OfferedBlobReply, OfferedBlobRequest, OfferedImageReply, OfferedImageRequest,
-    OffersReply, OffersRequest, Refusal, ReplicaBlob, ReplicaBlobHeader, ReplicaDeletion,
+    OffersReply, OffersRequest, PassOnRequest, ReplicaBlob, ReplicaBlobHeader, ReplicaDeletion,
     ReplicaImageReply, ReplicaImages, ReplicaManifest, ReplicaReply, ReplicaSettings, SettledReply,
     SettledRequest, offered_image_reply,
 };
 use futures::Stream;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use tracing::warn;
 
 use crate::admission::{Admission, Question, Wish};
 use crate::denied;
@@ -50,6 +50,7 @@ use crate::outbox::Outbox;
 use crate::upload::{Stored, Upload};
 use crate::{ClusterBlobs, wire};
 
+use self::answers::{reply, status};
 use self::claims::Place;
 use self::deposits::Deposits;
 pub(crate) use self::images::IMAGES_MAX;
@@ -86,6 +87,7 @@ pub struct ReplicaServer {
     admission: Arc<dyn Admission>,
     deposits: Arc<Deposits>,
     through: Arc<Through>,
+    passing: Arc<Semaphore>,
 }
 
 // === impl ReplicaServer ===
@@ -106,6 +108,7 @@ impl ReplicaServer {
             admission,
             deposits: Arc::default(),
             through: Arc::default(),
+            passing: Arc::new(Semaphore::new(passing::AT_ONCE)),
         }
     }
 
@@ -459,6 +462,14 @@ impl Replication for ReplicaServer {
         Ok(Response::new(Blank {}))
     }
 
+    async fn pass_on(
+        &self,
+        request: Request<PassOnRequest>,
+    ) -> Result<Response<ReplicaReply>, Status> {
+        self.bring_on(request.get_ref()).await?;
+        reply(Ok(()))
+    }
+
     async fn offers(
         &self,
         request: Request<OffersRequest>,
@@ -566,39 +577,4 @@ fn origin_at(
 ) -> Result<TagOrigin, ReplicationError> {
     TagOrigin::read(told, account, repository)
         .map_err(|error| ReplicationError::Refused(chain(&error)))
-}
-
-#[allow(clippy::result_large_err, reason = "tonic's error type")]
-fn reply(result: Result<(), ReplicationError>) -> Result<Response<ReplicaReply>, Status> {
-    let result = match result {
-        Ok(()) => Reply::Done(Blank {}),
-        Err(ReplicationError::Refused(message)) => Reply::Refusal(Refusal {
-            code: "refused".to_owned(),
-            message,
-            number: None,
-        }),
-        Err(ReplicationError::Denied(message)) => Reply::Refusal(Refusal {
-            code: DENIED.to_owned(),
-            message,
-            number: None,
-        }),
-        Err(error) => return Err(status(&error)),
-    };
-    Ok(Response::new(ReplicaReply {
-        result: Some(result),
-    }))
-}
-
-fn status(error: &ReplicationError) -> Status {
-    let text = chain(error);
-    if let ReplicationError::Denied(reason) = error {
-        return Status::permission_denied(reason);
-    }
-    warn!(error = text, "a replica could not be taken");
-    match error {
-        ReplicationError::Full => Status::resource_exhausted("the destination's disks are full"),
-        ReplicationError::Mismatch { .. } => Status::data_loss(error.to_string()),
-        // What its reason at the source will say.
-        _ => Status::unavailable(text),
-    }
 }

@@ -13,6 +13,7 @@ mod blob;
 mod call;
 mod image;
 mod legacy;
+mod relay;
 mod removal;
 
 use std::collections::BTreeSet;
@@ -34,16 +35,20 @@ use tonic::{Code, Request};
 use tracing::debug;
 
 use self::image::Image;
+use self::relay::{Passed, Relay};
+pub(crate) use self::relay::{pass_on, relay_of};
 use crate::backlog::{Class, Running};
 use crate::error::ReplicationError;
 use crate::outbox::{Outbox, Outcome};
 use crate::pace::Pace;
-use crate::placement;
 use crate::replica::{ASKED_MAX, DENIED};
+use crate::{ClusterBlobs, placement};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Blobs of one task under way at the same time.
 const BLOBS_AT_ONCE: usize = 4;
+/// For another region to get what it is to pass on.
+const RELAYED_PAUSE: Duration = Duration::from_millis(500);
 /// Digests asked about in one call.
 const ASK_MAX: usize = 5_000;
 const _: () = assert!(ASK_MAX <= ASKED_MAX);
@@ -118,9 +123,14 @@ impl Outbox {
             missing.blobs.clone_from(&running.missing);
         }
         if !missing.blobs.is_empty() {
-            self.ship_blobs(view.as_ref(), &destination, &sent, &missing.blobs)
-                .await?;
-            return Ok(Outcome::Becomes(Class::Call, Vec::new()));
+            let relay = self.relay(view.as_ref(), &sent, running.failures)?;
+            let shipped =
+                self.ship_blobs(view.as_ref(), &destination, relay, &sent, &missing.blobs);
+            return Ok(if shipped.await? {
+                Outcome::Becomes(Class::Call, Vec::new())
+            } else {
+                Outcome::Later(RELAYED_PAUSE)
+            });
         }
         let absent: BTreeSet<&str> = missing.manifests.iter().map(String::as_str).collect();
         for digest in &image.manifests {
@@ -132,40 +142,22 @@ impl Outbox {
         Ok(self.complete(task))
     }
 
-    /// A node of the destination region that answers: the same one for the same
-    /// repository while the region does not change, the next one after each
-    /// failure.
+    /// See [`Destination::of`]; the next node after each failure.
     fn destination(&self, task: &Task, failures: u32) -> Result<Destination, ReplicationError> {
-        let region = &task.key.destination.region;
-        let down = || ReplicationError::RegionDown(region.to_string());
-        let account = &task.key.destination.account;
         // As whoever reads through finds it there.
-        let key = placement::repository_key(account, &name_there(task)?);
-        let ranked = placement::ranked(&key, self.blobs.health().alive_in(region));
-        let turn = (failures as usize).checked_rem(ranked.len());
-        let node = turn.map(|turn| ranked[turn]).ok_or_else(down)?;
-        let channel = self.blobs.peers().channel(node).ok_or_else(down)?;
-        let bulk = self.blobs.peers().bulk_channel(node).ok_or_else(down)?;
-        let client = |channel| {
-            ReplicationClient::new(channel)
-                .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(MESSAGE_BYTES_MAX)
-        };
-        Ok(Destination {
-            node,
-            client: client(channel),
-            bulk: client(bulk),
-            pace: None,
-        })
+        let name = name_there(task)?;
+        Destination::of(&self.blobs, &task.key.destination, &name, failures)
     }
 
+    /// False: some are not where they are to be had from by now.
     async fn ship_blobs(
         &self,
         view: &dyn KeyValue,
         destination: &Destination,
+        relay: Option<Relay>,
         sent: &Sent<'_>,
         missing: &[String],
-    ) -> Result<(), ReplicationError> {
+    ) -> Result<bool, ReplicationError> {
         let (task, image) = (sent.task, sent.image);
         let absent: BTreeSet<&str> = missing.iter().map(String::as_str).collect();
         let mut wanted = Vec::new();
@@ -174,7 +166,8 @@ impl Outbox {
                 wanted.push(known(view, digest)?);
             }
         }
-        let mut transfers: Vec<BoxFuture<'static, _>> = Vec::with_capacity(wanted.len());
+        let mut transfers: Vec<BoxFuture<'static, Result<bool, ReplicationError>>> =
+            Vec::with_capacity(wanted.len());
         for blob in wanted {
             let into = DepositHeader {
                 account: task.key.destination.account.to_string(),
@@ -182,12 +175,25 @@ impl Outbox {
                 repository: sent.name.to_string(),
                 ..DepositHeader::default()
             };
-            let blobs = Arc::clone(&self.blobs);
-            transfers.push(blob::put(destination.clone(), blobs, into, blob).boxed());
+            let (blobs, relay) = (Arc::clone(&self.blobs), relay.clone());
+            let destination = destination.clone();
+            let transfer = async move {
+                if let Some(relay) = relay {
+                    match relay.pass_on(&blob.digest).await {
+                        Passed::On => return Ok(true),
+                        Passed::NotYet if relay.waits => return Ok(false),
+                        Passed::NotYet | Passed::Failed => {}
+                    }
+                }
+                blob::put(destination, blobs, into, blob)
+                    .await
+                    .map(|()| true)
+            };
+            transfers.push(transfer.boxed());
         }
         stream::iter(transfers)
             .buffer_unordered(BLOBS_AT_ONCE)
-            .try_collect()
+            .try_fold(true, |all, one| async move { Ok(all && one) })
             .await
     }
 
@@ -269,6 +275,34 @@ fn known(view: &dyn KeyValue, digest: &Digest) -> Result<Blob, ReplicationError>
 // === impl Destination ===
 
 impl Destination {
+    /// A node of a destination's region that answers: the same one for the same
+    /// repository there while the region does not change, another one in each turn.
+    fn of(
+        blobs: &ClusterBlobs,
+        to: &query::Destination,
+        name: &RepositoryName,
+        turn: u32,
+    ) -> Result<Self, ReplicationError> {
+        let down = || ReplicationError::RegionDown(to.region.to_string());
+        let key = placement::repository_key(&to.account, name);
+        let ranked = placement::ranked(&key, blobs.health().alive_in(&to.region));
+        let turn = (turn as usize).checked_rem(ranked.len());
+        let node = turn.map(|turn| ranked[turn]).ok_or_else(down)?;
+        let channel = blobs.peers().channel(node).ok_or_else(down)?;
+        let bulk = blobs.peers().bulk_channel(node).ok_or_else(down)?;
+        let client = |channel| {
+            ReplicationClient::new(channel)
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        };
+        Ok(Self {
+            node,
+            client: client(channel),
+            bulk: client(bulk),
+            pace: None,
+        })
+    }
+
     async fn missing(
         &self,
         task: &Task,

@@ -797,6 +797,30 @@ pub struct AdmitReply {
     pub admitted: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PassOnRequest {
+    /// Who has brought the blob here.
+    #[prost(string, tag = "1")]
+    pub source_region: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub source_account: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub source_repository: ::prost::alloc::string::String,
+    /// Where it is here.
+    #[prost(string, tag = "4")]
+    pub account: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub repository: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub digest: ::prost::alloc::string::String,
+    /// Where it goes.
+    #[prost(string, tag = "7")]
+    pub to_region: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub to_account: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub to_repository: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DepositHeader {
     #[prost(string, tag = "1")]
     pub account: ::prost::alloc::string::String,
@@ -4239,6 +4263,29 @@ pub mod replication_client {
                 .insert(GrpcMethod::new("entrepot.peer.v1.Replication", "NameDeposit"));
             self.inner.unary(req, path, codec).await
         }
+        /// Brings a blob that a source has brought here to another region that it goes to,
+        /// as the source would.
+        pub async fn pass_on(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PassOnRequest>,
+        ) -> std::result::Result<tonic::Response<super::ReplicaReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.peer.v1.Replication/PassOn",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.peer.v1.Replication", "PassOn"));
+            self.inner.unary(req, path, codec).await
+        }
         /// What a region lets another one read through, by its rules.
         pub async fn offers(
             &mut self,
@@ -4393,6 +4440,12 @@ pub mod replication_server {
             &self,
             request: tonic::Request<super::DepositName>,
         ) -> std::result::Result<tonic::Response<super::Blank>, tonic::Status>;
+        /// Brings a blob that a source has brought here to another region that it goes to,
+        /// as the source would.
+        async fn pass_on(
+            &self,
+            request: tonic::Request<super::PassOnRequest>,
+        ) -> std::result::Result<tonic::Response<super::ReplicaReply>, tonic::Status>;
         /// What a region lets another one read through, by its rules.
         async fn offers(
             &self,
@@ -4931,6 +4984,51 @@ pub mod replication_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = NameDepositSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.peer.v1.Replication/PassOn" => {
+                    #[allow(non_camel_case_types)]
+                    struct PassOnSvc<T: Replication>(pub Arc<T>);
+                    impl<
+                        T: Replication,
+                    > tonic::server::UnaryService<super::PassOnRequest>
+                    for PassOnSvc<T> {
+                        type Response = super::ReplicaReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PassOnRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Replication>::pass_on(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PassOnSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -139,7 +139,7 @@ pub(crate) struct RulePut {
     #[arg(long = "window", value_name = "[DAYS/]FROM-TO")]
     pub(crate) windows: Vec<Window>,
 
-    /// Regions near each other, kept with the rule: every region still gets its copy from here; may
+    /// Regions near each other: layers go to one of them, which passes them on to the others; may
     /// be given several times
     #[arg(long = "near", value_name = "REGION,REGION")]
     pub(crate) near: Vec<Near>,

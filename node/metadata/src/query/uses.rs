@@ -2,6 +2,7 @@
 
 use entrepot_oci::{Digest, RegistryId, RepositoryName};
 
+use super::Source;
 use crate::keys::{self, Namespace, Parts};
 use crate::read;
 use crate::records::ReplicaRecord;
@@ -47,6 +48,19 @@ fn naming(
             parts.digest()
         })
         .collect()
+}
+
+/// Whether a source has brought a manifest and not deleted it since.
+pub fn is_brought_by(
+    view: &dyn KeyValue,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    manifest: &Digest,
+    source: &Source,
+) -> Result<bool, StorageError> {
+    let key = keys::replica(account, repository, manifest, source);
+    let found: Option<ReplicaRecord> = read::record(view, &key)?;
+    Ok(found.is_some_and(|record| record.pushed > record.deleted))
 }
 
 /// Whether a manifest came from elsewhere, and from here not as well.

@@ -24,6 +24,7 @@ mod images;
 mod lag;
 mod lifecycle;
 mod outbox;
+mod passing_on;
 mod pings;
 mod places;
 mod public;

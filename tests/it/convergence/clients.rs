@@ -173,7 +173,14 @@ impl Client {
             };
         }
         if !is_there {
-            registry.push_blob(repository, blob).await?;
+            let path = format!("/v2/{repository}/blobs/uploads/?digest={}", blob.digest);
+            let upload = registry.post(&path);
+            let upload = upload.header("content-type", "application/octet-stream");
+            upload
+                .body(blob.content.clone())
+                .send()
+                .await?
+                .expect(201)?;
         }
         known.insert(repository.to_owned());
         Ok(())

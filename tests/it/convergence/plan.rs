@@ -9,13 +9,11 @@ use entrepot_harness::{Blob, Image, Random, artifact_of, media};
 use serde_json::json;
 
 pub(super) const CLIENTS: usize = 6;
-/// Layers that images of all clients share.
+/// Layers that images of all clients share: the newest ones.
 const SHARED: usize = 8;
 /// Repositories of a client that everything is copied of.
 const OF_APP: usize = 3;
-const SHARED_BYTES: usize = 40_000;
-const OWN_BYTES_MIN: usize = 10_000;
-const OWN_BYTES_MAX: usize = 50_000;
+pub(super) const LAYER_BYTES: (usize, usize) = (30_000, 120_000);
 
 /// Everything below `app/`, deletions too; of what is below `pick/` some tags, under
 /// another name. Nothing takes what is below `own/`.
@@ -77,6 +75,7 @@ pub(super) struct Plan {
     random: Random,
     seed: u64,
     shared: Vec<Blob>,
+    newest: usize,
     next: u64,
     held: Vec<[Held; OF_APP]>,
 }
@@ -94,13 +93,12 @@ struct Held {
 impl Plan {
     pub(super) fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let shared = (0..SHARED)
-            .map(|_| Blob::new(media::LAYER, random.bytes(SHARED_BYTES)))
-            .collect();
+        let shared = (0..SHARED).map(|_| layer(&mut random)).collect();
         Self {
             random,
             seed,
             shared,
+            newest: 0,
             next: 0,
             held: (0..CLIENTS).map(|_| Default::default()).collect(),
         }
@@ -218,22 +216,24 @@ impl Plan {
         1
     }
 
-    /// A layer of its own and up to two that others have too.
+    /// An image of a config of its own and up to three layers: every third has one
+    /// that no image before had.
     fn image(&mut self) -> (Image, u64) {
         let nth = self.next;
         self.next += 1;
-        let span = OWN_BYTES_MAX - OWN_BYTES_MIN;
-        let bytes = OWN_BYTES_MIN + self.random.below(span);
-        let mut layers = vec![Blob::new(media::LAYER, self.random.bytes(bytes))];
+        if self.random.below(3) == 0 {
+            let layer = layer(&mut self.random);
+            self.newest = (self.newest + 1) % SHARED;
+            self.shared[self.newest] = layer;
+        }
+        let mut layers = vec![self.shared[self.newest].clone()];
         for _ in 0..self.random.below(3) {
             let shared = &self.shared[self.random.below(SHARED)];
             if !layers.contains(shared) {
                 layers.push(shared.clone());
             }
         }
-        // Each config is one of a few.
-        let author = format!("{}", nth % SHARED as u64);
-        let config = json!({"architecture": "amd64", "os": "linux", "author": author});
+        let config = json!({"architecture": "amd64", "os": "linux", "author": format!("{nth}")});
         let config = Blob::new(media::CONFIG, config.to_string());
         (Image::of(media::MANIFEST, config, layers), nth)
     }
@@ -253,6 +253,12 @@ impl Held {
             self.gone.push((image, tag));
         }
     }
+}
+
+fn layer(random: &mut Random) -> Blob {
+    let (least, most) = LAYER_BYTES;
+    let bytes = least + random.below(most - least);
+    Blob::new(media::LAYER, random.bytes(bytes))
 }
 
 fn push(image: &Image, tag: Option<&str>) -> Act {

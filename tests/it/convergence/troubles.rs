@@ -61,6 +61,11 @@ impl Troubles {
         Ok(())
     }
 
+    /// All that there were.
+    pub(super) fn count(&self) -> u64 {
+        (self.cuts + self.breaks + self.kills) as u64
+    }
+
     /// One node of each of the regions.
     async fn kill(
         &mut self,

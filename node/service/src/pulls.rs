@@ -8,7 +8,7 @@
 //! has not recorded.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -48,6 +48,8 @@ type Waiting = BTreeMap<Key, i64>;
 pub(crate) struct Pulls {
     /// In the slot of a pull's hash: more of the hash, and the hour.
     noted: Box<[AtomicU64]>,
+    /// Keyed, so that nobody can hide another's pull behind one of theirs.
+    hashing: RandomState,
     waiting: [Mutex<Waiting>; PARTS],
 }
 
@@ -70,12 +72,32 @@ impl Default for Pulls {
     fn default() -> Self {
         Self {
             noted: (0..NOTED_MAX).map(|_| AtomicU64::new(0)).collect(),
+            hashing: RandomState::new(),
             waiting: std::array::from_fn(|_| Mutex::default()),
         }
     }
 }
 
 impl Pulls {
+    /// A pull as it is noted.
+    fn stamp(
+        &self,
+        who: &Caller,
+        repository: &RepositoryName,
+        digest: &Digest,
+        hour: i64,
+    ) -> Stamp {
+        let mut hasher = self.hashing.build_hasher();
+        who.principal.hash(&mut hasher);
+        who.account.hash(&mut hasher);
+        repository.hash(&mut hasher);
+        digest.hash(&mut hasher);
+        let (hash, mask) = (hasher.finish(), NOTED_MAX - 1);
+        let slot = usize::try_from(hash & mask as u64).unwrap_or(0);
+        let word = hash & !HOUR_BITS | hour.cast_unsigned() & HOUR_BITS;
+        Stamp { slot, word }
+    }
+
     fn has(&self, stamp: Stamp) -> bool {
         self.noted[stamp.slot].load(Ordering::Relaxed) == stamp.word
     }
@@ -117,22 +139,6 @@ impl Pulls {
     }
 }
 
-// === impl Stamp ===
-
-impl Stamp {
-    fn of(who: &Caller, repository: &RepositoryName, digest: &Digest, hour: i64) -> Self {
-        let mut hasher = DefaultHasher::new();
-        who.principal.hash(&mut hasher);
-        who.account.hash(&mut hasher);
-        repository.hash(&mut hasher);
-        digest.hash(&mut hasher);
-        let (hash, mask) = (hasher.finish(), NOTED_MAX - 1);
-        let slot = usize::try_from(hash & mask as u64).unwrap_or(0);
-        let word = hash & !HOUR_BITS | hour.cast_unsigned() & HOUR_BITS;
-        Self { slot, word }
-    }
-}
-
 impl Registry {
     /// Somebody was given an image's manifest, which is what a pull is.
     pub fn pulled(&self, who: &Caller, repository: &RepositoryName, digest: &Digest) {
@@ -141,7 +147,9 @@ impl Registry {
             return;
         }
         let now_ms = self.clock.now_ms();
-        let stamp = Stamp::of(who, repository, digest, now_ms.div_euclid(HOUR_MS));
+        let stamp = self
+            .pulls
+            .stamp(who, repository, digest, now_ms.div_euclid(HOUR_MS));
         if self.pulls.has(stamp) {
             return;
         }
@@ -234,7 +242,7 @@ mod tests {
     use entrepot_access::Principal;
     use entrepot_oci::{AccountId, Algorithm, Digest, RepositoryName};
 
-    use super::{PARTS, Pulls, Stamp, WAITING_PER_PART_MAX};
+    use super::{PARTS, Pulls, WAITING_PER_PART_MAX};
     use crate::Caller;
 
     fn account() -> AccountId {
@@ -252,14 +260,14 @@ mod tests {
         let root = Caller::of(Principal::root(account()));
         let nobody = Caller::of(Principal::anonymous(account()));
         let other: RepositoryName = "other".parse().unwrap();
-        pulls.set(Stamp::of(&root, &app, &digest, 400_000));
-        assert!(pulls.has(Stamp::of(&root, &app, &digest, 400_000)));
+        pulls.set(pulls.stamp(&root, &app, &digest, 400_000));
+        assert!(pulls.has(pulls.stamp(&root, &app, &digest, 400_000)));
         for (who, repository, hour) in [
             (&root, &app, 400_001),
             (&nobody, &app, 400_000),
             (&root, &other, 400_000),
         ] {
-            assert!(!pulls.has(Stamp::of(who, repository, &digest, hour)));
+            assert!(!pulls.has(pulls.stamp(who, repository, &digest, hour)));
         }
     }
 

@@ -77,7 +77,7 @@ pub struct Envelope {
         oneof = "Command",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 32, \
                 33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 100, 101, 102, 103, 104, 120, 121, 122, 140, 141, 142, 150, 151, \
-                170"
+                160"
     )]
     pub command: Option<Command>,
     /// Log index up to which the proposer's copy was applied when it drew the id:
@@ -216,7 +216,7 @@ pub enum Command {
     PutReplicaSettings(PutReplicaSettings),
     #[prost(message, tag = "151")]
     EndSettingsTask(EndSettingsTask),
-    #[prost(message, tag = "170")]
+    #[prost(message, tag = "160")]
     RecordPulls(RecordPulls),
 }
 

@@ -315,6 +315,8 @@ pub(super) async fn get(call: &Call, input: IdsInput) -> Result<GetOutput, ApiEr
         }
         let counted = held.grow(manifest.content.len());
         counted.map_err(|error| call.failed(error))?;
+        call.registry
+            .pulled(&call.caller, &repository, &manifest.digest);
         // A manifest is JSON, which is UTF-8.
         let content = String::from_utf8_lossy(&manifest.content).into_owned();
         images.push(Image {

@@ -150,7 +150,11 @@ async fn the_connection_for_bytes_is_there_before_they_are() {
     cluster.network.set(THERE, Link::Cut);
     eventually("they are missed", async || cluster.network.refused() > 0).await;
     cluster.network.set(THERE, Link::Up);
-    eventually("both are made again", async || made(&cluster) == 4).await;
+    eventually(
+        "both are made again, and it is said to answer",
+        async || made(&cluster) == 4 && cluster.node(1).health.is_alive(THERE),
+    )
+    .await;
     let whole = content(21, 5 * MIB);
     let digest = cluster.node(1).push(&whole).await;
     is_there_for_its_image(&cluster, digest, whole.len()).await;

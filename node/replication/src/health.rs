@@ -159,7 +159,7 @@ impl Health {
     async fn watch_peer(self: Arc<Self>, peer: PeerInfo) -> PeerInfo {
         tokio::select! {
             () = self.ping_peer(&peer) => {}
-            never = warm::keep_warm(&self.peers, &peer) => match never {},
+            never = warm::keep_warm(&self.peers, &peer, self.changes()) => match never {},
         }
         peer
     }

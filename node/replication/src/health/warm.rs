@@ -11,6 +11,7 @@ use std::time::Duration;
 use entrepot_proto::peer::PingRequest;
 use entrepot_proto::peer::node_client::NodeClient;
 use entrepot_proto::peers::{PeerInfo, Peers};
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tracing::trace;
 
@@ -19,14 +20,22 @@ const WARM_INTERVAL: Duration = Duration::from_secs(2);
 const WARM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Until it is dropped. A node of this node's own region is left alone: it is near.
-pub(super) async fn keep_warm(peers: &Peers, peer: &PeerInfo) -> Infallible {
+/// `changes`: of anybody's health; one that answers again is connected to at once.
+pub(super) async fn keep_warm(
+    peers: &Peers,
+    peer: &PeerInfo,
+    mut changes: watch::Receiver<u64>,
+) -> Infallible {
     if peer.region == peers.own().region {
         return std::future::pending().await;
     }
     let mut ticks = tokio::time::interval(WARM_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            Ok(()) = changes.changed() => {}
+        }
         let Some(channel) = peers.bulk_channel(peer.id) else {
             continue;
         };

@@ -9,6 +9,7 @@ mod accounts;
 mod backfills;
 mod blobs;
 mod changes;
+mod collection;
 mod counts;
 mod deletion;
 mod envelopes;
@@ -131,6 +132,12 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::StopBackfill(command) => backfills::stop(overlay, &command),
         Command::StepBackfill(command) => backfills::step(overlay, index, &command),
         Command::SettleReplicas(command) => replicas::settle(overlay, command),
+        Command::BeginCollection(command) => collection::begin(overlay, command),
+        Command::CollectLinks(command) => collection::links(overlay, &command),
+        Command::CollectBlobs(command) => collection::blobs(overlay, index, &command),
+        Command::CollectFiles(command) => collection::files(overlay, index, &command),
+        Command::ConfirmCollected(command) => collection::confirm(overlay, &command),
+        Command::ForgetCollected(command) => collection::forget(overlay, index, &command),
         Command::PutReplicaSettings(command) => following::put(overlay, index, command),
         Command::EndSettingsTask(command) => following::end(overlay, &command),
         Command::RecordPulls(command) => pulls::record(overlay, &command),

@@ -11,6 +11,7 @@
 
 mod accounts;
 mod backfills;
+mod collection;
 mod deletion;
 mod following;
 mod identity;
@@ -31,6 +32,10 @@ pub use self::accounts::{
     CreateAccessKey, DeleteAccessKey, NewAccessKey, SetAccessKeyState, SetAccountState,
 };
 pub use self::backfills::{StartBackfill, StepBackfill, StopBackfill};
+pub use self::collection::{
+    BeginCollection, CollectBlobs, CollectFiles, CollectLinks, CollectedBlob, ConfirmCollected,
+    ForgetCollected, OrphanFile, UnusedLink,
+};
 pub use self::deletion::DeleteRepository;
 pub use self::following::{EndSettingsTask, PutReplicaSettings};
 pub use self::identity::{
@@ -77,7 +82,7 @@ pub struct Envelope {
         oneof = "Command",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 32, \
                 33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 100, 101, 102, 103, 104, 120, 121, 122, 140, 141, 142, 150, 151, \
-                160"
+                160, 170, 171, 172, 173, 174, 175"
     )]
     pub command: Option<Command>,
     /// Log index up to which the proposer's copy was applied when it drew the id:
@@ -218,6 +223,18 @@ pub enum Command {
     EndSettingsTask(EndSettingsTask),
     #[prost(message, tag = "160")]
     RecordPulls(RecordPulls),
+    #[prost(message, tag = "170")]
+    BeginCollection(BeginCollection),
+    #[prost(message, tag = "171")]
+    CollectLinks(CollectLinks),
+    #[prost(message, tag = "172")]
+    CollectBlobs(CollectBlobs),
+    #[prost(message, tag = "173")]
+    CollectFiles(CollectFiles),
+    #[prost(message, tag = "174")]
+    ConfirmCollected(ConfirmCollected),
+    #[prost(message, tag = "175")]
+    ForgetCollected(ForgetCollected),
 }
 
 /// Makes the cluster's first account, `AccountExists` when there is any; or one
@@ -291,6 +308,15 @@ pub struct LinkBlob {
     /// `INLINE_BYTES_MAX`; the proposer has held it against the digest.
     #[prost(bytes = "bytes", optional, tag = "9")]
     pub content: Option<Bytes>,
+    /// Log index that each of the holders had applied when it looked for collections
+    /// of the blob, before it put its copy in place; `CollectedMeanwhile` if there was
+    /// another one since.
+    #[prost(uint64, optional, tag = "10")]
+    pub seen: Option<u64>,
+    /// Nothing is said of copies: the blob is one that the region has, else
+    /// `BlobsUnknown`.
+    #[prost(bool, tag = "11")]
+    pub must_be_known: bool,
 }
 
 /// A blob of one repository becomes part of another of the same account.
@@ -629,6 +655,7 @@ impl Command {
         }
         match self {
             Self::DeleteRepository(_) => 2,
+            Self::LinkBlob(command) if command.seen.is_some() || command.must_be_known => 9,
             Self::LinkBlob(command) if command.is_long() => LONG_INLINE_LEVEL,
             Self::CreateAccount(command) if command.is_first() => 0,
             Self::CreateRepository(command) if command.is_plain() => 0,
@@ -672,7 +699,13 @@ impl Command {
             | Self::StepBackfill(_)
             | Self::PutReplicaSettings(_)
             | Self::EndSettingsTask(_)
-            | Self::RecordPulls(_) => 9,
+            | Self::RecordPulls(_)
+            | Self::BeginCollection(_)
+            | Self::CollectLinks(_)
+            | Self::CollectBlobs(_)
+            | Self::CollectFiles(_)
+            | Self::ConfirmCollected(_)
+            | Self::ForgetCollected(_) => 9,
             Self::TagRepository(command) if command.distinct => 9,
             Self::DeleteManifest(command) if command.expected.is_some() => 9,
             Self::PutRepositoryText(command) if !command.is_of_first_kinds() => 9,
@@ -751,6 +784,12 @@ impl Command {
             Self::PutReplicaSettings(_) => "put_replica_settings",
             Self::EndSettingsTask(_) => "end_settings_task",
             Self::RecordPulls(_) => "record_pulls",
+            Self::BeginCollection(_) => "begin_collection",
+            Self::CollectLinks(_) => "collect_links",
+            Self::CollectBlobs(_) => "collect_blobs",
+            Self::CollectFiles(_) => "collect_files",
+            Self::ConfirmCollected(_) => "confirm_collected",
+            Self::ForgetCollected(_) => "forget_collected",
         }
     }
 }
@@ -826,6 +865,12 @@ into_command!(
     PutReplicaSettings,
     EndSettingsTask,
     RecordPulls,
+    BeginCollection,
+    CollectLinks,
+    CollectBlobs,
+    CollectFiles,
+    ConfirmCollected,
+    ForgetCollected,
 );
 
 // === impl CreateAccount ===

@@ -7,6 +7,7 @@
 mod accounts;
 mod backfills;
 mod blobs;
+mod collection;
 mod envelopes;
 mod following;
 mod identity;
@@ -158,6 +159,12 @@ impl Check<'_> {
             Namespace::Link => blobs::link(self, pair),
             Namespace::LinkOf => blobs::link_of(self, pair),
             Namespace::BlobUse => blobs::blob_use(self, pair),
+            Namespace::Collection => collection::collection(self, pair),
+            Namespace::Unused => collection::unused(self, pair),
+            Namespace::Unlinked => collection::unlinked(self, pair),
+            Namespace::Collected => collection::collected(self, pair),
+            Namespace::CollectedAt => collection::collected_at(self, pair),
+            Namespace::ToDelete => collection::to_delete(self, pair),
             Namespace::Manifest => images::manifest(self, pair),
             Namespace::Content => images::content(self, pair),
             Namespace::ChildUse => images::child_use(self, pair),

@@ -9,6 +9,7 @@
 //! Namespace 0x00 belongs to the store (applied log id, membership).
 
 mod backfills;
+mod collection;
 mod following;
 mod identity;
 mod parts;
@@ -17,6 +18,9 @@ mod pulls;
 pub(crate) use backfills::{
     backfill, backfill_item, backfill_items, backfills_of, running_backfill, wanted_backfill,
     wanted_backfills,
+};
+pub(crate) use collection::{
+    collected, collected_at, collection, to_delete, to_delete_of, unlinked, unused, unused_at,
 };
 pub(crate) use following::{settings_of, settings_origin, settings_outbox, settings_task};
 pub(crate) use identity::{
@@ -108,6 +112,18 @@ pub(crate) enum Namespace {
     LinkOf = 0x32,
     /// account, repository, blob, manifest -> nothing: who names a blob
     BlobUse = 0x33,
+    /// -> `CollectionRecord`
+    Collection = 0x38,
+    /// time in ms, account, repository, digest -> nothing: links that may be unused
+    Unused = 0x39,
+    /// digest -> `UnlinkedRecord`: blobs that may have no link
+    Unlinked = 0x3a,
+    /// digest -> `CollectedRecord`
+    Collected = 0x3b,
+    /// log index, digest -> nothing: the same, oldest first
+    CollectedAt = 0x3c,
+    /// node, digest -> `ToDeleteRecord`
+    ToDelete = 0x3d,
     /// account, repository, digest -> `ManifestRecord`
     Manifest = 0x40,
     /// account, repository, digest -> the manifest's own bytes
@@ -153,7 +169,7 @@ pub(crate) enum Namespace {
 }
 
 /// Every namespace, in order.
-const NAMESPACES: [Namespace; 54] = [
+const NAMESPACES: [Namespace; 60] = [
     Namespace::Envelope,
     Namespace::EnvelopeSlot,
     Namespace::Cluster,
@@ -187,6 +203,12 @@ const NAMESPACES: [Namespace; 54] = [
     Namespace::Link,
     Namespace::LinkOf,
     Namespace::BlobUse,
+    Namespace::Collection,
+    Namespace::Unused,
+    Namespace::Unlinked,
+    Namespace::Collected,
+    Namespace::CollectedAt,
+    Namespace::ToDelete,
     Namespace::Manifest,
     Namespace::Content,
     Namespace::ChildUse,

@@ -114,6 +114,14 @@ pub const INLINE_BYTES_MAX: usize = 6 * 1024;
 /// The same below [`LONG_INLINE_LEVEL`](crate::command::LONG_INLINE_LEVEL).
 pub const INLINE_BYTES_MAX_FIRST: usize = 4 * 1024;
 
+/// Things that one command collects, confirms or forgets, and records that it looks
+/// through.
+pub const COLLECTED_AT_ONCE_MAX: usize = 1_000;
+
+/// A link that nothing names lives on when it is asked for again so long after it
+/// was last: an hour.
+pub const RELINKED_AFTER_MS: i64 = 60 * 60 * 1_000;
+
 /// Nodes that one command may name as holders of a blob.
 pub const HOLDERS_MAX: usize = 64;
 

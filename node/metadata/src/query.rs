@@ -9,6 +9,7 @@ mod accounts;
 mod backfills;
 mod blobs;
 mod changes;
+mod collection;
 mod destination;
 mod following;
 mod identity;
@@ -36,6 +37,10 @@ pub use backfills::{
 pub(crate) use backfills::{backfill_of, item_of, rule_for, wanted_of};
 pub use blobs::{Blob, blob, blobs, link_any, linked, links};
 pub use changes::{Change, EntryChanges, RepositoryChanges, changes};
+pub use collection::{
+    CollectedEntry, Collection, ToDelete, all_to_delete, collected, collection, collections,
+    nodes_to_delete, to_delete, unlinked_blobs, unused_links,
+};
 pub use destination::{Destination, DestinationError};
 pub(crate) use following::settings_task_of;
 pub use following::{SettingsTask, settings_tasks};
@@ -78,6 +83,7 @@ pub(crate) use trust::{join_token_of, serial_of};
 pub use uses::{images_naming, indexes_naming, is_brought_by, is_replica};
 
 pub use crate::records::backfills::{BackfillCount, BackfillPhase, ItemState};
+pub use crate::records::collection::Why;
 pub use crate::records::identity::{AccessKeyState, AccountState, EntityKind};
 pub use crate::records::members::MemberState;
 pub use crate::records::rules::{NearRegions, PrefixMapping, RuleOptions, TimeWindow};

@@ -7,6 +7,7 @@
 
 pub mod backfills;
 pub mod changes;
+pub mod collection;
 pub mod following;
 pub mod identity;
 pub mod members;
@@ -157,6 +158,9 @@ pub struct LinkRecord {
     pub linked_at_ms: i64,
     #[prost(uint64, tag = "2")]
     pub index: u64,
+    /// When the last manifest went that named it; another one may have come since.
+    #[prost(int64, optional, tag = "3")]
+    pub unused_at_ms: Option<i64>,
 }
 
 /// A manifest without its bytes, which are kept under a key of their own: a
@@ -303,6 +307,16 @@ pub enum TaskState {
     InProgress = 1,
     Complete = 2,
     Failed = 3,
+}
+
+// === impl LinkRecord ===
+
+impl LinkRecord {
+    /// Since when it is unused, if it is.
+    pub(crate) fn since_ms(&self) -> i64 {
+        let unused_at_ms = self.unused_at_ms.unwrap_or(self.linked_at_ms);
+        self.linked_at_ms.max(unused_at_ms).max(0)
+    }
 }
 
 // === impl AccountRecord ===

@@ -16,7 +16,10 @@ pub struct Response {
     /// Log index at which the command was applied first.
     #[prost(uint64, tag = "1")]
     pub index: u64,
-    #[prost(oneof = "Outcome", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20, 21, 30")]
+    #[prost(
+        oneof = "Outcome",
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20, 21, 30, 50"
+    )]
     pub outcome: Option<Outcome>,
 }
 
@@ -53,6 +56,9 @@ pub enum Outcome {
     RepositoryDeleted(RepositoryDeleted),
     #[prost(message, tag = "21")]
     PolicyVersionMade(PolicyVersionMade),
+    /// `BeginCollection`, `CollectLinks`, `CollectBlobs`, `CollectFiles`.
+    #[prost(message, tag = "50")]
+    Collected(Collected),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
@@ -158,13 +164,31 @@ pub struct PolicyVersionMade {
     pub version: u64,
 }
 
+/// What a command has collected of what it named.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Collected {
+    #[prost(uint64, tag = "1")]
+    pub links: u64,
+    #[prost(uint64, tag = "2")]
+    pub blobs: u64,
+    /// Of those blobs.
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+    /// There is more to look through.
+    #[prost(bool, tag = "4")]
+    pub more: bool,
+    /// Those blobs.
+    #[prost(string, repeated, tag = "5")]
+    pub digests: Vec<String>,
+}
+
 /// The wire form of [`Refused`].
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Refusal {
     #[prost(
         oneof = "Refused",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, \
-                24, 40, 41, 42, 43, 44, 45, 46, 60, 61, 70, 71, 72, 73, 74, 75, 76, 77, 90, 91, 92, 93, 110, 120, 121, 122, 123, 124"
+                24, 40, 41, 42, 43, 44, 45, 46, 60, 61, 70, 71, 72, 73, 74, 75, 76, 77, 90, 91, 92, 93, 110, 120, 121, 122, 123, 124, 140"
     )]
     pub reason: Option<Refused>,
 }
@@ -342,6 +366,10 @@ pub enum Refused {
     #[error("backfill {0} is over")]
     #[prost(string, tag = "124")]
     BackfillOver(String),
+    /// The digest that was to be linked: its copies may be gone.
+    #[error("blob {0} was collected meanwhile")]
+    #[prost(string, tag = "140")]
+    CollectedMeanwhile(String),
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

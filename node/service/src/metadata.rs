@@ -194,9 +194,9 @@ pub(crate) fn refused(refused: Refused) -> ServiceError {
         | Refused::TokenExpired(_)
         | Refused::TokenRegion(_)
         | Refused::NodeRevoked(_)) => ServiceError::Denied(other.to_string()),
-        later @ (Refused::Late(_) | Refused::ClusterNotFormed(_)) => {
-            ServiceError::unavailable(later.to_string())
-        }
+        later @ (Refused::Late(_)
+        | Refused::ClusterNotFormed(_)
+        | Refused::CollectedMeanwhile(_)) => ServiceError::unavailable(later.to_string()),
     }
 }
 

@@ -1,18 +1,19 @@
 //! Blobs enter repositories and leave them.
 //!
-//! The invariant: a linked blob has a record, and a blob that a manifest names
+//! The invariant: a linked blob has a record whose holders have their copies, and a blob that a manifest names
 //! is linked in the manifest's repository.
 
 use entrepot_oci::{Digest, RegistryId, RepositoryName};
 
 use super::registry::{Creation, require_repository};
-use super::{Stop, invalid, parse, reported};
+use super::{Stop, collection, invalid, parse, reported};
 use crate::command::{LinkBlob, MountBlob, UnlinkBlob};
 use crate::keys::{self, Namespace, Parts};
 use crate::limits::{HOLDERS_MAX, INLINE_BYTES_MAX};
 use crate::overlay::Overlay;
 use crate::query;
 use crate::read;
+use crate::records::collection::Why;
 use crate::records::{BlobRecord, LinkRecord};
 use crate::response::{BlobLinked, Done, Outcome, Referenced, Refused};
 use crate::store::StorageError;
@@ -37,7 +38,7 @@ pub(super) fn link(
         Some(content) if content.len() as u64 != command.size => {
             return Err(invalid("content", "must be all of the blob").into());
         }
-        None if command.holders.is_empty() => {
+        None if command.holders.is_empty() && !command.must_be_known => {
             return Err(invalid("holders", "must be 1 to 64 nodes").into());
         }
         _ => {}
@@ -55,6 +56,15 @@ pub(super) fn link(
 
     let key = keys::blob(&digest);
     let known: Option<BlobRecord> = read::record(overlay, &key)?;
+    if command.must_be_known {
+        if known.is_none() {
+            return Err(Refused::BlobsUnknown(reported([&digest])).into());
+        }
+        command.holders.clear();
+        command.content = None;
+    } else if !command.holders.is_empty() {
+        collection::require_seen(overlay, &digest, command.seen)?;
+    }
     let (mut holders, content) = match &known {
         Some(known) if known.size != command.size || known.root != command.root => {
             return Err(Refused::BlobMismatch(digest.to_string()).into());
@@ -135,6 +145,7 @@ pub(super) fn unlink(overlay: &mut Overlay<'_>, command: &UnlinkBlob) -> Result<
     }
     overlay.delete(keys::link(&account, &repository, &digest));
     overlay.delete(keys::link_of(&digest, &account, &repository));
+    collection::unlinked(overlay, &digest, Why::Unlinked)?;
     Ok(Outcome::Done(Done {}))
 }
 
@@ -159,15 +170,22 @@ fn put_link(
     repository: &RepositoryName,
     digest: &Digest,
 ) -> Result<bool, StorageError> {
+    let home = collection::Home {
+        account,
+        repository,
+    };
     let key = keys::link(account, repository, digest);
-    if read::exists(overlay, &key)? {
+    if let Some(link) = read::record(overlay, &key)? {
+        home.relinked(overlay, digest, link, linked_at_ms)?;
         return Ok(false);
     }
     let record = LinkRecord {
         linked_at_ms,
         index,
+        unused_at_ms: None,
     };
     overlay.put(key, &record);
     overlay.mark(keys::link_of(digest, account, repository));
+    home.linked(overlay, digest, record.since_ms())?;
     Ok(true)
 }

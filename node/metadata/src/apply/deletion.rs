@@ -9,7 +9,7 @@
 use entrepot_oci::{RegistryId, RepositoryName};
 
 use super::counts::Counted;
-use super::{Stop, manifests, parse, settings, tags, tasks};
+use super::{Stop, collection, manifests, parse, settings, tags, tasks};
 use crate::command::DeleteRepository;
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::{DELETION_MANIFESTS_PAGE, DELETION_STEP_PAIRS};
@@ -17,6 +17,7 @@ use crate::overlay::Overlay;
 use crate::query;
 use crate::read;
 use crate::records::RepositoryRecord;
+use crate::records::collection::Why;
 use crate::response::{Outcome, Refused, RepositoryDeleted};
 use crate::store::StorageError;
 
@@ -158,7 +159,7 @@ impl Step<'_, '_> {
     }
 
     fn links(&mut self) -> Result<bool, StorageError> {
-        let limit = self.room_for(2);
+        let limit = self.room_for(3);
         let links = self.page(Namespace::Link, limit)?;
         for key in &links {
             let mut parts = Parts::of(key);
@@ -168,8 +169,9 @@ impl Step<'_, '_> {
             let link_of = keys::link_of(&digest, self.account, self.repository);
             self.overlay.delete(link_of);
             self.overlay.delete(Key::of(key.clone()));
+            collection::unlinked(self.overlay, &digest, Why::RepositoryDeleted)?;
         }
-        self.took(2 * links.len());
+        self.took(3 * links.len());
         Ok(links.len() < limit)
     }
 

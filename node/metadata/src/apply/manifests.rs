@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use entrepot_oci::{Digest, MANIFEST_BYTES_MAX, MediaType, RegistryId, RepositoryName, Tag};
 
 use super::blobs::referenced;
+use super::collection;
 use super::counts::{self, Counted, Image};
 use super::registry::{Creation, require_repository};
 use super::replicas::{Claims, Replica, require_unsettled};
@@ -141,6 +142,7 @@ pub(super) fn delete(
     let tags = tags::delete_all(overlay, &account, &repository, &digest)?;
     tasks::delete_all(overlay, &account, &repository, &digest)?;
     remove(overlay, &account, &repository, &entry)?;
+    release(overlay, &account, &repository, &entry, command.at_ms)?;
     let deletion = Deletion {
         account: &account,
         repository: &repository,
@@ -249,12 +251,31 @@ pub(super) fn remove(
     Ok(pairs)
 }
 
+/// Notes which blobs nothing names any more since a manifest went.
+pub(super) fn release(
+    overlay: &mut Overlay<'_>,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    gone: &ManifestEntry,
+    at_ms: i64,
+) -> Result<(), StorageError> {
+    let home = collection::Home {
+        account,
+        repository,
+    };
+    for blob in &gone.blobs {
+        home.released(overlay, blob, at_ms)?;
+    }
+    Ok(())
+}
+
 /// Deletes a manifest that has no tag and that no index names; whether it did.
 pub(super) fn delete_untagged(
     overlay: &mut Overlay<'_>,
     account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
+    at_ms: i64,
 ) -> Result<bool, StorageError> {
     let tags = keys::of_digest(Namespace::TagOf, account, repository, digest);
     let parents = keys::of_digest(Namespace::ChildUse, account, repository, digest);
@@ -266,6 +287,7 @@ pub(super) fn delete_untagged(
     };
     tasks::delete_all(overlay, account, repository, digest)?;
     remove(overlay, account, repository, &entry)?;
+    release(overlay, account, repository, &entry, at_ms)?;
     Ok(true)
 }
 

@@ -58,7 +58,7 @@ pub(super) fn delete(overlay: &mut Overlay<'_>, command: &DeleteReplica) -> Resu
     };
     match tag {
         Some(tag) => replica.delete_tag(overlay, &tag)?,
-        None => replica.delete_image(overlay)?,
+        None => replica.delete_image(overlay, command.at_ms)?,
     }
     Ok(Outcome::Done(Done {}))
 }
@@ -138,7 +138,7 @@ impl Replica<'_> {
 
     /// With those of its tags that its source set before. The image stays while
     /// anybody else has brought it, tags it, or names it in an index.
-    fn delete_image(&self, overlay: &mut Overlay<'_>) -> Result<(), Stop> {
+    fn delete_image(&self, overlay: &mut Overlay<'_>, at_ms: i64) -> Result<(), Stop> {
         let before = self.record(overlay)?;
         if before.deleted >= self.origin.sequence {
             return Ok(());
@@ -164,6 +164,7 @@ impl Replica<'_> {
         manifests::require_unreferenced(overlay, account, repository, self.digest)?;
         tasks::delete_all(overlay, account, repository, self.digest)?;
         manifests::remove(overlay, account, repository, &entry)?;
+        manifests::release(overlay, account, repository, &entry, at_ms)?;
         Ok(())
     }
 

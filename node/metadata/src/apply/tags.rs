@@ -63,7 +63,13 @@ pub(super) fn delete(
     let going = Going::look(overlay, &account, &repository, &entry.digest)?;
     remove(overlay, &account, &repository, &entry.digest, &tag)?;
     let with_manifest = command.with_manifest
-        && manifests::delete_untagged(overlay, &account, &repository, &entry.digest)?;
+        && manifests::delete_untagged(
+            overlay,
+            &account,
+            &repository,
+            &entry.digest,
+            command.at_ms,
+        )?;
     let deletion = Deletion {
         account: &account,
         repository: &repository,

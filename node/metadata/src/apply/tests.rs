@@ -5,6 +5,7 @@ mod accounts;
 mod backfills;
 mod blobs;
 mod changes;
+mod collection;
 mod conditions;
 mod configuration;
 mod cost;

@@ -68,6 +68,8 @@ impl LinkBlob {
             at_ms,
             create_repository: false,
             content: blob.content.clone(),
+            seen: None,
+            must_be_known: false,
         }
     }
 

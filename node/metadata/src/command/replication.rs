@@ -23,6 +23,8 @@ pub struct DeleteReplica {
     /// Orders it among the pushes of that source.
     #[prost(message, optional, tag = "5")]
     pub origin: Option<Origin>,
+    #[prost(int64, tag = "6")]
+    pub at_ms: i64,
 }
 
 /// A source account has no task open any more, up to a log index of its region, for
@@ -78,6 +80,7 @@ impl DeleteReplica {
             digest: digest.to_string(),
             tag: tag.map(ToString::to_string).unwrap_or_default(),
             origin: Some(origin.record(account, repository)),
+            at_ms: 0,
         }
     }
 }

@@ -432,6 +432,8 @@ fn link(repository: &str, blob: u8, create_repository: bool) -> LinkBlob {
         at_ms: 2,
         create_repository,
         content: None,
+        seen: None,
+        must_be_known: false,
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) fn all(state: &MemoryState, summary: &Summary, oracle: &Oracle) {
         oracle.account
     );
     blobs(state, oracle);
+    candidates(state, oracle);
     for account in crate::steps::ACCOUNTS {
         registry(state, oracle, account);
     }
@@ -104,6 +105,42 @@ fn blobs(state: &MemoryState, oracle: &Oracle) {
                     content.clone(),
                 )
             }),
+    );
+}
+
+/// Whatever is not in use is found by who looks for it, and what was collected is
+/// remembered.
+fn candidates(state: &MemoryState, oracle: &Oracle) {
+    if oracle.collects {
+        let found = query::unused_links(state, i64::MAX, None, ALL).unwrap();
+        for (home, digest) in &oracle.links {
+            let since_ms = oracle.since_ms(home, digest);
+            let is_found = found.iter().any(|it| {
+                (&it.account, &it.repository) == (&home.0, &home.1)
+                    && (&it.digest, it.since_ms) == (digest, since_ms)
+            });
+            assert!(
+                is_found || oracle.is_used(home, digest),
+                "{home:?} {digest}"
+            );
+        }
+        let found = query::unlinked_blobs(state, ALL).unwrap();
+        for digest in oracle.blobs.keys() {
+            let is_linked = oracle.links.iter().any(|(_, linked)| linked == digest);
+            let is_found = found.iter().any(|it| it.to_string() == *digest);
+            assert!(is_found || is_linked, "{digest}");
+        }
+    }
+    same(
+        "collections",
+        query::collections(state, None, ALL)
+            .unwrap()
+            .into_iter()
+            .map(|it| (it.digest.to_string(), it.index, it.pending)),
+        oracle.collected.iter().map(|(digest, (index, pending))| {
+            let pending: BTreeSet<u64> = pending.iter().copied().collect();
+            (digest.clone(), *index, pending.into_iter().collect())
+        }),
     );
 }
 

@@ -7,6 +7,7 @@
 // The model is meant to be naive, and all of this is test code.
 #![allow(clippy::disallowed_types, clippy::unwrap_used)]
 
+mod collection;
 mod compare;
 mod identity;
 mod mirror;
@@ -68,6 +69,9 @@ impl World {
             Step::DeleteRepository { stale, command } => {
                 let command = self.oracle.delete_of(*stale, command);
                 Envelope::new(id, command.into())
+            }
+            Step::Collect { cutoff_ms, nodes } => {
+                Envelope::new(id, collection::candidates(&self.state, *cutoff_ms, nodes))
             }
             Step::Repeat { back } => {
                 let again = self.envelopes.iter().rev().nth(*back);

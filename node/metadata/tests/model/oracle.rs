@@ -5,18 +5,18 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use entrepot_metadata::command::{
-    CreateAccount, DeleteManifest, DeleteReplica, DeleteRepository, DeleteTag, EndTask, LinkBlob,
-    MountBlob, PutManifest, PutRepositorySettings, PutRule, RetryTasks, TagCondition, TagState,
-    UnlinkBlob,
+    CollectBlobs, CollectLinks, CreateAccount, DeleteManifest, DeleteReplica, DeleteRepository,
+    DeleteTag, EndTask, LinkBlob, MountBlob, PutManifest, PutRepositorySettings, PutRule,
+    RetryTasks, TagCondition, TagState, UnlinkBlob,
 };
-use entrepot_metadata::limits::{ENVELOPES_KEPT, SUBJECTS_MAX};
+use entrepot_metadata::limits::{ENVELOPES_KEPT, RELINKED_AFTER_MS, SUBJECTS_MAX};
 use entrepot_metadata::query::{self, TaskState};
 use entrepot_metadata::records::Origin;
 use entrepot_metadata::records::rules::{DestinationRecord, RuleOptions};
 use entrepot_metadata::records::settings::{MutabilityMode, MutabilityRecord};
 use entrepot_metadata::response::{
-    BlobLinked, Digests, Done, ManifestDeleted, ManifestPut, Referenced, RepositoryDeleted,
-    RepositoryPut, RulesChanged, TagFixed, TagFound, TaskEnded,
+    BlobLinked, Collected, Digests, Done, ManifestDeleted, ManifestPut, Referenced,
+    RepositoryDeleted, RepositoryPut, RulesChanged, TagFixed, TagFound, TaskEnded,
 };
 use entrepot_metadata::{Command, Envelope, Outcome, Refused, Response};
 
@@ -42,6 +42,11 @@ pub(crate) struct Oracle {
     /// Size, root, holders and content.
     pub(crate) blobs: HashMap<String, (u64, Bytes, HashSet<u64>, Option<Bytes>)>,
     pub(crate) links: HashSet<(Home, String)>,
+    /// When a link came, and when the last manifest went that named its blob.
+    pub(crate) times: HashMap<(Home, String), (i64, Option<i64>)>,
+    pub(crate) collects: bool,
+    /// Log index of the last collection, and the nodes that have yet to confirm it.
+    pub(crate) collected: HashMap<String, (u64, HashSet<u64>)>,
     /// As first pushed.
     pub(crate) manifests: HashMap<(Home, String), PutManifest>,
     /// Index and child: not there when the index was.
@@ -190,6 +195,9 @@ impl Oracle {
             Command::RetryTasks(it) => Ok(self.retry(&it)),
             Command::DeleteReplica(it) => self.delete_replica(it),
             Command::DeleteRepository(it) => self.delete_repository(it),
+            Command::BeginCollection(_) => Ok(self.begin_collection()),
+            Command::CollectLinks(it) => self.collect_links(it),
+            Command::CollectBlobs(it) => self.collect_blobs(index, it),
             // Tested by themselves, against a model of their own.
             Command::FormCluster(_)
             | Command::AddMember(_)
@@ -233,7 +241,10 @@ impl Oracle {
             | Command::SettleReplicas(_)
             | Command::PutReplicaSettings(_)
             | Command::EndSettingsTask(_)
-            | Command::RecordPulls(_) => unreachable!("no step proposes it"),
+            | Command::RecordPulls(_)
+            | Command::CollectFiles(_)
+            | Command::ConfirmCollected(_)
+            | Command::ForgetCollected(_) => unreachable!("no step proposes it"),
         }
     }
 
@@ -295,9 +306,10 @@ impl Oracle {
         Ok(Outcome::RepositoryDeleted(deleted))
     }
 
-    fn link(&mut self, index: u64, it: LinkBlob) -> Result<Outcome, Refused> {
-        let home = (it.account, it.repository);
+    fn link(&mut self, index: u64, mut it: LinkBlob) -> Result<Outcome, Refused> {
+        let home = (it.account.clone(), it.repository.clone());
         let repository_created = self.ensure(&home, it.create_repository, index)?;
+        self.check_copies(&mut it)?;
         let blob = self
             .blobs
             .entry(it.digest.clone())
@@ -307,8 +319,112 @@ impl Oracle {
         }
         blob.2.extend(it.holders);
         blob.3 = blob.3.take().or(it.content);
-        let created = self.links.insert((home, it.digest));
+        let created = self.put_link(home, it.digest, it.at_ms);
         Ok(linked(created, repository_created))
+    }
+
+    /// Whether the copies that a link names count.
+    fn check_copies(&mut self, it: &mut LinkBlob) -> Result<(), Refused> {
+        if it.must_be_known {
+            if !self.blobs.contains_key(&it.digest) {
+                return Err(Refused::BlobsUnknown(digests([it.digest.clone()])));
+            }
+            it.holders.clear();
+            it.content = None;
+        } else if let Some((collected, _)) = self.collected.get(&it.digest)
+            && !it.holders.is_empty()
+            && it.seen.unwrap_or(0) < *collected
+        {
+            return Err(Refused::CollectedMeanwhile(it.digest.clone()));
+        }
+        Ok(())
+    }
+
+    fn put_link(&mut self, home: Home, digest: String, at_ms: i64) -> bool {
+        let is_used = self.is_used(&home, &digest);
+        let since_ms = self.since_ms(&home, &digest);
+        let link = (home, digest);
+        if self.links.insert(link.clone()) {
+            self.times.insert(link, (at_ms, None));
+            return true;
+        }
+        if self.collects && !is_used && since_ms + RELINKED_AFTER_MS <= at_ms {
+            self.times.entry(link).or_default().0 = at_ms;
+        }
+        false
+    }
+
+    pub(crate) fn is_used(&self, home: &Home, digest: &str) -> bool {
+        !self
+            .users(home, |it| it.blobs.iter().any(|blob| blob == digest))
+            .is_empty()
+    }
+
+    /// Since when a link is unused, if it is.
+    pub(crate) fn since_ms(&self, home: &Home, digest: &str) -> i64 {
+        let link = (home.clone(), digest.to_owned());
+        let (linked, unused) = self.times.get(&link).copied().unwrap_or_default();
+        linked.max(unused.unwrap_or(linked))
+    }
+
+    fn release(&mut self, home: &Home, blobs: &[String], at_ms: i64) {
+        for digest in blobs {
+            let link = (home.clone(), digest.clone());
+            if self.collects && self.links.contains(&link) && !self.is_used(home, digest) {
+                self.times.entry(link).or_default().1 = Some(at_ms);
+            }
+        }
+    }
+
+    fn begin_collection(&mut self) -> Outcome {
+        self.collects = true;
+        Outcome::Collected(Collected::default())
+    }
+
+    fn collect_links(&mut self, it: CollectLinks) -> Result<Outcome, Refused> {
+        self.require_collection()?;
+        let mut collected = Collected::default();
+        for it_link in it.links {
+            let home = (it_link.account, it_link.repository);
+            let is_due = self.since_ms(&home, &it_link.digest) <= it.cutoff_ms;
+            if is_due
+                && !self.is_used(&home, &it_link.digest)
+                && self.links.remove(&(home, it_link.digest))
+            {
+                collected.links += 1;
+            }
+        }
+        Ok(Outcome::Collected(collected))
+    }
+
+    fn collect_blobs(&mut self, index: u64, it: CollectBlobs) -> Result<Outcome, Refused> {
+        self.require_collection()?;
+        let mut collected = Collected::default();
+        for digest in it.digests {
+            if self.links.iter().any(|(_, linked)| *linked == digest) {
+                continue;
+            }
+            let Some((size, _, holders, content)) = self.blobs.remove(&digest) else {
+                continue;
+            };
+            collected.blobs += 1;
+            collected.bytes += size;
+            collected.digests.push(digest.clone());
+            if content.is_none() || !holders.is_empty() {
+                let record = self.collected.entry(digest).or_default();
+                record.0 = index;
+                record.1.extend(holders);
+                record.1.extend(&it.nodes);
+            }
+        }
+        Ok(Outcome::Collected(collected))
+    }
+
+    fn require_collection(&self) -> Result<(), Refused> {
+        if self.collects {
+            return Ok(());
+        }
+        Err(Refused::Invalid("collection: has not begun".to_owned()))
     }
 
     fn mount(&mut self, index: u64, it: MountBlob) -> Result<Outcome, Refused> {
@@ -320,7 +436,7 @@ impl Oracle {
         {
             return Err(Refused::BlobsUnknown(digests([it.digest])));
         }
-        let created = self.links.insert((home, it.digest));
+        let created = self.put_link(home, it.digest, it.at_ms);
         Ok(linked(created, repository_created))
     }
 
@@ -488,6 +604,7 @@ impl Oracle {
                 digest: it.digest.clone(),
                 tag: tag.clone(),
                 origin: it.origin.clone(),
+                at_ms: it.at_ms,
             })?;
         }
         Ok(())
@@ -868,7 +985,7 @@ impl Oracle {
                 by,
             }));
         }
-        self.remove_manifest((home, it.digest));
+        self.remove_manifest((home, it.digest), it.at_ms);
         Ok(done())
     }
 
@@ -908,14 +1025,15 @@ impl Oracle {
         }
         let (home, digest) = key.clone();
         let before = self.clone();
-        let tags = self.remove_manifest(key);
+        let tags = self.remove_manifest(key, it.at_ms);
         self.deleted(index, &before, &home, &digest, "");
         Ok(Outcome::ManifestDeleted(ManifestDeleted { tags }))
     }
 
-    fn remove_manifest(&mut self, key: (Home, String)) -> Vec<String> {
-        self.manifests.remove(&key);
+    fn remove_manifest(&mut self, key: (Home, String), at_ms: i64) -> Vec<String> {
+        let gone = self.manifests.remove(&key);
         let (home, removed) = key;
+        self.release(&home, &gone.map(|it| it.blobs).unwrap_or_default(), at_ms);
         self.replicas.retain(|(at, digest, _), (pushed, deleted)| {
             if (at, digest) == (&home, &removed) && *pushed > *deleted {
                 *pushed = 0;
@@ -954,7 +1072,7 @@ impl Oracle {
         let parents = self.users(&home, |manifest| manifest.children.contains(&digest));
         let mut tag = it.tag.as_str();
         if it.with_manifest && !is_tagged && parents.is_empty() {
-            self.remove_manifest((home.clone(), digest.clone()));
+            self.remove_manifest((home.clone(), digest.clone()), it.at_ms);
             tag = "";
         }
         self.deleted(index, &before, &home, &digest, tag);

@@ -4,12 +4,12 @@
 use bytes::Bytes;
 use entrepot_metadata::Command;
 use entrepot_metadata::command::{
-    Blank, CreateAccount, CreateRepository, DeleteManifest, DeleteReplica, DeleteRepository,
-    DeleteRule, DeleteTag, EndTask, LinkBlob, MountBlob, PutManifest, PutRegistrySettings,
-    PutRepositorySettings, PutRule, ReplaceRules, RetryTasks, RuleSpec, TagCondition, TagState,
-    UnlinkBlob,
+    BeginCollection, Blank, CreateAccount, CreateRepository, DeleteManifest, DeleteReplica,
+    DeleteRepository, DeleteRule, DeleteTag, EndTask, LinkBlob, MountBlob, PutManifest,
+    PutRegistrySettings, PutRepositorySettings, PutRule, ReplaceRules, RetryTasks, RuleSpec,
+    TagCondition, TagState, UnlinkBlob,
 };
-use entrepot_metadata::limits::ENVELOPES_KEPT;
+use entrepot_metadata::limits::{ENVELOPES_KEPT, RELINKED_AFTER_MS};
 use entrepot_metadata::records::Origin;
 use entrepot_metadata::records::rules::{DestinationRecord, RuleOptions};
 use entrepot_metadata::records::settings::{MutabilityMode, MutabilityRecord};
@@ -38,6 +38,11 @@ pub(crate) enum Step {
         stale: bool,
         command: DeleteRepository,
     },
+    /// Collects what the state takes for unused since then, or for without links.
+    Collect {
+        cutoff_ms: Option<i64>,
+        nodes: Vec<u64>,
+    },
     /// Proposes an earlier envelope again.
     Repeat { back: usize },
 }
@@ -48,7 +53,10 @@ impl Step {
     pub(crate) fn skipped(&self) -> u64 {
         match self {
             Self::Propose { skipped, .. } => *skipped,
-            Self::EndTask { .. } | Self::DeleteRepository { .. } | Self::Repeat { .. } => 0,
+            Self::EndTask { .. }
+            | Self::DeleteRepository { .. }
+            | Self::Collect { .. }
+            | Self::Repeat { .. } => 0,
         }
     }
 }
@@ -110,6 +118,8 @@ fn step() -> impl Strategy<Value = Step> {
         20 => (command(), skipped).prop_map(|(command, skipped)| Step::Propose { command, skipped }),
         3 => end,
         1 => delete,
+        3 => (proptest::option::of(prop_oneof![linked_at(), Just(i64::MAX)]), vec(0_u64..5, 0..3))
+            .prop_map(|(cutoff_ms, nodes)| Step::Collect { cutoff_ms, nodes }),
         2 => (0_usize..20).prop_map(|back| Step::Repeat { back }),
     ]
 }
@@ -151,6 +161,7 @@ fn command() -> BoxedStrategy<Command> {
             }
         ),
         4 => blob_command(),
+        1 => Just(BeginCollection {}.into()),
         10 => push().prop_map(Into::into),
         3 => (account(), repository(), manifest()).prop_map(|(account, repository, digest)| {
             DeleteManifest { account, repository, digest, at_ms: 1, expected: None }.into()
@@ -169,6 +180,7 @@ fn command() -> BoxedStrategy<Command> {
                     digest,
                     tag: tag.unwrap_or_default(),
                     origin: Some(origin),
+                    at_ms: 1,
                 }
                 .into()
             }),
@@ -193,10 +205,11 @@ fn blob_command() -> BoxedStrategy<Command> {
         0_u64..20,
         vec(0_u64..5, 1..4),
         any::<bool>(),
-        0_u8..3,
+        (0_u8..3, seen(), linked_at(), proptest::bool::weighted(0.1)),
     );
     prop_oneof![
-        3 => link.prop_map(|(account, repository, number, odd, mut holders, create_repository, place)| {
+        3 => link.prop_map(|(account, repository, number, odd, mut holders, create_repository, how)| {
+            let (place, seen, at_ms, must_be_known) = how;
             let size = if odd == 0 { 7 } else { 100 };
             // In files, in the metadata, or first in the one and then the other.
             let content = (place > 0).then(|| Bytes::from(vec![number; size]));
@@ -211,9 +224,11 @@ fn blob_command() -> BoxedStrategy<Command> {
                 size: size as u64,
                 root: Bytes::from(vec![number; 32]),
                 holders,
-                at_ms: 1,
+                at_ms,
                 create_repository,
                 content,
+                seen,
+                must_be_known,
             }
             .into()
         }),
@@ -263,6 +278,16 @@ fn push() -> impl Strategy<Value = PutManifest> {
             ordered,
         }
     })
+}
+
+/// What copies were looked at: mostly with all that is known by now.
+fn seen() -> impl Strategy<Value = Option<u64>> {
+    prop_oneof![5 => Just(Some(u64::MAX)), 1 => Just(Some(20)), 1 => Just(None)]
+}
+
+/// Some ask for a link so late that it is as good as new.
+fn linked_at() -> impl Strategy<Value = i64> {
+    prop_oneof![4 => 1_i64..4, 1 => Just(2 * RELINKED_AFTER_MS)]
 }
 
 /// Mostly nothing is said; of two modes, some tags are excluded.
@@ -443,6 +468,8 @@ fn link(repository: &str, number: u8) -> Command {
         at_ms: 1,
         create_repository: true,
         content: None,
+        seen: None,
+        must_be_known: false,
     }
     .into()
 }

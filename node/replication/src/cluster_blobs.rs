@@ -2,7 +2,7 @@
 //! else's over the network.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use entrepot_blobs::{BlobError, BlobStore};
@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use crate::cache::Cache;
+use crate::collection::{Records, Turns};
 use crate::error::chain;
 use crate::health::Health;
 use crate::lost::Lost;
@@ -68,6 +69,9 @@ pub struct ClusterBlobs {
     /// Those who look for a source for a transfer.
     pub(crate) connects: Fetches,
     pub(crate) cache: Cache,
+    /// Who writes or deletes which of this node's files.
+    pub(crate) turns: Turns,
+    pub(crate) records: OnceLock<Records>,
     paces: Paces,
     pub(crate) metrics: CopyMetrics,
     pub(crate) tally: Arc<Tally>,
@@ -134,6 +138,8 @@ impl ClusterBlobs {
             transfers: Transfers::default(),
             connects: Fetches::default(),
             cache: Cache::new(limits.cache_bytes),
+            turns: Turns::default(),
+            records: OnceLock::new(),
             paces: Paces::default(),
             metrics: CopyMetrics::default(),
             tally: Arc::default(),

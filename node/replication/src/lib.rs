@@ -5,6 +5,7 @@
 //! them. Nothing counts as stored before it is verified and durable.
 
 pub mod admission;
+pub mod collection;
 pub mod cut;
 pub mod health;
 pub mod metrics;

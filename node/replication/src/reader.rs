@@ -212,12 +212,13 @@ impl ClusterBlobs {
 
     /// Commits content that has proved right, in the place of a damaged copy if
     /// there is one.
-    async fn keep(&self, staging: Box<dyn Staging>, blob: &Blob) -> Result<(), BlobError> {
+    async fn keep(&self, staging: Box<dyn Staging>, blob: &Blob) -> Result<(), ReplicationError> {
         let expected = Expected::Root {
             digest: blob.digest,
             size: blob.size,
             root: blob.root,
         };
+        let _turn = self.begin_keep(&blob.digest).await?;
         staging.commit(expected).await?;
         self.note_kept(blob);
         Ok(())

@@ -44,6 +44,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::admission::{Admission, Question, Wish};
+use crate::collection::COLLECTION_LEVEL;
 use crate::denied;
 use crate::error::{ReplicationError, chain};
 use crate::outbox::Outbox;
@@ -100,6 +101,7 @@ impl ReplicaServer {
         admission: Arc<dyn Admission>,
     ) -> Self {
         let group = GroupId::region(blobs.region().clone());
+        blobs.attach(&metadata);
         Self {
             blobs,
             metadata,
@@ -180,7 +182,11 @@ impl ReplicaServer {
         let Some(blob) = found else {
             return Ok(false);
         };
-        let link = LinkBlob::new(account, repository, &blob, self.clock.now_ms());
+        let link = LinkBlob {
+            // What is said of its copies may not be so any more when this is applied.
+            must_be_known: self.metadata.understands(COLLECTION_LEVEL)?,
+            ..LinkBlob::new(account, repository, &blob, self.clock.now_ms())
+        };
         self.link(&place, link).await?;
         Ok(true)
     }
@@ -317,7 +323,10 @@ impl ReplicaServer {
             sequence: deletion.source_sequence,
         };
         let origin = origin_at(&origin, (&account, &repository))?;
-        let command = DeleteReplica::new(&account, &repository, &digest, tag.as_ref(), &origin);
+        let command = DeleteReplica {
+            at_ms: self.clock.now_ms(),
+            ..DeleteReplica::new(&account, &repository, &digest, tag.as_ref(), &origin)
+        };
         self.propose(command.into()).await
     }
 
@@ -361,6 +370,7 @@ impl ReplicaServer {
             Err(
                 later @ (Refused::RepositoryDeleting(_)
                 | Refused::ManifestReferenced(_)
+                | Refused::CollectedMeanwhile(_)
                 | Refused::QuotaReached(_)),
             ) => Err(ReplicationError::Metadata(MetadataError::Unavailable {
                 group: self.group.clone(),

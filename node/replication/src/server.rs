@@ -152,6 +152,8 @@ impl BlobsServer {
 impl Blobs for BlobsServer {
     async fn stat(&self, request: Request<StatRequest>) -> Result<Response<StatReply>, Status> {
         let digest = wire::digest(&request.get_ref().digest)?;
+        // Whoever asks may rely on the copy: one that is just being deleted is none.
+        self.blobs.turns.quiet(&digest).await;
         let stat = self.store.stat(&digest).await.map_err(status)?;
         let verified = request.get_ref().verify
             && stat.is_some()
@@ -198,6 +200,7 @@ impl Blobs for BlobsServer {
         let mut held = Vec::with_capacity(digests.len());
         for digest in &digests {
             let digest = wire::digest(digest)?;
+            self.blobs.turns.quiet(&digest).await;
             held.push(self.store.stat(&digest).await.map_err(status)?.is_some());
         }
         Ok(Response::new(HeldReply { held }))
@@ -258,9 +261,12 @@ impl Blobs for BlobsServer {
             size: finish.size,
             root,
         };
+        let writing = self.blobs.begin_write(&digest).await;
+        let writing = writing.map_err(|error| Status::unavailable(chain(&error)))?;
         let committed = staging.commit(expected).await.map_err(status)?;
         Ok(Response::new(WriteReply {
             size: committed.size,
+            seen: writing.seen,
         }))
     }
 }

@@ -215,7 +215,14 @@ impl Transfer {
             size: blob.size,
             root: blob.root,
         };
-        match staging.commit(expected).await {
+        let committed = match blobs.begin_keep(digest).await {
+            Ok(_turn) => staging
+                .commit(expected)
+                .await
+                .map_err(ReplicationError::from),
+            Err(error) => Err(error),
+        };
+        match committed {
             Ok(_) => {
                 blobs.note_kept(&blob);
                 State::Kept

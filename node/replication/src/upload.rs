@@ -25,6 +25,7 @@ use tracing::warn;
 use self::copy::{Finishing, PIECES_WAITING_MAX, PeerCopy, finish_all, gather};
 use self::here::Here;
 use crate::ClusterBlobs;
+use crate::collection::Pin;
 use crate::cut::Tap;
 use crate::error::{ReplicationError, chain};
 use crate::wire::{self, Pieces};
@@ -50,6 +51,9 @@ pub struct Stored {
     pub root: [u8; 32],
     /// The nodes that are known to hold it.
     pub holders: Vec<u64>,
+    /// Log index that each of them had applied when it looked for collections of the
+    /// blob, before it put its copy in place.
+    pub seen: u64,
     /// All of it, where it is so small that the metadata is to keep it: it is
     /// durable once it is linked.
     pub content: Option<Bytes>,
@@ -63,10 +67,38 @@ pub struct Settling {
     committed: Committed,
     /// Whether there is a copy here, to make others from.
     is_kept: bool,
-    holders: Vec<u64>,
+    holders: Holders,
+    /// Keeps what is here from going for no need.
+    _pin: Pin,
     /// The copies that were waited for in vain.
     hanging: Vec<u64>,
     tap: Option<Tap>,
+}
+
+/// The nodes that have a copy of a new blob.
+#[derive(Debug)]
+struct Holders {
+    nodes: Vec<u64>,
+    /// The least that any of them had applied when it looked for collections.
+    seen: u64,
+}
+
+// === impl Holders ===
+
+impl Default for Holders {
+    fn default() -> Self {
+        Self {
+            nodes: Vec::new(),
+            seen: u64::MAX,
+        }
+    }
+}
+
+impl Holders {
+    fn add(&mut self, node: u64, seen: u64) {
+        self.nodes.push(node);
+        self.seen = self.seen.min(seen);
+    }
 }
 
 // === impl Stored ===
@@ -82,6 +114,7 @@ impl Stored {
             size: content.len() as u64,
             root: *blake3::hash(&content).as_bytes(),
             holders: Vec::new(),
+            seen: u64::MAX,
             content: Some(content),
         })
     }
@@ -96,7 +129,10 @@ impl Stored {
             holders: self.holders,
             content: self.content,
         };
-        LinkBlob::new(account, repository, &blob, at_ms)
+        LinkBlob {
+            seen: Some(self.seen),
+            ..LinkBlob::new(account, repository, &blob, at_ms)
+        }
     }
 }
 
@@ -277,8 +313,17 @@ impl Upload {
             size: here.size(),
             root: Bytes::copy_from_slice(&here.root()),
         };
-        let local = here.commit(expected);
-        let (committed, mut finishing) = if hashed.is_some() {
+        // Before there is anything to look for.
+        let pin = blobs.turns.pin(&expected);
+        let local = async {
+            if !is_kept {
+                return Ok((here.commit(expected).await?, u64::MAX));
+            }
+            let writing = blobs.begin_write(&expected).await?;
+            let committed = here.commit(expected).await?;
+            Ok::<_, ReplicationError>((committed, writing.seen))
+        };
+        let ((committed, seen), mut finishing) = if hashed.is_some() {
             // All at the same time. If this node fails, the others are given up.
             let finishing = finish_all(copies, &finish);
             (local.await?, finishing)
@@ -287,13 +332,17 @@ impl Upload {
             (local.await?, finish_all(copies, &finish))
         };
 
-        let mut holders: Vec<u64> = is_kept.then(|| blobs.own()).into_iter().collect();
+        let mut holders = Holders::default();
+        if is_kept {
+            holders.add(blobs.own(), seen);
+        }
         let failed = gather(&blobs, &mut finishing, &mut holders, &expected).await;
         blobs.leave_to_finish(finishing, committed.size);
         if !is_kept {
-            blobs.check_durable(&holders, failed.full)?;
+            blobs.check_durable(&holders.nodes, failed.full)?;
         }
         Ok(Settling {
+            _pin: pin,
             blobs,
             committed,
             is_kept,
@@ -326,7 +375,7 @@ impl Settling {
     /// Makes sure of the copies that an acknowledgement needs. May be called
     /// again, after an error or not: copies that are there are not sent again.
     pub async fn finish(&mut self) -> Result<Stored, ReplicationError> {
-        if self.is_kept && self.blobs.staying(&self.holders) < self.blobs.copies_needed() {
+        if self.is_kept && self.blobs.staying(&self.holders.nodes) < self.blobs.copies_needed() {
             // Not waited for again at once, but the next time.
             let hanging = std::mem::take(&mut self.hanging);
             self.blobs
@@ -337,9 +386,28 @@ impl Settling {
             digest: self.committed.digest,
             size: self.committed.size,
             root: self.committed.root,
-            holders: self.holders.clone(),
+            holders: self.holders.nodes.clone(),
+            seen: self.holders.seen,
             content: None,
         })
+    }
+
+    /// The blob was collected after its copies were looked at: looks at what is here
+    /// once more, and forgets the others.
+    ///
+    /// # Errors
+    /// `NotFound` when the bytes are gone: they have to be sent again.
+    pub async fn look_again(&mut self) -> Result<(), ReplicationError> {
+        let digest = self.committed.digest;
+        let writing = self.blobs.begin_write(&digest).await?;
+        if self.blobs.store.stat(&digest).await?.is_none() {
+            return Err(ReplicationError::NotFound(digest));
+        }
+        // Where nothing was to stay here, the copy is somebody else's work.
+        self.is_kept = true;
+        self.holders = Holders::default();
+        self.holders.add(self.blobs.own(), writing.seen);
+        Ok(())
     }
 }
 
@@ -371,30 +439,30 @@ impl ClusterBlobs {
     async fn copy_to_more(
         &self,
         blob: &Committed,
-        holders: &mut Vec<u64>,
+        holders: &mut Holders,
         hanging: &[u64],
     ) -> Result<(), ReplicationError> {
         let needed = self.copies_needed();
         let mut full = false;
         for node in self.others(blob.digest.to_string().as_bytes()) {
-            if self.staying(holders) >= needed {
+            if self.staying(&holders.nodes) >= needed {
                 break;
             }
-            if holders.contains(&node) || hanging.contains(&node) {
+            if holders.nodes.contains(&node) || hanging.contains(&node) {
                 continue;
             }
-            if holders.len() >= needed && self.staying(&[node]) == 0 {
+            if holders.nodes.len() >= needed && self.staying(&[node]) == 0 {
                 continue;
             }
             match self.copy_to(node, blob).await {
-                Ok(()) => holders.push(node),
+                Ok(seen) => holders.add(node, seen),
                 Err(error) => {
                     warn!(node, digest = %blob.digest, error = chain(&error), "a copy failed");
                     full |= error.is_full();
                 }
             }
         }
-        self.check_durable(holders, full)
+        self.check_durable(&holders.nodes, full)
     }
 
     /// That these are enough. `full`: some are not among them because their disks
@@ -411,8 +479,9 @@ impl ClusterBlobs {
         })
     }
 
-    /// Sends one blob of this node's to `node`.
-    async fn copy_to(&self, node: u64, blob: &Committed) -> Result<(), ReplicationError> {
+    /// Sends one blob of this node's to `node`; what that had applied when it looked
+    /// for collections of it.
+    async fn copy_to(&self, node: u64, blob: &Committed) -> Result<u64, ReplicationError> {
         let channel = self
             .peers
             .bulk_channel(node)
@@ -437,7 +506,6 @@ impl ClusterBlobs {
         };
         copy.finish(finish)
             .await
-            .map_err(|status| ReplicationError::peer(node, status))?;
-        Ok(())
+            .map_err(|status| ReplicationError::peer(node, status))
     }
 }

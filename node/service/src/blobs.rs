@@ -8,6 +8,7 @@ use entrepot_metadata::command::{LinkBlob, MountBlob, UnlinkBlob};
 use entrepot_metadata::query::{self, Blob};
 use entrepot_metadata::response::Refused;
 use entrepot_oci::{Digest, RegistryId, RepositoryName};
+use entrepot_replication::collection::COLLECTION_LEVEL;
 use entrepot_replication::upload::Stored;
 
 use crate::metadata::refused;
@@ -212,18 +213,27 @@ impl Registry {
     }
 
     /// Makes a durable blob part of a repository, or a small one durable by that.
+    /// False: it was collected after its copies were looked at.
     pub(crate) async fn link_blob(
         &self,
         account: &RegistryId,
         repository: &RepositoryName,
         stored: Stored,
-    ) -> Result<(), ServiceError> {
-        let command = LinkBlob {
+    ) -> Result<bool, ServiceError> {
+        let mut command = LinkBlob {
             create_repository: self.creates_plain(account, repository).await?,
             ..stored.link(account, repository, self.clock.now_ms())
         };
+        if !self.metadata.understands(COLLECTION_LEVEL)? {
+            // Before all nodes know of it nothing is collected.
+            command.seen = None;
+        }
         let response = self.propose(command.into()).await?;
-        response.into_result().map(drop).map_err(refused)
+        match response.into_result() {
+            Ok(_) => Ok(true),
+            Err(Refused::CollectedMeanwhile(_)) => Ok(false),
+            Err(reason) => Err(refused(reason)),
+        }
     }
 
     /// One of the repositories that have the blob and that `who` may read.

@@ -6,12 +6,17 @@
 //! or until it expires, and the same request once more does what is missing.
 
 use entrepot_oci::Digest;
+use entrepot_replication::ReplicationError;
 use entrepot_replication::upload::{self, Stored};
 use futures::StreamExt;
 
 use crate::sessions::{Session, Work};
 use crate::upload::UploadChunk;
 use crate::{BlobInfo, BodyStream, Registry, ServiceError};
+
+/// Collections of a blob that come in between, one after the other, before its upload
+/// has to be finished anew.
+const COLLECTIONS_MAX: usize = 4;
 
 /// What an upload has come to whose content has proved right.
 #[derive(Debug)]
@@ -78,20 +83,33 @@ impl Registry {
         session: &Session,
         settling: &mut Settling,
     ) -> Result<BlobInfo, ServiceError> {
-        let stored = match settling {
-            Settling::Inline(stored) => stored.clone(),
-            Settling::Copied(settling) => settling.finish().await?,
-        };
-        let blob = BlobInfo {
-            digest: stored.digest,
-            size: stored.size,
-        };
-        self.link_blob(&session.account, &session.repository, stored)
-            .await?;
-        if let Settling::Copied(settling) = settling {
-            settling.linked();
+        for _ in 0..COLLECTIONS_MAX {
+            let stored = match settling {
+                Settling::Inline(stored) => stored.clone(),
+                Settling::Copied(settling) => settling.finish().await?,
+            };
+            let blob = BlobInfo {
+                digest: stored.digest,
+                size: stored.size,
+            };
+            let linked = self.link_blob(&session.account, &session.repository, stored);
+            if linked.await? {
+                if let Settling::Copied(settling) = settling {
+                    settling.linked();
+                }
+                return Ok(blob);
+            }
+            // An old blob of the same content went in between.
+            if let Settling::Copied(settling) = settling {
+                match settling.look_again().await {
+                    // The client has to send it again.
+                    Err(ReplicationError::NotFound(_)) => return Err(ServiceError::UploadUnknown),
+                    other => other?,
+                }
+            }
         }
-        Ok(blob)
+        let why = format!("{} is collected over and over", settling.digest());
+        Err(ServiceError::unavailable(why))
     }
 }
 

@@ -132,6 +132,7 @@ pub struct Settings {
 impl Registry {
     pub fn new(parts: RegistryParts) -> Arc<Self> {
         let region = parts.peers.own().region.clone();
+        parts.blobs.attach(&parts.metadata);
         Arc::new(Self {
             names: SessionNames::new(parts.peers.secret()),
             sealing: ClusterKey::from_secret(parts.peers.secret().as_bytes()),

@@ -521,6 +521,10 @@ pub mod write_request {
 pub struct WriteReply {
     #[prost(uint64, tag = "1")]
     pub size: u64,
+    /// Index of the region's log that was applied when this node looked for collections
+    /// of the blob, before it put its copy in place; 0: it knows nothing of them.
+    #[prost(uint64, tag = "2")]
+    pub seen: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UploadRef {

@@ -63,7 +63,11 @@ impl Repair {
         let cache = &self.blobs.cache;
         let mut dropped = 0;
         for digest in cache.beyond(ROUND_MAX) {
-            if self.may_go(&digest, whole).await? {
+            self.blobs.turns.begin_drop(&digest);
+            let may_go = self.may_go(&digest, whole).await;
+            let _turn = self.blobs.turns.take(&digest).await;
+            // Whoever has written it meanwhile relies on it.
+            if self.blobs.turns.end_drop(&digest) && may_go? {
                 self.blobs.store.delete(&digest).await?;
                 cache.forget(&digest);
                 self.blobs.repair.dropped();

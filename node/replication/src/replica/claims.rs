@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::ReplicaServer;
 use super::deposits::{Deposit, State};
+use crate::collection::COLLECTION_LEVEL;
 use crate::error::{ReplicationError, chain};
 
 /// The repository that a blob becomes one of.
@@ -90,8 +91,12 @@ impl ReplicaServer {
         link: LinkBlob,
     ) -> Result<(), ReplicationError> {
         self.prepare(place.account, place.repository).await?;
+        let understands = self.metadata.understands(COLLECTION_LEVEL)?;
+        let seen = link.seen;
         let command = LinkBlob {
             create_repository: true,
+            // Before all nodes know of it nothing is collected.
+            seen: seen.filter(|_| understands),
             ..link
         };
         self.propose(command.into()).await

@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 use tracing::warn;
 
+use super::Holders;
 use crate::ClusterBlobs;
 
 /// Pieces that may wait for one holder: 4 MiB.
@@ -34,6 +35,7 @@ pub(super) struct PeerCopy {
     pub(super) node: u64,
     /// None once the copy has failed.
     parts: Option<mpsc::Sender<WriteRequest>>,
+    /// What its node had applied when it looked for collections of the blob.
     call: JoinHandle<Result<u64, Status>>,
     /// How long the upload has waited for it, beyond the time that it may take.
     pub(super) held_up: Duration,
@@ -65,13 +67,13 @@ pub(super) struct Failed {
 pub(super) async fn gather(
     blobs: &ClusterBlobs,
     finishing: &mut Finishing,
-    holders: &mut Vec<u64>,
+    holders: &mut Holders,
     digest: &Digest,
 ) -> Failed {
     let mut failed = Failed::default();
-    while blobs.staying(holders) < blobs.copies_needed() {
+    while blobs.staying(&holders.nodes) < blobs.copies_needed() {
         match finishing.join_next().await {
-            Some(Ok((node, Ok(_)))) => holders.push(node),
+            Some(Ok((node, Ok(seen)))) => holders.add(node, seen),
             Some(Ok((node, Err(status)))) => {
                 warn!(node, %digest, %status, "a copy failed");
                 failed.full |= status.code() == Code::ResourceExhausted;
@@ -98,7 +100,7 @@ impl PeerCopy {
         let call = tokio::spawn(async move {
             let mut client = BlobsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
             let reply = client.write(ReceiverStream::new(receiver)).await?;
-            Ok(reply.into_inner().size)
+            Ok(reply.into_inner().seen)
         });
         Self {
             node,

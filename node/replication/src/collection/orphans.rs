@@ -1,0 +1,158 @@
+//! Files that the region knows nothing of: of pushes that ended between their copies
+//! and their link, and of copies that were made while their blob was collected.
+//!
+//! Whether such a file goes is decided like everything else, by a command that looks
+//! again; that it is there for a while first is only so that pushes under way are not
+//! disturbed. The invariant: nothing is deleted here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use entrepot_blobs::BlobStat;
+use entrepot_metadata::GroupId;
+use entrepot_metadata::command::{CollectFiles, OrphanFile};
+use entrepot_metadata::query;
+use entrepot_metadata::response::Outcome;
+use entrepot_metadata::seam::Metadata;
+use entrepot_oci::Digest;
+use entrepot_proto::environment::Clock;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::{COLLECTION_LEVEL, Records};
+use crate::ClusterBlobs;
+use crate::error::{ReplicationError, chain};
+
+/// A file goes when nobody has known it for so long.
+const PATIENCE: Duration = Duration::from_hours(1);
+/// From the end of one look at all files to the next, and after the start.
+const INTERVAL: Duration = Duration::from_mins(20);
+/// Files of one page, and a breath between two.
+const PAGE: usize = 500;
+const PAGE_REST: Duration = Duration::from_millis(50);
+/// Files that are remembered at a time; the next look finds the others.
+const SUSPECTS_MAX: usize = 100_000;
+
+/// Finds this node's files of which nobody knows.
+#[derive(Debug)]
+pub struct Orphans {
+    blobs: Arc<ClusterBlobs>,
+    records: Records,
+    clock: Arc<dyn Clock>,
+    patience: Duration,
+    suspects: BTreeMap<Digest, Instant>,
+}
+
+// === impl Orphans ===
+
+impl Orphans {
+    pub fn new(
+        blobs: Arc<ClusterBlobs>,
+        metadata: Arc<dyn Metadata>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            records: Records {
+                metadata,
+                group: GroupId::region(blobs.region().clone()),
+            },
+            blobs,
+            clock,
+            patience: PATIENCE,
+            suspects: BTreeMap::new(),
+        }
+    }
+
+    /// Files go that nobody has known for so long.
+    #[must_use]
+    pub fn after(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Works until it is dropped.
+    pub async fn run(mut self) {
+        loop {
+            tokio::time::sleep(INTERVAL.min(self.patience)).await;
+            if let Err(error) = self.look().await {
+                warn!(
+                    error = chain(&error),
+                    "files that nobody knows are not looked for"
+                );
+            }
+        }
+    }
+
+    /// Looks at all files once; how many are to go.
+    pub async fn look(&mut self) -> Result<u64, ReplicationError> {
+        let mut collected = 0;
+        if !self.records.metadata.understands(COLLECTION_LEVEL)? {
+            return Ok(0);
+        }
+        let mut known = std::mem::take(&mut self.suspects);
+        let mut after = None;
+        loop {
+            let page = self.blobs.store.list(after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else {
+                return Ok(collected);
+            };
+            after = Some(last.digest);
+            let mut due = Vec::new();
+            for stat in page {
+                if !self.is_unknown(&stat.digest)? {
+                    continue;
+                }
+                let since = known.remove(&stat.digest).unwrap_or_else(Instant::now);
+                if since.elapsed() >= self.patience {
+                    due.push(stat);
+                } else if self.suspects.len() < SUSPECTS_MAX {
+                    self.suspects.insert(stat.digest, since);
+                }
+            }
+            if !due.is_empty() {
+                collected += self.collect(&due).await?;
+            }
+            tokio::time::sleep(PAGE_REST).await;
+        }
+    }
+
+    fn is_unknown(&self, digest: &Digest) -> Result<bool, ReplicationError> {
+        let view = self.records.metadata.view(&self.records.group)?;
+        let view = view.as_ref();
+        Ok(query::collection(view)?.is_some()
+            && query::blob(view, digest)?.is_none()
+            && query::to_delete(view, self.blobs.own(), digest)?.is_none()
+            && !self.blobs.turns.is_pinned(digest))
+    }
+
+    async fn collect(&self, due: &[BlobStat]) -> Result<u64, ReplicationError> {
+        let files = due.iter().map(|stat| OrphanFile {
+            digest: stat.digest.to_string(),
+            size: stat.size,
+        });
+        let command = CollectFiles {
+            node: self.blobs.own(),
+            files: files.collect(),
+            at_ms: self.clock.now_ms(),
+        };
+        let records = &self.records;
+        let response = records.metadata.propose(&records.group, command.into());
+        let response = response.await?;
+        let index = response.index;
+        match response.into_result() {
+            Ok(Outcome::Collected(collected)) => {
+                for digest in &collected.digests {
+                    info!(
+                        digest,
+                        index,
+                        why = "orphan",
+                        "a file that nobody knows goes"
+                    );
+                }
+                Ok(collected.blobs)
+            }
+            Ok(_) => Ok(0),
+            Err(reason) => Err(ReplicationError::Refused(reason.to_string())),
+        }
+    }
+}

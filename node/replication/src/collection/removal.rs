@@ -1,0 +1,179 @@
+//! Files of what was collected go.
+//!
+//! In bounded batches, each of which can be cut short anywhere: what was not confirmed
+//! is looked at again. The invariant: between the look at the newest state and the end
+//! of a file nobody else has its turn.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use entrepot_metadata::GroupId;
+use entrepot_metadata::limits::COLLECTED_AT_ONCE_MAX;
+use entrepot_metadata::query::{self, ToDelete};
+use entrepot_metadata::seam::Metadata;
+use futures::{StreamExt, stream};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tracing::{info, warn};
+
+use super::{Records, Turn};
+use crate::ClusterBlobs;
+use crate::error::{ReplicationError, chain};
+
+/// Files of one batch.
+const BATCH: usize = 500;
+const _: () = assert!(BATCH <= COLLECTED_AT_ONCE_MAX);
+/// Files that are deleted at the same time.
+const AT_ONCE: usize = 16;
+/// From one look at what there is to delete to the next.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Clones share the numbers.
+#[derive(Debug, Clone, Default)]
+pub struct RemovalMetrics {
+    pub files: Counter,
+    pub failures: Counter,
+    /// Of this node, at most a batch.
+    pub pending: Gauge,
+}
+
+/// Deletes this node's files of what was collected.
+#[derive(Debug)]
+pub struct Removals {
+    blobs: Arc<ClusterBlobs>,
+    records: Records,
+    metrics: RemovalMetrics,
+}
+
+// === impl RemovalMetrics ===
+
+impl RemovalMetrics {
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "gc_files_deleted",
+            "Files of collected blobs that this node has deleted",
+            self.files.clone(),
+        );
+        registry.register(
+            "gc_file_failures",
+            "Files of collected blobs that could not be deleted, and are tried again",
+            self.failures.clone(),
+        );
+        registry.register(
+            "gc_files_pending",
+            "Files that this node has still to delete, 500 at most",
+            self.pending.clone(),
+        );
+    }
+}
+
+// === impl Removals ===
+
+impl Removals {
+    pub fn new(
+        blobs: Arc<ClusterBlobs>,
+        metadata: Arc<dyn Metadata>,
+        metrics: RemovalMetrics,
+    ) -> Self {
+        Self {
+            records: Records {
+                metadata,
+                group: GroupId::region(blobs.region().clone()),
+            },
+            blobs,
+            metrics,
+        }
+    }
+
+    /// Works until it is dropped.
+    pub async fn run(self) {
+        loop {
+            match self.batch().await {
+                Ok(BATCH) => {}
+                Ok(_) => tokio::time::sleep(LOOK_INTERVAL).await,
+                Err(error) => {
+                    self.metrics.failures.inc();
+                    warn!(
+                        error = chain(&error),
+                        "what was collected is not deleted yet"
+                    );
+                    tokio::time::sleep(LOOK_INTERVAL).await;
+                }
+            }
+        }
+    }
+
+    /// Deletes some of what there is to delete; how much there was.
+    pub async fn batch(&self) -> Result<usize, ReplicationError> {
+        let records = &self.records;
+        let own = self.blobs.own();
+        let view = records.metadata.view(&records.group)?;
+        let found = query::all_to_delete(view.as_ref(), own, BATCH)?;
+        drop(view);
+        let number = found.len();
+        self.metrics
+            .pending
+            .set(i64::try_from(number).unwrap_or(i64::MAX));
+        // Whoever writes one of the others confirms it.
+        let turns = found.iter().filter_map(|it| {
+            let turn = self.blobs.turns.try_take(&it.digest)?;
+            Some((it.digest, turn))
+        });
+        let turns: Vec<_> = turns.collect();
+        if turns.is_empty() {
+            return Ok(0);
+        }
+        // A restart may have brought an old state back, in which something is still to
+        // be deleted that was written anew since.
+        records.metadata.linearize(&records.group).await?;
+        let view = records.metadata.view(&records.group)?;
+        let mut due: Vec<(ToDelete, bool, Turn)> = Vec::with_capacity(turns.len());
+        for (digest, turn) in turns {
+            let Some(found) = query::to_delete(view.as_ref(), own, &digest)? else {
+                continue;
+            };
+            // What has come back may rely on the file, which is as good as another.
+            let goes = query::blob(view.as_ref(), &digest)?.is_none();
+            let goes = goes && !self.blobs.turns.is_pinned(&digest);
+            due.push((found, goes, turn));
+        }
+        drop(view);
+        let done = stream::iter(&due).map(async |(found, goes, _)| {
+            if *goes && !self.delete(found).await {
+                return None;
+            }
+            Some(*found)
+        });
+        let done: Vec<ToDelete> = done
+            .buffer_unordered(AT_ONCE)
+            .filter_map(async |done| done)
+            .collect()
+            .await;
+        if !done.is_empty() {
+            records.confirm(own, &done).await?;
+        }
+        drop(due);
+        Ok(number)
+    }
+
+    /// Whether it is gone.
+    async fn delete(&self, found: &ToDelete) -> bool {
+        let ToDelete { digest, index } = found;
+        match self.blobs.store.delete(digest).await {
+            Ok(existed) => {
+                self.blobs.cache.forget(digest);
+                if existed {
+                    self.metrics.files.inc();
+                    info!(%digest, index, "the file of a collected blob was deleted");
+                }
+                true
+            }
+            Err(error) => {
+                self.metrics.failures.inc();
+                warn!(%digest, index, error = chain(&error), "the file of a collected blob cannot be deleted");
+                false
+            }
+        }
+    }
+}

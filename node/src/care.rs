@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use entrepot_metadata::Metadata;
-use entrepot_proto::environment::Clock;
 use entrepot_proto::peers::Peers;
+use entrepot_replication::collection::{Orphans, RemovalMetrics, Removals};
 use entrepot_replication::health::Health;
 use entrepot_replication::outbox::Outbox;
 use entrepot_replication::repair::Repair;
@@ -13,6 +13,7 @@ use entrepot_replication::{ClusterBlobs, CopyLimits};
 
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::node::Outside;
 use crate::storage::Storage;
 
 /// What brings and keeps the copies of blobs where they belong.
@@ -20,6 +21,8 @@ pub(crate) struct Care {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) repair: Repair,
     pub(crate) scrub: Scrub,
+    pub(crate) removals: Removals,
+    pub(crate) orphans: Orphans,
 }
 
 // === impl Care ===
@@ -27,21 +30,30 @@ pub(crate) struct Care {
 impl Care {
     pub(crate) fn new(
         config: &Config,
-        storage: &Storage,
+        outside: &Outside,
         blobs: &Arc<ClusterBlobs>,
         metadata: &Arc<dyn Metadata>,
-        clock: &Arc<dyn Clock>,
+        metrics: &mut Metrics,
     ) -> Self {
+        let (storage, clock) = (&outside.storage, &outside.clock);
         let parts = || (Arc::clone(blobs), Arc::clone(metadata), Arc::clone(clock));
         let (blobs, metadata, time) = parts();
         let outbox = Outbox::new(blobs, metadata, time);
         let (blobs, metadata, time) = parts();
         let repair = Repair::new(blobs, metadata, time);
+        let removed = RemovalMetrics::default();
+        removed.register(metrics.registry());
+        let (blobs, metadata, _) = parts();
+        let removals = Removals::new(blobs, metadata, removed);
+        let (blobs, metadata, time) = parts();
+        let orphans = Orphans::new(blobs, metadata, time);
         let (blobs, metadata, time) = parts();
         let note = storage.note(config);
         Self {
             outbox,
             repair,
+            removals,
+            orphans,
             scrub: Scrub::new(blobs, metadata, time, scrub_settings(config), note),
         }
     }

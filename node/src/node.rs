@@ -19,8 +19,8 @@ use entrepot_replication::server::{BlobsServer, PingServer};
 use entrepot_service::peer::UploadsServer;
 use entrepot_service::trust::Trust;
 use entrepot_service::{
-    Backfills, Courier, LifecycleMetrics, Lifecycles, MembersServer, PullTimes, Registry,
-    RegistryParts, WebhookMetrics, Webhooks,
+    Backfills, Collector, CollectorMetrics, Courier, LifecycleMetrics, Lifecycles, MembersServer,
+    PullTimes, Registry, RegistryParts, WebhookMetrics, Webhooks,
 };
 use futures::FutureExt as _;
 use tokio::task::JoinSet;
@@ -104,6 +104,7 @@ struct Chores {
     webhooks: Webhooks,
     lifecycles: Lifecycles,
     pull_times: PullTimes,
+    collector: Collector,
 }
 
 /// What clients and watchers are served with.
@@ -167,17 +168,20 @@ impl Outside {
 // === impl Chores ===
 
 impl Chores {
-    fn new(registry: &Arc<Registry>, metrics: &mut Metrics) -> Self {
+    fn new(registry: &Arc<Registry>, metrics: &mut Metrics, config: &Config) -> Self {
         registry.throttling_metrics().register(metrics.registry());
         let told = WebhookMetrics::default();
         told.register(metrics.registry());
         let done = LifecycleMetrics::default();
         done.register(metrics.registry());
+        let collected = CollectorMetrics::default();
+        collected.register(metrics.registry());
         Self {
             backfills: Backfills::new(Arc::clone(registry)),
             webhooks: Webhooks::new(Arc::clone(registry), told),
             lifecycles: Lifecycles::new(Arc::clone(registry), done),
             pull_times: PullTimes::new(Arc::clone(registry)),
+            collector: Collector::new(Arc::clone(registry), collected, config.care.collector),
         }
     }
 }
@@ -204,6 +208,9 @@ impl Workers {
         work.spawn(failures.vital("outbox", self.care.outbox.run().map(Ok)));
         work.spawn(failures.vital("repair", self.care.repair.run().map(Ok)));
         work.spawn(failures.vital("scrub", self.care.scrub.run().map(Ok)));
+        work.spawn(failures.vital("deletion of files", self.care.removals.run().map(Ok)));
+        work.spawn(failures.vital("search for orphans", self.care.orphans.run().map(Ok)));
+        work.spawn(failures.vital("collector", self.chores.collector.run().map(Ok)));
         work.spawn(failures.vital("backfills", self.chores.backfills.run().map(Ok)));
         work.spawn(failures.vital("webhooks", self.chores.webhooks.run().map(Ok)));
         work.spawn(failures.vital("lifecycle policies", self.chores.lifecycles.run().map(Ok)));
@@ -314,7 +321,7 @@ impl Node {
         let workers = Workers {
             health: Arc::clone(&health),
             registry: Arc::clone(&registry),
-            care: Care::new(&config, storage, &blobs, &metadata, &outside.clock),
+            care: Care::new(&config, &outside, &blobs, &metadata, &mut metrics),
             tls: tls.clone(),
             members: Members::new(&consensus, &peers, claimed.folder, &config),
             report: Report {
@@ -327,7 +334,7 @@ impl Node {
                 clock: Arc::clone(&outside.clock),
             },
             disk: storage.disk(&config),
-            chores: Chores::new(&registry, &mut metrics),
+            chores: Chores::new(&registry, &mut metrics, &config),
             clock,
             blocking: outside.blocking,
             trusted: trusted.clone().zip(trust.clone()),

@@ -6,6 +6,7 @@
 
 use entrepot_access::Identity;
 use entrepot_access::policy::{Decision, Reason, Source as Kind};
+use entrepot_oci::Digest;
 use serde_json::{Map, Value};
 use tracing::info;
 
@@ -46,6 +47,27 @@ pub(crate) fn decided(asked: &Asked<'_>, decision: Decision) {
     put("resource", asked.resource());
     put("decision", decision);
     put("reason", reason);
+    write(line);
+}
+
+/// Notes a blob that nothing referred to and that is gone. `known`: why, and its size
+/// in bytes. `node`: the one that named it.
+pub(crate) fn collected(digest: &Digest, known: Option<(&str, u64)>, index: u64, node: u64) {
+    let mut line = Map::new();
+    let mut put = |name: &str, value: Value| {
+        line.insert(name.to_owned(), value);
+    };
+    put(
+        "principal",
+        Value::from(format!("collector of node {node}")),
+    );
+    put("action", Value::from("gc:CollectBlob"));
+    put("resource", Value::from(digest.to_string()));
+    put("decision", Value::from("allow"));
+    let (why, bytes) = known.unwrap_or(("unreferenced", 0));
+    put("reason", Value::from(why));
+    put("bytes", Value::from(bytes));
+    put("logIndex", Value::from(index));
     write(line);
 }
 

@@ -19,6 +19,7 @@ mod blobs;
 mod budget;
 mod cache_rules;
 mod caller;
+mod collector;
 mod commit;
 mod configuration;
 mod departure;
@@ -74,6 +75,7 @@ pub use blobs::BlobInfo;
 pub use budget::{Gathering, UNCOUNTED_BYTES};
 pub use cache_rules::{CacheRule, CacheRuleMembers, CacheRulePage};
 pub use caller::{Caller, Origin, Proof};
+pub use collector::{Collector, CollectorMetrics, CollectorSettings};
 pub use configuration::{
     DeleteReplication, ReplicationConfiguration, ReplicationDestination, ReplicationFilter,
     ReplicationRule,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use entrepot_service::CollectorSettings;
 use serde::Deserialize;
 
 const MIB: u64 = 1024 * 1024;
@@ -14,6 +15,8 @@ const MIB_PER_S_MAX: u64 = 10_000;
 const REPAIR_MIB_PER_S_DEFAULT: u64 = 64;
 const REPAIR_AFTER_DEFAULT_S: u64 = 15 * 60;
 const REPAIR_AFTER_MAX_S: u64 = 30 * DAY_S;
+const UNREFERENCED_AFTER_MAX_S: u64 = 365 * DAY_S;
+const COLLECT_PER_S_MAX: u64 = 1_000_000;
 const INDEX_CACHE_MIB_MAX: u64 = 64 * 1024;
 const CACHE_MIB_DEFAULT: u64 = 10 * 1024;
 /// A PiB.
@@ -32,6 +35,7 @@ pub struct CareConfig {
     pub cache_bytes: u64,
     /// What blobs must leave free for the metadata.
     pub reserve_bytes: u64,
+    pub collector: CollectorSettings,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -46,6 +50,8 @@ pub(super) struct StorageFile {
     cache_mib: Option<u64>,
     reserve_mib: Option<u64>,
     index_cache_mib: Option<u64>,
+    unreferenced_after_s: Option<u64>,
+    collect_per_s: Option<u64>,
 }
 
 // === impl CareConfig ===
@@ -59,6 +65,7 @@ impl Default for CareConfig {
             repair_bytes_per_s: REPAIR_MIB_PER_S_DEFAULT * MIB,
             cache_bytes: CACHE_MIB_DEFAULT * MIB,
             reserve_bytes: RESERVE_MIB_DEFAULT * MIB,
+            collector: CollectorSettings::default(),
         }
     }
 }
@@ -102,6 +109,19 @@ impl StorageFile {
             REPAIR_AFTER_DEFAULT_S,
             REPAIR_AFTER_MAX_S,
         )?;
+        let defaults = CollectorSettings::default();
+        let unreferenced = within(
+            "unreferenced_after_s",
+            self.unreferenced_after_s,
+            defaults.unreferenced_after.as_secs(),
+            UNREFERENCED_AFTER_MAX_S,
+        )?;
+        let collected = within(
+            "collect_per_s",
+            self.collect_per_s,
+            u64::from(defaults.per_second),
+            COLLECT_PER_S_MAX,
+        )?;
         let cache = self.cache_mib.unwrap_or(CACHE_MIB_DEFAULT);
         ensure!(
             cache <= CACHE_MIB_MAX,
@@ -119,6 +139,10 @@ impl StorageFile {
             repair_bytes_per_s: repair * MIB,
             cache_bytes: cache * MIB,
             reserve_bytes: reserve * MIB,
+            collector: CollectorSettings {
+                unreferenced_after: Duration::from_secs(unreferenced),
+                per_second: u32::try_from(collected)?,
+            },
         })
     }
 }

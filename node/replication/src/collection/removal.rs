@@ -139,22 +139,24 @@ impl Removals {
             due.push((found, goes, turn));
         }
         drop(view);
-        let done = stream::iter(&due).map(async |(found, goes, _)| {
-            if *goes && !self.delete(found).await {
-                return None;
-            }
-            Some(*found)
-        });
-        let done: Vec<ToDelete> = done
-            .buffer_unordered(AT_ONCE)
-            .filter_map(async |done| done)
-            .collect()
-            .await;
+        let ends: Vec<_> = due
+            .iter()
+            .map(|(found, goes, _)| self.end(*found, *goes))
+            .collect();
+        let ended = stream::iter(ends).buffer_unordered(AT_ONCE);
+        let done: Vec<Option<ToDelete>> = ended.collect().await;
+        let done: Vec<ToDelete> = done.into_iter().flatten().collect();
         if !done.is_empty() {
             records.confirm(own, &done).await?;
         }
         drop(due);
         Ok(number)
+    }
+
+    /// None: it has to be tried again.
+    async fn end(&self, found: ToDelete, goes: bool) -> Option<ToDelete> {
+        let ended = !goes || self.delete(&found).await;
+        ended.then_some(found)
     }
 
     /// Whether it is gone.

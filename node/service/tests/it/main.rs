@@ -12,6 +12,7 @@ mod slow;
 mod access;
 mod accounts;
 mod authorize;
+mod collection;
 mod conditions;
 mod copies;
 mod cut_through;

@@ -1,0 +1,303 @@
+//! Collects what nothing refers to: links that no image names, then blobs that no
+//! repository has.
+//!
+//! One node of a region drives it, in bounded steps, and the next one goes on where
+//! that stopped: what is to be done stands in the region's state. The invariant:
+//! nothing is decided here. Each step names candidates, and the state machine looks
+//! at each of them again; two nodes that both drive it do no harm.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use entrepot_metadata::command::{
+    BeginCollection, CollectBlobs, CollectLinks, CollectedBlob, Command, ConfirmCollected,
+    ForgetCollected,
+};
+use entrepot_metadata::limits::{COLLECTED_AT_ONCE_MAX, HOLDERS_MAX};
+use entrepot_metadata::query;
+use entrepot_metadata::response::{Collected, Outcome};
+use entrepot_oci::Digest;
+use entrepot_replication::collection::COLLECTION_LEVEL;
+use entrepot_replication::placement;
+use prometheus_client::metrics::counter::Counter;
+use tracing::{info, warn};
+
+use crate::metadata::refused;
+use crate::{Registry, ServiceError, audit};
+
+/// From one look at what there is to collect to the next.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// Things of one step.
+const PAGE: usize = COLLECTED_AT_ONCE_MAX;
+/// Between two steps of the look at what was there before collection began.
+const WALK_REST: Duration = Duration::from_millis(20);
+/// What was collected is remembered for so long at least: a push that looked at its
+/// copies before has to look again.
+const REMEMBERED_MS: i64 = 60 * 60 * 1_000;
+/// What ranks the nodes that may drive it.
+const TURN: &[u8] = b"collection";
+
+/// What an operator may set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CollectorSettings {
+    /// A blob that no image of its repository names goes after so long.
+    pub unreferenced_after: Duration,
+    /// Links and blobs that are collected in a second, each.
+    pub per_second: u32,
+}
+
+/// Clones share the numbers.
+#[derive(Debug, Clone, Default)]
+pub struct CollectorMetrics {
+    pub links: Counter,
+    pub blobs: Counter,
+    pub bytes: Counter,
+    pub failures: Counter,
+}
+
+/// Drives the collection of a region while it is this node's turn.
+#[derive(Debug)]
+pub struct Collector {
+    registry: Arc<Registry>,
+    metrics: CollectorMetrics,
+    settings: CollectorSettings,
+}
+
+// === impl CollectorSettings ===
+
+impl Default for CollectorSettings {
+    fn default() -> Self {
+        Self {
+            unreferenced_after: Duration::from_hours(24),
+            per_second: 20_000,
+        }
+    }
+}
+
+// === impl CollectorMetrics ===
+
+impl CollectorMetrics {
+    pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
+        registry.register(
+            "gc_collected_links",
+            "Blobs taken out of repositories in which no image names them",
+            self.links.clone(),
+        );
+        registry.register(
+            "gc_collected_blobs",
+            "Blobs that no repository had any more and that were collected",
+            self.blobs.clone(),
+        );
+        registry.register(
+            "gc_collected_bytes",
+            "Bytes of the blobs that were collected, each counted once",
+            self.bytes.clone(),
+        );
+        registry.register(
+            "gc_failures",
+            "Steps of collection that failed, and are made again",
+            self.failures.clone(),
+        );
+    }
+}
+
+// === impl Collector ===
+
+impl Collector {
+    pub fn new(
+        registry: Arc<Registry>,
+        metrics: CollectorMetrics,
+        settings: CollectorSettings,
+    ) -> Self {
+        Self {
+            registry,
+            metrics,
+            settings,
+        }
+    }
+
+    /// Works until it is dropped.
+    pub async fn run(self) {
+        loop {
+            match self.round().await {
+                Ok(PAGE..) => {}
+                Ok(_) => tokio::time::sleep(INTERVAL).await,
+                Err(error) => {
+                    self.metrics.failures.inc();
+                    warn!(%error, "nothing is collected for the moment");
+                    tokio::time::sleep(INTERVAL).await;
+                }
+            }
+        }
+    }
+
+    /// Takes one step of each kind, if it is this node's turn; how many candidates
+    /// the largest of them had.
+    pub async fn round(&self) -> Result<usize, ServiceError> {
+        if !self.is_mine() || !self.registry.metadata.understands(COLLECTION_LEVEL)? {
+            return Ok(0);
+        }
+        self.begin().await?;
+        let links = self.links().await?;
+        let blobs = self.blobs().await?;
+        self.confirm_for_the_gone().await?;
+        self.forget().await?;
+        Ok(links.max(blobs))
+    }
+
+    fn is_mine(&self) -> bool {
+        let health = self.registry.blobs.health();
+        let alive = health.alive_in(self.registry.region());
+        placement::first(TURN, alive) == Some(health.own())
+    }
+
+    /// Has what was there before collection began looked through.
+    async fn begin(&self) -> Result<(), ServiceError> {
+        let known = query::collection(self.registry.local()?.as_ref())?;
+        if known.is_some_and(|known| known.walked) {
+            return Ok(());
+        }
+        while self.collect(BeginCollection {}).await?.0.more {
+            tokio::time::sleep(WALK_REST).await;
+        }
+        info!("what nothing refers to is collected from now on");
+        Ok(())
+    }
+
+    async fn links(&self) -> Result<usize, ServiceError> {
+        let after_ms = self.settings.unreferenced_after.as_millis();
+        let after_ms = i64::try_from(after_ms).unwrap_or(i64::MAX);
+        let cutoff_ms = self
+            .registry
+            .cluster_clock
+            .now_ms()
+            .saturating_sub(after_ms);
+        let view = self.registry.local()?;
+        let links = query::unused_links(view.as_ref(), cutoff_ms, None, PAGE)?;
+        drop(view);
+        if links.is_empty() {
+            return Ok(0);
+        }
+        let number = links.len();
+        let (collected, _) = self.collect(CollectLinks { links, cutoff_ms }).await?;
+        self.metrics.links.inc_by(collected.links);
+        self.pace(number).await;
+        Ok(number)
+    }
+
+    async fn blobs(&self) -> Result<usize, ServiceError> {
+        let found = query::unlinked_blobs(self.registry.local()?.as_ref(), PAGE)?;
+        if found.is_empty() {
+            return Ok(0);
+        }
+        // Copies that repair made are not known to the state.
+        let mut nodes = self.registry.peers.in_region(self.registry.region());
+        nodes.truncate(HOLDERS_MAX);
+        let command = CollectBlobs {
+            digests: found.iter().map(Digest::to_string).collect(),
+            nodes,
+            at_ms: self.registry.cluster_clock.now_ms(),
+        };
+        let (collected, index) = self.collect(command).await?;
+        self.metrics.blobs.inc_by(collected.blobs);
+        self.metrics.bytes.inc_by(collected.bytes);
+        self.note(&collected, index)?;
+        self.pace(found.len()).await;
+        Ok(found.len())
+    }
+
+    fn note(&self, collected: &Collected, index: u64) -> Result<(), ServiceError> {
+        let view = self.registry.local()?;
+        let node = self.registry.blobs.health().own();
+        for text in &collected.digests {
+            let digest: Digest = text
+                .parse()
+                .map_err(|error| ServiceError::internal(&error))?;
+            let entry = query::collected(view.as_ref(), &digest)?;
+            // None: it was so small that no node had a file of it.
+            let known = entry.map(|entry| (entry.why.name(), entry.size));
+            audit::collected(&digest, known, index, node);
+        }
+        Ok(())
+    }
+
+    /// Nodes that left the cluster delete nothing any more.
+    async fn confirm_for_the_gone(&self) -> Result<(), ServiceError> {
+        let registry = &self.registry;
+        let view = registry.local()?;
+        let waited = query::nodes_to_delete(view.as_ref(), HOLDERS_MAX)?;
+        let here: BTreeSet<u64> = registry
+            .peers
+            .in_region(registry.region())
+            .into_iter()
+            .collect();
+        for node in waited.into_iter().filter(|node| !here.contains(node)) {
+            let global = registry.metadata.view(&registry.global)?;
+            let members = query::all_members(global.as_ref())?;
+            let is_gone = members.iter().any(|it| it.node == node && it.is_removed());
+            if !is_gone {
+                continue;
+            }
+            let found = query::all_to_delete(view.as_ref(), node, PAGE)?;
+            let collected = found.iter().map(|it| CollectedBlob {
+                digest: it.digest.to_string(),
+                index: it.index,
+            });
+            let collected = collected.collect();
+            self.propose(ConfirmCollected { node, collected }).await?;
+        }
+        Ok(())
+    }
+
+    /// What every node has confirmed is forgotten in its time.
+    async fn forget(&self) -> Result<(), ServiceError> {
+        let until_ms = self
+            .registry
+            .cluster_clock
+            .now_ms()
+            .saturating_sub(REMEMBERED_MS);
+        let mut after = None;
+        loop {
+            let view = self.registry.local()?;
+            let found = query::collections(view.as_ref(), after, PAGE)?;
+            drop(view);
+            let old: Vec<_> = found.iter().take_while(|it| it.at_ms <= until_ms).collect();
+            let Some(last) = old.last() else {
+                return Ok(());
+            };
+            let done = old.iter().filter(|it| it.pending.is_empty());
+            let digests: Vec<String> = done.map(|it| it.digest.to_string()).collect();
+            if !digests.is_empty() {
+                let floor = last.index;
+                self.propose(ForgetCollected { floor, digests }).await?;
+            }
+            if old.len() < PAGE {
+                return Ok(());
+            }
+            after = Some((last.index, last.digest));
+        }
+    }
+
+    async fn pace(&self, number: usize) {
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        let rate = self.settings.per_second.max(1);
+        tokio::time::sleep(Duration::from_secs(1) * number / rate).await;
+    }
+
+    /// What was collected, and at which log index.
+    async fn collect(&self, command: impl Into<Command>) -> Result<(Collected, u64), ServiceError> {
+        let (outcome, index) = self.propose(command).await?;
+        match outcome {
+            Outcome::Collected(collected) => Ok((collected, index)),
+            _ => Ok((Collected::default(), index)),
+        }
+    }
+
+    async fn propose(&self, command: impl Into<Command>) -> Result<(Outcome, u64), ServiceError> {
+        let response = self.registry.propose(command.into()).await?;
+        let index = response.index;
+        let outcome = response.into_result().map_err(refused)?;
+        Ok((outcome, index))
+    }
+}

@@ -421,6 +421,8 @@ impl Node {
         if !self.front.close(DRAIN_TIMEOUT).await {
             warn!("clients' connections were still open when the node stopped");
         }
+        let pulls = PullTimes::new(Arc::clone(&self.registry));
+        pulls.record_last().await;
         self.work.shutdown().await;
         // The peers are served until others lead what this node led: a region
         // must not wait for an election because one of its nodes stops.

@@ -445,6 +445,9 @@ pub struct DeleteManifest {
     /// Only if it is still this.
     #[prost(message, optional, tag = "5")]
     pub expected: Option<ImageState>,
+    /// No rule copies the deletion.
+    #[prost(bool, tag = "6")]
+    pub here_only: bool,
 }
 
 /// An image as somebody has seen it, who decided that it should go.
@@ -707,7 +710,7 @@ impl Command {
             | Self::ConfirmCollected(_)
             | Self::ForgetCollected(_) => 9,
             Self::TagRepository(command) if command.distinct => 9,
-            Self::DeleteManifest(command) if command.expected.is_some() => 9,
+            Self::DeleteManifest(command) if command.expected.is_some() || command.here_only => 9,
             Self::PutRepositoryText(command) if !command.is_of_first_kinds() => 9,
             Self::PutRegistrySettings(command) if command.quotas.is_some() => QUOTAS_LEVEL,
             Self::CreateRepository(_)

@@ -177,9 +177,6 @@ pub struct Collected {
     /// There is more to look through.
     #[prost(bool, tag = "4")]
     pub more: bool,
-    /// Those blobs.
-    #[prost(string, repeated, tag = "5")]
-    pub digests: Vec<String>,
 }
 
 /// The wire form of [`Refused`].

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use entrepot_metadata::command::{CollectedBlob, ConfirmCollected};
 use entrepot_metadata::query::{self, ToDelete};
 use entrepot_metadata::seam::{Metadata, MetadataError};
-use entrepot_metadata::{GroupId, KeyValue};
+use entrepot_metadata::{GroupId, KeyValue, StorageError};
 use entrepot_oci::Digest;
 
 pub use self::orphans::Orphans;
@@ -89,6 +89,22 @@ impl ClusterBlobs {
             group: GroupId::region(self.region().clone()),
             reason: format!("{digest} is collected over and over"),
         }))
+    }
+
+    /// Whether a copy counts whose node had applied the log up to `seen` when it looked
+    /// for collections of the blob, as far as this node knows: one that is far behind
+    /// must not have a link refused over and over.
+    pub(crate) fn counts(&self, digest: &Digest, seen: u64) -> bool {
+        let Some(records) = self.records.get() else {
+            return true;
+        };
+        let counts = records.metadata.view(&records.group).map(|view| {
+            let floor = query::collection(view.as_ref())?.map_or(0, |known| known.floor);
+            let last = query::collected(view.as_ref(), digest)?.map_or(0, |last| last.index);
+            Ok::<_, StorageError>(floor.max(last) <= seen)
+        });
+        // What cannot be told here is decided where the link is applied.
+        !matches!(counts, Ok(Ok(false)))
     }
 
     /// For a copy of a blob that the region knows, which nobody is told of.

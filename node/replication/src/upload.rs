@@ -455,7 +455,10 @@ impl ClusterBlobs {
                 continue;
             }
             match self.copy_to(node, blob).await {
-                Ok(seen) => holders.add(node, seen),
+                Ok(seen) if self.counts(&blob.digest, seen) => holders.add(node, seen),
+                Ok(_) => {
+                    warn!(node, digest = %blob.digest, "a copy does not count: its node is behind the log");
+                }
                 Err(error) => {
                     warn!(node, digest = %blob.digest, error = chain(&error), "a copy failed");
                     full |= error.is_full();

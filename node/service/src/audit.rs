@@ -50,9 +50,9 @@ pub(crate) fn decided(asked: &Asked<'_>, decision: Decision) {
     write(line);
 }
 
-/// Notes a blob that nothing referred to and that is gone. `known`: why, and its size
-/// in bytes. `node`: the one that named it.
-pub(crate) fn collected(digest: &Digest, known: Option<(&str, u64)>, index: u64, node: u64) {
+/// Notes a blob that nothing referred to and that is gone, of so many bytes. `node`:
+/// the one that named it.
+pub(crate) fn collected(digest: &Digest, why: &str, bytes: u64, index: u64, node: u64) {
     let mut line = Map::new();
     let mut put = |name: &str, value: Value| {
         line.insert(name.to_owned(), value);
@@ -64,7 +64,6 @@ pub(crate) fn collected(digest: &Digest, known: Option<(&str, u64)>, index: u64,
     put("action", Value::from("gc:CollectBlob"));
     put("resource", Value::from(digest.to_string()));
     put("decision", Value::from("allow"));
-    let (why, bytes) = known.unwrap_or(("unreferenced", 0));
     put("reason", Value::from(why));
     put("bytes", Value::from(bytes));
     put("logIndex", Value::from(index));

@@ -7,7 +7,7 @@
 //! at each of them again; two nodes that both drive it do no harm.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use entrepot_metadata::command::{
@@ -15,7 +15,8 @@ use entrepot_metadata::command::{
     ForgetCollected,
 };
 use entrepot_metadata::limits::{COLLECTED_AT_ONCE_MAX, HOLDERS_MAX};
-use entrepot_metadata::query;
+use entrepot_metadata::query::{self, Blob};
+use entrepot_metadata::records::collection::Why;
 use entrepot_metadata::response::{Collected, Outcome};
 use entrepot_oci::Digest;
 use entrepot_replication::collection::COLLECTION_LEVEL;
@@ -31,6 +32,9 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// Things of one step.
 const PAGE: usize = COLLECTED_AT_ONCE_MAX;
 /// Between two steps of the look at what was there before collection began.
+/// Pages of what is remembered that are looked through in one round, for what may be
+/// forgotten.
+const FORGET_PAGES: usize = 4;
 const WALK_REST: Duration = Duration::from_millis(20);
 /// What was collected is remembered for so long at least: a push that looked at its
 /// copies before has to look again.
@@ -62,6 +66,8 @@ pub struct Collector {
     registry: Arc<Registry>,
     metrics: CollectorMetrics,
     settings: CollectorSettings,
+    /// Up to where what is remembered was looked through.
+    looked_to: Mutex<Option<(u64, Digest)>>,
 }
 
 // === impl CollectorSettings ===
@@ -114,6 +120,7 @@ impl Collector {
             registry,
             metrics,
             settings,
+            looked_to: Mutex::default(),
         }
     }
 
@@ -199,25 +206,35 @@ impl Collector {
             nodes,
             at_ms: self.registry.cluster_clock.now_ms(),
         };
+        let view = self.registry.local()?;
+        let mut there = Vec::with_capacity(found.len());
+        for digest in &found {
+            there.extend(query::blob(view.as_ref(), digest)?);
+        }
+        drop(view);
         let (collected, index) = self.collect(command).await?;
         self.metrics.blobs.inc_by(collected.blobs);
         self.metrics.bytes.inc_by(collected.bytes);
-        self.note(&collected, index)?;
+        self.note(&there, index)?;
         self.pace(found.len()).await;
         Ok(found.len())
     }
 
-    fn note(&self, collected: &Collected, index: u64) -> Result<(), ServiceError> {
+    /// Notes which of the blobs that were there have gone.
+    fn note(&self, there: &[Blob], index: u64) -> Result<(), ServiceError> {
         let view = self.registry.local()?;
         let node = self.registry.blobs.health().own();
-        for text in &collected.digests {
-            let digest: Digest = text
-                .parse()
-                .map_err(|error| ServiceError::internal(&error))?;
-            let entry = query::collected(view.as_ref(), &digest)?;
-            // None: it was so small that no node had a file of it.
-            let known = entry.map(|entry| (entry.why.name(), entry.size));
-            audit::collected(&digest, known, index, node);
+        for blob in there {
+            let digest = &blob.digest;
+            let entry = query::collected(view.as_ref(), digest)?;
+            let entry = entry.filter(|entry| entry.index == index);
+            let why = match entry {
+                Some(entry) => entry.why.name(),
+                // Of one that is so small that no node had a file nothing is kept.
+                None if query::blob(view.as_ref(), digest)?.is_none() => Why::Unreferenced.name(),
+                None => continue,
+            };
+            audit::collected(digest, why, blob.size, index, node);
         }
         Ok(())
     }
@@ -257,26 +274,36 @@ impl Collector {
             .cluster_clock
             .now_ms()
             .saturating_sub(REMEMBERED_MS);
-        let mut after = None;
-        loop {
+        for _ in 0..FORGET_PAGES {
+            let after = *self.looked_to();
             let view = self.registry.local()?;
             let found = query::collections(view.as_ref(), after, PAGE)?;
             drop(view);
-            let old: Vec<_> = found.iter().take_while(|it| it.at_ms <= until_ms).collect();
-            let Some(last) = old.last() else {
-                return Ok(());
-            };
-            let done = old.iter().filter(|it| it.pending.is_empty());
-            let digests: Vec<String> = done.map(|it| it.digest.to_string()).collect();
-            if !digests.is_empty() {
-                let floor = last.index;
+            // What waits for a node that is away, or was done by a clock that was ahead,
+            // holds up none of the others.
+            let done = found
+                .iter()
+                .filter(|it| it.at_ms <= until_ms && it.pending.is_empty());
+            let done: Vec<_> = done.collect();
+            if let Some(floor) = done.iter().map(|it| it.index).max() {
+                let digests = done.iter().map(|it| it.digest.to_string()).collect();
                 self.propose(ForgetCollected { floor, digests }).await?;
             }
-            if old.len() < PAGE {
-                return Ok(());
+            let last = found.last().map(|last| (last.index, last.digest));
+            let more = found.len() == PAGE;
+            *self.looked_to() = last.filter(|_| more);
+            if !more {
+                break;
             }
-            after = Some((last.index, last.digest));
         }
+        Ok(())
+    }
+
+    fn looked_to(&self) -> MutexGuard<'_, Option<(u64, Digest)>> {
+        // It is whole between any two statements that hold it.
+        self.looked_to
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn pace(&self, number: usize) {

@@ -26,6 +26,8 @@ use crate::{Caller, Registry, ServiceError};
 const LEVEL: u32 = 9;
 /// From one record to the next.
 const INTERVAL: Duration = Duration::from_mins(1);
+/// For what was not recorded when the node stops.
+const LAST_TIMEOUT: Duration = Duration::from_secs(3);
 /// Between two commands of a record.
 const REST: Duration = Duration::from_millis(50);
 const HOUR_MS: i64 = 60 * 60 * 1_000;
@@ -161,7 +163,8 @@ impl Registry {
             }
         };
         let key = || (who.account.clone(), repository.clone(), *digest);
-        if !counts || self.pulls.wait(key(), now_ms) {
+        // Images go by the time as most nodes have it, and so do their pulls.
+        if !counts || self.pulls.wait(key(), self.cluster_clock.now_ms()) {
             self.pulls.set(stamp);
         }
     }
@@ -176,25 +179,10 @@ impl Registry {
 
     /// Records some of what this node has noted; whether there may be more.
     async fn record_pulls(&self) -> Result<bool, ServiceError> {
-        let view = self.local()?;
         let taken = self.pulls.take(PULLS_PER_COMMAND_MAX);
         let more = taken.len() == PULLS_PER_COMMAND_MAX;
-        let mut pulls = Vec::with_capacity(taken.len());
-        for ((account, repository, digest), at_ms) in &taken {
-            let known = query::pulled_at_ms(view.as_ref(), account, repository, digest)?;
-            let hour = |at_ms: i64| at_ms.div_euclid(HOUR_MS);
-            if known.is_none_or(|known| hour(known) < hour(*at_ms)) {
-                pulls.push(Pull::new(account, repository, digest, *at_ms));
-            }
-        }
-        if pulls.is_empty() && query::pulls_since_ms(view.as_ref())?.is_some() {
-            return Ok(more);
-        }
-        let at_ms = self.cluster_clock.now_ms();
-        let response = self.propose(RecordPulls { pulls, at_ms }.into()).await;
-        let recorded = response.and_then(|response| response.into_result().map_err(refused));
-        match recorded {
-            Ok(_) => Ok(more),
+        match self.record(&taken).await {
+            Ok(()) => Ok(more),
             Err(error) => {
                 for (key, at_ms) in taken {
                     self.pulls.wait(key, at_ms);
@@ -203,6 +191,25 @@ impl Registry {
             }
         }
     }
+
+    async fn record(&self, taken: &[(Key, i64)]) -> Result<(), ServiceError> {
+        let view = self.local()?;
+        let mut pulls = Vec::with_capacity(taken.len());
+        for ((account, repository, digest), at_ms) in taken {
+            let known = query::pulled_at_ms(view.as_ref(), account, repository, digest)?;
+            let hour = |at_ms: i64| at_ms.div_euclid(HOUR_MS);
+            if known.is_none_or(|known| hour(known) < hour(*at_ms)) {
+                pulls.push(Pull::new(account, repository, digest, *at_ms));
+            }
+        }
+        if pulls.is_empty() && query::pulls_since_ms(view.as_ref())?.is_some() {
+            return Ok(());
+        }
+        drop(view);
+        let at_ms = self.cluster_clock.now_ms();
+        let response = self.propose(RecordPulls { pulls, at_ms }.into()).await?;
+        response.into_result().map(drop).map_err(refused)
+    }
 }
 
 // === impl PullTimes ===
@@ -210,6 +217,14 @@ impl Registry {
 impl PullTimes {
     pub fn new(registry: Arc<Registry>) -> Self {
         Self { registry }
+    }
+
+    /// Records what has been noted, if that takes no longer than a stop may wait for it.
+    pub async fn record_last(&self) {
+        let last = tokio::time::timeout(LAST_TIMEOUT, self.record()).await;
+        if !matches!(last, Ok(Ok(()))) {
+            warn!("pulls of the last minute are not recorded");
+        }
     }
 
     /// Works until it is dropped.

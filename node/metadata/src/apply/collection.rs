@@ -58,6 +58,10 @@ fn state(view: &dyn KeyValue) -> Result<Option<CollectionRecord>, StorageError> 
     read::record(view, &keys::collection())
 }
 
+pub(super) fn has_begun(view: &dyn KeyValue) -> Result<bool, StorageError> {
+    Ok(state(view)?.is_some())
+}
+
 impl Home<'_> {
     /// A link has come to be, which nothing names yet.
     pub(super) fn linked(
@@ -284,7 +288,6 @@ pub(super) fn blobs(
         overlay.delete(key);
         collected.blobs += 1;
         collected.bytes += blob.size;
-        collected.digests.push(digest.to_string());
         if blob.content.is_some() && blob.holders.is_empty() {
             // No node has a file of it.
             continue;
@@ -327,7 +330,6 @@ pub(super) fn files(
         grave.dig(overlay, &digest)?;
         collected.blobs += 1;
         collected.bytes += file.size;
-        collected.digests.push(digest.to_string());
     }
     Ok(Outcome::Collected(collected))
 }

@@ -159,7 +159,14 @@ impl Step<'_, '_> {
     }
 
     fn links(&mut self) -> Result<bool, StorageError> {
-        let limit = self.room_for(3);
+        // Before collection has begun, releases that know nothing of it have to come
+        // to the same.
+        let pairs = if collection::has_begun(self.overlay)? {
+            3
+        } else {
+            2
+        };
+        let limit = self.room_for(pairs);
         let links = self.page(Namespace::Link, limit)?;
         for key in &links {
             let mut parts = Parts::of(key);
@@ -171,7 +178,7 @@ impl Step<'_, '_> {
             self.overlay.delete(Key::of(key.clone()));
             collection::unlinked(self.overlay, &digest, Why::RepositoryDeleted)?;
         }
-        self.took(3 * links.len());
+        self.took(pairs * links.len());
         Ok(links.len() < limit)
     }
 

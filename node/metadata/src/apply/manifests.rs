@@ -151,7 +151,9 @@ pub(super) fn delete(
         index,
         at_ms: command.at_ms,
     };
-    deletion.enqueue(overlay, &going)?;
+    if !command.here_only {
+        deletion.enqueue(overlay, &going)?;
+    }
     Ok(Outcome::ManifestDeleted(ManifestDeleted { tags }))
 }
 

@@ -206,6 +206,7 @@ impl DeleteManifest {
             digest: digest.to_string(),
             at_ms: 0,
             expected: None,
+            here_only: false,
         }
     }
 }

@@ -86,8 +86,15 @@ pub fn members(view: &dyn KeyValue) -> Result<Vec<Member>, StorageError> {
 
 /// What the state machine of every node understands, as far as the nodes have
 /// told; a command of a higher level is not proposed. 0 without a cluster.
+///
+/// A node that is about to join and has not told yet does not count: what the others
+/// do already must not stop for it, for as long as it takes. One that does not
+/// understand what they do stops by itself.
 pub fn level(view: &dyn KeyValue) -> Result<u32, StorageError> {
-    let levels = members(view)?.into_iter().map(|member| member.level);
+    let members = members(view)?.into_iter();
+    let levels = members
+        .filter(|member| member.level > 0 || member.state != MemberState::Joining)
+        .map(|member| member.level);
     Ok(levels.min().unwrap_or(0))
 }
 

@@ -390,6 +390,7 @@ impl World {
                     repository: manifest.repository,
                     digest: manifest.digest,
                     expected: None,
+                    here_only: false,
                 });
             }
             9 => drop(self.propose(UnlinkBlob::new(&account(), &repository, &digest))),

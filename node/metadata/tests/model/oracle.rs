@@ -409,7 +409,6 @@ impl Oracle {
             };
             collected.blobs += 1;
             collected.bytes += size;
-            collected.digests.push(digest.clone());
             if content.is_none() || !holders.is_empty() {
                 let record = self.collected.entry(digest).or_default();
                 record.0 = index;

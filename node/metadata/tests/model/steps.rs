@@ -164,7 +164,8 @@ fn command() -> BoxedStrategy<Command> {
         1 => Just(BeginCollection {}.into()),
         10 => push().prop_map(Into::into),
         3 => (account(), repository(), manifest()).prop_map(|(account, repository, digest)| {
-            DeleteManifest { account, repository, digest, at_ms: 1, expected: None }.into()
+            DeleteManifest { account, repository, digest, at_ms: 1, expected: None, here_only: false }
+                .into()
         }),
         2 => (account(), repository(), tag(), condition(), any::<bool>()).prop_map(
             |(account, repository, tag, condition, with_manifest)| {

@@ -85,11 +85,23 @@ impl Orphans {
 
     /// Looks at all files once; how many are to go.
     pub async fn look(&mut self) -> Result<u64, ReplicationError> {
-        let mut collected = 0;
         if !self.records.metadata.understands(COLLECTION_LEVEL)? {
             return Ok(0);
         }
         let mut known = std::mem::take(&mut self.suspects);
+        let looked = self.look_at_all(&mut known).await;
+        if looked.is_err() {
+            // Those that were not come to are no younger for it.
+            self.suspects.append(&mut known);
+        }
+        looked
+    }
+
+    async fn look_at_all(
+        &mut self,
+        known: &mut BTreeMap<Digest, Instant>,
+    ) -> Result<u64, ReplicationError> {
+        let mut collected = 0;
         let mut after = None;
         loop {
             let page = self.blobs.store.list(after.as_ref(), PAGE).await?;
@@ -141,13 +153,12 @@ impl Orphans {
         let index = response.index;
         match response.into_result() {
             Ok(Outcome::Collected(collected)) => {
-                for digest in &collected.digests {
-                    info!(
-                        digest,
-                        index,
-                        why = "orphan",
-                        "a file that nobody knows goes"
-                    );
+                let view = records.metadata.view(&records.group)?;
+                for digest in due.iter().map(|stat| stat.digest) {
+                    let found = query::to_delete(view.as_ref(), self.blobs.own(), &digest)?;
+                    if found.is_some_and(|found| found.index == index) {
+                        info!(%digest, index, why = "orphan", "a file that nobody knows goes");
+                    }
                 }
                 Ok(collected.blobs)
             }

@@ -104,17 +104,16 @@ impl Removals {
         }
     }
 
-    /// Deletes some of what there is to delete; how much there was.
+    /// Deletes some of what there is to delete; how much of it is done.
     pub async fn batch(&self) -> Result<usize, ReplicationError> {
         let records = &self.records;
         let own = self.blobs.own();
         let view = records.metadata.view(&records.group)?;
         let found = query::all_to_delete(view.as_ref(), own, BATCH)?;
         drop(view);
-        let number = found.len();
         self.metrics
             .pending
-            .set(i64::try_from(number).unwrap_or(i64::MAX));
+            .set(i64::try_from(found.len()).unwrap_or(i64::MAX));
         // Whoever writes one of the others confirms it.
         let turns = found.iter().filter_map(|it| {
             let turn = self.blobs.turns.try_take(&it.digest)?;
@@ -150,7 +149,7 @@ impl Removals {
             records.confirm(own, &done).await?;
         }
         drop(due);
-        Ok(number)
+        Ok(done.len())
     }
 
     /// None: it has to be tried again.

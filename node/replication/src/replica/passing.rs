@@ -58,17 +58,17 @@ impl ReplicaServer {
     /// The blob, once it is here; none: it is not on its way.
     async fn awaited(&self, asked: &Asked) -> Result<Option<Blob>, ReplicationError> {
         let asked_at = Instant::now();
+        // When it was last arriving: its image may be here only a moment later.
+        let mut arriving_at = asked_at;
         loop {
             if let Some(blob) = self.brought(asked)? {
                 return Ok(Some(blob));
             }
             let arriving = self.deposits.of(&asked.digest);
-            let most = if arriving.is_some_and(|deposit| deposit.is_arriving()) {
-                ARRIVING_MAX
-            } else {
-                ABSENT_MAX
-            };
-            if asked_at.elapsed() >= most {
+            if arriving.is_some_and(|deposit| deposit.is_arriving()) {
+                arriving_at = Instant::now();
+            }
+            if arriving_at.elapsed() >= ABSENT_MAX || asked_at.elapsed() >= ARRIVING_MAX {
                 return Ok(None);
             }
             tokio::time::sleep(LOOK).await;

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use entrepot_metadata::KeyValue;
@@ -44,6 +45,8 @@ pub(super) struct Relay {
     client: ReplicationClient<PeerChannel>,
     /// All but the digest.
     request: PassOnRequest,
+    /// Whether it has failed at a blob of the task: the others are sent from here.
+    failed: Arc<AtomicBool>,
     /// Whether the region is about to get the image itself, and the task may wait.
     pub(super) waits: bool,
 }
@@ -123,7 +126,9 @@ impl Outbox {
             ..key.clone()
         };
         let own = query::task(view, &own)?;
-        let is_young = self.now_ms() - sent.task.created_at_ms < PATIENCE_MS;
+        // By another clock, which may be ahead.
+        let age_ms = self.now_ms() - sent.task.created_at_ms;
+        let is_young = (-PATIENCE_MS..PATIENCE_MS).contains(&age_ms);
         Ok(Some(Relay {
             blobs: Arc::clone(&self.blobs),
             node,
@@ -140,6 +145,7 @@ impl Outbox {
                 to_account: key.destination.account.to_string(),
                 to_repository: sent.name.to_string(),
             },
+            failed: Arc::default(),
             waits: is_young && own.is_some_and(|own: Task| own.state == TaskState::InProgress),
         }))
     }
@@ -150,6 +156,9 @@ impl Outbox {
 impl Relay {
     /// Has a blob brought on.
     pub(super) async fn pass_on(&self, digest: &Digest) -> Passed {
+        if self.failed.load(Ordering::Relaxed) {
+            return Passed::Failed;
+        }
         let request = PassOnRequest {
             digest: digest.to_string(),
             ..self.request.clone()
@@ -166,6 +175,7 @@ impl Relay {
             failed => {
                 info!(%digest, region = %self.region, ?failed,
                     "a blob is not passed on; it is sent from here");
+                self.failed.store(true, Ordering::Relaxed);
                 Passed::Failed
             }
         }

@@ -73,7 +73,13 @@ pub(super) async fn gather(
     let mut failed = Failed::default();
     while blobs.staying(&holders.nodes) < blobs.copies_needed() {
         match finishing.join_next().await {
-            Some(Ok((node, Ok(seen)))) => holders.add(node, seen),
+            Some(Ok((node, Ok(seen)))) => {
+                if blobs.counts(digest, seen) {
+                    holders.add(node, seen);
+                } else {
+                    warn!(node, %digest, "a copy does not count: its node is behind the log");
+                }
+            }
             Some(Ok((node, Err(status)))) => {
                 warn!(node, %digest, %status, "a copy failed");
                 failed.full |= status.code() == Code::ResourceExhausted;

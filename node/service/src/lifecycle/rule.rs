@@ -1,6 +1,8 @@
 //! A lifecycle policy, once it is right: written in the order in which ECR writes
 //! it.
 
+use std::collections::BTreeSet;
+
 use entrepot_metadata::query::matches_wildcard;
 use entrepot_oci::Tag;
 use serde::Serialize;
@@ -9,6 +11,15 @@ use serde::Serialize;
 pub(super) struct Policy {
     /// In the order of their priorities.
     pub(super) rules: Vec<Rule>,
+}
+
+impl Policy {
+    /// The priorities of the rules that look at when images were pulled in this region.
+    pub(super) fn by_pulls(&self) -> BTreeSet<i64> {
+        let looks = |rule: &&Rule| rule.selection.count_type == CountType::SinceImagePulled;
+        let rules = self.rules.iter().filter(looks);
+        rules.map(|rule| rule.priority).collect()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

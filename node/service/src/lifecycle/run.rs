@@ -6,7 +6,7 @@
 //! has won. Two nodes that disagree on whose turn it is do the same, which is
 //! harmless.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,6 +106,8 @@ struct Evaluated<'a> {
     images: Vec<PreviewedImage>,
     /// What had to stay, and with it what refers to it.
     stayed: HashSet<Digest>,
+    /// The rules that look at when images were pulled here.
+    by_pulls: BTreeSet<i64>,
 }
 
 // === impl LifecycleMetrics ===
@@ -280,8 +282,9 @@ impl Registry {
         let text = text.ok_or_else(|| {
             ServiceError::NotFound(format!("{repository} has no lifecycle policy"))
         })?;
+        let policy = parsed(&text)?;
+        let by_pulls = policy.by_pulls();
         let (count, due) = {
-            let policy = parsed(&text)?;
             let (account, repository) = (account.clone(), repository.clone());
             let evaluating = self.blocking.run(move || {
                 let images = candidates(view.as_ref(), &account, &repository)?;
@@ -303,6 +306,7 @@ impl Registry {
             },
             images: Vec::new(),
             stayed: HashSet::new(),
+            by_pulls,
         };
         let (going, archiving): (Vec<_>, Vec<_>) = due
             .into_iter()
@@ -344,6 +348,8 @@ impl Evaluated<'_> {
                 index: image.index,
                 tags: image.tags.iter().map(Tag::to_string).collect(),
             }),
+            // What nobody pulls here may be pulled elsewhere every day.
+            here_only: self.by_pulls.contains(&priority),
             ..DeleteManifest::new(account, repository, digest)
         };
         let response = self.registry.propose(command.into()).await?;

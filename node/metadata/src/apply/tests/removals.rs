@@ -47,6 +47,19 @@ fn delete(machine: &mut Machine, number: u8) {
 }
 
 #[test]
+fn what_goes_here_alone_goes_nowhere_else() {
+    let mut machine = Machine::with_app();
+    machine.done(rule("all", mapped("one/app")));
+    machine.done(image(10, &[1], &["v1"]));
+    done(&mut machine);
+    machine.done(DeleteManifest {
+        here_only: true,
+        ..DeleteManifest::new(&account(), &app(), &digest(10))
+    });
+    assert!(machine.open_tasks().is_empty());
+}
+
+#[test]
 fn a_deletion_goes_under_every_name_that_the_copies_went_under() {
     let mut machine = Machine::with_app();
     machine.done(rule("all", mapped("one/app")));

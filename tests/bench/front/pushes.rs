@@ -2,7 +2,6 @@
 //! computed and content is made before the clock starts.
 
 use anyhow::Result;
-use bytes::Bytes;
 use entrepot_harness::{Blob, Image, Random, Registry};
 
 use crate::Sizes;
@@ -95,7 +94,7 @@ async fn in_chunks(registry: &Registry, blob: &Blob) -> Result<()> {
             .patch(&location)
             .header("content-type", "application/octet-stream")
             .header("content-range", &range)
-            .body(Bytes::copy_from_slice(chunk))
+            .body(blob.content.slice_ref(chunk))
             .send();
         location = sent.await?.expect(202)?.location()?;
         offset += chunk.len();

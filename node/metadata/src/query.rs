@@ -39,7 +39,7 @@ pub use blobs::{Blob, blob, blobs, link_any, linked, links};
 pub use changes::{Change, EntryChanges, RepositoryChanges, changes};
 pub use collection::{
     CollectedEntry, Collection, ToDelete, all_to_delete, collected, collection, collections,
-    nodes_to_delete, to_delete, unlinked_blobs, unused_links,
+    is_idle_link, nodes_to_delete, to_delete, unlinked_blobs, unused_links,
 };
 pub use destination::{Destination, DestinationError};
 pub(crate) use following::settings_task_of;

@@ -10,6 +10,7 @@ use entrepot_metadata::response::Refused;
 use entrepot_oci::{Digest, RegistryId, RepositoryName};
 use entrepot_replication::collection::COLLECTION_LEVEL;
 use entrepot_replication::upload::Stored;
+use tracing::debug;
 
 use crate::metadata::refused;
 use crate::{Caller, Registry, ServiceError, Target};
@@ -36,8 +37,12 @@ impl Registry {
         let target = Target::Repository(repository);
         self.authorize(who, "ecr:BatchCheckLayerAvailability", target)?;
         let unknown = match self.blob_info(who, repository, digest).await {
+            Ok(found) => {
+                self.keep_for_push(who, repository, digest).await?;
+                return Ok(found);
+            }
             Err(error) if is_unknown(&error) => error,
-            other => return other,
+            Err(error) => return Err(error),
         };
         match self.blob_elsewhere(who, repository, digest).await {
             Ok(Some(found)) => Ok(found),
@@ -46,6 +51,46 @@ impl Registry {
             // Whoever pushes asks this. A region that is away keeps nobody from it:
             // here it is not.
             Err(_) => Err(unknown),
+        }
+    }
+
+    /// A client that pushes and learns that a blob is here names it instead of
+    /// sending it. So its time to stay begins anew, as if it had been sent: it shall
+    /// not be collected before the manifest comes.
+    ///
+    /// # Errors
+    /// [`ServiceError::BlobUnknown`] if that has just happened.
+    async fn keep_for_push(
+        &self,
+        who: &Caller,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<(), ServiceError> {
+        let now_ms = self.clock.now_ms();
+        let view = self.local()?;
+        if !query::is_idle_link(view.as_ref(), &who.account, repository, digest, now_ms)?
+            || !self.may(
+                who,
+                "ecr:InitiateLayerUpload",
+                Target::Repository(repository),
+            )?
+        {
+            return Ok(());
+        }
+        let again = MountBlob::new(&who.account, repository, repository, digest, now_ms);
+        match self.propose(again.into()).await {
+            Ok(response) => match response.into_result() {
+                Ok(_) => Ok(()),
+                Err(Refused::BlobsUnknown(_) | Refused::RepositoryUnknown(_)) => {
+                    Err(ServiceError::BlobUnknown(*digest))
+                }
+                Err(other) => Err(refused(other)),
+            },
+            // What is here can be told without a leader; a push cannot go on then.
+            Err(error) => {
+                debug!(%error, %digest, "an unnamed blob was asked for and not kept longer");
+                Ok(())
+            }
         }
     }
 

@@ -5,7 +5,9 @@ use entrepot_oci::{Digest, RegistryId, RepositoryName};
 
 use crate::command::UnusedLink;
 use crate::keys::{self, Key, Namespace, Parts};
+use crate::limits::RELINKED_AFTER_MS;
 use crate::read;
+use crate::records::LinkRecord;
 use crate::records::collection::{CollectedRecord, CollectionRecord, ToDeleteRecord, Why};
 use crate::store::{KeyValue, StorageError};
 
@@ -85,6 +87,24 @@ pub fn unused_links(
         Ok(UnusedLink::new(since_ms, &account, &repository, &digest))
     });
     links.collect()
+}
+
+/// Whether nothing names a blob that a repository has, and has not for so long that
+/// its time to stay would begin anew if somebody pushed it now.
+pub fn is_idle_link(
+    view: &dyn KeyValue,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    digest: &Digest,
+    now_ms: i64,
+) -> Result<bool, StorageError> {
+    let link: Option<LinkRecord> = read::record(view, &keys::link(account, repository, digest))?;
+    let is_due = |link: LinkRecord| link.since_ms().saturating_add(RELINKED_AFTER_MS) <= now_ms;
+    if !link.is_some_and(is_due) {
+        return Ok(false);
+    }
+    let uses = keys::of_digest(Namespace::BlobUse, account, repository, digest);
+    Ok(collection(view)?.is_some() && read::first(view, &uses)?.is_none())
 }
 
 /// At most `limit` blobs that no repository may have any more.

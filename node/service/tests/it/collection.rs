@@ -3,16 +3,22 @@
 
 use std::time::Duration;
 
+use entrepot_metadata::command::MountBlob;
 use entrepot_replication::collection::{RemovalMetrics, Removals};
 use entrepot_service::{Collector, CollectorMetrics, CollectorSettings};
 
-use crate::cluster::{Cluster, EAST, Node, Plan, app, root};
+use crate::cluster::{Cluster, EAST, Node, Plan, app, clock, group, root};
 use crate::content::{MIB, content, eventually};
 
-/// Has everything that is due go.
+/// Has everything go that nothing refers to.
 async fn collect(cluster: &Cluster) {
+    collect_after(cluster, Duration::ZERO).await;
+}
+
+/// Has everything go that nothing has referred to for so long.
+async fn collect_after(cluster: &Cluster, unreferenced_after: Duration) {
     let settings = CollectorSettings {
-        unreferenced_after: Duration::ZERO,
+        unreferenced_after,
         ..CollectorSettings::default()
     };
     // Links first, then blobs.
@@ -55,4 +61,36 @@ async fn an_unnamed_blob_goes_everywhere_and_may_come_back() {
         let known = cluster.node(2).registry.stat_blob(&who, &app, &digest);
         known.await.unwrap_err();
     }
+}
+
+/// A client that is told that a blob is there does not send it.
+#[tokio::test]
+async fn who_asks_before_a_push_finds_the_blob_when_its_manifest_comes() {
+    const TWO_HOURS_MS: i64 = 2 * 60 * 60 * 1_000;
+    let cluster = Plan::new(&[(EAST, 3)]).start().await;
+    let (who, app) = (root(), app());
+    let node = cluster.node(1);
+    let digest = node.push(&content(2, MIB)).await;
+    let [asked, forgotten] = ["asked", "forgotten"].map(|name| name.parse().unwrap());
+    // Collection begins.
+    collect_after(&cluster, Duration::from_hours(1)).await;
+    let east = group(EAST);
+    let long_ago_ms = clock().now_ms() - TWO_HOURS_MS;
+    for repository in [&asked, &forgotten] {
+        let mount = MountBlob {
+            create_repository: true,
+            ..MountBlob::new(&who.account, &app, repository, &digest, long_ago_ms)
+        };
+        let mounted = node.metadata.propose(&east, mount.into()).await;
+        mounted.unwrap().into_result().unwrap();
+    }
+    let found = cluster.node(2).registry.stat_blob(&who, &asked, &digest);
+    assert_eq!(found.await.unwrap().size, MIB as u64);
+
+    collect_after(&cluster, Duration::from_hours(1)).await;
+
+    let found = node.registry.stat_blob(&who, &asked, &digest);
+    found.await.unwrap();
+    let found = node.registry.stat_blob(&who, &forgotten, &digest);
+    found.await.unwrap_err();
 }

@@ -46,7 +46,7 @@ impl Care {
         let (blobs, metadata, _) = parts();
         let removals = Removals::new(blobs, metadata, removed);
         let (blobs, metadata, time) = parts();
-        let orphans = Orphans::new(blobs, metadata, time);
+        let orphans = Orphans::new(blobs, metadata, time).after(config.care.orphan_after);
         let (blobs, metadata, time) = parts();
         let note = storage.note(config);
         Self {

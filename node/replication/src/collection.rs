@@ -24,7 +24,7 @@ use entrepot_metadata::seam::{Metadata, MetadataError};
 use entrepot_metadata::{GroupId, KeyValue, StorageError};
 use entrepot_oci::Digest;
 
-pub use self::orphans::Orphans;
+pub use self::orphans::{ORPHAN_PATIENCE, Orphans};
 pub use self::removal::{RemovalMetrics, Removals};
 pub(crate) use self::turns::{Pin, Turn, Turns};
 use crate::ClusterBlobs;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use entrepot_replication::collection::ORPHAN_PATIENCE;
 use entrepot_service::CollectorSettings;
 use serde::Deserialize;
 
@@ -17,6 +18,7 @@ const REPAIR_AFTER_DEFAULT_S: u64 = 15 * 60;
 const REPAIR_AFTER_MAX_S: u64 = 30 * DAY_S;
 const UNREFERENCED_AFTER_MAX_S: u64 = 365 * DAY_S;
 const COLLECT_PER_S_MAX: u64 = 1_000_000;
+const ORPHAN_AFTER_MAX_S: u64 = 30 * DAY_S;
 const INDEX_CACHE_MIB_MAX: u64 = 64 * 1024;
 const CACHE_MIB_DEFAULT: u64 = 10 * 1024;
 /// A PiB.
@@ -36,6 +38,8 @@ pub struct CareConfig {
     /// What blobs must leave free for the metadata.
     pub reserve_bytes: u64,
     pub collector: CollectorSettings,
+    /// A file that the region knows nothing of goes after so long.
+    pub orphan_after: Duration,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -52,6 +56,7 @@ pub(super) struct StorageFile {
     index_cache_mib: Option<u64>,
     unreferenced_after_s: Option<u64>,
     collect_per_s: Option<u64>,
+    orphan_after_s: Option<u64>,
 }
 
 // === impl CareConfig ===
@@ -66,6 +71,7 @@ impl Default for CareConfig {
             cache_bytes: CACHE_MIB_DEFAULT * MIB,
             reserve_bytes: RESERVE_MIB_DEFAULT * MIB,
             collector: CollectorSettings::default(),
+            orphan_after: ORPHAN_PATIENCE,
         }
     }
 }
@@ -122,6 +128,12 @@ impl StorageFile {
             u64::from(defaults.per_second),
             COLLECT_PER_S_MAX,
         )?;
+        let orphan = within(
+            "orphan_after_s",
+            self.orphan_after_s,
+            ORPHAN_PATIENCE.as_secs(),
+            ORPHAN_AFTER_MAX_S,
+        )?;
         let cache = self.cache_mib.unwrap_or(CACHE_MIB_DEFAULT);
         ensure!(
             cache <= CACHE_MIB_MAX,
@@ -143,6 +155,7 @@ impl StorageFile {
                 unreferenced_after: Duration::from_secs(unreferenced),
                 per_second: u32::try_from(collected)?,
             },
+            orphan_after: Duration::from_secs(orphan),
         })
     }
 }
@@ -190,6 +203,7 @@ mod tests {
             "repair_after_s = 0",
             "cache_mib = 1073741825",
             "reserve_mib = 1048577",
+            "orphan_after_s = 0",
         ] {
             let error = care(text).unwrap_err().to_string();
             assert!(error.contains(text.split(' ').next().unwrap()), "{error}");

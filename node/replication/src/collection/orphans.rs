@@ -24,8 +24,9 @@ use super::{COLLECTION_LEVEL, Records};
 use crate::ClusterBlobs;
 use crate::error::{ReplicationError, chain};
 
-/// A file goes when nobody has known it for so long.
-const PATIENCE: Duration = Duration::from_hours(1);
+/// A file goes when nobody has known it for so long, unless an operator says
+/// otherwise.
+pub const ORPHAN_PATIENCE: Duration = Duration::from_hours(1);
 /// From the end of one look at all files to the next, and after the start.
 const INTERVAL: Duration = Duration::from_mins(20);
 /// Files of one page, and a breath between two.
@@ -59,7 +60,7 @@ impl Orphans {
             },
             blobs,
             clock,
-            patience: PATIENCE,
+            patience: ORPHAN_PATIENCE,
             suspects: BTreeMap::new(),
         }
     }

@@ -277,6 +277,15 @@ impl Node {
         fs::read_to_string(&self.log_path).is_ok_and(|log| log.contains(text))
     }
 
+    /// How many lines of the log hold `text`.
+    pub fn log_count(&self, text: &str) -> Result<u64> {
+        let log = fs::read(&self.log_path)
+            .with_context(|| format!("read {}", self.log_path.display()))?;
+        let log = String::from_utf8_lossy(&log);
+        let found = log.lines().filter(|line| line.contains(text)).count();
+        Ok(found as u64)
+    }
+
     /// The last lines of the log, for messages.
     pub fn log_tail(&self) -> String {
         let log = fs::read(&self.log_path).unwrap_or_default();

@@ -18,6 +18,7 @@ mod bit_rot;
 mod chaos;
 mod client_port;
 mod clients;
+mod collection;
 mod command_line;
 mod convergence;
 mod crash;

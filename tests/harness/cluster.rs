@@ -10,8 +10,10 @@ mod joining;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -24,6 +26,7 @@ use crate::config::{NodeConfig, Shared, render};
 use crate::disk::Disk;
 use crate::http::Registry;
 use crate::links::Links;
+use crate::network::{Cable, Network};
 use crate::node::Node;
 use crate::ports::Ports;
 use crate::process::binary;
@@ -54,6 +57,7 @@ pub struct ClusterBuilder {
     issuers: Vec<(String, PathBuf)>,
     tls: bool,
     links: Option<u64>,
+    network: Option<(Cable, u64)>,
     disk_bytes: Option<u64>,
     program: Option<PathBuf>,
     archive: Option<PathBuf>,
@@ -147,6 +151,14 @@ impl ClusterBuilder {
         self
     }
 
+    /// Each region is in a network of its own, with such a cable to each other one;
+    /// see [`Network`]. `seed` is for what it loses.
+    #[must_use]
+    pub fn network(mut self, cable: Cable, seed: u64) -> Self {
+        self.network = Some((cable, seed));
+        self
+    }
+
     /// Each node has a disk of its own of this size, whose power can be cut.
     #[must_use]
     pub fn disks(mut self, bytes: u64) -> Self {
@@ -184,6 +196,32 @@ impl ClusterBuilder {
         self
     }
 
+    /// What each node is told; those that form the cluster first.
+    fn configs(&self, ports: &Ports, network: Option<&Network>) -> Result<Vec<NodeConfig>> {
+        let founders = self.regions.iter();
+        let founders =
+            founders.flat_map(|region| std::iter::repeat_n(region, self.nodes_per_region));
+        (1..)
+            .zip(founders.chain(&self.spares))
+            .zip(ports.numbers().chunks_exact(PORTS_PER_NODE))
+            .map(|((id, region), ports)| {
+                Ok(NodeConfig {
+                    id,
+                    region: region.clone(),
+                    host: match network {
+                        Some(network) => network.address(region)?,
+                        None => Ipv4Addr::LOCALHOST,
+                    },
+                    client_port: ports[0],
+                    peer_port: ports[1],
+                    ops_port: ports[2],
+                    told_port: ports[if self.links.is_some() { 3 } else { 1 }],
+                    tls: self.tls,
+                })
+            })
+            .collect()
+    }
+
     /// Starts every node and waits until all serve.
     pub async fn start(self) -> Result<Cluster> {
         let mut tries = 1;
@@ -210,6 +248,7 @@ impl ClusterBuilder {
 pub struct Cluster {
     nodes: Vec<Node>,
     links: Option<Links>,
+    network: Option<Network>,
     /// Unmounted before the folder goes.
     disks: BTreeMap<u64, Disk>,
     /// Those that have not joined yet.
@@ -237,6 +276,7 @@ impl Cluster {
             issuers: Vec::new(),
             tls: false,
             links: None,
+            network: None,
             disk_bytes: None,
             program: None,
             archive: None,
@@ -259,24 +299,13 @@ impl Cluster {
         let founders = builder.regions.len() * builder.nodes_per_region;
         let count = founders + builder.spares.len();
         let ports = Ports::take(count * PORTS_PER_NODE)?;
-        let regions = builder
-            .regions
-            .iter()
-            .flat_map(|region| std::iter::repeat_n(region, builder.nodes_per_region))
-            .chain(&builder.spares);
-        let configs: Vec<NodeConfig> = (1..)
-            .zip(regions)
-            .zip(ports.numbers().chunks_exact(PORTS_PER_NODE))
-            .map(|((id, region), ports)| NodeConfig {
-                id,
-                region: region.clone(),
-                client_port: ports[0],
-                peer_port: ports[1],
-                ops_port: ports[2],
-                told_port: ports[if builder.links.is_some() { 3 } else { 1 }],
-                tls: builder.tls,
+        let network = builder.network;
+        let mut network = network
+            .map(|(cable, seed)| {
+                Network::lay(builder.regions.iter().chain(&builder.spares), cable, seed)
             })
-            .collect();
+            .transpose()?;
+        let configs = builder.configs(&ports, network.as_ref())?;
         write_secret(&folder.path().join("root-password"), PASSWORD)?;
         write_secret(&folder.path().join("cluster-secret"), SECRET)?;
         let authority = if builder.tls {
@@ -303,7 +332,12 @@ impl Cluster {
         };
         let mut nodes = Vec::with_capacity(count);
         for (place, config) in configs.iter().enumerate() {
-            let node = Node::new(config.clone(), program.clone(), folder.path());
+            let mut node = Node::new(config.clone(), program.clone(), folder.path());
+            if let Some(network) = &mut network {
+                node = node.within(Arc::clone(network.namespace(&config.region)?));
+                network.open_door(&config.region, config.client_port)?;
+                network.open_door(&config.region, config.ops_port)?;
+            }
             let known = Shared {
                 nodes: &configs[..founders.max(place + 1)],
                 ..shared.clone()
@@ -325,6 +359,7 @@ impl Cluster {
             spares: configs[founders..].iter().map(|it| it.id).collect(),
             nodes,
             links: links.transpose()?,
+            network,
             disks: BTreeMap::new(),
             folder: Some(folder),
             authority,

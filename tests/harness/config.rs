@@ -1,6 +1,7 @@
 //! The configuration files of the nodes of a test cluster.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 /// What a node of a test cluster is told.
@@ -8,6 +9,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct NodeConfig {
     pub(crate) id: u64,
     pub(crate) region: String,
+    /// Where its peers reach it.
+    pub(crate) host: Ipv4Addr,
     pub(crate) client_port: u16,
     pub(crate) peer_port: u16,
     pub(crate) ops_port: u16,
@@ -63,7 +66,7 @@ pub(crate) fn render(node: &NodeConfig, shared: &Shared<'_>) -> String {
         r#"
 [listen]
 client = "127.0.0.1:{client}"
-peer = "127.0.0.1:{peer}"
+peer = "{host}:{peer}"
 ops = "127.0.0.1:{ops}"
 {domain}
 [webhooks]
@@ -79,6 +82,7 @@ copies = {copies}
 upload_expiry_s = {expiry}
 "#,
         domain = domain.unwrap_or_default(),
+        host = node.host,
         client = node.client_port,
         peer = node.peer_port,
         ops = node.ops_port,
@@ -92,8 +96,8 @@ upload_expiry_s = {expiry}
     if shared.certificates {
         let _ = write!(
             text,
-            "\n[advertise]\npeer = \"127.0.0.1:{}\"\n",
-            node.told_port
+            "\n[advertise]\npeer = \"{}:{}\"\n",
+            node.host, node.told_port
         );
     }
     if let Some(life) = shared.certificate_life_s {
@@ -133,8 +137,8 @@ upload_expiry_s = {expiry}
     for peer in listed {
         let _ = write!(
             text,
-            "\n[[peers]]\nnode = {}\nregion = \"{}\"\naddress = \"127.0.0.1:{}\"\n",
-            peer.id, peer.region, peer.told_port
+            "\n[[peers]]\nnode = {}\nregion = \"{}\"\naddress = \"{}:{}\"\n",
+            peer.id, peer.region, peer.host, peer.told_port
         );
     }
     text

@@ -4,12 +4,14 @@ use std::fs::{self, File, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::config::NodeConfig;
 use crate::http::Registry;
+use crate::network::Namespace;
 use crate::process::{
     Finished, Usage, open_sockets, pause, resume, run, terminate, thread_states, usage,
 };
@@ -26,6 +28,8 @@ const TAIL_LINE_CHARS_MAX: usize = 300;
 pub struct Node {
     config: NodeConfig,
     program: PathBuf,
+    /// Where it runs; none: where this process does.
+    namespace: Option<Arc<Namespace>>,
     config_path: PathBuf,
     log_path: PathBuf,
     data_path: PathBuf,
@@ -40,12 +44,27 @@ impl Node {
         Self {
             config,
             program,
+            namespace: None,
             config_path: folder.join(format!("node-{id}.toml")),
             log_path: folder.join(format!("node-{id}.log")),
             data_path: folder.join(format!("node-{id}")),
             child: None,
             rebuild_index: false,
             peak_rss_bytes: 0,
+        }
+    }
+
+    /// It runs in a namespace from its first start on.
+    pub(crate) fn within(mut self, namespace: Arc<Namespace>) -> Self {
+        self.namespace = Some(namespace);
+        self
+    }
+
+    /// Its program, wherever it runs.
+    fn program(&self) -> Command {
+        match &self.namespace {
+            Some(namespace) => namespace.command(&self.program),
+            None => Command::new(&self.program),
         }
     }
 
@@ -123,7 +142,8 @@ impl Node {
             .append(true)
             .open(&self.log_path)
             .with_context(|| format!("open {}", self.log_path.display()))?;
-        let child = Command::new(&self.program)
+        let child = self
+            .program()
             .arg("run")
             .arg("--config")
             .arg(&self.config_path)
@@ -142,7 +162,7 @@ impl Node {
 
     /// Runs the program to its end, as `entrepot-node <arguments> --config ...`.
     pub async fn command(&self, arguments: &[&str]) -> Result<Finished> {
-        let mut command = Command::new(&self.program);
+        let mut command = self.program();
         command
             .args(arguments)
             .arg("--config")
@@ -152,7 +172,7 @@ impl Node {
 
     /// The peer port.
     pub fn peer_address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.config.peer_port))
+        SocketAddr::from((self.config.host, self.config.peer_port))
     }
 
     /// Waits until `/readyz` answers 200.

@@ -38,6 +38,7 @@ mod large;
 mod lifecycle;
 mod members;
 mod near;
+mod network;
 mod outage;
 mod programs;
 mod public;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use super::Cluster;
 use crate::disk::{self, Disk};
 use crate::links::Links;
+use crate::network::Network;
 
 impl Cluster {
     /// Starts some nodes as after a reboot, with their index built anew, and
@@ -45,6 +46,12 @@ impl Cluster {
     /// When the cluster was made without them.
     pub fn links(&self) -> Result<&Links> {
         self.links.as_ref().context("a cluster without links")
+    }
+
+    /// # Errors
+    /// When the cluster was made without one.
+    pub fn network(&self) -> Result<&Network> {
+        self.network.as_ref().context("a cluster without a network")
     }
 
     pub(super) async fn add_disks(&mut self, bytes: u64) -> Result<()> {

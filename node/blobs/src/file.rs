@@ -5,6 +5,7 @@
 //! holds that digest's content, and its name is durable before anyone is told
 //! that it is there.
 
+mod abandoned;
 mod care;
 mod direct;
 mod durable;
@@ -31,6 +32,7 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -39,12 +41,12 @@ use entrepot_oci::{Algorithm, Digest};
 use tokio::task::{JoinError, spawn_blocking};
 
 use self::{
-    care::Care, durable::SharedSync, layout::Layout, reading::Reader, source::Source,
-    staged::StagedFile, staging::FileStaging,
+    abandoned::Owners, care::Care, durable::SharedSync, layout::Layout, reading::Reader,
+    source::Source, staged::StagedFile, staging::FileStaging,
 };
 use crate::{
-    BlobError, BlobStat, BlobStore, BlobStream, Faults, Hashing, LIST_LIMIT_MAX, Operation,
-    Staging, StoreMetrics, Tree, Verified,
+    Abandoned, BlobError, BlobStat, BlobStore, BlobStream, Faults, Hashing, LIST_LIMIT_MAX,
+    Operation, Staging, StoreMetrics, Tree, Verified,
 };
 
 /// Random bytes in the name of a staging file.
@@ -63,6 +65,7 @@ pub struct FileStore {
 struct Shared {
     faults: Faults,
     care: Arc<Care>,
+    owners: Owners,
     /// One for each directory of blobs.
     syncs: Vec<SharedSync>,
     /// Blobs that have their name while it is not known to be durable, and how
@@ -112,6 +115,7 @@ impl FileStore {
                 shared: Arc::new(Shared {
                     faults,
                     care: Arc::new(Care::new(layout)),
+                    owners: Owners::default(),
                     syncs: (0..syncs).map(|_| SharedSync::default()).collect(),
                     unsettled: Mutex::default(),
                     _lock: lock,
@@ -133,7 +137,8 @@ impl BlobStore for FileStore {
         let path = self.shared.care.layout.staging();
         let name = random_name().map_err(BlobError::io("name a staging file in", &path))?;
         let room = self.shared.care.layout.room().clone();
-        let file = StagedFile::new(path.join(name), room, self.shared.faults.clone());
+        let owner = self.shared.owners.own(path.join(name));
+        let file = StagedFile::new(owner, room, self.shared.faults.clone());
         Ok(Box::new(FileStaging::new(
             Arc::clone(&self.shared),
             file,
@@ -233,6 +238,15 @@ impl BlobStore for FileStore {
     async fn room_bytes(&self) -> Result<Option<u64>, BlobError> {
         let shared = Arc::clone(&self.shared);
         run(move || shared.care.layout.room().bytes()).await
+    }
+
+    async fn abandoned(&self, idle: Duration, delete: bool) -> Result<Abandoned, BlobError> {
+        let shared = Arc::clone(&self.shared);
+        run(move || {
+            let staging = shared.care.layout.staging();
+            abandoned::abandoned(&staging, &shared.owners, idle, delete)
+        })
+        .await
     }
 }
 

@@ -26,7 +26,7 @@ pub use memory::MemoryStore;
 pub use metrics::StoreMetrics;
 pub use passing::Passing;
 pub use store::{
-    BlobStat, BlobStore, BlobStream, Committed, Expected, Hashing, LIST_LIMIT_MAX, READ_BYTES,
-    StagedBytes, Staging, UNWRITTEN_BYTES_MAX, Verified,
+    Abandoned, BlobStat, BlobStore, BlobStream, Committed, Expected, Hashing, LIST_LIMIT_MAX,
+    READ_BYTES, StagedBytes, Staging, UNWRITTEN_BYTES_MAX, Verified,
 };
 pub use tree::{GROUP_BYTES, TREE_ABOVE_BYTES, Tree, group_bytes, groups_of, widened};

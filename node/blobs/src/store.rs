@@ -4,7 +4,7 @@
 //! or a directory: an object store has neither. The invariant: a blob exists
 //! from the end of a successful [`Staging::commit`], and nothing of it before.
 
-use std::{fmt, io, ops::Range, pin::Pin, sync::Arc};
+use std::{fmt, io, ops::Range, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -34,6 +34,13 @@ pub struct BlobStat {
     pub digest: Digest,
     /// In bytes.
     pub size: u64,
+}
+
+/// Staged bytes that nobody brings in any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Abandoned {
+    pub files: u64,
+    pub bytes: u64,
 }
 
 /// What a commit made durable.
@@ -143,6 +150,13 @@ pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
     /// Bytes that there is room for at the moment; none: nobody can tell. A
     /// hint: what is staged meanwhile, or has a quota of its own, may find less.
     async fn room_bytes(&self) -> Result<Option<u64>, BlobError>;
+
+    /// What stagings have left behind that are none any more, such as one whose file
+    /// could not be removed, and what nobody has written to for as long as `idle`.
+    /// `delete`: it goes. A store that leaves nothing behind has none.
+    async fn abandoned(&self, _idle: Duration, _delete: bool) -> Result<Abandoned, BlobError> {
+        Ok(Abandoned::default())
+    }
 }
 
 /// One blob on its way in. Dropped, it leaves nothing behind.

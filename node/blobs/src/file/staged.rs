@@ -7,7 +7,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, IoSlice, Write},
     ops::Range,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -20,6 +20,7 @@ use entrepot_oci::{Algorithm, Digest, Hasher};
 use tokio::task::spawn_blocking;
 
 use super::{
+    abandoned::Owner,
     direct::{self, Batch},
     durable,
     room::Room,
@@ -31,7 +32,7 @@ use crate::{BlobError, Faults, Operation, READ_BYTES, StagedBytes};
 /// one should not be written at all.
 #[derive(Debug)]
 pub(super) struct StagedFile {
-    path: PathBuf,
+    owner: Owner,
     file: Option<Arc<File>>,
     opened: Opened,
     /// While the file is written past the page cache.
@@ -87,10 +88,10 @@ impl StagedBytes for Opened {
 // === impl StagedFile ===
 
 impl StagedFile {
-    /// Nothing else may have the name `path`.
-    pub(super) fn new(path: PathBuf, room: Room, faults: Faults) -> Self {
+    /// Nothing else may have the owner's name.
+    pub(super) fn new(owner: Owner, room: Room, faults: Faults) -> Self {
         Self {
-            path,
+            owner,
             file: None,
             direct: None,
             opened: Opened::default(),
@@ -119,7 +120,7 @@ impl StagedFile {
     pub(super) fn write(&mut self, pieces: &[Bytes]) -> Result<(), BlobError> {
         self.room
             .check(pieces.iter().map(|piece| piece.len() as u64).sum())
-            .map_err(BlobError::io("measure the room for", &self.path))?;
+            .map_err(BlobError::io("measure the room for", self.owner.path()))?;
         let failure = self.faults.check(Operation::Write);
         if self.file.is_none() {
             self.make(Batch::fits(pieces))?;
@@ -131,7 +132,7 @@ impl StagedFile {
                 self.write_pieces(torn).and(Err(error))
             }
         };
-        written.map_err(BlobError::io("write staging file", &self.path))
+        written.map_err(BlobError::io("write staging file", self.owner.path()))
     }
 
     /// Makes the file; one that begins with a whole batch will be `large`.
@@ -140,11 +141,11 @@ impl StagedFile {
             .read(true)
             .write(true)
             .create_new(true)
-            .open(&self.path);
-        let file = made.map_err(BlobError::io("make staging file", &self.path))?;
+            .open(self.owner.path());
+        let file = made.map_err(BlobError::io("make staging file", self.owner.path()))?;
         self.opened
-            .open(&self.path)
-            .map_err(BlobError::io("open staging file", &self.path))?;
+            .open(self.owner.path())
+            .map_err(BlobError::io("open staging file", self.owner.path()))?;
         // Some file systems have no direct writes, and do without.
         if large && direct::enter(&file).is_ok() {
             self.direct = Some(Batch::new());
@@ -175,13 +176,13 @@ impl StagedFile {
             && self.direct.take().is_some()
         {
             // Reads would need whole blocks as well.
-            direct::leave(file).map_err(BlobError::io(READING, &self.path))?;
+            direct::leave(file).map_err(BlobError::io(READING, self.owner.path()))?;
         }
         let mut hasher = Hasher::new(algorithm);
         let mut offset = 0;
         while let Some(file) = &self.file {
             let piece = source::read_at(file, offset, READ_BYTES)
-                .map_err(BlobError::io(READING, &self.path))?;
+                .map_err(BlobError::io(READING, self.owner.path()))?;
             if piece.is_empty() {
                 break;
             }
@@ -213,7 +214,7 @@ impl StagedFile {
         &mut self,
     ) -> Option<impl FnOnce() -> Result<(), BlobError> + Send + 'static> {
         let file = Arc::clone(self.file.as_ref()?);
-        let (path, faults) = (self.path.clone(), self.faults.clone());
+        let (path, faults) = (self.owner.path().to_owned(), self.faults.clone());
         self.unsynced_bytes = 0;
         Some(move || {
             faults
@@ -227,7 +228,7 @@ impl StagedFile {
     pub(super) fn publish(mut self, named: &Path) -> Result<(), BlobError> {
         self.faults
             .check(Operation::Publish)
-            .and_then(|()| durable::publish(&self.path, named))
+            .and_then(|()| durable::publish(self.owner.path(), named))
             .map_err(BlobError::io("rename staging file to", named))?;
         self.file = None;
         Ok(())
@@ -240,10 +241,10 @@ impl Drop for StagedFile {
             return;
         }
         // A file that another process has taken away is as gone as it should be;
-        // any other one is deleted when the store is opened next.
-        match fs::remove_file(&self.path) {
+        // any other one is found by its age, or when the store is opened next.
+        match fs::remove_file(self.owner.path()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %self.path.display(), %error, "could not delete staging file");
+                tracing::warn!(path = %self.owner.path().display(), %error, "could not delete staging file");
             }
             _ => {}
         }

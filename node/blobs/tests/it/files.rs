@@ -8,10 +8,11 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
-use entrepot_blobs::{BlobError, BlobStore, Expected, FileStore, Hashing, READ_BYTES};
+use entrepot_blobs::{Abandoned, BlobError, BlobStore, Expected, FileStore, Hashing, READ_BYTES};
 use entrepot_oci::{Algorithm, Digest};
 use futures::future;
 use tempfile::TempDir;
@@ -350,4 +351,31 @@ async fn read(store: &FileStore, digest: &Digest) -> std::io::Result<Vec<u8>> {
 fn blob_path(directory: &Path, digest: &Digest) -> PathBuf {
     let hex = digest.hex();
     directory.join("sha256").join(&hex[..2]).join(hex)
+}
+
+#[tokio::test]
+async fn what_nobody_brings_in_any_more_goes_and_nothing_else() {
+    let directory = TempDir::new().expect("temporary directory");
+    let store = FileStore::open(directory.path()).await.expect("new store");
+    let staging_of = |name: &str| directory.path().join("staging").join(name);
+    let abandoned = async |idle, delete| store.abandoned(idle, delete).await.expect("look");
+    let hashing = Hashing::Client(Algorithm::Sha256);
+    let mut alive = store.stage(hashing).await.expect("staging");
+    let content = content(1, 8 * READ_BYTES);
+    alive
+        .append(vec![content.clone().into()])
+        .await
+        .expect("append");
+    fs::write(staging_of("left"), "torn").expect("a file of nobody");
+    assert_eq!(
+        abandoned(Duration::from_hours(1), true).await,
+        Abandoned::default()
+    );
+    let left = Abandoned { files: 1, bytes: 4 };
+    assert_eq!(abandoned(Duration::ZERO, false).await, left);
+    assert_eq!(abandoned(Duration::ZERO, true).await, left);
+    assert_eq!(abandoned(Duration::ZERO, true).await, Abandoned::default());
+    assert!(!staging_of("left").exists());
+    let committed = alive.commit(Expected::Digest(sha256(&content))).await;
+    assert_eq!(committed.expect("commit").size, 8 * READ_BYTES as u64);
 }

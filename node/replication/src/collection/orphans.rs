@@ -3,13 +3,13 @@
 //!
 //! Whether such a file goes is decided like everything else, by a command that looks
 //! again; that it is there for a while first is only so that pushes under way are not
-//! disturbed. The invariant: nothing is deleted here.
+//! disturbed. The invariant: no blob is deleted here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use entrepot_blobs::BlobStat;
+use entrepot_blobs::{Abandoned, BlobStat};
 use entrepot_metadata::GroupId;
 use entrepot_metadata::command::{CollectFiles, OrphanFile};
 use entrepot_metadata::query;
@@ -35,7 +35,8 @@ const PAGE_REST: Duration = Duration::from_millis(50);
 /// Files that are remembered at a time; the next look finds the others.
 const SUSPECTS_MAX: usize = 100_000;
 
-/// Finds this node's files of which nobody knows.
+/// Finds this node's files of which nobody knows, and deletes what uploads have left
+/// behind.
 #[derive(Debug)]
 pub struct Orphans {
     blobs: Arc<ClusterBlobs>,
@@ -81,7 +82,22 @@ impl Orphans {
                     "files that nobody knows are not looked for"
                 );
             }
+            if let Err(error) = self.clear_staging().await {
+                warn!(
+                    error = chain(&error),
+                    "what uploads have left behind is not deleted"
+                );
+            }
         }
+    }
+
+    /// Deletes what uploads have left behind that are over.
+    pub async fn clear_staging(&self) -> Result<(), ReplicationError> {
+        let Abandoned { files, bytes } = self.blobs.store.abandoned(self.patience, true).await?;
+        if files > 0 {
+            info!(files, bytes, "what uploads had left behind was deleted");
+        }
+        Ok(())
     }
 
     /// Looks at all files once; how many are to go.

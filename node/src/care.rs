@@ -10,6 +10,7 @@ use entrepot_replication::outbox::Outbox;
 use entrepot_replication::repair::Repair;
 use entrepot_replication::scrub::{Scrub, ScrubSettings};
 use entrepot_replication::{ClusterBlobs, CopyLimits};
+use entrepot_service::Registry;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -31,11 +32,12 @@ impl Care {
     pub(crate) fn new(
         config: &Config,
         outside: &Outside,
-        blobs: &Arc<ClusterBlobs>,
+        registry: &Registry,
         metadata: &Arc<dyn Metadata>,
         metrics: &mut Metrics,
     ) -> Self {
         let (storage, clock) = (&outside.storage, &outside.clock);
+        let blobs = registry.copies();
         let parts = || (Arc::clone(blobs), Arc::clone(metadata), Arc::clone(clock));
         let (blobs, metadata, time) = parts();
         let outbox = Outbox::new(blobs, metadata, time);
@@ -45,8 +47,9 @@ impl Care {
         removed.register(metrics.registry());
         let (blobs, metadata, _) = parts();
         let removals = Removals::new(blobs, metadata, removed);
-        let (blobs, metadata, time) = parts();
-        let orphans = Orphans::new(blobs, metadata, time).after(config.care.orphan_after);
+        let (blobs, metadata, _) = parts();
+        let clock = Arc::clone(registry.cluster_clock());
+        let orphans = Orphans::new(blobs, metadata, clock).after(config.care.orphan_after);
         let (blobs, metadata, time) = parts();
         let note = storage.note(config);
         Self {

@@ -3,8 +3,9 @@
 //! Certificates have dates, and a machine's clock may be days off: a certificate
 //! of the future is good for nobody. So a node that finds its own clock far from
 //! those of most others goes by theirs, says so once, and goes by its own again
-//! when that is right. Certificates, join tokens and
-//! lifecycle policies go by it, and nothing else.
+//! when that is right. Certificates, join tokens and lifecycle policies go by it, and
+//! so does whatever they or collection compare with it: when images were pushed, and
+//! since when nothing names a blob.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};

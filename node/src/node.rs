@@ -251,9 +251,9 @@ impl Listeners {
 fn replicas(
     blobs: Arc<ClusterBlobs>,
     metadata: Arc<dyn Metadata>,
-    clock: Arc<dyn Clock>,
     registry: &Arc<Registry>,
 ) -> ReplicaServer {
+    let clock = Arc::clone(registry.cluster_clock());
     ReplicaServer::new(blobs, metadata, clock, Arc::<Registry>::clone(registry))
 }
 
@@ -321,7 +321,7 @@ impl Node {
         let workers = Workers {
             health: Arc::clone(&health),
             registry: Arc::clone(&registry),
-            care: Care::new(&config, &outside, &blobs, &metadata, &mut metrics),
+            care: Care::new(&config, &outside, &registry, &metadata, &mut metrics),
             tls: tls.clone(),
             members: Members::new(&consensus, &peers, claimed.folder, &config),
             report: Report {
@@ -350,7 +350,7 @@ impl Node {
         let account = make_account(&config, &consensus, &outside);
         work.spawn(failures.finite("making of the account", account));
 
-        let replica = replicas(Arc::clone(&blobs), metadata, outside.clock, &registry);
+        let replica = replicas(Arc::clone(&blobs), metadata, &registry);
         work.spawn(failures.vital("reading through", read_through(&replica, &registry)));
         let clients = FrontEnds::new(&registry, &config.listen)?;
         let services = PeerServices {

@@ -18,6 +18,7 @@ mod turns;
 
 use std::sync::Arc;
 
+use entrepot_blobs::BlobError;
 use entrepot_metadata::command::{CollectedBlob, ConfirmCollected};
 use entrepot_metadata::query::{self, ToDelete};
 use entrepot_metadata::seam::{Metadata, MetadataError};
@@ -121,6 +122,24 @@ impl ClusterBlobs {
             }
         }
         Ok(turn)
+    }
+
+    /// Deletes the file whose turn that is; whether there was one. Whoever does not
+    /// wait for the end takes nothing back: the turn is over when the file is gone,
+    /// so that nobody puts one in place that this then deletes.
+    pub(crate) async fn delete_in_turn(&self, turn: Turn) -> Result<(bool, Turn), BlobError> {
+        let store = Arc::clone(&self.store);
+        let deleted = tokio::spawn(async move {
+            let existed = store.delete(turn.digest()).await?;
+            Ok((existed, turn))
+        });
+        deleted.await.unwrap_or_else(|error| {
+            Err(BlobError::Io {
+                action: "delete a blob of",
+                path: "this node".into(),
+                source: std::io::Error::other(error),
+            })
+        })
     }
 }
 

@@ -66,7 +66,7 @@ impl Registry {
         repository: &RepositoryName,
         digest: &Digest,
     ) -> Result<(), ServiceError> {
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.cluster_clock.now_ms();
         let view = self.local()?;
         if !query::is_idle_link(view.as_ref(), &who.account, repository, digest, now_ms)?
             || !self.may(
@@ -231,7 +231,13 @@ impl Registry {
         };
         let command = MountBlob {
             create_repository,
-            ..MountBlob::new(&who.account, &from, repository, digest, self.clock.now_ms())
+            ..MountBlob::new(
+                &who.account,
+                &from,
+                repository,
+                digest,
+                self.cluster_clock.now_ms(),
+            )
         };
         match self.propose(command.into()).await?.into_result() {
             Ok(_) => self.blob_info(who, repository, digest).await.map(Some),
@@ -267,7 +273,7 @@ impl Registry {
     ) -> Result<bool, ServiceError> {
         let mut command = LinkBlob {
             create_repository: self.creates_plain(account, repository).await?,
-            ..stored.link(account, repository, self.clock.now_ms())
+            ..stored.link(account, repository, self.cluster_clock.now_ms())
         };
         if !self.metadata.understands(COLLECTION_LEVEL)? {
             // Before all nodes know of it nothing is collected.

@@ -31,10 +31,10 @@ use crate::{Registry, ServiceError, audit};
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Things of one step.
 const PAGE: usize = COLLECTED_AT_ONCE_MAX;
-/// Between two steps of the look at what was there before collection began.
 /// Pages of what is remembered that are looked through in one round, for what may be
 /// forgotten.
 const FORGET_PAGES: usize = 4;
+/// Between two steps of the look at what was there before collection began.
 const WALK_REST: Duration = Duration::from_millis(20);
 /// What was collected is remembered for so long at least: a push that looked at its
 /// copies before has to look again.
@@ -58,6 +58,15 @@ pub struct CollectorMetrics {
     pub blobs: Counter,
     pub bytes: Counter,
     pub failures: Counter,
+}
+
+/// What became of one round.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Round {
+    /// Of the step that had most of them.
+    pub candidates: usize,
+    /// A step of it, or more.
+    pub has_failed: bool,
 }
 
 /// Drives the collection of a region while it is this node's turn.
@@ -127,30 +136,50 @@ impl Collector {
     /// Works until it is dropped.
     pub async fn run(self) {
         loop {
-            match self.round().await {
-                Ok(PAGE..) => {}
-                Ok(_) => tokio::time::sleep(INTERVAL).await,
-                Err(error) => {
-                    self.metrics.failures.inc();
-                    warn!(%error, "nothing is collected for the moment");
-                    tokio::time::sleep(INTERVAL).await;
-                }
+            let round = self.round().await;
+            if round.has_failed || round.candidates < PAGE {
+                tokio::time::sleep(INTERVAL).await;
             }
         }
     }
 
-    /// Takes one step of each kind, if it is this node's turn; how many candidates
-    /// the largest of them had.
-    pub async fn round(&self) -> Result<usize, ServiceError> {
-        if !self.is_mine() || !self.registry.metadata.understands(COLLECTION_LEVEL)? {
-            return Ok(0);
+    /// Takes one step of each kind, if it is this node's turn. One that fails keeps
+    /// none of the others from being taken.
+    pub async fn round(&self) -> Round {
+        let mut round = Round::default();
+        let is_understood = self.registry.metadata.understands(COLLECTION_LEVEL);
+        let is_understood = is_understood.map_err(ServiceError::from);
+        let is_understood = self.tried("look at the level", is_understood, &mut round);
+        if !self.is_mine() || is_understood != Some(true) {
+            return round;
         }
-        self.begin().await?;
-        let links = self.links().await?;
-        let blobs = self.blobs().await?;
-        self.confirm_for_the_gone().await?;
-        self.forget().await?;
-        Ok(links.max(blobs))
+        self.tried("beginning", self.begin().await, &mut round);
+        let links = self.links().await;
+        let links = self.tried("links", links, &mut round);
+        let blobs = self.blobs().await;
+        let blobs = self.tried("blobs", blobs, &mut round);
+        let gone = self.confirm_for_the_gone(&mut round).await;
+        self.tried("nodes that are gone", gone, &mut round);
+        let forgotten = self.forget().await;
+        self.tried("what is remembered", forgotten, &mut round);
+        round.candidates = links.max(blobs).unwrap_or(0);
+        round
+    }
+
+    /// What a step brought; none: it failed, which is noted.
+    fn tried<T>(
+        &self,
+        step: &'static str,
+        outcome: Result<T, ServiceError>,
+        round: &mut Round,
+    ) -> Option<T> {
+        outcome
+            .inspect_err(|error| {
+                round.has_failed = true;
+                self.metrics.failures.inc();
+                warn!(step, %error, "a step of collection failed, and is made again");
+            })
+            .ok()
     }
 
     fn is_mine(&self) -> bool {
@@ -240,7 +269,7 @@ impl Collector {
     }
 
     /// Nodes that left the cluster delete nothing any more.
-    async fn confirm_for_the_gone(&self) -> Result<(), ServiceError> {
+    async fn confirm_for_the_gone(&self, round: &mut Round) -> Result<(), ServiceError> {
         let registry = &self.registry;
         let view = registry.local()?;
         let waited = query::nodes_to_delete(view.as_ref(), HOLDERS_MAX)?;
@@ -262,7 +291,8 @@ impl Collector {
                 index: it.index,
             });
             let collected = collected.collect();
-            self.propose(ConfirmCollected { node, collected }).await?;
+            let confirmed = self.propose(ConfirmCollected { node, collected }).await;
+            self.tried("a node that is gone", confirmed, round);
         }
         Ok(())
     }

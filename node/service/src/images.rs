@@ -179,12 +179,12 @@ impl Registry {
             Some(tag) => DeleteTag {
                 condition: TagCondition::Is(*digest).command(),
                 with_manifest: true,
-                at_ms: self.clock.now_ms(),
+                at_ms: self.cluster_clock.now_ms(),
                 ..DeleteTag::new(&who.account, repository, tag)
             }
             .into(),
             None => DeleteManifest {
-                at_ms: self.clock.now_ms(),
+                at_ms: self.cluster_clock.now_ms(),
                 ..DeleteManifest::new(&who.account, repository, digest)
             }
             .into(),

@@ -75,7 +75,7 @@ pub use blobs::BlobInfo;
 pub use budget::{Gathering, UNCOUNTED_BYTES};
 pub use cache_rules::{CacheRule, CacheRuleMembers, CacheRulePage};
 pub use caller::{Caller, Origin, Proof};
-pub use collector::{Collector, CollectorMetrics, CollectorSettings};
+pub use collector::{Collector, CollectorMetrics, CollectorSettings, Round};
 pub use configuration::{
     DeleteReplication, ReplicationConfiguration, ReplicationDestination, ReplicationFilter,
     ReplicationRule,

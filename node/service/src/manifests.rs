@@ -196,7 +196,7 @@ impl Registry {
                 &digest,
                 &manifest,
                 push.content,
-                self.clock.now_ms(),
+                self.cluster_clock.now_ms(),
             )
         };
         // The command has what it needs, and may have to wait for a quorum.
@@ -375,14 +375,14 @@ impl Registry {
         let command = match reference {
             Reference::Tag(tag) => DeleteTag {
                 condition: condition.command(),
-                at_ms: self.clock.now_ms(),
+                at_ms: self.cluster_clock.now_ms(),
                 ..DeleteTag::new(&who.account, repository, tag)
             }
             .into(),
             Reference::Digest(digest) => {
                 condition.without_tag()?;
                 DeleteManifest {
-                    at_ms: self.clock.now_ms(),
+                    at_ms: self.cluster_clock.now_ms(),
                     ..DeleteManifest::new(&who.account, repository, digest)
                 }
                 .into()

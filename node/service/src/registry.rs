@@ -178,4 +178,14 @@ impl Registry {
     pub fn region(&self) -> &RegionName {
         &self.peers.own().region
     }
+
+    /// The blobs that it keeps, and their copies.
+    pub fn copies(&self) -> &Arc<ClusterBlobs> {
+        &self.blobs
+    }
+
+    /// The time as most nodes have it.
+    pub fn cluster_clock(&self) -> &Arc<dyn Clock> {
+        &self.cluster_clock
+    }
 }

@@ -138,42 +138,40 @@ impl Removals {
             due.push((found, goes, turn));
         }
         drop(view);
-        let ends: Vec<_> = due
-            .iter()
-            .map(|(found, goes, _)| self.end(*found, *goes))
-            .collect();
+        let ends = due
+            .into_iter()
+            .map(|(found, goes, turn)| self.end(found, goes, turn));
+        let ends: Vec<_> = ends.collect();
         let ended = stream::iter(ends).buffer_unordered(AT_ONCE);
-        let done: Vec<Option<ToDelete>> = ended.collect().await;
-        let done: Vec<ToDelete> = done.into_iter().flatten().collect();
+        let ended: Vec<Option<(ToDelete, Turn)>> = ended.collect().await;
+        // Nobody writes them before it is known that nothing is to be deleted.
+        let (done, turns): (Vec<_>, Vec<_>) = ended.into_iter().flatten().unzip();
         if !done.is_empty() {
             records.confirm(own, &done).await?;
         }
-        drop(due);
+        drop(turns);
         Ok(done.len())
     }
 
     /// None: it has to be tried again.
-    async fn end(&self, found: ToDelete, goes: bool) -> Option<ToDelete> {
-        let ended = !goes || self.delete(&found).await;
-        ended.then_some(found)
-    }
-
-    /// Whether it is gone.
-    async fn delete(&self, found: &ToDelete) -> bool {
+    async fn end(&self, found: ToDelete, goes: bool, turn: Turn) -> Option<(ToDelete, Turn)> {
+        if !goes {
+            return Some((found, turn));
+        }
         let ToDelete { digest, index } = found;
-        match self.blobs.store.delete(digest).await {
-            Ok(existed) => {
-                self.blobs.cache.forget(digest);
+        match self.blobs.delete_in_turn(turn).await {
+            Ok((existed, turn)) => {
+                self.blobs.cache.forget(&digest);
                 if existed {
                     self.metrics.files.inc();
                     info!(%digest, index, "the file of a collected blob was deleted");
                 }
-                true
+                Some((found, turn))
             }
             Err(error) => {
                 self.metrics.failures.inc();
                 warn!(%digest, index, error = chain(&error), "the file of a collected blob cannot be deleted");
-                false
+                None
             }
         }
     }

@@ -100,6 +100,14 @@ impl Turns {
     }
 }
 
+// === impl Turn ===
+
+impl Turn {
+    pub(crate) fn digest(&self) -> &Digest {
+        &self.digest
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         self.turns.lock().taken.remove(&self.digest);

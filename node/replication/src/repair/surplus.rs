@@ -65,10 +65,10 @@ impl Repair {
         for digest in cache.beyond(ROUND_MAX) {
             self.blobs.turns.begin_drop(&digest);
             let may_go = self.may_go(&digest, whole).await;
-            let _turn = self.blobs.turns.take(&digest).await;
+            let turn = self.blobs.turns.take(&digest).await;
             // Whoever has written it meanwhile relies on it.
             if self.blobs.turns.end_drop(&digest) && may_go? {
-                self.blobs.store.delete(&digest).await?;
+                let _deleted = self.blobs.delete_in_turn(turn).await?;
                 cache.forget(&digest);
                 self.blobs.repair.dropped();
                 self.blobs.metrics.surplus_dropped.inc();

@@ -343,7 +343,7 @@ impl Evaluated<'_> {
         }
         let (account, repository, digest) = (self.account, self.repository, &image.digest);
         let command = DeleteManifest {
-            at_ms: self.registry.clock.now_ms(),
+            at_ms: self.registry.cluster_clock.now_ms(),
             expected: Some(ImageState {
                 index: image.index,
                 tags: image.tags.iter().map(Tag::to_string).collect(),

@@ -61,6 +61,7 @@ pub(crate) struct Plan {
     metadata: Arc<LocalMetadata>,
     courier: Arc<dyn Courier>,
     keeping_unnamed: Option<Duration>,
+    clock: Arc<dyn Clock>,
 }
 
 /// Running nodes; dropped, they are gone.
@@ -141,6 +142,7 @@ impl Plan {
             metadata: Arc::new(metadata),
             courier: Arc::new(NoCourier),
             keeping_unnamed: None,
+            clock: clock(),
         }
     }
 
@@ -162,6 +164,12 @@ impl Plan {
     /// For how long bytes are kept that came along with an upload of another region.
     pub(crate) fn keeping_unnamed(mut self, time: Duration) -> Self {
         self.keeping_unnamed = Some(time);
+        self
+    }
+
+    /// What the nodes' own machines say, which is not what most of them say.
+    pub(crate) fn own_clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Arc::new(clock);
         self
     }
 
@@ -243,7 +251,7 @@ impl Plan {
             metadata: Arc::clone(&metadata),
             blobs: Arc::clone(&blobs),
             peers: Arc::clone(&peers),
-            clock: clock(),
+            clock: Arc::clone(&self.clock),
             cluster_clock: clock(),
             view: Arc::new(NoGroups),
             verifier: Verifier::new().unwrap(),

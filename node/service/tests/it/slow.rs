@@ -11,18 +11,34 @@ use entrepot_blobs::{
     StagedBytes, Staging, Tree, Verified,
 };
 use entrepot_oci::Digest;
+use tokio::sync::watch;
+
+use crate::content::DEADLINE;
 
 /// Memory that takes its time.
 #[derive(Debug)]
 pub(crate) struct SlowStore {
     inner: MemoryStore,
     delays: Delays,
+    gate: Option<Gate>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Delays {
     piece: Duration,
     commit: Duration,
+}
+
+/// Holds deletions up until it is opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate(watch::Sender<Passage>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Passage {
+    Closed,
+    Reached,
+    Open,
+    Passed,
 }
 
 #[derive(Debug)]
@@ -42,6 +58,7 @@ impl SlowStore {
                 piece,
                 ..Delays::default()
             },
+            gate: None,
         }
     }
 
@@ -53,7 +70,50 @@ impl SlowStore {
                 commit,
                 ..Delays::default()
             },
+            gate: None,
         }
+    }
+
+    /// For every deletion, which goes on when nobody waits for it: a thread does that.
+    pub(crate) fn deletes(inner: MemoryStore) -> (Self, Gate) {
+        let gate = Gate(watch::Sender::new(Passage::Closed));
+        let store = Self {
+            inner,
+            delays: Delays::default(),
+            gate: Some(gate.clone()),
+        };
+        (store, gate)
+    }
+}
+
+// === impl Gate ===
+
+impl Gate {
+    /// Somebody stands before it.
+    pub(crate) async fn reached(&self) {
+        self.at_least(Passage::Reached).await;
+    }
+
+    pub(crate) fn open(&self) {
+        self.advance(Passage::Open);
+    }
+
+    /// What stood before it is done.
+    pub(crate) async fn passed(&self) {
+        self.at_least(Passage::Passed).await;
+    }
+
+    fn advance(&self, to: Passage) {
+        self.0.send_modify(|now| *now = (*now).max(to));
+    }
+
+    async fn at_least(&self, passage: Passage) {
+        let mut now = self.0.subscribe();
+        let reached = now.wait_for(|now| *now >= passage);
+        tokio::time::timeout(DEADLINE, reached)
+            .await
+            .unwrap()
+            .unwrap();
     }
 }
 
@@ -79,7 +139,18 @@ impl BlobStore for SlowStore {
     }
 
     async fn delete(&self, digest: &Digest) -> Result<bool, BlobError> {
-        self.inner.delete(digest).await
+        let Some(gate) = self.gate.clone() else {
+            return self.inner.delete(digest).await;
+        };
+        let (inner, digest) = (self.inner.clone(), *digest);
+        let deleted = tokio::spawn(async move {
+            gate.advance(Passage::Reached);
+            gate.at_least(Passage::Open).await;
+            let deleted = inner.delete(&digest).await;
+            gate.advance(Passage::Passed);
+            deleted
+        });
+        deleted.await.unwrap()
     }
 
     async fn tree(&self, digest: &Digest) -> Result<Tree, BlobError> {

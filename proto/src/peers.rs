@@ -44,9 +44,11 @@ pub const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 pub const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 
 /// The same of what a node receives on calls to it: one stream of a blob from
-/// another region fills 1 Gbit/s at 150 ms, which is 19 MB on their way.
-pub const RECEIVING_STREAM_WINDOW_BYTES: u32 = 20 * 1024 * 1024;
-pub const RECEIVING_CONNECTION_WINDOW_BYTES: u32 = 40 * 1024 * 1024;
+/// another region fills 1 Gbit/s at 150 ms, which is 19 MB on their way. HTTP/2's
+/// receivers give a window back in halves, so it takes twice that not to hold the
+/// sender up.
+pub const RECEIVING_STREAM_WINDOW_BYTES: u32 = 40 * 1024 * 1024;
+pub const RECEIVING_CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
 
 /// The same of clients' answers that come from another region. Each may be as slow
 /// as its client: it takes many of them to fill a connection.

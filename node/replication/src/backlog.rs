@@ -69,6 +69,9 @@ pub(crate) struct Running {
     pub(crate) failures: u32,
     /// Blobs that the destination has said it lacks; none: not known.
     pub(crate) missing: Vec<String>,
+    /// Whether what was missing has been brought, as far as whoever brought it says,
+    /// since the task failed last.
+    pub(crate) brought: bool,
     ended: bool,
 }
 
@@ -113,6 +116,7 @@ impl Backlog {
             priority: begun.priority,
             failures: begun.failures,
             missing: begun.missing,
+            brought: begun.brought,
             ended: false,
         };
         begun.map(running).collect()

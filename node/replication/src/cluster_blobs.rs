@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use entrepot_blobs::{BlobError, BlobStore};
-use entrepot_metadata::query::{Blob, Destination, Rule};
+use entrepot_metadata::query::{Blob, Destination, Rule, Source};
 use entrepot_oci::{AccountId, Digest, RegionName};
 use entrepot_proto::peers::{KnownPeer, Peers};
 use tokio::sync::Semaphore;
@@ -219,10 +219,30 @@ impl ClusterBlobs {
         destination: &Destination,
         rule: &Rule,
     ) -> Option<Arc<Pace>> {
+        let limit = self.own_part(rule.options.bandwidth());
+        self.paces.of((account, &rule.id), destination, limit)
+    }
+
+    /// The same for what this region passes on for another one's `rule`, whose limit
+    /// counts for each line by itself. Two regions may have an account and a rule
+    /// each of the same name.
+    pub(crate) fn pace_of_relay(
+        &self,
+        source: &Source,
+        rule: &str,
+        destination: &Destination,
+        bytes_per_s: u64,
+    ) -> Option<Arc<Pace>> {
+        let limit = self.own_part(Some(bytes_per_s).filter(|limit| *limit > 0));
+        let rule = format!("{}/{rule}", source.region);
+        let account = source.account.account();
+        self.paces.of((&account, &rule), destination, limit)
+    }
+
+    /// Of what the whole region may do.
+    fn own_part(&self, limit: Option<u64>) -> Option<u64> {
         let nodes = self.health.alive_in(self.region()).len().max(1) as u64;
-        let limit = rule.options.bandwidth();
-        let limit = limit.map(|limit| limit / nodes);
-        self.paces.of(account, rule, destination, limit)
+        limit.map(|limit| limit / nodes)
     }
 
     /// Whether this node's disk takes no new copies.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use entrepot_metadata::query::{Destination, Rule};
+use entrepot_metadata::query::Destination;
 use entrepot_oci::AccountId;
 use tokio::time::Instant;
 
@@ -39,12 +39,11 @@ impl Paces {
     /// limit is this one; none: it has none.
     pub(crate) fn of(
         &self,
-        account: &AccountId,
-        rule: &Rule,
+        (account, rule): (&AccountId, &str),
         destination: &Destination,
         limit: Option<u64>,
     ) -> Option<Arc<Pace>> {
-        let key = (account.clone(), rule.id.clone(), destination.clone());
+        let key = (account.clone(), rule.to_owned(), destination.clone());
         let mut paces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(limit) = limit else {
             paces.remove(&key);
@@ -96,19 +95,7 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use entrepot_metadata::records::rules::RuleOptions;
-
     use super::*;
-
-    fn rule(id: &str) -> Rule {
-        Rule {
-            id: id.to_owned(),
-            prefixes: Vec::new(),
-            destinations: Vec::new(),
-            options: RuleOptions::default(),
-            updated_at_ms: 0,
-        }
-    }
 
     #[test]
     fn a_pace_is_that_of_one_rule_of_one_account_to_one_destination() {
@@ -119,7 +106,7 @@ mod tests {
                 region: region.parse().unwrap(),
                 account: account("111111111111"),
             };
-            paces.of(&account(whose), &rule(id), &to, limit)
+            paces.of((&account(whose), id), &to, limit)
         };
         let (one, other) = ("111111111111", "222222222222");
         let first = of(one, "all", "eu-west-1", Some(1_000)).unwrap();
@@ -144,12 +131,12 @@ mod tests {
             region: "eu-west-1".parse().unwrap(),
             account: account.clone(),
         };
-        let held = paces.of(&account, &rule("held"), &to, Some(1_000)).unwrap();
+        let held = paces.of((&account, "held"), &to, Some(1_000)).unwrap();
         for nth in 0..2 * PACES_MAX {
-            paces.of(&account, &rule(&nth.to_string()), &to, Some(1_000));
+            paces.of((&account, &nth.to_string()), &to, Some(1_000));
         }
         assert!(paces.0.lock().unwrap().len() <= PACES_MAX);
-        let same = paces.of(&account, &rule("held"), &to, Some(1_000)).unwrap();
+        let same = paces.of((&account, "held"), &to, Some(1_000)).unwrap();
         assert!(Arc::ptr_eq(&held, &same));
     }
 

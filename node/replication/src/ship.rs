@@ -123,6 +123,9 @@ impl Outbox {
             missing.blobs.clone_from(&running.missing);
         }
         if !missing.blobs.is_empty() {
+            if running.brought {
+                return Err(destination.lacks(missing.blobs.len()));
+            }
             let relay = self.relay(view.as_ref(), &sent, running.failures)?;
             let shipped =
                 self.ship_blobs(view.as_ref(), &destination, relay, &sent, &missing.blobs);
@@ -338,6 +341,14 @@ impl Destination {
             missing.manifests.extend(reply.manifests);
         }
         Ok(missing)
+    }
+
+    /// Blobs are missing that were brought a moment ago. Whoever said so, the region
+    /// that passes on or the destination, did not mean it: that is a failure, after
+    /// which the task waits, and the source sends them by itself.
+    fn lacks(&self, blobs: usize) -> ReplicationError {
+        let said = format!("{blobs} blobs are missing though they were brought there");
+        ReplicationError::peer(self.node, tonic::Status::aborted(said))
     }
 
     fn failed(&self, status: tonic::Status) -> ReplicationError {

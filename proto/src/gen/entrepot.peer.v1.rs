@@ -823,6 +823,12 @@ pub struct PassOnRequest {
     pub to_account: ::prost::alloc::string::String,
     #[prost(string, tag = "9")]
     pub to_repository: ::prost::alloc::string::String,
+    /// The rule of the source's that sends it, and how fast this region may send it
+    /// on; 0: as fast as it can.
+    #[prost(string, tag = "10")]
+    pub rule: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "11")]
+    pub bytes_per_second: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DepositHeader {

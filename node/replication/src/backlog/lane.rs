@@ -34,6 +34,8 @@ struct Entry {
     class: Class,
     failures: u32,
     missing: Vec<String>,
+    /// Whether what was missing has been brought since it failed last.
+    brought: bool,
     /// None while it runs.
     due: Option<Instant>,
 }
@@ -45,6 +47,7 @@ pub(super) struct Begun {
     pub(super) priority: u32,
     pub(super) failures: u32,
     pub(super) missing: Vec<String>,
+    pub(super) brought: bool,
 }
 
 /// A destination that did not answer.
@@ -87,6 +90,7 @@ impl Lane {
             class: Class::Call,
             failures: 0,
             missing: Vec::new(),
+            brought: false,
             due: Some(now),
         };
         self.accounts.entry(account).or_default().insert(id, entry);
@@ -128,6 +132,7 @@ impl Lane {
             priority: id.0.0,
             failures: entry.failures,
             missing: std::mem::take(&mut entry.missing),
+            brought: entry.brought,
         };
         self.served.insert(class, account);
         if let Some(silence) = &mut self.silence {
@@ -187,6 +192,8 @@ impl Lane {
     ) {
         self.probed(id, now);
         if let Some(entry) = self.entry(id) {
+            // It needs no more than a call only once all else is there.
+            entry.brought |= class == Class::Call;
             entry.class = class;
             entry.missing = missing;
             entry.due = Some(now);
@@ -220,6 +227,7 @@ impl Lane {
         if let Some(entry) = self.entry(id) {
             entry.failures = entry.failures.saturating_add(1);
             entry.class = Class::Call;
+            entry.brought = false;
             entry.due = Some(match why {
                 Failure::Task => now + delay,
                 Failure::Destination => now,

@@ -89,6 +89,24 @@ async fn a_task_that_fails_waits_longer_each_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_brought_is_known_until_the_task_fails() {
+    let backlog = with([1]);
+    let light = |backlog: &Arc<Backlog>| backlog.begin(&west(), Class::Light, 1).pop();
+    begin(&backlog).unwrap().becomes(Class::Light, Vec::new());
+    let first = light(&backlog).unwrap();
+    assert!(!first.brought);
+    first.becomes(Class::Call, Vec::new());
+    begin(&backlog).unwrap().becomes(Class::Light, Vec::new());
+    let again = light(&backlog).unwrap();
+    assert!(again.brought);
+    let delay = again.failed(Failure::Task);
+    assert!(begin(&backlog).is_none());
+    tokio::time::advance(delay).await;
+    let last = begin(&backlog).unwrap();
+    assert_eq!((last.brought, last.failures), (false, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_fails_leaves_room_for_what_was_not_tried() {
     let many = OF_ACCOUNT_MAX as u64;
     let backlog = with(1..=many + 1);

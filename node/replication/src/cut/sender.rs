@@ -34,6 +34,16 @@ const AGAIN: [Duration; 3] = [
 /// For a destination to say where to go on.
 const OFFSET_TIMEOUT: Duration = Duration::from_secs(10);
 const NAME_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between the tries to tell it a name; the first are sooner than a task tries again
+/// that would send the blob anew.
+const NAME_AGAIN: [Duration; 6] = [
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+];
 
 /// Who takes an upload's bytes.
 #[derive(Debug)]
@@ -59,6 +69,17 @@ struct Sending {
     header: DepositHeader,
     feed: Arc<Feed>,
     pace: Option<Arc<Pace>>,
+}
+
+/// Whether it would be said again.
+fn is_lasting(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unimplemented
+            | Code::PermissionDenied
+            | Code::InvalidArgument
+            | Code::ResourceExhausted
+    )
 }
 
 // === impl Sender ===
@@ -126,9 +147,21 @@ impl Sender {
         };
         tokio::spawn(async move {
             let mut client = ReplicationClient::new(channel);
-            let named = timeout(NAME_TIMEOUT, client.name_deposit(name)).await;
-            if !matches!(named, Ok(Ok(_))) {
-                debug!(%digest, "a destination was not told the name of a deposit");
+            let mut again = NAME_AGAIN.into_iter();
+            loop {
+                let named = timeout(NAME_TIMEOUT, client.name_deposit(name.clone())).await;
+                let (pause, error) = match named {
+                    Ok(Ok(_)) => return,
+                    // What was said may have got there, and is the same once more.
+                    Ok(Err(status)) if !is_lasting(status.code()) => (again.next(), Some(status)),
+                    Ok(Err(status)) => (None, Some(status)),
+                    Err(_) => (None, None),
+                };
+                let Some(pause) = pause else {
+                    debug!(%digest, ?error, "a destination was not told the name of a deposit");
+                    return;
+                };
+                tokio::time::sleep(pause).await;
             }
         });
     }
@@ -144,14 +177,7 @@ impl Sending {
                 Ok(Ended::Done | Ended::Held | Ended::Cancelled) => return Ok(()),
                 Err(status) => status,
             };
-            let lasting = matches!(
-                status.code(),
-                Code::Unimplemented
-                    | Code::PermissionDenied
-                    | Code::InvalidArgument
-                    | Code::ResourceExhausted
-            );
-            if lasting || self.feed.is_cancelled() {
+            if is_lasting(status.code()) || self.feed.is_cancelled() {
                 return Err(status);
             }
             let Some(pause) = again.next() else {

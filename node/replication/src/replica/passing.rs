@@ -51,7 +51,14 @@ impl ReplicaServer {
             return Err(Status::not_found("it was not brought here by now"));
         };
         let account = &asked.source.account;
-        let passed = ship::pass_on(&self.blobs, account, &asked.to, &asked.name, blob).await;
+        let pace = self.blobs.pace_of_relay(
+            &asked.source,
+            &request.rule,
+            &asked.to,
+            request.bytes_per_second,
+        );
+        let there = (&asked.to, &asked.name);
+        let passed = ship::pass_on(&self.blobs, account, there, blob, pace).await;
         passed.map_err(fail)
     }
 

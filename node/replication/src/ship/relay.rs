@@ -25,6 +25,7 @@ use tracing::{debug, info};
 use super::{Sent, blob};
 use crate::error::ReplicationError;
 use crate::outbox::Outbox;
+use crate::pace::Pace;
 use crate::{ClusterBlobs, placement};
 
 /// For another region to bring a blob on, whatever its size.
@@ -110,7 +111,7 @@ impl Outbox {
         let wanted = query::destinations(view, &key.account, &key.repository)?;
         let answers = |region: &RegionName| !health.alive_in(region).is_empty();
         let relay = relay_of(&wanted, &key.destination, self.blobs.region(), answers);
-        let Some(through) = relay else {
+        let (Some(through), Some(rule)) = (relay, wanted.get(&key.destination)) else {
             return Ok(None);
         };
         // The node that takes what goes into the repository there.
@@ -144,6 +145,8 @@ impl Outbox {
                 to_region: key.destination.region.to_string(),
                 to_account: key.destination.account.to_string(),
                 to_repository: sent.name.to_string(),
+                rule: rule.id.clone(),
+                bytes_per_second: rule.options.bandwidth().unwrap_or_default(),
             },
             failed: Arc::default(),
             waits: is_young && own.is_some_and(|own: Task| own.state == TaskState::InProgress),
@@ -198,15 +201,19 @@ impl Relay {
 }
 
 /// Brings a blob of this region to another one, for the source that brought it here.
+/// `pace`: what the source's rule allows this node.
 pub(crate) async fn pass_on(
     blobs: &Arc<ClusterBlobs>,
     source: &RegistryId,
-    to: &Destination,
-    name: &RepositoryName,
+    (to, name): (&Destination, &RepositoryName),
     blob: Blob,
+    pace: Option<Arc<Pace>>,
 ) -> Result<(), ReplicationError> {
     let (digest, size) = (blob.digest, blob.size);
-    let destination = super::Destination::of(blobs, to, name, 0)?;
+    let destination = super::Destination {
+        pace,
+        ..super::Destination::of(blobs, to, name, 0)?
+    };
     let into = DepositHeader {
         account: to.account.to_string(),
         source_account: source.to_string(),

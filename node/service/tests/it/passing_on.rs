@@ -108,6 +108,7 @@ async fn what_the_source_did_not_bring_is_not_passed_on() {
             to_region: SOUTH.to_owned(),
             to_account: account,
             to_repository: app().to_string(),
+            ..PassOnRequest::default()
         };
         let channel = cluster.node(SOURCE).peers.channel(FIRST).unwrap();
         ReplicationClient::new(channel).pass_on(request).await
@@ -116,4 +117,24 @@ async fn what_the_source_did_not_bring_is_not_passed_on() {
     assert_eq!(refused.code(), Code::NotFound);
     assert_eq!(passed_on(&cluster), 0);
     assert_eq!(cluster.node(SECOND).known(&sha256(&blob)), None);
+}
+
+#[tokio::test]
+async fn what_is_passed_on_keeps_to_the_limit_of_the_sources_rule() {
+    let mut cluster = three_regions(&["v*"]).await;
+    let registry = &cluster.node(SOURCE).registry;
+    let rules = registry.list_rules(&root()).await.unwrap();
+    let mut rule = rules.into_iter().next().unwrap();
+    rule.options.bandwidth_bytes_per_second = MIB as u64;
+    registry.put_rule(&root(), &rule).await.unwrap();
+    let blob = content(5, 3 * MIB);
+    cluster.node(SOURCE).push_image("v1", from_ref(&blob)).await;
+    let start = std::time::Instant::now();
+    cluster.start_outbox();
+    arrived(&cluster, &blob).await;
+    assert_eq!(passed_on(&cluster), blob.len() as u64);
+    // Three seconds to the first, of which one is saved up before any byte is sent;
+    // then as long to the second.
+    let took = start.elapsed();
+    assert!(took >= std::time::Duration::from_secs(4), "{took:?}");
 }

@@ -14,7 +14,7 @@
 //! | `lag` | from the answer to a manifest's PUT until its tag is there: four sizes, without a line between the regions, and with one of 80 ms and 1 Gbit/s |
 //! | `fill` | how much of a line of 1 Gbit/s and 150 ms large layers fill |
 //! | `drain` | small images that waited while the line was cut: how many arrive a second |
-//! | `cost` | pushes into repositories with a rule and without |
+//! | `cost` | pushes without a rule, with one whose destination is away, and with one that copies |
 //!
 //! Both regions, the clients and the line share one machine. The line is a part
 //! of this process, between one TCP connection and another: it has a delay and a

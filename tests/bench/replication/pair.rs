@@ -85,8 +85,13 @@ impl Pair {
 
     /// User and system time of all nodes so far.
     pub(crate) fn cpu_s(&self) -> Result<f64> {
+        Ok(self.cpu_s_in(US)? + self.cpu_s_in(EU)?)
+    }
+
+    /// The same of a region's nodes.
+    pub(crate) fn cpu_s_in(&self, region: &str) -> Result<f64> {
         let mut sum = 0.0;
-        for id in self.cluster.ids() {
+        for id in self.cluster.ids_in(region) {
             sum += self.cluster.node(id)?.usage()?.cpu_s;
         }
         Ok(sum)

@@ -21,7 +21,7 @@ pub(crate) use self::accounts::{Account, AccountCreate};
 pub(crate) use self::lifecycle::{Lifecycle, LifecyclePut};
 pub(crate) use self::nodes::{Drain, Node, Region, Remove, Replace, Revoke, Token};
 pub(crate) use self::replication::{
-    Backfill, Bandwidth, Near, Replication, Rule, RulePut, Status, To, Wait, Which, Window,
+    Backfill, Bandwidth, Near, Replication, Rule, RulePut, Slo, Status, To, Wait, Which, Window,
 };
 pub(crate) use self::webhooks::{Event, Webhook, WebhookPut};
 use crate::endpoint::{EndpointParser, EndpointUrl};

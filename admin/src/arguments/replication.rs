@@ -2,6 +2,7 @@
 //! replication`.
 
 mod rule;
+mod slo;
 mod units;
 
 use std::fmt::Display;
@@ -13,6 +14,7 @@ use clap::{Args, Subcommand};
 use entrepot_oci::{AccountId, Digest, RegionName, RepositoryName, Tag};
 
 pub(crate) use self::rule::{Rule, RulePut};
+pub(crate) use self::slo::Slo;
 pub(crate) use self::units::{Bandwidth, Near, Window};
 
 /// The shortest time between two looks of `--watch` is one that no node notices.
@@ -72,7 +74,9 @@ where there are more tasks than were looked at):
               \"complete\": 40, \"in_flight\": 2, \"pending\": 7, \"pending_bytes\": 7340032,
               \"oldest_pending_at_ms\": 1767225600000, \"failed\": 1,
               \"failures\": [{\"reason\": \"...\", \"tasks\": 1}],
-              \"lag_p50_ms\": 120, \"lag_p99_ms\": 480, \"completed_last_minute\": 12}],
+              \"lag_p50_ms\": 120, \"lag_p99_ms\": 480, \"completed_last_minute\": 12,
+              \"slo\": {\"objective\": \"99% within 30s\", \"counted\": 50, \"in_time\": 49,
+                      \"burn\": 2.0}}],
    \"partial\": false}")]
     Status(Status),
 

@@ -57,6 +57,7 @@ fn options(put: &RulePut) -> admin::RuleOptions {
         read_through: put.read_through,
         settings: put.settings,
         backfill: put.backfill,
+        objective: put.slo.map(|it| it.0),
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use entrepot_proto::admin::{ReplicationSummary, ReplicationTask, SummaryReply, TaskState};
 use serde::Serialize;
 
+use crate::arguments::Slo;
 use crate::human;
 use crate::report::Report;
 
@@ -39,6 +40,18 @@ struct Way {
     lag_p50_ms: Option<u64>,
     lag_p99_ms: Option<u64>,
     completed_last_minute: u64,
+    /// What the rule promises, and what of the last hour was held against it.
+    slo: Option<Promise>,
+}
+
+#[derive(Debug, Serialize)]
+struct Promise {
+    /// `99% within 30s`
+    objective: String,
+    counted: u64,
+    in_time: u64,
+    /// How many times as many were late as may be; none: nothing was counted.
+    burn: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -108,7 +121,15 @@ impl From<ReplicationSummary> for Way {
         let some = |text: String| (!text.is_empty()).then_some(text);
         let to = found.destination.unwrap_or_default();
         let failures = found.failures.into_iter();
+        let (counted, in_time) = (found.objective_counted, found.objective_in_time);
+        let slo = found.objective.map(|it| Promise {
+            objective: Slo(it).to_string(),
+            counted,
+            in_time,
+            burn: Slo(it).burn(counted, in_time),
+        });
         Self {
+            slo,
             rule: some(found.rule),
             region: to.region,
             account: some(to.account),
@@ -269,6 +290,27 @@ impl StatusReport {
         human::table(header, rows)
     }
 
+    /// `nightly to eu-west-1, 99% within 30s: 98 of 100 in time in the last hour, a burn
+    /// of 2.0`
+    fn promises(&self) -> Vec<String> {
+        let promising = self.rules.iter();
+        let promising = promising.filter_map(|way| Some((way, way.slo.as_ref()?)));
+        promising
+            .map(|(way, slo)| {
+                let rule = human::plain(way.rule.as_deref().unwrap_or_default());
+                let to = human::plain(&way.to());
+                let found = match slo.burn {
+                    Some(burn) => format!(
+                        "{} of {} in time in the last hour, a burn of {burn:.1}",
+                        slo.in_time, slo.counted
+                    ),
+                    None => "nothing in the last hour".to_owned(),
+                };
+                format!("{rule} to {to}, {}: {found}", slo.objective)
+            })
+            .collect()
+    }
+
     fn reasons(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for way in &self.rules {
@@ -288,6 +330,9 @@ impl Report for StatusReport {
         let mut parts = Vec::new();
         if !self.rules.is_empty() {
             parts.push(self.ways(now_ms));
+        }
+        if !self.promises().is_empty() {
+            parts.push(self.promises().join("\n"));
         }
         if self.partial {
             parts.push("There are more tasks than were looked at.".to_owned());

@@ -3,7 +3,7 @@
 use entrepot_proto::admin;
 use serde::Serialize;
 
-use crate::arguments::{Bandwidth, Window};
+use crate::arguments::{Bandwidth, Slo, Window};
 use crate::human;
 use crate::report::Report;
 
@@ -54,6 +54,8 @@ struct Options {
     near: Vec<Vec<String>>,
     read_through: bool,
     backfill: bool,
+    /// `99% within 30s`
+    slo: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -112,6 +114,7 @@ impl From<admin::RuleOptions> for Options {
             near: options.near.into_iter().map(|it| it.regions).collect(),
             read_through: options.read_through,
             backfill: options.backfill,
+            slo: options.objective.map(|it| Slo(it).to_string()),
         }
     }
 }
@@ -144,6 +147,9 @@ impl Options {
         words.extend(each("window", &self.windows));
         let near = self.near.iter().map(|regions| regions.join(","));
         words.extend(each("near", &near.collect::<Vec<_>>()));
+        if let Some(slo) = &self.slo {
+            words.push(format!("slo {slo}"));
+        }
         for (is_said, word) in [
             (self.synchronous, "synchronous"),
             (self.settings, "settings"),

@@ -335,6 +335,7 @@ async fn what_a_rule_says_beyond_prefixes_is_sent_and_shown() {
         "mapping": {"from": "team/", "to": "mirror/"}, "priority": 2, "synchronous": true,
         "synchronous_timeout_ms": 5000, "settings": false, "bandwidth_bytes_per_second": null,
         "windows": [], "near": [], "read_through": false, "backfill": false,
+        "slo": null,
     });
     assert_eq!(told["rule"]["options"], options);
     let listed = json_of(&fake, "rule list").await;

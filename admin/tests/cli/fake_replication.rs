@@ -4,7 +4,7 @@ use entrepot_proto::admin::replication_server::Replication;
 use entrepot_proto::admin::{
     Backfill, BackfillCount, BackfillImage, BackfillPhase, CountBackfillReply,
     CountBackfillRequest, FailureCount, GetBackfillReply, GetBackfillRequest, ListBackfillsReply,
-    ListBackfillsRequest, ReplicationSummary, RuleDestination, StartBackfillReply,
+    ListBackfillsRequest, Objective, ReplicationSummary, RuleDestination, StartBackfillReply,
     StartBackfillRequest, StopBackfillReply, StopBackfillRequest, SummaryReply, SummaryRequest,
     TaskState,
 };
@@ -172,6 +172,11 @@ impl Replication for Service {
                 }
             }
         }
+        found.objective = Some(Objective {
+            per_million: 990_000,
+            within_ms: 30_000,
+        });
+        (found.objective_counted, found.objective_in_time) = (50, 49);
         // What is under way has arrived when it is asked about again.
         if state.arrives {
             for task in &mut state.tasks {

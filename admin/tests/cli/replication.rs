@@ -117,6 +117,7 @@ async fn the_status_of_one_rule_has_its_lag_and_why_copies_failed() {
     for part in [
         "[#####.....] 50 %",
         "1s / 1s",
+        "eu-west-1, 99% within 30s: 49 of 50 in time in the last hour, a burn of 2.0",
         "1 failed to eu-west-1: the destination denies it",
         "7.0 MiB",
     ] {
@@ -131,8 +132,9 @@ async fn every_option_of_a_rule_goes_to_the_node_and_comes_back() {
                --exclude old/* --tag v* --exclude-tag *-rc --artifact-type a/* --deletions \
                --map team/=mirror/ --priority 3 --synchronous --synchronous-timeout 5s \
                --bandwidth 200Mbit --window mon-fri/22:00-06:00 --window 12:00-13:00 \
-               --near eu-west-1,eu-west-2 --read-through --settings --backfill";
-    entrepot(put).asking(&fake).answer().await;
+               --near eu-west-1,eu-west-2 --read-through --settings --backfill --slo";
+    let put = entrepot(put).argument("99.5% within 30s");
+    put.asking(&fake).answer().await;
     let options = {
         let state = fake.state.lock().unwrap();
         let rule = state.rules.iter().find(|rule| rule.id == "full").unwrap();
@@ -160,6 +162,7 @@ async fn every_option_of_a_rule_goes_to_the_node_and_comes_back() {
         "read-through",
         "settings",
         "backfill",
+        "slo 99.5% within 30s",
     ] {
         assert!(list.contains(part), "{part}: {list}");
     }
@@ -167,6 +170,7 @@ async fn every_option_of_a_rule_goes_to_the_node_and_comes_back() {
     let json: Value = serde_json::from_str(&json).unwrap();
     let rules = json["rules"].as_array().unwrap();
     let full = rules.iter().find(|rule| rule["id"] == "full").unwrap();
+    assert_eq!(full["options"]["slo"], "99.5% within 30s");
     assert_eq!(full["options"]["bandwidth_bytes_per_second"], 25_000_000);
     assert_eq!(full["options"]["near"][0][1], "eu-west-2");
 }

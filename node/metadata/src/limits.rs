@@ -83,6 +83,9 @@ pub const WINDOW_MINUTES_MAX: u32 = 24 * 60;
 pub const SYNCHRONOUS_TIMEOUT_MS: u64 = 30_000;
 pub const SYNCHRONOUS_TIMEOUT_MS_MAX: u64 = 600_000;
 
+/// The longest time within which copies may have to be there, a week.
+pub const OBJECTIVE_WITHIN_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1_000;
+
 /// Name prefixes of one rule, as in ECR.
 pub const PREFIXES_MAX: usize = 100;
 

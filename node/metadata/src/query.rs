@@ -86,7 +86,7 @@ pub use crate::records::backfills::{BackfillCount, BackfillPhase, ItemState};
 pub use crate::records::collection::Why;
 pub use crate::records::identity::{AccessKeyState, AccountState, EntityKind};
 pub use crate::records::members::MemberState;
-pub use crate::records::rules::{NearRegions, PrefixMapping, RuleOptions, TimeWindow};
+pub use crate::records::rules::{NearRegions, Objective, PrefixMapping, RuleOptions, TimeWindow};
 pub use crate::records::settings::{CreatedFor, ItemKind, MutabilityMode, TextKind};
 pub use crate::records::{TaskKind, TaskState};
 

@@ -348,16 +348,16 @@ impl Outbox {
 
     /// A task was ended by this node.
     fn count_end(&self, task: &Task, is_complete: bool, is_denied: bool, at_ms: i64) {
-        let way = match self.metadata.view(&self.group) {
+        let (way, objective) = match self.metadata.view(&self.group) {
             Ok(view) => Way::of(view.as_ref(), &task.key),
             // Numbers alone suffer.
             Err(_) => return,
         };
         if !is_complete {
-            return self.blobs.tally.failed(&way, is_denied);
+            return self.blobs.tally.failed(&way, objective, is_denied);
         }
         let lag_ms = at_ms.saturating_sub(task.created_at_ms);
-        self.blobs.tally.completed(&way, lag_ms);
+        self.blobs.tally.completed(&way, objective, lag_ms);
     }
 
     pub(crate) fn postpone(&self, running: Running, why: Failure, error: &ReplicationError) {

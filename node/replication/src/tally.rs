@@ -4,12 +4,14 @@
 //! The invariant: a task that this node has ended is counted once, and one whose end
 //! it only tried to write down is not.
 
+mod objective;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use entrepot_metadata::KeyValue;
-use entrepot_metadata::query::{self, Destination, Rule, Task, TaskKey};
+use entrepot_metadata::query::{self, Destination, Objective, Rule, Task, TaskKey};
 use entrepot_oci::AccountId;
 use entrepot_proto::peer::Flight;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -18,6 +20,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+use self::objective::Objectives;
 
 /// Upper bounds of the lag, in seconds: a network trip at the lower end, what ECR
 /// promises at the upper.
@@ -67,6 +71,7 @@ pub struct Tally {
     oldest: Family<Way, Seconds>,
     in_flight: Mutex<BTreeMap<(AccountId, Destination), u64>>,
     flying: Gauge,
+    objectives: Objectives,
     /// Those that were open at the last look.
     open_before: Mutex<Vec<Way>>,
 }
@@ -90,6 +95,7 @@ impl Default for Tally {
             oldest: Family::default(),
             in_flight: Mutex::default(),
             flying: Gauge::default(),
+            objectives: Objectives::default(),
             open_before: Mutex::default(),
         }
     }
@@ -129,15 +135,18 @@ impl Tally {
             "Copies that this node works on now",
             self.flying.clone(),
         );
+        self.objectives.register(registry);
     }
 
-    pub(crate) fn completed(&self, way: &Way, lag_ms: i64) {
+    pub(crate) fn completed(&self, way: &Way, objective: Option<Objective>, lag_ms: i64) {
+        self.objectives.ended(way, objective, Some(lag_ms));
         let lag_ms = u32::try_from(lag_ms.max(0)).unwrap_or(u32::MAX);
         let lag = f64::from(lag_ms) / 1_000.0;
         self.lag.get_or_create(way).observe(lag);
     }
 
-    pub(crate) fn failed(&self, way: &Way, is_denied: bool) {
+    pub(crate) fn failed(&self, way: &Way, objective: Option<Objective>, is_denied: bool) {
+        self.objectives.ended(way, objective, None);
         let reason = if is_denied { "denied" } else { "refused" };
         let way = way.clone();
         let failed = FailedWay {
@@ -235,11 +244,13 @@ impl Way {
         }
     }
 
-    /// With the rule that asks for it now.
-    pub(crate) fn of(view: &dyn KeyValue, key: &TaskKey) -> Self {
+    /// With the rule that asks for it now, and what that promises.
+    pub(crate) fn of(view: &dyn KeyValue, key: &TaskKey) -> (Self, Option<Objective>) {
         // Numbers alone suffer where that cannot be read.
         let rules = query::destinations(view, &key.account, &key.repository).unwrap_or_default();
-        Self::new(rules.get(&key.destination), key)
+        let rule = rules.get(&key.destination);
+        let objective = rule.and_then(|rule| rule.options.objective);
+        (Self::new(rule, key), objective)
     }
 }
 
@@ -345,9 +356,9 @@ mod tests {
         let tally = Tally::default();
         let way = Way::new(None, &task("v1", "eu-west-1", 0).key);
         for lag_ms in [20, 40, -3, i64::MAX] {
-            tally.completed(&way, lag_ms);
+            tally.completed(&way, None, lag_ms);
         }
-        tally.failed(&way, true);
+        tally.failed(&way, None, true);
         let found = text(&tally);
         let has = |part: &str, end: &str| {
             let mut lines = found.lines();
@@ -356,6 +367,32 @@ mod tests {
         assert!(has("le=\"0.05\"", " 3"), "{found}");
         assert!(has("le=\"+Inf\"", " 4"), "{found}");
         assert!(has("reason=\"denied\"", " 1"), "{found}");
+    }
+
+    #[test]
+    fn copies_are_held_against_what_their_rule_promises() {
+        let tally = Tally::default();
+        let way = Way::new(None, &task("v1", "eu-west-1", 0).key);
+        let objective = Some(Objective {
+            per_million: 990_000,
+            within_ms: 30_000,
+        });
+        for lag_ms in [20, 30_000, 30_001] {
+            tally.completed(&way, objective, lag_ms);
+        }
+        tally.failed(&way, objective, false);
+        let found = text(&tally);
+        let labels = "{account=\"123456789012\",rule=\"\",destination=\"eu-west-1\"}";
+        for line in [
+            format!("replication_slo_images_total{labels} 4\n"),
+            format!("replication_slo_good_total{labels} 2\n"),
+            format!("replication_slo_objective_ratio{labels} 0.99\n"),
+        ] {
+            assert!(found.contains(&line), "{found}");
+        }
+        // The rule promises nothing any more.
+        tally.completed(&way, None, 20);
+        assert!(!text(&tally).contains("slo_images_total{"));
     }
 
     /// Names that begin with `entrepot_replication_`.
@@ -372,8 +409,12 @@ mod tests {
         let tally = Arc::new(Tally::default());
         let task = task("v1", "eu-west-1", 0);
         let way = Way::new(None, &task.key);
-        tally.completed(&way, 1);
-        tally.failed(&way, true);
+        let objective = Objective {
+            per_million: 990_000,
+            within_ms: 30_000,
+        };
+        tally.completed(&way, Some(objective), 1);
+        tally.failed(&way, Some(objective), true);
         tally.tried_again(&task.key);
         let mut open = OpenTasks::default();
         open.add(None, &task);

@@ -89,7 +89,7 @@ pub use entrepot_metadata::limits::RESOURCE_TAGS;
 pub use entrepot_metadata::query::{
     AccountState, Backfill, BackfillCount, BackfillItem, BackfillPhase, Change, CreatedFor,
     Destination, Encryption, ItemState, Member, MemberState, Mutability, MutabilityMode,
-    NearRegions, Place, PrefixMapping, RegistrySettings, Repository, RepositorySettings,
+    NearRegions, Objective, Place, PrefixMapping, RegistrySettings, Repository, RepositorySettings,
     RuleOptions, Task, TaskKey, TaskState, TimeWindow,
 };
 pub use entrepot_metadata::query::{Count, Quotas};

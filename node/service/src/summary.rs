@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use entrepot_metadata::query::{self, Destination, Rule, Task, TaskKey, TaskState};
+use entrepot_metadata::query::{self, Destination, Objective, Rule, Task, TaskKey, TaskState};
 use entrepot_metadata::{KeyValue, StorageError};
 use entrepot_oci::{AccountId, Digest, RegionName, RepositoryName, Tag};
 
@@ -64,6 +64,11 @@ pub struct SummaryOf {
     pub lag_p50_ms: Option<u64>,
     pub lag_p99_ms: Option<u64>,
     pub completed_last_minute: u64,
+    /// What the rule promises.
+    pub objective: Option<Objective>,
+    /// Of what ended in the last hour, or is late already: all, and those in time.
+    pub objective_counted: u64,
+    pub objective_in_time: u64,
 }
 
 /// By rule and destination.
@@ -79,6 +84,9 @@ struct Way {
     reasons: BTreeMap<String, u64>,
     lags_ms: Vec<u64>,
     completed_last_minute: u64,
+    objective: Option<Objective>,
+    objective_counted: u64,
+    objective_in_time: u64,
 }
 
 /// A look through the tasks under way.
@@ -221,6 +229,7 @@ impl Looking {
         }
         let mut asking = self.rules.iter();
         let asking = asking.find(|rule| rule.asks_for(&key.destination, &key.repository));
+        let objective = asking.and_then(|rule| rule.options.objective);
         let rule = asking.map(|rule| rule.id.clone());
         if filter.rule.is_some() && rule != filter.rule {
             return Ok(());
@@ -229,6 +238,8 @@ impl Looking {
             .ways
             .entry((rule, key.destination.clone()))
             .or_default();
+        way.objective = objective;
+        way.hold_against_objective(&task, self.at_ms);
         match task.state {
             TaskState::InProgress => {
                 let size = query::manifest_entry(view, &key.account, &key.repository, &key.digest)?;
@@ -269,7 +280,8 @@ impl Looking {
                         && region.is_none_or(|region| destination.region == *region);
                     if is_meant {
                         let key = (Some(rule.id.clone()), destination.clone());
-                        self.ways.entry(key).or_default();
+                        let way = self.ways.entry(key).or_default();
+                        way.objective = rule.options.objective;
                     }
                 }
             }
@@ -283,6 +295,24 @@ impl Looking {
 // === impl Way ===
 
 impl Way {
+    /// What has not ended counts once it is late, and what was refused is never there.
+    fn hold_against_objective(&mut self, task: &Task, at_ms: i64) {
+        let Some(objective) = &self.objective else {
+            return;
+        };
+        let within_ms = i64::try_from(objective.within_ms).unwrap_or(i64::MAX);
+        let ended_at_ms = task.ended_at_ms.unwrap_or(task.created_at_ms);
+        let is_recent = at_ms.saturating_sub(ended_at_ms) <= LAG_WITHIN_MS;
+        let took_ms = |until_ms: i64| until_ms.saturating_sub(task.created_at_ms);
+        let (counts, in_time) = match task.state {
+            TaskState::InProgress => (took_ms(at_ms) > within_ms, false),
+            TaskState::Complete => (is_recent, took_ms(ended_at_ms) <= within_ms),
+            TaskState::Failed => (is_recent, false),
+        };
+        self.objective_counted += u64::from(counts);
+        self.objective_in_time += u64::from(counts && in_time);
+    }
+
     fn summary(mut self, rule: Option<String>, destination: Destination) -> SummaryOf {
         self.lags_ms.sort_unstable();
         let mut failures: Vec<(String, u64)> = self.reasons.into_iter().collect();
@@ -301,6 +331,9 @@ impl Way {
             lag_p50_ms: percentile(&self.lags_ms, 50),
             lag_p99_ms: percentile(&self.lags_ms, 99),
             completed_last_minute: self.completed_last_minute,
+            objective: self.objective,
+            objective_counted: self.objective_counted,
+            objective_in_time: self.objective_in_time,
         }
     }
 }
@@ -313,7 +346,57 @@ fn percentile(sorted: &[u64], percent: usize) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::percentile;
+    use entrepot_metadata::query::TaskKind;
+    use entrepot_oci::Algorithm;
+
+    use super::*;
+
+    fn task(state: TaskState, created_at_ms: i64, ended_at_ms: Option<i64>) -> Task {
+        let account: AccountId = "123456789012".parse().unwrap();
+        Task {
+            key: TaskKey {
+                destination: Destination::named("eu-west-1", &account).unwrap(),
+                account,
+                repository: "app".parse().unwrap(),
+                digest: Digest::of(Algorithm::Sha256, b"image"),
+                tag: None,
+            },
+            sequence: 1,
+            created_at_ms,
+            state,
+            ended_at_ms,
+            reason: None,
+            denied: false,
+            kind: TaskKind::Copy,
+            names: Vec::new(),
+            deleted_before: None,
+        }
+    }
+
+    #[test]
+    fn what_is_late_or_refused_counts_against_the_objective() {
+        let mut way = Way {
+            objective: Some(Objective {
+                per_million: 990_000,
+                within_ms: 30_000,
+            }),
+            ..Way::default()
+        };
+        let now = 10_000_000;
+        for (task, counted, in_time) in [
+            (task(TaskState::InProgress, now - 30_000, None), 0, 0),
+            (task(TaskState::InProgress, now - 30_001, None), 1, 0),
+            (task(TaskState::Complete, now - 30_000, Some(now)), 2, 1),
+            (task(TaskState::Complete, now - 30_001, Some(now)), 3, 1),
+            (task(TaskState::Failed, now - 10, Some(now)), 4, 1),
+            // Longer ago than an hour.
+            (task(TaskState::Complete, 0, Some(1_000_000)), 4, 1),
+        ] {
+            way.hold_against_objective(&task, now);
+            let found = (way.objective_counted, way.objective_in_time);
+            assert_eq!(found, (counted, in_time));
+        }
+    }
 
     #[test]
     fn a_percentile_is_one_of_the_values() {

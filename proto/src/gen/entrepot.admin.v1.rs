@@ -311,6 +311,18 @@ pub struct RuleOptions {
     /// What is there when the rule is made or changed is copied too.
     #[prost(bool, tag = "16")]
     pub backfill: bool,
+    /// How many copies are to be there in time; unset: nothing is promised.
+    #[prost(message, optional, tag = "17")]
+    pub objective: ::core::option::Option<Objective>,
+}
+/// So many of a million copies are there within a time of their push: more than none
+/// and less than all, within a week.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Objective {
+    #[prost(uint32, tag = "1")]
+    pub per_million: u32,
+    #[prost(uint64, tag = "2")]
+    pub within_ms: u64,
 }
 /// On each of these days, from one minute up to another, in UTC; over midnight if
 /// the end is not behind the beginning.
@@ -1179,6 +1191,14 @@ pub struct ReplicationSummary {
     /// Completed in the last minute.
     #[prost(uint64, tag = "12")]
     pub completed_last_minute: u64,
+    /// What the rule promises; unset: nothing.
+    #[prost(message, optional, tag = "13")]
+    pub objective: ::core::option::Option<Objective>,
+    /// Of what ended in the last hour, or is late already: all, and those in time.
+    #[prost(uint64, tag = "14")]
+    pub objective_counted: u64,
+    #[prost(uint64, tag = "15")]
+    pub objective_in_time: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SummaryReply {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
-use super::{Bandwidth, Near, To, Window};
+use super::{Bandwidth, Near, Slo, To, Window};
 
 #[derive(Debug, Subcommand)]
 #[allow(clippy::large_enum_variant, reason = "there is one of it")]
@@ -25,6 +25,7 @@ Examples:
   entrepot rule put mirror --to eu-west-1 --map team/=mirror/team/
   entrepot rule put nights --to ap-south-1 --window mon-fri/20:00-06:00 --bandwidth 200Mbit
   entrepot rule put all --to eu-west-1 --to eu-west-2 --near eu-west-1,eu-west-2 --backfill
+  entrepot rule put deploys --to eu-west-1 --prefix prod/ --slo '99% within 30s'
 
 Outside of its windows nothing new is begun; without any, copies are sent at once. With --backfill what is there already is copied as well, when the rule is made and whenever it is changed: `entrepot backfill list` shows how far that is. `entrepot backfill start --dry-run` tells beforehand how much it is.
 
@@ -156,6 +157,11 @@ pub(crate) struct RulePut {
     /// Copy also what is there when the rule is made or changed
     #[arg(long)]
     pub(crate) backfill: bool,
+
+    /// What the rule promises, such as "99% within 30s": so many copies are there in time.
+    /// `entrepot replication status` and the nodes' metrics hold it against what happens
+    #[arg(long, value_name = "PART within TIME")]
+    pub(crate) slo: Option<Slo>,
 }
 
 /// The beginnings of a repository's name here and there.

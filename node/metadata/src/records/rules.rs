@@ -84,6 +84,18 @@ pub struct RuleOptions {
     /// What is there when the rule is made is copied too.
     #[prost(bool, tag = "16")]
     pub backfill: bool,
+    /// How many copies are to be there in time; none: nothing is promised.
+    #[prost(message, optional, tag = "17")]
+    pub objective: Option<Objective>,
+}
+
+/// So many of a million copies are there within a time of their push.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Objective {
+    #[prost(uint32, tag = "1")]
+    pub per_million: u32,
+    #[prost(uint64, tag = "2")]
+    pub within_ms: u64,
 }
 
 /// A repository whose name begins with `from` is copied under a name that begins

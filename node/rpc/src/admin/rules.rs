@@ -2,7 +2,7 @@
 
 use entrepot_proto::admin;
 use entrepot_service::{
-    Caller, Destination, NearRegions, PrefixMapping, RuleInfo, RuleOptions, TimeWindow,
+    Caller, Destination, NearRegions, Objective, PrefixMapping, RuleInfo, RuleOptions, TimeWindow,
 };
 use tonic::Status;
 
@@ -80,6 +80,10 @@ fn options(given: admin::RuleOptions) -> RuleOptions {
             .collect(),
         read_through: given.read_through,
         backfill: given.backfill,
+        objective: given.objective.map(|it| Objective {
+            per_million: it.per_million,
+            within_ms: it.within_ms,
+        }),
     }
 }
 
@@ -118,6 +122,14 @@ fn shown_options(options: RuleOptions) -> admin::RuleOptions {
             .collect(),
         read_through: options.read_through,
         backfill: options.backfill,
+        objective: options.objective.map(shown_objective),
+    }
+}
+
+pub(crate) fn shown_objective(it: Objective) -> admin::Objective {
+    admin::Objective {
+        per_million: it.per_million,
+        within_ms: it.within_ms,
     }
 }
 

@@ -4,7 +4,10 @@ use entrepot_proto::admin;
 use entrepot_service::{Caller, ReplicationSummary, SummaryFilter, SummaryOf};
 use tonic::Status;
 
-use crate::admin::{parse, rules::shown_destination};
+use crate::admin::{
+    parse,
+    rules::{shown_destination, shown_objective},
+};
 use crate::request::given;
 
 #[allow(clippy::result_large_err, reason = "tonic's error type")]
@@ -45,5 +48,8 @@ fn one(who: &Caller, it: SummaryOf) -> admin::ReplicationSummary {
         lag_p50_ms: it.lag_p50_ms,
         lag_p99_ms: it.lag_p99_ms,
         completed_last_minute: it.completed_last_minute,
+        objective: it.objective.map(shown_objective),
+        objective_counted: it.objective_counted,
+        objective_in_time: it.objective_in_time,
     }
 }

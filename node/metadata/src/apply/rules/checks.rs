@@ -7,15 +7,17 @@ use entrepot_oci::{AccountId, RegionName};
 use super::super::{Stop, invalid, parse};
 use crate::command::RuleSpec;
 use crate::limits::{
-    DESTINATIONS_MAX, NEAR_GROUPS_MAX, PATTERN_BYTES_MAX, PATTERNS_MAX, PREFIX_BYTES_MAX,
-    PREFIXES_MAX, REGIONS_MAX, RULE_ID_BYTES_MAX, SYNCHRONOUS_TIMEOUT_MS_MAX, WINDOW_MINUTES_MAX,
-    WINDOWS_MAX,
+    DESTINATIONS_MAX, NEAR_GROUPS_MAX, OBJECTIVE_WITHIN_MS_MAX, PATTERN_BYTES_MAX, PATTERNS_MAX,
+    PREFIX_BYTES_MAX, PREFIXES_MAX, REGIONS_MAX, RULE_ID_BYTES_MAX, SYNCHRONOUS_TIMEOUT_MS_MAX,
+    WINDOW_MINUTES_MAX, WINDOWS_MAX,
 };
 use crate::query::{Destination, Rule};
 use crate::records::rules::{
-    DestinationRecord, NearRegions, PrefixMapping, RuleOptions, RuleRecord, TimeWindow,
+    DestinationRecord, NearRegions, Objective, PrefixMapping, RuleOptions, RuleRecord, TimeWindow,
 };
 use crate::response::Refused;
+
+const MILLION: u32 = 1_000_000;
 
 /// A rule that says nothing wrong.
 pub(super) struct Checked<'a> {
@@ -125,6 +127,20 @@ fn prefixes(prefixes: Vec<String>) -> Result<Vec<String>, Refused> {
     Ok(sorted(prefixes))
 }
 
+/// All of them cannot be promised: a rule would have missed it for ever after one.
+fn check_objective(objective: &Objective) -> Result<(), Refused> {
+    if !(1..MILLION).contains(&objective.per_million) {
+        return Err(invalid(
+            "objective",
+            "must be more than 0 % and less than 100 % of the copies",
+        ));
+    }
+    if !(1..=OBJECTIVE_WITHIN_MS_MAX).contains(&objective.within_ms) {
+        return Err(invalid("objective", "must be within 1 ms to 7 days"));
+    }
+    Ok(())
+}
+
 fn options(options: RuleOptions) -> Result<RuleOptions, Refused> {
     if let Some(mapping) = &options.mapping {
         check_mapping(mapping)?;
@@ -148,6 +164,9 @@ fn options(options: RuleOptions) -> Result<RuleOptions, Refused> {
             "synchronous timeout",
             "must be of a rule that is synchronous",
         ));
+    }
+    if let Some(objective) = &options.objective {
+        check_objective(objective)?;
     }
     let patterns = |what, patterns, alphabet: Alphabet| alphabet.patterns(what, patterns);
     Ok(RuleOptions {

@@ -85,13 +85,13 @@ async fn case(seed: u64, length: Duration) -> Result<()> {
     step("all at once, with troubles", async {
         let readers = Readers::start(seed, &books, &here);
         let until = Instant::now() + length;
-        clients.start(until);
+        clients.start();
         while Instant::now() < until && clients.are_running() && readers.are_running() {
             troubles.next(&mut cluster).await?;
         }
-        let ended = clients.ended().await;
+        let ended = clients.stop().await;
         println!("  {troubles}");
-        println!("  pulls: {}", readers.ended().await?);
+        println!("  pulls: {}", readers.stop().await?);
         ended?;
         println!("  {}", clients.summary());
         Ok(())

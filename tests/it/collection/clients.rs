@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -34,6 +34,7 @@ const SETTLED_AFTER: Duration = Duration::from_secs(20);
 pub(super) struct Clients {
     resting: Vec<Client>,
     running: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
     tasks: JoinSet<Result<Client>>,
 }
 
@@ -118,6 +119,7 @@ impl Clients {
         Ok(Self {
             resting: clients.collect::<Result<_>>()?,
             running: Arc::default(),
+            stop: Arc::default(),
             tasks: JoinSet::new(),
         })
     }
@@ -142,13 +144,14 @@ impl Clients {
         Ok(())
     }
 
-    pub(super) fn start(&mut self, until: Instant) {
+    pub(super) fn start(&mut self) {
         for mut client in self.resting.drain(..) {
             self.running.fetch_add(1, Ordering::SeqCst);
             let ends = Ends(Arc::clone(&self.running));
+            let stop = Arc::clone(&self.stop);
             self.tasks.spawn(async move {
                 let _ends = ends;
-                while Instant::now() < until {
+                while !stop.load(Ordering::SeqCst) {
                     let acted = client.act().await;
                     acted.with_context(|| format!("client {}", client.nth))?;
                 }
@@ -162,8 +165,9 @@ impl Clients {
         self.running.load(Ordering::SeqCst) == HERE + 1
     }
 
-    /// Waits until all have ended what they began.
-    pub(super) async fn ended(&mut self) -> Result<()> {
+    /// Lets all end what they began.
+    pub(super) async fn stop(&mut self) -> Result<()> {
+        self.stop.store(true, Ordering::SeqCst);
         while let Some(ended) = self.tasks.join_next().await {
             self.resting.push(ended.context("a client panicked")??);
         }

@@ -79,7 +79,7 @@ impl Readers {
         !self.shared.found_wrong.load(Ordering::SeqCst)
     }
 
-    pub(super) async fn ended(mut self) -> Result<String> {
+    pub(super) async fn stop(mut self) -> Result<String> {
         self.shared.stop.store(true, Ordering::SeqCst);
         while let Some(ended) = self.tasks.join_next().await {
             ended.context("a reader panicked")??;

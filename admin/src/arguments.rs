@@ -5,6 +5,7 @@
 //! JSON, and golden files hold both in place.
 
 mod accounts;
+mod images;
 mod lifecycle;
 mod nodes;
 mod replication;
@@ -18,6 +19,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use entrepot_oci::{AccountId, RepositoryName};
 
 pub(crate) use self::accounts::{Account, AccountCreate};
+pub(crate) use self::images::{Image, Purge, Restore};
 pub(crate) use self::lifecycle::{Lifecycle, LifecyclePut};
 pub(crate) use self::nodes::{Drain, Node, Region, Remove, Replace, Revoke, Token};
 pub(crate) use self::replication::{
@@ -170,7 +172,8 @@ pub(crate) enum Command {
 LOGICAL are the manifests, configs and layers of all images, each as often as an image names it; \
 UNIQUE the same with every blob once, which is what each of a blob's copies takes on the disks. What \
 repositories share counts in each of them, and once in the total. It is counted when you ask: give \
-a large registry time by --timeout.
+a large registry time by --timeout. Deleted images that can be restored are not in it, but told of \
+below: their UNIQUE bytes are those that nothing else of the registry needs.
 
 Example:
   entrepot usage
@@ -183,7 +186,8 @@ come first):
    \"repositories\": [{\"repository\": \"team/app\",
                      \"usage\": [{\"storage_class\": \"STANDARD\", \"images\": 12,
                                 \"logical_bytes\": 104857600, \"unique_bytes\": 41943040}]}],
-   \"repositories_left_out\": 0}")]
+   \"repositories_left_out\": 0,
+   \"restorable\": {\"images\": 2, \"logical_bytes\": 20971520, \"unique_bytes\": 8388608}}")]
     Usage(Usage),
 
     /// The copies under way to other regions
@@ -237,7 +241,8 @@ Example:
 JSON:
   {\"account\": \"123456789012\", \"region\": \"us-east-1\", \"create_on_push\": true,
    \"repositories\": 214, \"max_repositories\": 100000, \"max_images\": 20000, \"max_tags\": 1000,
-   \"max_layer_parts\": 4200, \"max_layer_bytes\": 54525952000}")]
+   \"max_layer_parts\": 4200, \"max_layer_bytes\": 54525952000,
+   \"undelete_window_s\": 604800}")]
     Show {
         /// Of this account's registry in the place of one's own: for operators of the cluster
         #[arg(long, value_name = "ACCOUNT")]
@@ -259,15 +264,20 @@ An account sets its quotas to at most these. Operators of the cluster (`entrepot
 the first account) set them to more, or for good to less, of their own registry and, with --account, \
 of every other.
 
+Deleted images keep their place on the disks until their time is over: `entrepot usage` shows how \
+much that is. A new --undelete-window counts for what is deleted from then on.
+
 Examples:
   entrepot registry set --create-on-push off
   entrepot registry set --max-images 20000 --max-tags 0
   entrepot registry set --account 111122223333 --max-images 200000
+  entrepot registry set --undelete-window 30
 
 JSON (the settings after the change):
   {\"account\": \"123456789012\", \"region\": \"us-east-1\", \"create_on_push\": false,
    \"repositories\": 214, \"max_repositories\": 100000, \"max_images\": 20000, \"max_tags\": 1000,
-   \"max_layer_parts\": 4200, \"max_layer_bytes\": 54525952000}")]
+   \"max_layer_parts\": 4200, \"max_layer_bytes\": 54525952000,
+   \"undelete_window_s\": 604800}")]
     Set {
         #[command(flatten)]
         set: RegistrySet,
@@ -305,6 +315,11 @@ pub(crate) struct RegistrySet {
     /// How many MiB a layer may have
     #[arg(long, value_name = "NUMBER")]
     pub(crate) max_layer_mib: Option<u64>,
+
+    /// For how many days images can be restored that are deleted from now on, at most 366; or a
+    /// time such as 12h; 0: not at all
+    #[arg(long, value_name = "DAYS", value_parser = images::window)]
+    pub(crate) undelete_window: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -333,8 +348,8 @@ JSON (\"created\" is false if it existed):
 
     /// Delete a repository
     #[command(after_help = "\
-Refused if it has images, unless --force is given: then they are deleted with it. Its replicas \
-in other regions stay, and so do blobs on the disks.
+Refused if it has images, unless --force is given: then they are deleted with it. Nothing of it \
+can be restored, also not what was deleted from it before. Its replicas in other regions stay.
 
 From then on it takes no pushes, until it is gone and can be made anew. A large one takes a while; \
 what is not deleted yet may still be pulled. If the command is interrupted, the repository stays as \
@@ -430,28 +445,6 @@ pub(crate) struct RepositorySettings {
 pub(crate) enum Answer {
     Allow,
     Refuse,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Image {
-    /// List the images of a repository
-    #[command(after_help = "\
-The size is that of an image's config and layers; of an index, that of its manifest alone. The \
-table shortens digests; --json has them whole.
-
-Example:
-  entrepot image list team/app
-
-JSON:
-  {\"repository\": \"team/app\",
-   \"images\": [{\"digest\": \"sha256:9f86d0...\", \"tags\": [\"1.4\", \"latest\"],
-               \"media_type\": \"application/vnd.oci.image.manifest.v1+json\",
-               \"size_bytes\": 7340032, \"pushed_at_ms\": 1767225600000}]}")]
-    List {
-        /// The repository's name
-        #[arg(value_name = "REPOSITORY")]
-        repository: RepositoryName,
-    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@
 //! whole or an error, never the first page alone.
 
 mod accounts;
+mod history;
 mod lifecycle;
 mod nodes;
 mod replication;
@@ -19,6 +20,7 @@ use entrepot_oci::AccountId;
 use entrepot_proto::admin::accounts_client::AccountsClient;
 use entrepot_proto::admin::admin_client::AdminClient;
 use entrepot_proto::admin::cluster_client::ClusterClient;
+use entrepot_proto::admin::history_client::HistoryClient;
 use entrepot_proto::admin::lifecycle_client::LifecycleClient;
 use entrepot_proto::admin::replication_client::ReplicationClient;
 use entrepot_proto::admin::trust_client::TrustClient;
@@ -64,6 +66,7 @@ pub(crate) struct Client {
     replication: ReplicationClient<Channel>,
     lifecycle: LifecycleClient<Channel>,
     usage: UsageClient<Channel>,
+    history: HistoryClient<Channel>,
     endpoint: EndpointUrl,
     credentials: Credentials,
     timeout: Duration,
@@ -106,6 +109,7 @@ impl Client {
             webhooks: WebhooksClient::new(channel.clone()),
             replication: ReplicationClient::new(channel.clone()),
             usage: UsageClient::new(channel.clone()).max_decoding_message_size(REPLY_BYTES_MAX),
+            history: HistoryClient::new(channel.clone()).max_decoding_message_size(REPLY_BYTES_MAX),
             lifecycle: LifecycleClient::new(channel.clone())
                 .max_decoding_message_size(REPLY_BYTES_MAX),
             admin: AdminClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX),

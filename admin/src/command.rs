@@ -1,6 +1,7 @@
 //! From a command to its answer on standard output.
 
 mod accounts;
+mod images;
 mod lifecycle;
 mod nodes;
 mod replication;
@@ -13,16 +14,15 @@ use entrepot_proto::admin;
 use entrepot_proto::environment::{Clock, SystemClock};
 
 use crate::arguments::{
-    Answer, Cli, Cluster, Command, Image, Registry, RegistrySet, Repair, Replication, Repository,
+    Answer, Cli, Cluster, Command, Registry, RegistrySet, Repair, Replication, Repository,
     RepositoryDelete, RepositorySet, Scrub, Switch, Usage,
 };
 use crate::client::Client;
 use crate::credentials::Credentials;
 use crate::failure::Failure;
 use crate::report::{
-    ClusterReport, CreatedRepository, DeletedRepository, ImagesReport, RegistryReport,
-    RepairReport, Report, RepositoriesReport, RepositoryReport, ScrubReport, StartedScrub,
-    UsageReport,
+    ClusterReport, CreatedRepository, DeletedRepository, RegistryReport, RepairReport, Report,
+    RepositoriesReport, RepositoryReport, ScrubReport, StartedScrub, UsageReport,
 };
 
 /// Parts of a repository's deletion, each of up to some 50,000 images: more than
@@ -87,12 +87,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Replication(Replication::Wait(wait)) => {
             replication::wait(&client, wait, cli.connection.timeout, json).await
         }
-        Command::Image(Image::List { repository }) => {
-            match client.images(repository.as_str()).await {
-                Ok(images) => print(&ImagesReport::new(repository, images), json),
-                Err(failure) => Err(failure.or_missing(|| Failure::RepositoryUnknown(repository))),
-            }
-        }
+        Command::Image(command) => images::image(&client, command, json).await,
         Command::Repair(Repair::Status) => {
             print(&RepairReport::from(client.repair_status().await?), json)
         }
@@ -120,6 +115,7 @@ fn settings(set: &RegistrySet) -> admin::RegistrySettings {
         tags_max: set.max_tags,
         layer_parts_max: set.max_layer_parts,
         layer_bytes_max: set.max_layer_mib.map(|mib| mib.saturating_mul(MIB)),
+        undelete_window_s: set.undelete_window.map(|window| window.as_secs()),
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) enum Effect {
     ChangesWebhooks,
     ChangesBackfills,
     ChangesLifecycle,
+    ChangesImages,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -218,6 +219,7 @@ fn again(effect: Effect) -> String {
         Effect::ChangesWebhooks => "entrepot webhook list",
         Effect::ChangesBackfills => "entrepot backfill list",
         Effect::ChangesLifecycle => "entrepot lifecycle get",
+        Effect::ChangesImages => "entrepot image list",
     };
     format!("the change may have been made all the same, `{shown_by}` tells; if not, {again}")
 }

@@ -18,6 +18,7 @@ mod repository;
 mod rule;
 mod scrub;
 mod trust;
+mod undelete;
 mod usage;
 mod webhook;
 
@@ -42,6 +43,7 @@ pub(crate) use repository::{
 pub(crate) use rule::{DeletedRule, PutRuleReport, RulesReport};
 pub(crate) use scrub::{ScrubReport, StartedScrub};
 pub(crate) use trust::{RevokedNode, TokenReport};
+pub(crate) use undelete::{DeletedImagesReport, PurgedImage, RestoredImage};
 pub(crate) use usage::UsageReport;
 pub(crate) use webhook::{DeletedWebhook, PutWebhook, ToldWebhook, WebhooksReport};
 

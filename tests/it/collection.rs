@@ -39,6 +39,8 @@ const COPIES: usize = 2;
 const TROUBLES: Duration = Duration::from_secs(100);
 /// A blob that no image names goes after so long.
 const UNREFERENCED_AFTER_S: u64 = 4;
+/// What was deleted can be restored for so long.
+const UNDELETE_WINDOW: &str = "2s";
 /// A file that nobody knows.
 const ORPHAN_AFTER_S: u64 = 6;
 /// An upload that nobody goes on with.
@@ -75,6 +77,10 @@ async fn case(seed: u64, length: Duration) -> Result<()> {
     step("policies and a rule are set", async {
         clients.begin(&cluster.admin(1)?).await?;
         let abroad = cluster.ids_in(EU)[0];
+        for node in [1, abroad] {
+            let window = ["registry", "set", "--undelete-window", UNDELETE_WINDOW];
+            cluster.admin(node)?.run(&window).await?;
+        }
         let rule = ["rule", "put", "all", "--to", US, "--prefix", "copied/"];
         let rule = [&rule[..], &["--deletions"]].concat();
         cluster.admin(abroad)?.run(&rule).await?;

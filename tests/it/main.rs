@@ -54,6 +54,7 @@ mod support;
 mod synchronous;
 mod throttling;
 mod trust;
+mod undelete;
 mod upgrade;
 mod uploads;
 mod wan;

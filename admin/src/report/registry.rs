@@ -20,6 +20,8 @@ pub(crate) struct RegistryReport {
     max_tags: Option<u64>,
     max_layer_parts: Option<u64>,
     max_layer_bytes: Option<u64>,
+    /// None: the node is older than that.
+    undelete_window_s: Option<u64>,
 }
 
 // === impl RegistryReport ===
@@ -41,6 +43,7 @@ impl RegistryReport {
             max_tags: settings.tags_max,
             max_layer_parts: settings.layer_parts_max,
             max_layer_bytes: settings.layer_bytes_max,
+            undelete_window_s: settings.undelete_window_s,
         })
     }
 }
@@ -79,6 +82,16 @@ impl Report for RegistryReport {
             if let Some(value) = value {
                 rows.push([name.to_owned(), value.to_string(), meaning.to_owned()]);
             }
+        }
+        if let Some(window_s) = self.undelete_window_s {
+            rows.push([
+                "undelete-window".to_owned(),
+                match window_s {
+                    0 => "0".to_owned(),
+                    _ => human::duration(window_s.saturating_mul(1_000)),
+                },
+                "how long a deleted image can be restored".to_owned(),
+            ]);
         }
         let table = human::table(["SETTING", "VALUE", "MEANING"], rows);
         format!(

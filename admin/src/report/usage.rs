@@ -14,6 +14,17 @@ pub(crate) struct UsageReport {
     total: Vec<Amount>,
     repositories: Vec<Repository>,
     repositories_left_out: u64,
+    /// None: the node is older than that.
+    restorable: Option<Restorable>,
+}
+
+/// Deleted images that can be restored.
+#[derive(Debug, Serialize)]
+struct Restorable {
+    images: u64,
+    logical_bytes: u64,
+    /// What nothing else needs.
+    unique_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -58,6 +69,11 @@ impl From<admin::GetUsageReply> for UsageReport {
                 })
                 .collect(),
             repositories_left_out: reply.repositories_left_out,
+            restorable: reply.restorable.map(|amount| Restorable {
+                images: amount.images,
+                logical_bytes: amount.logical_bytes,
+                unique_bytes: amount.unique_bytes,
+            }),
         }
     }
 }
@@ -80,9 +96,21 @@ impl Report for UsageReport {
             ["REPOSITORY", "CLASS", "IMAGES", "LOGICAL", "UNIQUE"],
             each.chain(total),
         );
-        match self.repositories_left_out {
+        let text = match self.repositories_left_out {
             0 => table,
             more => format!("{table}\n\nAnd {more} repositories that keep less."),
+        };
+        match self.restorable.as_ref().filter(|it| it.images > 0) {
+            None => text,
+            Some(restorable) => format!(
+                "{text}\n\n{} can be restored: {} logical, {} kept for that alone.",
+                human::count(
+                    usize::try_from(restorable.images).unwrap_or(usize::MAX),
+                    "deleted image"
+                ),
+                human::size(restorable.logical_bytes),
+                human::size(restorable.unique_bytes),
+            ),
         }
     }
 }

@@ -35,6 +35,8 @@ async fn tables_of_the_sample_cluster() {
         ),
         ("rule-list.txt", "rule list"),
         ("image-list.txt", "image list team/app"),
+        ("image-list-deleted.txt", "image list team/app --deleted"),
+        ("image-restore.txt", "image restore team/app:1.4"),
         ("replication-status.txt", "replication status"),
         ("usage.txt", "usage"),
         ("repair-status.txt", "repair status"),

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use entrepot_proto::admin::accounts_server::AccountsServer;
 use entrepot_proto::admin::admin_server::{Admin, AdminServer};
 use entrepot_proto::admin::cluster_server::ClusterServer;
+use entrepot_proto::admin::history_server::HistoryServer;
 use entrepot_proto::admin::lifecycle_server::LifecycleServer;
 use entrepot_proto::admin::replication_server::ReplicationServer;
 use entrepot_proto::admin::trust_server::TrustServer;
@@ -111,6 +112,7 @@ impl Fake {
         let webhooks = WebhooksServer::new(Service(Arc::clone(&state)));
         let replication = ReplicationServer::new(Service(Arc::clone(&state)));
         let usage = UsageServer::new(Service(Arc::clone(&state)));
+        let history = HistoryServer::new(Service(Arc::clone(&state)));
         let lifecycle = LifecycleServer::new(Service(Arc::clone(&state)));
         let server = tokio::spawn(async move {
             let incoming = TcpIncoming::from(listener);
@@ -118,7 +120,7 @@ impl Fake {
             let server = server.add_service(cluster).add_service(trust);
             let server = server.add_service(accounts).add_service(webhooks);
             let server = server.add_service(replication).add_service(lifecycle);
-            let server = server.add_service(usage);
+            let server = server.add_service(usage).add_service(history);
             server.serve_with_incoming(incoming).await.unwrap();
         });
         Self {
@@ -326,6 +328,7 @@ pub(crate) fn registry(create_on_push: bool) -> Registry {
             tags_max: Some(1_000),
             layer_parts_max: Some(4_200),
             layer_bytes_max: Some(52_000 * 1024 * 1024),
+            undelete_window_s: Some(7 * 24 * 60 * 60),
         }),
         repositories: Some(214),
     }

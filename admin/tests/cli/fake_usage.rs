@@ -38,6 +38,7 @@ impl Usage for Service {
                 repository("base/alpine", amount(3, 30 * MIB, 30 * MIB)),
             ],
             repositories_left_out: 2,
+            restorable: amount(2, 20 * MIB, 8 * MIB).pop(),
         }))
     }
 }

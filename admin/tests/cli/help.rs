@@ -68,6 +68,8 @@ async fn help_of_each_command() {
     check_help("help-rule-list.txt", "rule list").await;
     check_help("help-rule-delete.txt", "rule delete").await;
     check_help("help-image-list.txt", "image list").await;
+    check_help("help-image-restore.txt", "image restore").await;
+    check_help("help-image-purge.txt", "image purge").await;
     check_help("help-replication-status.txt", "replication status").await;
     check_help("help-replication-wait.txt", "replication wait").await;
     check_help("help-backfill-start.txt", "backfill start").await;

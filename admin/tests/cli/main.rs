@@ -16,6 +16,7 @@ mod credential_failures;
 mod failures;
 mod fake;
 mod fake_accounts;
+mod fake_history;
 mod fake_lifecycle;
 mod fake_nodes;
 mod fake_registry;

@@ -258,6 +258,8 @@ impl From<ServiceError> for Refusal {
             | E::Invalid(_)
             | E::Unsupported(_) => Self::new(S::BAD_REQUEST, "UNSUPPORTED", message),
             E::WatchTooSlow { .. } => Self::new(S::CONFLICT, "UNSUPPORTED", message),
+            // As OCI has it where nothing can be deleted: it cannot yet.
+            E::Held { .. } => Self::new(S::METHOD_NOT_ALLOWED, "UNSUPPORTED", message),
             E::Referenced(_)
             | E::Conflict(_)
             | E::ImageExists(_)

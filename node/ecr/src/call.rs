@@ -176,6 +176,7 @@ impl Call {
             | E::ManifestInvalid(_)
             | E::ManifestTooLarge { .. }
             | E::Referenced(_)
+            | E::Held { .. }
             | E::TagNotAsExpected(_)
             | E::Invalid(_)
             | E::NotFound(_)

@@ -27,6 +27,7 @@ mod tasks;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trust;
+mod undelete;
 
 use std::fmt;
 use std::str::FromStr;
@@ -127,7 +128,7 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::ReplaceRules(command) => rules::replace(overlay, index, command),
         Command::EndTask(command) => tasks::end(overlay, command),
         Command::RetryTasks(command) => tasks::retry(overlay, &command),
-        Command::DeleteReplica(command) => replicas::delete(overlay, &command),
+        Command::DeleteReplica(command) => replicas::delete(overlay, index, &command),
         Command::StartBackfill(command) => backfills::start(overlay, index, command),
         Command::StopBackfill(command) => backfills::stop(overlay, &command),
         Command::StepBackfill(command) => backfills::step(overlay, index, &command),
@@ -138,6 +139,8 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::CollectFiles(command) => collection::files(overlay, index, &command),
         Command::ConfirmCollected(command) => collection::confirm(overlay, &command),
         Command::ForgetCollected(command) => collection::forget(overlay, index, &command),
+        Command::RestoreImage(command) => undelete::restore(overlay, index, &command),
+        Command::ExpireDeleted(command) => undelete::expire(overlay, &command),
         Command::PutReplicaSettings(command) => following::put(overlay, index, command),
         Command::EndSettingsTask(command) => following::end(overlay, &command),
         Command::RecordPulls(command) => pulls::record(overlay, &command),

@@ -22,6 +22,7 @@ mod pulls;
 mod replication;
 mod settings;
 mod trust;
+mod undelete;
 
 use std::fmt;
 
@@ -54,6 +55,7 @@ pub use self::settings::{
     RepositorySpec, RuleSpec, TagRepository,
 };
 pub use self::trust::{CreateJoinToken, Join, PutAuthority, RecordCertificate, RevokeCertificates};
+pub use self::undelete::{Author, ExpireDeleted, ExpiredImage, RestoreImage, UNDELETE_LEVEL};
 use crate::limits::ENVELOPE_ID_BYTES;
 use crate::records::Origin;
 use crate::records::rules::{DestinationRecord, RuleOptions};
@@ -82,7 +84,7 @@ pub struct Envelope {
         oneof = "Command",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 32, \
                 33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 100, 101, 102, 103, 104, 120, 121, 122, 140, 141, 142, 150, 151, \
-                160, 170, 171, 172, 173, 174, 175"
+                160, 170, 171, 172, 173, 174, 175, 180, 181"
     )]
     pub command: Option<Command>,
     /// Log index up to which the proposer's copy was applied when it drew the id:
@@ -235,6 +237,10 @@ pub enum Command {
     ConfirmCollected(ConfirmCollected),
     #[prost(message, tag = "175")]
     ForgetCollected(ForgetCollected),
+    #[prost(message, tag = "180")]
+    RestoreImage(RestoreImage),
+    #[prost(message, tag = "181")]
+    ExpireDeleted(ExpireDeleted),
 }
 
 /// Makes the cluster's first account, `AccountExists` when there is any; or one
@@ -448,6 +454,9 @@ pub struct DeleteManifest {
     /// No rule copies the deletion.
     #[prost(bool, tag = "6")]
     pub here_only: bool,
+    /// Set: the image can be restored for a while.
+    #[prost(message, optional, tag = "20")]
+    pub author: Option<Author>,
 }
 
 /// An image as somebody has seen it, who decided that it should go.
@@ -481,6 +490,9 @@ pub struct DeleteTag {
     /// Of the tasks that copy the deletion.
     #[prost(int64, tag = "6")]
     pub at_ms: i64,
+    /// Set: a manifest that goes as well can be restored for a while.
+    #[prost(message, optional, tag = "20")]
+    pub author: Option<Author>,
 }
 
 /// Makes a replication rule, or replaces the one of that id. That the
@@ -574,6 +586,9 @@ pub struct PutRegistrySettings {
     /// by itself from then on.
     #[prost(bool, tag = "11")]
     pub is_granted: bool,
+    /// How long images can be restored that are deleted from now on; 0: not at all.
+    #[prost(uint64, optional, tag = "20")]
+    pub undelete_window_ms: Option<u64>,
 }
 
 /// The most that there may be of each; 0: the default, or as much as is granted.
@@ -708,9 +723,15 @@ impl Command {
             | Self::CollectBlobs(_)
             | Self::CollectFiles(_)
             | Self::ConfirmCollected(_)
-            | Self::ForgetCollected(_) => 9,
+            | Self::ForgetCollected(_)
+            | Self::RestoreImage(_)
+            | Self::ExpireDeleted(_) => 9,
             Self::TagRepository(command) if command.distinct => 9,
-            Self::DeleteManifest(command) if command.expected.is_some() || command.here_only => 9,
+            Self::DeleteManifest(command) if !command.is_plain() => 9,
+            Self::DeleteTag(command) if command.author.is_some() => UNDELETE_LEVEL,
+            Self::PutRegistrySettings(command) if command.undelete_window_ms.is_some() => {
+                UNDELETE_LEVEL
+            }
             Self::PutRepositoryText(command) if !command.is_of_first_kinds() => 9,
             Self::PutRegistrySettings(command) if command.quotas.is_some() => QUOTAS_LEVEL,
             Self::CreateRepository(_)
@@ -793,6 +814,8 @@ impl Command {
             Self::CollectFiles(_) => "collect_files",
             Self::ConfirmCollected(_) => "confirm_collected",
             Self::ForgetCollected(_) => "forget_collected",
+            Self::RestoreImage(_) => "restore_image",
+            Self::ExpireDeleted(_) => "expire_deleted",
         }
     }
 }
@@ -874,6 +897,8 @@ into_command!(
     CollectFiles,
     ConfirmCollected,
     ForgetCollected,
+    RestoreImage,
+    ExpireDeleted,
 );
 
 // === impl CreateAccount ===
@@ -896,6 +921,13 @@ impl PutManifest {
     /// Every version can apply it.
     fn is_plain(&self) -> bool {
         !self.ordered && self.origin.as_ref().is_none_or(Origin::is_plain)
+    }
+}
+
+impl DeleteManifest {
+    /// Every version can apply it.
+    fn is_plain(&self) -> bool {
+        self.expected.is_none() && !self.here_only && self.author.is_none()
     }
 }
 

@@ -8,6 +8,7 @@ mod backfills;
 mod identity;
 mod settings;
 mod trust;
+mod undelete;
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -62,6 +63,7 @@ fn state() -> MemoryState {
     identity::prepare(&mut machine);
     settings::prepare(&mut machine);
     backfills::prepare(&mut machine);
+    undelete::prepare(&mut machine);
     machine.state
 }
 
@@ -121,6 +123,7 @@ fn commands() -> Vec<(&'static str, Command)> {
     .chain(identity::commands())
     .chain(settings::commands())
     .chain(backfills::commands())
+    .chain(undelete::commands())
     .collect()
 }
 
@@ -359,6 +362,7 @@ fn read_all(view: &dyn KeyValue) -> Result<(), StorageError> {
     identity::read_all(view)?;
     settings::read_all(view)?;
     backfills::read_all(view)?;
+    undelete::read_all(view)?;
     Ok(())
 }
 

@@ -19,6 +19,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod undelete;
 
 use std::fmt;
 
@@ -50,6 +51,8 @@ pub struct Summary {
     pub tags: usize,
     pub tasks: usize,
     pub open_tasks: usize,
+    /// Deleted images that can be restored.
+    pub deleted: usize,
 }
 
 /// One thing that should not be.
@@ -171,6 +174,8 @@ impl Check<'_> {
             Namespace::Referrer => images::referrer(self, pair),
             Namespace::Pull => images::pull(self, pair),
             Namespace::PullsSince => images::pulls_since(pair),
+            Namespace::Deleted => undelete::deleted(self, pair),
+            Namespace::DeletedUntil => undelete::until(self, pair),
             Namespace::Tag => images::tag(self, pair),
             Namespace::TagOf => images::tag_of(self, pair),
             Namespace::TagOrigin => images::tag_origin(self, pair),

@@ -14,6 +14,7 @@ mod following;
 mod identity;
 mod parts;
 mod pulls;
+mod undelete;
 
 pub(crate) use backfills::{
     backfill, backfill_item, backfill_items, backfills_of, running_backfill, wanted_backfill,
@@ -30,6 +31,7 @@ pub(crate) use identity::{
 };
 pub(crate) use parts::Parts;
 pub(crate) use pulls::{pull, pulls_since};
+pub(crate) use undelete::{deleted, deleted_until, deleted_until_then};
 
 use entrepot_oci::{AccountId, Algorithm, Digest, RegionName, RegistryId, RepositoryName, Tag};
 
@@ -136,6 +138,10 @@ pub(crate) enum Namespace {
     Pull = 0x44,
     /// -> `PullsSinceRecord`
     PullsSince = 0x45,
+    /// account, repository, digest -> `DeletedRecord`: what can be restored
+    Deleted = 0x46,
+    /// time in ms, account, repository, digest -> nothing: when that goes for good
+    DeletedUntil = 0x47,
     /// account, repository, tag -> `TagRecord`
     Tag = 0x50,
     /// account, repository, digest, tag -> nothing: a manifest's tags
@@ -169,7 +175,7 @@ pub(crate) enum Namespace {
 }
 
 /// Every namespace, in order.
-const NAMESPACES: [Namespace; 60] = [
+const NAMESPACES: [Namespace; 62] = [
     Namespace::Envelope,
     Namespace::EnvelopeSlot,
     Namespace::Cluster,
@@ -215,6 +221,8 @@ const NAMESPACES: [Namespace; 60] = [
     Namespace::Referrer,
     Namespace::Pull,
     Namespace::PullsSince,
+    Namespace::Deleted,
+    Namespace::DeletedUntil,
     Namespace::Tag,
     Namespace::TagOf,
     Namespace::TagOrigin,

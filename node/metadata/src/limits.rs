@@ -320,6 +320,25 @@ pub const DELETION_STEP_PAIRS: usize = 2_000;
 /// [`REFERENCES_MAX`].
 pub const DELETION_MANIFESTS_PAGE: usize = 50;
 
+/// How long deleted images can be restored unless it is set otherwise, and the most
+/// that can be set: 7 days and a year.
+pub const UNDELETE_WINDOW_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+pub const UNDELETE_WINDOW_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1_000;
+
+/// Tags that are remembered of a deleted image: as many as an image has unless its
+/// registry's quota was raised.
+pub const DELETED_TAGS_MAX: usize = 1_000;
+
+/// Images that one command restores: an index and its manifests.
+pub const RESTORED_AT_ONCE_MAX: usize = 1_000;
+
+/// Deleted images that one command looks at to let them go; of these it lets go as
+/// many as [`DELETION_STEP_PAIRS`] are about.
+pub const EXPIRED_AT_ONCE_MAX: usize = 1_000;
+
+/// Bytes of the name of who asked for a change: an ARN's.
+pub const AUTHOR_BYTES_MAX: usize = 2_048;
+
 /// Pulls that one command records.
 pub const PULLS_PER_COMMAND_MAX: usize = 500;
 

@@ -23,6 +23,7 @@ mod settled;
 mod source;
 mod tasks;
 mod trust;
+mod undelete;
 mod uses;
 
 pub(crate) use accounts::access_key_of;
@@ -80,6 +81,8 @@ pub use trust::{
     is_recorded, is_revoked, join_token, standing,
 };
 pub(crate) use trust::{join_token_of, serial_of};
+pub(crate) use undelete::deleted_of;
+pub use undelete::{DeletedImage, DueImage, deleted_image, deleted_images, due_images};
 pub use uses::{images_naming, indexes_naming, is_brought_by, is_replica};
 
 pub use crate::records::backfills::{BackfillCount, BackfillPhase, ItemState};
@@ -88,6 +91,7 @@ pub use crate::records::identity::{AccessKeyState, AccountState, EntityKind};
 pub use crate::records::members::MemberState;
 pub use crate::records::rules::{NearRegions, Objective, PrefixMapping, RuleOptions, TimeWindow};
 pub use crate::records::settings::{CreatedFor, ItemKind, MutabilityMode, TextKind};
+pub use crate::records::undelete::Cause;
 pub use crate::records::{TaskKind, TaskState};
 
 use std::str::FromStr;

@@ -15,6 +15,7 @@ pub mod pulls;
 pub mod rules;
 pub mod settings;
 pub mod trust;
+pub mod undelete;
 
 use std::fmt;
 
@@ -80,6 +81,9 @@ pub struct SettingsRecord {
     /// What the operators of the cluster let it have; beyond, `quotas` gives nothing.
     #[prost(message, optional, tag = "11")]
     pub granted: Option<QuotasRecord>,
+    /// How long deleted images can be restored; unset: the default.
+    #[prost(uint64, optional, tag = "20")]
+    pub undelete_window_ms: Option<u64>,
 }
 
 /// The most that there may be of each; 0: the default, and of `quotas`, as much as

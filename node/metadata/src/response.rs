@@ -5,8 +5,11 @@
 //! other: it was decided by every replica alike, and repeating the command
 //! under the same id repeats it.
 
+mod undelete;
+
 use prost::Message as _;
 
+pub use self::undelete::{DeletedExpired, ImageRestored};
 use crate::records::identity::EntityKind;
 use crate::records::members::MemberState;
 
@@ -18,7 +21,7 @@ pub struct Response {
     pub index: u64,
     #[prost(
         oneof = "Outcome",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20, 21, 30, 50"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20, 21, 30, 50, 180, 181"
     )]
     pub outcome: Option<Outcome>,
 }
@@ -59,6 +62,10 @@ pub enum Outcome {
     /// `BeginCollection`, `CollectLinks`, `CollectBlobs`, `CollectFiles`.
     #[prost(message, tag = "50")]
     Collected(Collected),
+    #[prost(message, tag = "180")]
+    ImageRestored(ImageRestored),
+    #[prost(message, tag = "181")]
+    DeletedExpired(DeletedExpired),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
@@ -185,7 +192,7 @@ pub struct Refusal {
     #[prost(
         oneof = "Refused",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, \
-                24, 40, 41, 42, 43, 44, 45, 46, 60, 61, 70, 71, 72, 73, 74, 75, 76, 77, 90, 91, 92, 93, 110, 120, 121, 122, 123, 124, 140"
+                24, 40, 41, 42, 43, 44, 45, 46, 60, 61, 70, 71, 72, 73, 74, 75, 76, 77, 90, 91, 92, 93, 110, 120, 121, 122, 123, 124, 140, 180, 181, 182, 183, 184"
     )]
     pub reason: Option<Refused>,
 }
@@ -367,6 +374,24 @@ pub enum Refused {
     #[error("blob {0} was collected meanwhile")]
     #[prost(string, tag = "140")]
     CollectedMeanwhile(String),
+    /// The digest that was to be restored.
+    #[error("image {0} is not deleted")]
+    #[prost(string, tag = "180")]
+    NotDeleted(String),
+    /// It never was, or has gone for good.
+    #[error("no deleted image {0} can be restored here")]
+    #[prost(string, tag = "181")]
+    DeletedUnknown(String),
+    #[error("the time in which image {0} could be restored is over")]
+    #[prost(string, tag = "182")]
+    WindowPassed(String),
+    /// Manifests of the index that was to be restored.
+    #[error("manifests that it needs have gone for good: {0}")]
+    #[prost(message, tag = "183")]
+    ChildrenGone(Digests),
+    #[error("it needs more than {0} manifests that are deleted: restore those first")]
+    #[prost(uint32, tag = "184")]
+    RestoreTooLarge(u32),
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

@@ -20,8 +20,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use entrepot_metadata::GroupId;
-use entrepot_metadata::command::{Command, CreateRepository, DeleteReplica, LinkBlob, PutManifest};
-use entrepot_metadata::query::{self, CreatedFor, Destination, TagOrigin};
+use entrepot_metadata::command::{
+    Author, Command, CreateRepository, DeleteReplica, LinkBlob, PutManifest, UNDELETE_LEVEL,
+};
+use entrepot_metadata::query::{self, Cause, CreatedFor, Destination, TagOrigin};
 use entrepot_metadata::records::Origin;
 use entrepot_metadata::response::Refused;
 use entrepot_metadata::seam::{Metadata, MetadataError};
@@ -323,8 +325,11 @@ impl ReplicaServer {
             sequence: deletion.source_sequence,
         };
         let origin = origin_at(&origin, (&account, &repository))?;
+        let kept = self.metadata.understands(UNDELETE_LEVEL)?;
+        let region = origin.source.region.as_str();
         let command = DeleteReplica {
             at_ms: self.clock.now_ms(),
+            author: kept.then(|| Author::new(region, Cause::Replication)),
             ..DeleteReplica::new(&account, &repository, &digest, tag.as_ref(), &origin)
         };
         self.propose(command.into()).await

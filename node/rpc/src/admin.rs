@@ -350,6 +350,7 @@ fn change(settings: &admin::RegistrySettings) -> RegistryChange {
     };
     RegistryChange {
         create_on_push: settings.create_on_push,
+        undelete_window_ms: settings.undelete_window_s.map(|s| s.saturating_mul(1_000)),
         quotas: (quotas != QuotasChange::default()).then_some(quotas),
     }
 }
@@ -368,6 +369,7 @@ fn registry(info: &RegistryInfo) -> admin::Registry {
             tags_max: Some(quotas.tags_per_image),
             layer_parts_max: Some(quotas.layer_parts),
             layer_bytes_max: Some(quotas.layer_bytes),
+            undelete_window_s: Some(info.settings.undelete_window_ms / 1_000),
         }),
     }
 }

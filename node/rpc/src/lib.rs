@@ -11,6 +11,7 @@ mod body;
 mod caller;
 mod cluster;
 mod gather;
+mod history;
 mod lifecycle;
 mod registry;
 mod render;
@@ -28,6 +29,7 @@ use axum::{Router, middleware};
 use entrepot_proto::admin::accounts_server::AccountsServer as AccountsService;
 use entrepot_proto::admin::admin_server::AdminServer as AdminService;
 use entrepot_proto::admin::cluster_server::ClusterServer as ClusterService;
+use entrepot_proto::admin::history_server::HistoryServer as HistoryService;
 use entrepot_proto::admin::lifecycle_server::LifecycleServer as LifecycleService;
 use entrepot_proto::admin::replication_server::ReplicationServer as ReplicationService;
 use entrepot_proto::admin::trust_server::TrustServer as TrustService;
@@ -40,6 +42,7 @@ use tonic::service::Routes;
 use crate::accounts::AccountsServer;
 use crate::admin::AdminServer;
 use crate::cluster::ClusterServer;
+use crate::history::HistoryServer;
 use crate::lifecycle::LifecycleServer;
 use crate::registry::RegistryServer;
 use crate::replication::ReplicationServer;
@@ -62,6 +65,7 @@ pub fn router(registry: Arc<Registry>, body_timeout: Duration) -> Router {
     let webhooks = WebhooksService::new(WebhooksServer::new(Arc::clone(&registry)));
     let replication = ReplicationService::new(ReplicationServer::new(Arc::clone(&registry)));
     let lifecycle = LifecycleService::new(LifecycleServer::new(Arc::clone(&registry)));
+    let history = HistoryService::new(HistoryServer::new(Arc::clone(&registry)));
     let usage = UsageService::new(UsageServer::new(Arc::clone(&registry)));
     Routes::new(admin)
         .add_service(cluster)
@@ -71,6 +75,7 @@ pub fn router(registry: Arc<Registry>, body_timeout: Duration) -> Router {
         .add_service(replication)
         .add_service(lifecycle)
         .add_service(usage)
+        .add_service(history)
         .add_service(front_ends)
         .prepare()
         .into_axum_router()

@@ -70,7 +70,9 @@ pub(crate) fn status(error: &ServiceError) -> Status {
             refusal(C::FailedPrecondition, "MANIFEST_BLOB_UNKNOWN"),
             |refusal, digest| refusal.with(DIGEST, digest),
         ),
-        E::Referenced(_) | E::RepositoryNotEmpty(_) => refusal(C::FailedPrecondition, "DENIED"),
+        E::Referenced(_) | E::Held { .. } | E::RepositoryNotEmpty(_) => {
+            refusal(C::FailedPrecondition, "DENIED")
+        }
         // Whoever expected another tag has to read it again first.
         E::TagNotAsExpected(found) => {
             let refusal = refusal(C::Aborted, "TAG_NOT_AS_EXPECTED").with(TAG, &found.tag);

@@ -47,6 +47,7 @@ impl Usage for UsageServer {
                 })
                 .collect(),
             repositories_left_out: usage.repositories_left_out,
+            restorable: Some(shown(usage.restorable)),
         }))
     }
 }

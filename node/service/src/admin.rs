@@ -37,6 +37,8 @@ pub struct RegistryChange {
     pub create_on_push: Option<bool>,
     /// How much there may be; 0 of something: the default.
     pub quotas: Option<QuotasChange>,
+    /// How long images can be restored that are deleted from now on; 0: not at all.
+    pub undelete_window_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -133,8 +135,9 @@ impl Registry {
         } else {
             self.operates(who)?;
             self.existing_account(&who.account.account())?;
-            if change.create_on_push.is_some() {
-                let text = "create_on_push: only the account itself says that of its registry";
+            if change.create_on_push.is_some() || change.undelete_window_ms.is_some() {
+                let text = "create_on_push, undelete_window: only the account itself says that of \
+                            its registry";
                 return Err(ServiceError::Invalid(text.to_owned()));
             }
             true
@@ -143,6 +146,7 @@ impl Registry {
             create_on_push: change.create_on_push,
             quotas: change.quotas,
             is_granted,
+            undelete_window_ms: change.undelete_window_ms,
             ..PutRegistrySettings::new(&who.account)
         };
         let response = self.propose(command.into()).await?;

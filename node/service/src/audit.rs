@@ -6,7 +6,8 @@
 
 use entrepot_access::Identity;
 use entrepot_access::policy::{Decision, Reason, Source as Kind};
-use entrepot_oci::Digest;
+use entrepot_metadata::query::DeletedImage;
+use entrepot_oci::{Digest, RegistryId, RepositoryName};
 use serde_json::{Map, Value};
 use tracing::info;
 
@@ -66,6 +67,37 @@ pub(crate) fn collected(digest: &Digest, why: &str, bytes: u64, index: u64, node
     put("decision", Value::from("allow"));
     put("reason", Value::from(why));
     put("bytes", Value::from(bytes));
+    put("logIndex", Value::from(index));
+    write(line);
+}
+
+/// Notes a deleted image that cannot be restored any more, since its time was over.
+/// `node`: the one that named it.
+pub(crate) fn expired(
+    account: &RegistryId,
+    repository: &RepositoryName,
+    image: &DeletedImage,
+    index: u64,
+    node: u64,
+) {
+    let mut line = Map::new();
+    let mut put = |name: &str, value: Value| {
+        line.insert(name.to_owned(), value);
+    };
+    let digest = &image.manifest.digest;
+    put(
+        "principal",
+        Value::from(format!("collector of node {node}")),
+    );
+    put("action", Value::from("gc:ExpireImage"));
+    put(
+        "resource",
+        Value::from(format!("{account}/{repository}@{digest}")),
+    );
+    put("decision", Value::from("allow"));
+    put("reason", Value::from(image.cause.name()));
+    put("deletedBy", Value::from(image.by.as_str()));
+    put("deletedAtMs", Value::from(image.deleted_at_ms));
     put("logIndex", Value::from(index));
     write(line);
 }

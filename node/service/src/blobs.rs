@@ -259,6 +259,20 @@ impl Registry {
         match self.propose(command.into()).await?.into_result() {
             Ok(_) => Ok(()),
             Err(Refused::BlobsUnknown(_)) => Err(ServiceError::BlobUnknown(*digest)),
+            Err(Refused::BlobReferenced(referenced)) => {
+                let here: Option<Digest> = referenced.by.parse().ok();
+                let view = self.local()?;
+                let deleted = here.map(|image| {
+                    query::deleted_image(view.as_ref(), &who.account, repository, &image)
+                });
+                match deleted.transpose()?.flatten() {
+                    Some(_) => Err(ServiceError::Held {
+                        blob: *digest,
+                        image: referenced.by,
+                    }),
+                    None => Err(refused(Refused::BlobReferenced(referenced))),
+                }
+            }
             Err(other) => Err(refused(other)),
         }
     }

@@ -1,5 +1,5 @@
-//! Collects what nothing refers to: links that no image names, then blobs that no
-//! repository has.
+//! Collects what nothing refers to: deleted images whose time is over, links that no
+//! image names, then blobs that no repository has.
 //!
 //! One node of a region drives it, in bounded steps, and the next one goes on where
 //! that stopped: what is to be done stands in the region's state. The invariant:
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use entrepot_metadata::command::{
     BeginCollection, CollectBlobs, CollectLinks, CollectedBlob, Command, ConfirmCollected,
-    ForgetCollected,
+    ExpireDeleted, ExpiredImage, ForgetCollected,
 };
 use entrepot_metadata::limits::{COLLECTED_AT_ONCE_MAX, HOLDERS_MAX};
 use entrepot_metadata::query::{self, Blob};
@@ -31,6 +31,8 @@ use crate::{Registry, ServiceError, audit};
 const INTERVAL: Duration = Duration::from_secs(2);
 /// Things of one step.
 const PAGE: usize = COLLECTED_AT_ONCE_MAX;
+/// Deleted images of one step, each of which may be about many blobs.
+const EXPIRED_PAGE: usize = 200;
 /// Pages of what is remembered that are looked through in one round, for what may be
 /// forgotten.
 const FORGET_PAGES: usize = 4;
@@ -54,6 +56,7 @@ pub struct CollectorSettings {
 /// Clones share the numbers.
 #[derive(Debug, Clone, Default)]
 pub struct CollectorMetrics {
+    pub images: Counter,
     pub links: Counter,
     pub blobs: Counter,
     pub bytes: Counter,
@@ -94,6 +97,11 @@ impl Default for CollectorSettings {
 
 impl CollectorMetrics {
     pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
+        registry.register(
+            "gc_expired_images",
+            "Deleted images that went for good because their time was over",
+            self.images.clone(),
+        );
         registry.register(
             "gc_collected_links",
             "Blobs taken out of repositories in which no image names them",
@@ -154,6 +162,8 @@ impl Collector {
             return round;
         }
         self.tried("beginning", self.begin().await, &mut round);
+        let images = self.images().await;
+        let images = self.tried("deleted images", images, &mut round);
         let links = self.links().await;
         let links = self.tried("links", links, &mut round);
         let blobs = self.blobs().await;
@@ -162,7 +172,7 @@ impl Collector {
         self.tried("nodes that are gone", gone, &mut round);
         let forgotten = self.forget().await;
         self.tried("what is remembered", forgotten, &mut round);
-        round.candidates = links.max(blobs).unwrap_or(0);
+        round.candidates = images.max(links).max(blobs).unwrap_or(0);
         round
     }
 
@@ -199,6 +209,48 @@ impl Collector {
         }
         info!("what nothing refers to is collected from now on");
         Ok(())
+    }
+
+    /// Lets deleted images go for good whose time is over.
+    async fn images(&self) -> Result<usize, ServiceError> {
+        let cutoff_ms = self.registry.cluster_clock.now_ms();
+        let due = query::due_images(self.registry.local()?.as_ref(), cutoff_ms, EXPIRED_PAGE)?;
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let images = due.iter().map(|it| {
+            let digest = &it.image.manifest.digest;
+            ExpiredImage::new(&it.account, &it.repository, digest, it.image.index)
+        });
+        let command = ExpireDeleted {
+            images: images.collect(),
+            cutoff_ms,
+            now: false,
+        };
+        let (outcome, index) = self.propose(command).await?;
+        let Outcome::DeletedExpired(expired) = outcome else {
+            return Ok(0);
+        };
+        self.metrics.images.inc_by(expired.images);
+        let view = self.registry.local()?;
+        let node = self.registry.blobs.health().own();
+        for it in &due {
+            let digest = &it.image.manifest.digest;
+            let left = query::deleted_image(view.as_ref(), &it.account, &it.repository, digest)?;
+            let manifest =
+                query::manifest_entry(view.as_ref(), &it.account, &it.repository, digest)?;
+            if left.is_none() && manifest.is_none() {
+                audit::expired(&it.account, &it.repository, &it.image, index, node);
+            }
+        }
+        self.pace(due.len()).await;
+        // What there was no room for comes next.
+        let more = expired.more || due.len() == EXPIRED_PAGE;
+        Ok(if more && expired.images > 0 {
+            PAGE
+        } else {
+            due.len()
+        })
     }
 
     async fn links(&self) -> Result<usize, ServiceError> {

@@ -80,6 +80,12 @@ pub enum ServiceError {
     ImageExists(Digest),
     #[error("{0}")]
     Referenced(String),
+    /// The blob that was to go, and a deleted image that names it and can be restored.
+    #[error(
+        "blob {blob} is kept for the deleted image {image}, which can be restored: it goes with \
+         that one"
+    )]
+    Held { blob: Digest, image: String },
     /// The first tag that a condition did not hold for.
     #[error("{0}, which is not what the request expects")]
     TagNotAsExpected(TagFound),

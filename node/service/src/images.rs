@@ -180,11 +180,13 @@ impl Registry {
                 condition: TagCondition::Is(*digest).command(),
                 with_manifest: true,
                 at_ms: self.cluster_clock.now_ms(),
+                author: self.author(who)?,
                 ..DeleteTag::new(&who.account, repository, tag)
             }
             .into(),
             None => DeleteManifest {
                 at_ms: self.cluster_clock.now_ms(),
+                author: self.author(who)?,
                 ..DeleteManifest::new(&who.account, repository, digest)
             }
             .into(),

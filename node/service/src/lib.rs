@@ -56,6 +56,7 @@ mod summary;
 mod synchronous;
 mod templates;
 mod throttling;
+mod undelete;
 mod upkeep;
 mod upload;
 mod usage;
@@ -92,6 +93,7 @@ pub use entrepot_metadata::query::{
     NearRegions, Objective, Place, PrefixMapping, RegistrySettings, Repository, RepositorySettings,
     RuleOptions, Task, TaskKey, TaskState, TimeWindow,
 };
+pub use entrepot_metadata::query::{Cause, DeletedImage};
 pub use entrepot_metadata::query::{Count, Quotas};
 pub use entrepot_metadata::response::{TagFixed, TagFound};
 pub use entrepot_replication::upkeep::NodeUpkeep;
@@ -120,6 +122,7 @@ pub use scanning::{
 pub use summary::{ReplicationSummary, SummaryFilter, SummaryOf};
 pub use templates::{Template, TemplateChange, TemplatePage};
 pub use throttling::{Operation, RATE_MAX, Throttling, ThrottlingMetrics};
+pub use undelete::{DeletedPage, RestoredImage};
 pub use upload::{BodyStream, UploadChunk, UploadState};
 pub use usage::{Amount, RegistryUsage};
 pub use watch::{Watch, WatchEvent};

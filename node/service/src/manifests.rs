@@ -376,6 +376,7 @@ impl Registry {
             Reference::Tag(tag) => DeleteTag {
                 condition: condition.command(),
                 at_ms: self.cluster_clock.now_ms(),
+                author: self.author(who)?,
                 ..DeleteTag::new(&who.account, repository, tag)
             }
             .into(),
@@ -383,6 +384,7 @@ impl Registry {
                 condition.without_tag()?;
                 DeleteManifest {
                     at_ms: self.cluster_clock.now_ms(),
+                    author: self.author(who)?,
                     ..DeleteManifest::new(&who.account, repository, digest)
                 }
                 .into()

@@ -164,7 +164,9 @@ pub(crate) fn refused(refused: Refused) -> ServiceError {
         | Refused::TokenLimit(_)
         | Refused::AccountLimit(_)) => ServiceError::Invalid(other.to_string()),
         Refused::EntityLimit(limit) => ServiceError::LimitExceeded(limit.to_string()),
-        other @ Refused::BackfillLimit(_) => ServiceError::LimitExceeded(other.to_string()),
+        other @ (Refused::BackfillLimit(_) | Refused::RestoreTooLarge(_)) => {
+            ServiceError::LimitExceeded(other.to_string())
+        }
         Refused::QuotaReached(reached) => ServiceError::LimitExceeded(reached.to_string()),
         other @ (Refused::MemberUnknown(_)
         | Refused::RegionUnknown(_)
@@ -172,6 +174,7 @@ pub(crate) fn refused(refused: Refused) -> ServiceError {
         | Refused::NoSuchEntity(_)
         | Refused::DestinationUnknown(_)
         | Refused::BackfillUnknown(_)
+        | Refused::DeletedUnknown(_)
         | Refused::ItemUnknown(_)) => ServiceError::NotFound(other.to_string()),
         other @ (Refused::AccountExists(_)
         | Refused::BlobMismatch(_)
@@ -188,6 +191,9 @@ pub(crate) fn refused(refused: Refused) -> ServiceError {
         | Refused::BackfillRunning(_)
         | Refused::BackfillOver(_)
         | Refused::RepositoryExists(_)
+        | Refused::NotDeleted(_)
+        | Refused::WindowPassed(_)
+        | Refused::ChildrenGone(_)
         | Refused::ItemExists(_)) => ServiceError::Conflict(other.to_string()),
         other @ (Refused::TokenUnknown(_)
         | Refused::TokenUsed(_)

@@ -40,6 +40,9 @@ pub struct RegistryUsage {
     /// Those that keep most, those first. What they share counts in each.
     pub repositories: Vec<(RepositoryName, Amount)>,
     pub repositories_left_out: u64,
+    /// Of the deleted images that can be restored: unique is what nothing else of the
+    /// registry needs. Not in the total.
+    pub restorable: Amount,
 }
 
 /// A count under way.
@@ -54,6 +57,8 @@ struct Counting {
     blobs: HashSet<u128>,
     blobs_here: HashSet<u128>,
     here: Amount,
+    /// All that is there was looked at: now what was deleted.
+    is_of_deleted: bool,
     usage: RegistryUsage,
 }
 
@@ -85,10 +90,12 @@ impl Counting {
             blobs: HashSet::new(),
             blobs_here: HashSet::new(),
             here: Amount::default(),
+            is_of_deleted: false,
             usage: RegistryUsage {
                 total: Amount::default(),
                 repositories: Vec::new(),
                 repositories_left_out: 0,
+                restorable: Amount::default(),
             },
         }
     }
@@ -98,19 +105,39 @@ impl Counting {
         let mut looked_at = 0;
         while looked_at < STEP_IMAGES {
             if !self.is_within && !self.next(view)? {
-                return Ok(false);
+                if self.is_of_deleted {
+                    return Ok(false);
+                }
+                // Whatever is not counted by now is kept for deleted images alone.
+                self.is_of_deleted = true;
+                self.repository = None;
+                continue;
             }
             let Some(repository) = self.repository.clone() else {
                 return Ok(false);
             };
             let after = self.after.as_ref();
-            let page = query::manifests(view, &self.registry, &repository, after, PAGE)?;
+            let page = if self.is_of_deleted {
+                let deleted = query::deleted_images(view, &self.registry, &repository, after, PAGE);
+                let images = deleted?.into_iter().map(|image| image.manifest);
+                images.collect()
+            } else {
+                query::manifests(view, &self.registry, &repository, after, PAGE)?
+            };
             for image in &page {
-                self.image(view, image)?;
+                if self.is_of_deleted {
+                    self.deleted(view, image)?;
+                } else {
+                    self.image(view, image)?;
+                }
             }
             looked_at += PAGE;
             match page.last() {
                 Some(last) if page.len() == PAGE => self.after = Some(last.digest),
+                _ if self.is_of_deleted => {
+                    self.is_within = false;
+                    self.after = None;
+                }
                 _ => self.end(repository),
             }
             if self.blobs.len() > BLOBS_MAX {
@@ -144,6 +171,17 @@ impl Counting {
             self.here.keep(size);
             if self.blobs.insert(start) {
                 self.usage.total.keep(size);
+            }
+        }
+        Ok(())
+    }
+
+    fn deleted(&mut self, view: &dyn KeyValue, image: &ManifestEntry) -> Result<(), StorageError> {
+        self.usage.restorable.add(image);
+        for digest in &image.blobs {
+            if self.blobs.insert(beginning(digest)) {
+                let size = query::blob(view, digest)?.map_or(0, |blob| blob.size);
+                self.usage.restorable.keep(size);
             }
         }
         Ok(())

@@ -57,6 +57,14 @@ fn every() -> Vec<(ServiceError, u16, &'static str)> {
             "MANIFEST_BLOB_UNKNOWN",
         ),
         (E::Referenced(text()), 409, "DENIED"),
+        (
+            E::Held {
+                blob: Digest::of(Algorithm::Sha256, b""),
+                image: text(),
+            },
+            405,
+            "UNSUPPORTED",
+        ),
         (E::Invalid(text()), 400, "UNSUPPORTED"),
         (E::NotFound(text()), 404, "UNSUPPORTED"),
         (E::Conflict(text()), 409, "DENIED"),

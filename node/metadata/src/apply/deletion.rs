@@ -9,7 +9,7 @@
 use entrepot_oci::{RegistryId, RepositoryName};
 
 use super::counts::Counted;
-use super::{Stop, collection, manifests, parse, settings, tags, tasks};
+use super::{Stop, collection, manifests, parse, settings, tags, tasks, undelete};
 use crate::command::DeleteRepository;
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::{DELETION_MANIFESTS_PAGE, DELETION_STEP_PAIRS};
@@ -75,13 +75,12 @@ pub(super) fn step(overlay: &mut Overlay<'_>, command: &DeleteRepository) -> Res
 impl Step<'_, '_> {
     /// Whether the repository is empty then.
     fn run(&mut self) -> Result<bool, StorageError> {
-        Ok(
-            self.tags()?
-                && self.tasks()?
-                && self.origins()?
-                && self.manifests()?
-                && self.links()?,
-        )
+        Ok(self.tags()?
+            && self.tasks()?
+            && self.origins()?
+            && self.manifests()?
+            && self.kept()?
+            && self.links()?)
     }
 
     /// How many things of so many pairs each there is room for.
@@ -154,6 +153,27 @@ impl Step<'_, '_> {
                 return Ok(true);
             }
             after = page.last().map(|entry| entry.digest);
+        }
+        Ok(false)
+    }
+
+    /// Nothing of a repository can be restored once it is gone.
+    fn kept(&mut self) -> Result<bool, StorageError> {
+        let (account, repository) = (self.account, self.repository);
+        while self.room > 0 {
+            let limit = DELETION_MANIFESTS_PAGE;
+            // What is dropped is gone from the next page.
+            let page = query::deleted_images(self.overlay, account, repository, None, limit)?;
+            for image in &page {
+                if self.room == 0 {
+                    return Ok(false);
+                }
+                let pairs = undelete::forget(self.overlay, account, repository, image);
+                self.took(pairs);
+            }
+            if page.len() < limit {
+                return Ok(true);
+            }
         }
         Ok(false)
     }

@@ -16,8 +16,9 @@ use super::registry::{Creation, require_repository};
 use super::replicas::{Claims, Replica, require_unsettled};
 use super::tags::{self, Condition, Move};
 use super::tasks::{self, Deletion, Enqueue, Going};
+use super::undelete::{self, Departure};
 use super::{Stop, invalid, parse, parse_each, pulls, reported};
-use crate::command::{DeleteManifest, PutManifest};
+use crate::command::{DeleteManifest, DeleteTag, PutManifest};
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::{REFERENCES_MAX, TAGS_PER_PUSH_MAX};
 use crate::overlay::Overlay;
@@ -76,7 +77,12 @@ pub(super) fn put(
         // What is stored already has had its references ever since.
         let absent = push.check_references(overlay)?;
         push.count(overlay, &key, quotas.as_ref())?;
+        let (account, repository) = (&push.account, &push.repository);
+        let before = undelete::replaced(overlay, account, repository, &push.digest)?;
         push.store(overlay, key, index, &absent);
+        if let Some(before) = before {
+            release(overlay, account, repository, &before, at_ms)?;
+        }
     }
 
     push.check_tag_quota(overlay, quotas.as_ref(), created)?;
@@ -127,6 +133,7 @@ pub(super) fn delete(
     let account = parse("account", &command.account)?;
     let repository = parse("repository", &command.repository)?;
     let digest = parse("digest", &command.digest)?;
+    undelete::check(command.author.as_ref())?;
     require_repository(overlay, &account, &repository)?;
     let Some(entry) = query::manifest_entry(overlay, &account, &repository, &digest)? else {
         return Err(Refused::ManifestUnknown(digest.to_string()).into());
@@ -141,8 +148,16 @@ pub(super) fn delete(
     let going = Going::look(overlay, &account, &repository, &digest)?;
     let tags = tags::delete_all(overlay, &account, &repository, &digest)?;
     tasks::delete_all(overlay, &account, &repository, &digest)?;
-    remove(overlay, &account, &repository, &entry)?;
-    release(overlay, &account, &repository, &entry, command.at_ms)?;
+    let departure = Departure {
+        account: &account,
+        repository: &repository,
+        entry: &entry,
+        tags: &tags,
+        author: command.author.as_ref(),
+        index,
+        at_ms: command.at_ms,
+    };
+    departure.run(overlay)?;
     let deletion = Deletion {
         account: &account,
         repository: &repository,
@@ -221,8 +236,30 @@ fn require_tags(
     }
 }
 
-/// Removes a manifest that has no tags and no tasks; how many pairs those were.
+/// Removes a manifest that has no tags and no tasks, with its bytes; how many pairs
+/// those were.
 pub(super) fn remove(
+    overlay: &mut Overlay<'_>,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    entry: &ManifestEntry,
+) -> Result<usize, StorageError> {
+    let uses = Home {
+        account,
+        repository,
+    }
+    .uses(&entry.digest, &entry.blobs);
+    let pairs = uses.len() + 1 + detach(overlay, account, repository, entry)?;
+    for key in uses {
+        overlay.delete(key);
+    }
+    overlay.delete(keys::content(account, repository, &entry.digest));
+    Ok(pairs)
+}
+
+/// Removes a manifest that has no tags and no tasks, but for its bytes and its uses of
+/// blobs; how many pairs those were.
+pub(super) fn detach(
     overlay: &mut Overlay<'_>,
     account: &RegistryId,
     repository: &RepositoryName,
@@ -233,12 +270,11 @@ pub(super) fn remove(
         repository,
     };
     let subject = entry.subject.as_ref();
-    let references = home.references(&entry.digest, &entry.blobs, &entry.children, subject);
-    let pairs = references.len() + 2;
+    let references = home.references(&entry.digest, &entry.children, subject);
+    let pairs = references.len() + 1;
     for key in references {
         overlay.delete(key);
     }
-    overlay.delete(keys::content(account, repository, &entry.digest));
     let claims = Claims {
         account,
         repository,
@@ -251,6 +287,22 @@ pub(super) fn remove(
     Counted::Tags(account, repository, &entry.digest).forget(overlay)?;
     overlay.delete(key);
     Ok(pairs)
+}
+
+/// Notes what a manifest names that was detached.
+pub(super) fn attach(
+    overlay: &mut Overlay<'_>,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    entry: &ManifestEntry,
+) {
+    let home = Home {
+        account,
+        repository,
+    };
+    for key in home.references(&entry.digest, &entry.children, entry.subject.as_ref()) {
+        overlay.mark(key);
+    }
 }
 
 /// Notes which blobs nothing names any more since a manifest went.
@@ -271,13 +323,15 @@ pub(super) fn release(
     Ok(())
 }
 
-/// Deletes a manifest that has no tag and that no index names; whether it did.
+/// Deletes a manifest whose last tag a command has removed, and that no index names;
+/// whether it did.
 pub(super) fn delete_untagged(
     overlay: &mut Overlay<'_>,
+    index: u64,
     account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
-    at_ms: i64,
+    command: &DeleteTag,
 ) -> Result<bool, StorageError> {
     let tags = keys::of_digest(Namespace::TagOf, account, repository, digest);
     let parents = keys::of_digest(Namespace::ChildUse, account, repository, digest);
@@ -288,8 +342,16 @@ pub(super) fn delete_untagged(
         return Ok(false);
     };
     tasks::delete_all(overlay, account, repository, digest)?;
-    remove(overlay, account, repository, &entry)?;
-    release(overlay, account, repository, &entry, at_ms)?;
+    let departure = Departure {
+        account,
+        repository,
+        entry: &entry,
+        tags: std::slice::from_ref(&command.tag),
+        author: command.author.as_ref(),
+        index,
+        at_ms: command.at_ms,
+    };
+    departure.run(overlay)?;
     Ok(true)
 }
 
@@ -302,21 +364,30 @@ struct Home<'a> {
 // === impl Home ===
 
 impl Home<'_> {
-    /// The index entries of a manifest, the same when it comes and when it goes.
+    /// The index entries of a manifest, the same when it comes and when it goes: of
+    /// its uses of blobs, and the others.
+    fn uses<'a>(&self, digest: &Digest, blobs: impl IntoIterator<Item = &'a Digest>) -> Vec<Key> {
+        let blobs = blobs.into_iter();
+        blobs
+            .map(|to| {
+                keys::of_digest(Namespace::BlobUse, self.account, self.repository, to)
+                    .digest(digest)
+            })
+            .collect()
+    }
+
     fn references<'a>(
         &self,
         digest: &Digest,
-        blobs: impl IntoIterator<Item = &'a Digest>,
         children: impl IntoIterator<Item = &'a Digest>,
         subject: Option<&'a Digest>,
     ) -> Vec<Key> {
         let key = |namespace, to: &Digest| {
             keys::of_digest(namespace, self.account, self.repository, to).digest(digest)
         };
-        let blobs = blobs.into_iter().map(|to| key(Namespace::BlobUse, to));
         let children = children.into_iter().map(|to| key(Namespace::ChildUse, to));
         let subject = subject.into_iter().map(|to| key(Namespace::Referrer, to));
-        blobs.chain(children).chain(subject).collect()
+        children.chain(subject).collect()
     }
 }
 
@@ -569,7 +640,12 @@ impl Push {
             repository: &self.repository,
         };
         let subject = self.subject.as_ref();
-        for key in home.references(&self.digest, &self.blobs, &self.children, subject) {
+        let references = home.references(&self.digest, &self.children, subject);
+        for key in home
+            .uses(&self.digest, &self.blobs)
+            .into_iter()
+            .chain(references)
+        {
             overlay.mark(key);
         }
     }

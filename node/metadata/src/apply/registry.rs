@@ -6,7 +6,7 @@ use super::counts::{self, Counted};
 use super::{Stop, following, invalid, parse, settings};
 use crate::command::{CreateRepository, PutRegistrySettings, PutRepositorySettings, QuotasChange};
 use crate::keys;
-use crate::limits::{QUOTA_LAYER_BYTES_MAX, QUOTA_MAX, QUOTA_TAGS_MAX};
+use crate::limits::{QUOTA_LAYER_BYTES_MAX, QUOTA_MAX, QUOTA_TAGS_MAX, UNDELETE_WINDOW_MS_MAX};
 use crate::overlay::Overlay;
 use crate::query::{self, Quotas, RepositorySettings};
 use crate::read;
@@ -41,6 +41,12 @@ pub(super) fn put_settings(
             quotas = changed(quotas, change)?;
         }
         after.quotas = Some(quotas);
+    }
+    if let Some(window_ms) = command.undelete_window_ms {
+        if window_ms > UNDELETE_WINDOW_MS_MAX {
+            return Err(invalid("undelete window", "must be at most 366 days").into());
+        }
+        after.undelete_window_ms = Some(window_ms);
     }
     if after != record {
         overlay.put(key, &after);

@@ -14,6 +14,7 @@ use entrepot_oci::{AccountId, Digest, RegistryId, RepositoryName, Tag};
 
 pub(super) use self::claims::Claims;
 pub(super) use self::settling::{require_unsettled, settle};
+use super::undelete::{self, Departure};
 use super::{Stop, invalid, manifests, parse, tags, tasks};
 use crate::command::DeleteReplica;
 use crate::keys;
@@ -36,7 +37,11 @@ pub(super) struct Replica<'a> {
 
 /// Notes the deletion also where there is nothing to delete, not even the
 /// repository: what it deletes may come later.
-pub(super) fn delete(overlay: &mut Overlay<'_>, command: &DeleteReplica) -> Result<Outcome, Stop> {
+pub(super) fn delete(
+    overlay: &mut Overlay<'_>,
+    index: u64,
+    command: &DeleteReplica,
+) -> Result<Outcome, Stop> {
     let account: AccountId = parse("account", &command.account)?;
     let repository = parse("repository", &command.repository)?;
     let digest = parse("digest", &command.digest)?;
@@ -49,6 +54,7 @@ pub(super) fn delete(overlay: &mut Overlay<'_>, command: &DeleteReplica) -> Resu
     };
     let origin =
         TagOrigin::read(origin, &account, &repository).map_err(|error| invalid("origin", error))?;
+    undelete::check(command.author.as_ref())?;
     require_unsettled(overlay, &account, &origin)?;
     let replica = Replica {
         account: &account,
@@ -58,7 +64,7 @@ pub(super) fn delete(overlay: &mut Overlay<'_>, command: &DeleteReplica) -> Resu
     };
     match tag {
         Some(tag) => replica.delete_tag(overlay, &tag)?,
-        None => replica.delete_image(overlay, command.at_ms)?,
+        None => replica.delete_image(overlay, index, command)?,
     }
     Ok(Outcome::Done(Done {}))
 }
@@ -138,7 +144,12 @@ impl Replica<'_> {
 
     /// With those of its tags that its source set before. The image stays while
     /// anybody else has brought it, tags it, or names it in an index.
-    fn delete_image(&self, overlay: &mut Overlay<'_>, at_ms: i64) -> Result<(), Stop> {
+    fn delete_image(
+        &self,
+        overlay: &mut Overlay<'_>,
+        index: u64,
+        command: &DeleteReplica,
+    ) -> Result<(), Stop> {
         let before = self.record(overlay)?;
         if before.deleted >= self.origin.sequence {
             return Ok(());
@@ -148,7 +159,7 @@ impl Replica<'_> {
             ..before
         };
         overlay.put(self.key(), &record);
-        let is_tagged = self.delete_tags(overlay)?;
+        let (tags, is_tagged) = self.delete_tags(overlay)?;
         let is_its = claims::is_live(&before) && !claims::is_live(&record);
         if is_tagged || !is_its || self.claims().any(overlay)? {
             return Ok(());
@@ -163,15 +174,23 @@ impl Replica<'_> {
         // An index that its source brought may be deleted in a moment.
         manifests::require_unreferenced(overlay, account, repository, self.digest)?;
         tasks::delete_all(overlay, account, repository, self.digest)?;
-        manifests::remove(overlay, account, repository, &entry)?;
-        manifests::release(overlay, account, repository, &entry, at_ms)?;
+        let departure = Departure {
+            account,
+            repository,
+            entry: &entry,
+            tags: &tags,
+            author: command.author.as_ref(),
+            index,
+            at_ms: command.at_ms,
+        };
+        departure.run(overlay)?;
         Ok(())
     }
 
-    /// Whether the image has tags then.
-    fn delete_tags(&self, overlay: &mut Overlay<'_>) -> Result<bool, StorageError> {
+    /// Those that went, sorted, and whether the image has tags then.
+    fn delete_tags(&self, overlay: &mut Overlay<'_>) -> Result<(Vec<String>, bool), StorageError> {
         let (account, repository) = (self.account, self.repository);
-        let mut kept = Vec::new();
+        let (mut gone, mut kept) = (Vec::new(), Vec::new());
         loop {
             let limit = SCAN_PAGE + kept.len();
             let found = query::tags_of(overlay, account, repository, self.digest, limit)?;
@@ -180,7 +199,7 @@ impl Replica<'_> {
                 .filter(|tag| !kept.contains(tag))
                 .collect();
             if found.is_empty() {
-                return Ok(!kept.is_empty());
+                return Ok((gone, !kept.is_empty()));
             }
             for tag in found {
                 let entry = query::tag(overlay, account, repository, &tag)?;
@@ -197,6 +216,7 @@ impl Replica<'_> {
                 // image before, and that push may come later. Those of this image do
                 // not come back, whatever their tags.
                 tags::remove(overlay, account, repository, self.digest, &tag)?;
+                gone.push(tag.to_string());
             }
         }
     }

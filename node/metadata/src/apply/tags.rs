@@ -10,7 +10,7 @@ use super::counts::Counted;
 use super::manifests;
 use super::registry::require_repository;
 use super::tasks::{Deletion, Going};
-use super::{Stop, invalid, parse};
+use super::{Stop, invalid, parse, undelete};
 use crate::command::{DeleteTag, TagCondition, TagState};
 use crate::keys::{self, Namespace};
 use crate::limits::SCAN_PAGE;
@@ -53,6 +53,7 @@ pub(super) fn delete(
     let repository = parse("repository", &command.repository)?;
     let tag = parse("tag", &command.tag)?;
     let condition = Condition::parse(command.condition.as_ref())?;
+    undelete::check(command.author.as_ref())?;
     require_repository(overlay, &account, &repository)?;
     if let Some(condition) = &condition {
         condition.check(overlay, &account, &repository, &tag)?;
@@ -65,10 +66,11 @@ pub(super) fn delete(
     let with_manifest = command.with_manifest
         && manifests::delete_untagged(
             overlay,
+            index,
             &account,
             &repository,
             &entry.digest,
-            command.at_ms,
+            command,
         )?;
     let deletion = Deletion {
         account: &account,

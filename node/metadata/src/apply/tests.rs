@@ -27,6 +27,7 @@ mod round;
 mod settings;
 mod sparse;
 mod trust;
+mod undelete;
 
 use bytes::Bytes;
 use entrepot_oci::{AccountId, Algorithm, Digest, RegionName, RepositoryName, Tag};

@@ -207,6 +207,7 @@ impl DeleteManifest {
             at_ms: 0,
             expected: None,
             here_only: false,
+            author: None,
         }
     }
 }
@@ -221,6 +222,7 @@ impl DeleteTag {
             condition: None,
             with_manifest: false,
             at_ms: 0,
+            author: None,
         }
     }
 }
@@ -354,6 +356,7 @@ impl PutRegistrySettings {
             create_on_push: None,
             quotas: None,
             is_granted: false,
+            undelete_window_ms: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use entrepot_oci::{AccountId, Digest, RepositoryName, Tag};
 
-use super::RetryTasks;
+use super::{Author, RetryTasks};
 use crate::query::{Destination, TagOrigin, TaskKind};
 use crate::records::Origin;
 
@@ -25,6 +25,9 @@ pub struct DeleteReplica {
     pub origin: Option<Origin>,
     #[prost(int64, tag = "6")]
     pub at_ms: i64,
+    /// Set: an image that goes can be restored for a while.
+    #[prost(message, optional, tag = "20")]
+    pub author: Option<Author>,
 }
 
 /// A source account has no task open any more, up to a log index of its region, for
@@ -81,6 +84,7 @@ impl DeleteReplica {
             tag: tag.map(ToString::to_string).unwrap_or_default(),
             origin: Some(origin.record(account, repository)),
             at_ms: 0,
+            author: None,
         }
     }
 }

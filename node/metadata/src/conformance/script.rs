@@ -57,6 +57,7 @@ fn commands() -> Vec<Command> {
             create_on_push: Some(false),
             quotas: Some(QuotasChange::default()),
             is_granted: true,
+            undelete_window_ms: None,
         }
         .into(),
         rule("all", &[], "eu-west-1").into(),

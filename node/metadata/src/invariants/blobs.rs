@@ -74,10 +74,14 @@ pub(super) fn link_of(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageE
 pub(super) fn blob_use(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
     check.require_mark(pair);
     let (account, repository, [blob, manifest]) = home_and_digests(pair)?;
-    let entry = query::manifest_entry(check.view, &account, &repository, &manifest)?;
+    let entry = match query::manifest_entry(check.view, &account, &repository, &manifest)? {
+        Some(entry) => Some(entry),
+        None => query::deleted_image(check.view, &account, &repository, &manifest)?
+            .map(|deleted| deleted.manifest),
+    };
     check.require(
         entry.is_some_and(|entry| entry.blobs.contains(&blob)),
-        "a blob's use is one that a manifest states",
+        "a blob's use is one that a manifest states, or one that was deleted",
         &pair.key,
     );
     Ok(())

@@ -8,6 +8,7 @@ use super::blobs::{home_and_digest, home_and_digests};
 use super::{Check, Pair};
 use crate::keys::{self, Namespace};
 use crate::query;
+use crate::read;
 use crate::records::pulls::{PullRecord, PullsSinceRecord};
 use crate::records::{ReplicaRecord, SettledRecord, TagOriginRecord};
 use crate::store::StorageError;
@@ -78,11 +79,14 @@ pub(super) fn manifest(check: &mut Check<'_>, pair: &Pair) -> Result<(), Storage
 
 pub(super) fn content(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
     let (account, repository, digest) = home_and_digest(pair)?;
-    check.require_key(
-        &keys::manifest(&account, &repository, &digest),
-        "content belongs to a manifest",
-        pair,
-    )
+    let is_here = read::exists(check.view, &keys::manifest(&account, &repository, &digest))?;
+    let is_kept = read::exists(check.view, &keys::deleted(&account, &repository, &digest))?;
+    check.require(
+        is_here || is_kept,
+        "content belongs to a manifest, or to one that was deleted",
+        &pair.key,
+    );
+    Ok(())
 }
 
 pub(super) fn child_use(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {

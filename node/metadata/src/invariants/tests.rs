@@ -6,11 +6,11 @@ use prost::Message as _;
 use super::{Summary, VIOLATIONS_MAX, check};
 use crate::apply::tests::{Machine, image, index_of, replica, rule};
 use crate::command::{
-    CreateAccount, EndTask, FormCluster, MemberSpec, PutManifest, PutRegistrySettings,
-    PutRepositorySettings,
+    Author, CreateAccount, DeleteManifest, EndTask, FormCluster, MemberSpec, PutManifest,
+    PutRegistrySettings, PutRepositorySettings,
 };
 use crate::keys::{self, Namespace};
-use crate::query::blob;
+use crate::query::{Cause, blob};
 use crate::read;
 use crate::records::ManifestRecord;
 use crate::store::{KeyValue, MemoryState, Writes};
@@ -38,6 +38,15 @@ fn full() -> MemoryState {
         ..PutRepositorySettings::new(&account, &"app".parse().unwrap())
     });
     machine.done(index_of(21, &[10, 12]));
+    machine.done(image(22, &[2], &["gone"]));
+    machine.done(DeleteManifest {
+        author: Some(Author::new("root", Cause::Client)),
+        ..DeleteManifest::new(
+            &account,
+            &"app".parse().unwrap(),
+            &crate::apply::tests::digest(22),
+        )
+    });
     let task = machine.open_tasks().remove(0);
     machine.done(EndTask::complete(&task, 9));
     machine.done(FormCluster {
@@ -59,7 +68,7 @@ fn with(state: &MemoryState, key: &[u8], value: Option<Bytes>) -> MemoryState {
 fn a_sound_state_is_summed_up() {
     let state = full();
     let expected = Summary {
-        envelopes: 15,
+        envelopes: 17,
         members: 1,
         regions: 1,
         accounts: 1,
@@ -74,6 +83,7 @@ fn a_sound_state_is_summed_up() {
         tags: 3,
         tasks: 5,
         open_tasks: 4,
+        deleted: 1,
     };
     assert_eq!(check(&state), Ok(expected));
     assert!(

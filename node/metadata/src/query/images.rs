@@ -258,7 +258,15 @@ pub(crate) fn manifest_of(key: &[u8], value: Bytes) -> Result<ManifestEntry, Sto
     parts.registry()?;
     parts.text("repository")?;
     let digest = parts.digest()?;
-    let record: ManifestRecord = read::decode(key, value)?;
+    entry_of(key, digest, read::decode(key, value)?)
+}
+
+/// The record of a manifest that was found at or below `key`.
+pub(super) fn entry_of(
+    key: &[u8],
+    digest: Digest,
+    record: ManifestRecord,
+) -> Result<ManifestEntry, StorageError> {
     let digests = |what, texts: &[String]| {
         texts
             .iter()

@@ -7,7 +7,7 @@ use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::{
     IMAGES_PER_REPOSITORY_MAX, LAYER_BYTES_MAX, LAYER_PARTS_MAX, PUBLIC_IMAGES_PER_REPOSITORY_MAX,
     PUBLIC_LAYER_BYTES_MAX, PUBLIC_LAYER_PARTS_MAX, PUBLIC_REPOSITORIES_MAX, REPOSITORIES_MAX,
-    TAGS_PER_IMAGE_MAX,
+    TAGS_PER_IMAGE_MAX, UNDELETE_WINDOW_MS,
 };
 use crate::read;
 use crate::records::{CountRecord, QuotasRecord, RepositoryRecord, SettingsRecord};
@@ -22,6 +22,8 @@ pub struct RegistrySettings {
     pub quotas: Option<Quotas>,
     /// The most that `quotas` can be set to by the registry itself.
     pub granted: Quotas,
+    /// How long deleted images can be restored; 0: not at all.
+    pub undelete_window_ms: u64,
 }
 
 /// The most that there may be in a registry.
@@ -92,6 +94,7 @@ pub fn registry_settings(
         create_on_push: record.create_on_push && !account.is_public(),
         quotas: record.quotas.map(|set| granted.at_most(&set)),
         granted,
+        undelete_window_ms: record.undelete_window_ms.unwrap_or(UNDELETE_WINDOW_MS),
     })
 }
 
@@ -167,6 +170,7 @@ impl Default for RegistrySettings {
             create_on_push: true,
             quotas: None,
             granted: Quotas::default(),
+            undelete_window_ms: UNDELETE_WINDOW_MS,
         }
     }
 }

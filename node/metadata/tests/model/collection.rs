@@ -11,11 +11,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use entrepot_metadata::command::{
-    BeginCollection, CollectBlobs, CollectFiles, CollectLinks, CollectedBlob, Command,
+    Author, BeginCollection, CollectBlobs, CollectFiles, CollectLinks, CollectedBlob, Command,
     ConfirmCollected, CreateRepository, DeleteManifest, Envelope, ForgetCollected, LinkBlob,
-    MountBlob, OrphanFile, PutManifest, UnlinkBlob,
+    MountBlob, OrphanFile, PutManifest, RestoreImage, UnlinkBlob,
 };
-use entrepot_metadata::query::{self, Blob};
+use entrepot_metadata::query::{self, Blob, Cause};
 use entrepot_metadata::{MemoryState, Response, Writes, apply, invariants};
 use entrepot_oci::{Algorithm, Digest, RegistryId, RepositoryName};
 
@@ -47,6 +47,11 @@ enum Broken {
     Dropping,
     /// Collections are forgotten while older looks still count.
     Floor,
+    /// What was deleted goes by what was due when somebody looked, without the command
+    /// that looks again.
+    Expiry,
+    /// What was deleted uses its blobs no more, and comes back all the same.
+    Kept,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -76,6 +81,8 @@ struct World {
     log: Vec<Writes>,
     nodes: Vec<Node>,
     pushes: Vec<Push>,
+    /// Deleted images whose time was over when somebody looked.
+    due: Vec<Command>,
 }
 
 // === impl World ===
@@ -89,6 +96,7 @@ impl World {
             log: Vec::new(),
             nodes: vec![Node::default(); NODES as usize],
             pushes: Vec::new(),
+            due: Vec::new(),
         };
         for repository in [repository(0), repository(1)] {
             world.propose(CreateRepository::new(&account(), &repository, 1));
@@ -352,7 +360,7 @@ impl World {
 
     fn step(&mut self) {
         let (node, digest, repository) = (self.node(), self.digest(), self.repository());
-        match self.below(22) {
+        match self.below(25) {
             0..=2 => {
                 if let Some(seen) = self.write(node, digest) {
                     self.pushes.push(Push {
@@ -391,7 +399,9 @@ impl World {
                     digest: manifest.digest,
                     expected: None,
                     here_only: false,
+                    author: Some(Author::new("", Cause::Client)),
                 });
+                self.let_go(&repository, &digest);
             }
             9 => drop(self.propose(UnlinkBlob::new(&account(), &repository, &digest))),
             10 => self.collect_links(),
@@ -407,6 +417,13 @@ impl World {
                 self.crash(node);
                 self.begin_delete(node);
             }
+            20 => {
+                self.restore(&repository, &digest);
+            }
+            21 => self
+                .due
+                .push(crate::undelete::due(&self.state, i64::MAX, false)),
+            22 => self.expire(),
             _ => {
                 let index = self.at(node).applied + 1 + self.below(4);
                 self.catch_up(node, index.min(self.log.len() as u64));
@@ -414,8 +431,84 @@ impl World {
         }
     }
 
+    /// As if nobody had to keep what may come back.
+    fn let_go(&mut self, repository: &RepositoryName, blob: &Digest) {
+        if self.broken != Broken::Kept {
+            return;
+        }
+        let digest = manifest(repository, blob).digest.parse().unwrap();
+        let is_kept = query::deleted_image(&self.state, &account(), repository, &digest).unwrap();
+        if is_kept.is_some() {
+            self.cut(repository, blob);
+        }
+    }
+
+    /// Removes the uses of a blob, behind the back of the state machine, and takes it
+    /// for unused.
+    fn cut(&mut self, repository: &RepositoryName, blob: &Digest) {
+        const BLOB_USE: u8 = 0x33;
+        let bytes = |text: &str| [text.as_bytes(), &[0]].concat();
+        let home = [account().as_str().as_bytes(), &bytes(repository.as_str())].concat();
+        let keys = self.state.iter().filter(|(key, _)| {
+            let is_here = key[0] == BLOB_USE && key[1..].starts_with(&home);
+            is_here && key[1 + home.len() + 1..].starts_with(blob.bytes())
+        });
+        let mut entries: Vec<_> = keys.map(|(key, _)| (key.to_vec(), None)).collect();
+        let unused = [&[0x39], &[0; 8][..], &home, &[1], blob.bytes()].concat();
+        entries.push((unused, Some(bytes::Bytes::new())));
+        let writes = Writes { entries };
+        self.state.apply_writes(&writes);
+    }
+
+    fn restore(&mut self, repository: &RepositoryName, blob: &Digest) {
+        let digest = manifest(repository, blob).digest.parse().unwrap();
+        let back = RestoreImage::new(&account(), repository, &digest, 2);
+        self.propose(back);
+    }
+
+    fn expire(&mut self) {
+        if self.due.is_empty() {
+            return;
+        }
+        let Command::ExpireDeleted(due) = self.due.swap_remove(0) else {
+            return;
+        };
+        if self.broken != Broken::Expiry {
+            self.propose(due);
+            return;
+        }
+        for image in due.images {
+            let repository = image.repository.parse().unwrap();
+            for blob in [digest(0), digest(1)] {
+                if manifest(&repository, &blob).digest == image.digest {
+                    self.cut(&repository, &blob);
+                }
+            }
+        }
+    }
+
+    /// Whether every image has its blobs linked, and what can be restored as well.
+    fn has_links(&self) -> bool {
+        [repository(0), repository(1)].iter().all(|repository| {
+            let view = &self.state;
+            let here = query::manifests(view, &account(), repository, None, MANY).unwrap();
+            let kept = query::deleted_images(view, &account(), repository, None, MANY).unwrap();
+            let kept = kept
+                .into_iter()
+                .filter(|_| self.broken == Broken::Nothing)
+                .map(|it| it.manifest);
+            here.into_iter().chain(kept).all(|image| {
+                let is_linked = |blob| query::linked(view, &account(), repository, blob).unwrap();
+                image.blobs.iter().all(is_linked)
+            })
+        })
+    }
+
     /// Whether all that a repository has is somewhere.
     fn is_whole(&self) -> bool {
+        if !self.has_links() {
+            return false;
+        }
         let blobs = query::blobs(&self.state, None, MANY).unwrap();
         blobs.iter().all(|blob| {
             let linked = query::link_any(&self.state, &blob.digest).unwrap();
@@ -431,6 +524,7 @@ impl World {
             self.finish_delete(node, false);
             self.nodes[node as usize].dropping.clear();
         }
+        self.propose(crate::undelete::due(&self.state, i64::MAX, false));
         for _ in 0..2 {
             self.collect_links();
             let found = query::unlinked_blobs(&self.state, MANY).unwrap();
@@ -547,6 +641,8 @@ fn every_rule_is_needed() {
         Broken::Seen,
         Broken::Confirm,
         Broken::Floor,
+        Broken::Expiry,
+        Broken::Kept,
     ];
     let unnoticed = broken.into_iter().filter(|broken| {
         let mut seeds = 0..MUTANT_HISTORIES;

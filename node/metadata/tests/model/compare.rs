@@ -55,6 +55,7 @@ pub(crate) fn all(state: &MemoryState, summary: &Summary, oracle: &Oracle) {
         (summary.manifests, oracle.manifests.len()),
         (summary.tags, oracle.tags.len()),
         (summary.tasks, oracle.tasks.len()),
+        (summary.deleted, oracle.deleted.len()),
     ];
     assert!(
         counts.iter().all(|(found, expected)| found == expected),
@@ -291,6 +292,7 @@ fn images(state: &MemoryState, oracle: &Oracle, account: &AccountId, name: &Repo
                 (digest.clone(), references, it.content, it.at_ms)
             }),
     );
+    crate::undelete::compare(state, oracle, (account, name));
     same(
         "tags",
         tags.into_iter().map(|tag| {

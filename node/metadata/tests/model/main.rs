@@ -13,6 +13,7 @@ mod identity;
 mod mirror;
 mod oracle;
 mod steps;
+mod undelete;
 
 use bytes::Bytes;
 use entrepot_metadata::{Envelope, KeyValue, MemoryState, apply, conformance, invariants, keys};
@@ -72,6 +73,9 @@ impl World {
             }
             Step::Collect { cutoff_ms, nodes } => {
                 Envelope::new(id, collection::candidates(&self.state, *cutoff_ms, nodes))
+            }
+            Step::Expire { cutoff_ms, now } => {
+                Envelope::new(id, undelete::due(&self.state, *cutoff_ms, *now))
             }
             Step::Repeat { back } => {
                 let again = self.envelopes.iter().rev().nth(*back);

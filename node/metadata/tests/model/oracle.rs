@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use entrepot_metadata::command::{
-    CollectBlobs, CollectLinks, CreateAccount, DeleteManifest, DeleteReplica, DeleteRepository,
-    DeleteTag, EndTask, LinkBlob, MountBlob, PutManifest, PutRepositorySettings, PutRule,
-    RetryTasks, TagCondition, TagState, UnlinkBlob,
+    Author, CollectBlobs, CollectLinks, CreateAccount, DeleteManifest, DeleteReplica,
+    DeleteRepository, DeleteTag, EndTask, LinkBlob, MountBlob, PutManifest, PutRepositorySettings,
+    PutRule, RetryTasks, TagCondition, TagState, UnlinkBlob,
 };
 use entrepot_metadata::limits::{ENVELOPES_KEPT, RELINKED_AFTER_MS, SUBJECTS_MAX};
 use entrepot_metadata::query::{self, TaskState};
@@ -19,6 +19,8 @@ use entrepot_metadata::response::{
     RepositoryDeleted, RepositoryPut, RulesChanged, TagFixed, TagFound, TaskEnded,
 };
 use entrepot_metadata::{Command, Envelope, Outcome, Refused, Response};
+
+use crate::undelete::Deleted;
 
 /// Account and repository.
 pub(crate) type Home = (String, String);
@@ -58,6 +60,10 @@ pub(crate) struct Oracle {
     /// and the newest deletion.
     replicas: HashMap<(Home, String, String), (u64, u64)>,
     pub(crate) tasks: HashMap<TaskId, OracleTask>,
+    /// Deleted images that can be restored.
+    pub(crate) deleted: HashMap<(Home, String), Deleted>,
+    /// How long, in each registry.
+    pub(crate) windows: HashMap<String, u64>,
     answered: HashMap<Bytes, Response>,
     slots: HashMap<u64, Bytes>,
 }
@@ -164,7 +170,10 @@ impl Oracle {
             }
             Command::PutRegistrySettings(it) => {
                 if let Some(on) = it.create_on_push {
-                    self.creates_on_push.insert(it.account, on);
+                    self.creates_on_push.insert(it.account.clone(), on);
+                }
+                if let Some(window_ms) = it.undelete_window_ms {
+                    self.windows.insert(it.account, window_ms);
                 }
                 Ok(done())
             }
@@ -193,10 +202,12 @@ impl Oracle {
             }
             Command::EndTask(it) => Ok(self.end(it)),
             Command::RetryTasks(it) => Ok(self.retry(&it)),
-            Command::DeleteReplica(it) => self.delete_replica(it),
+            Command::DeleteReplica(it) => self.delete_replica(index, it),
             Command::DeleteRepository(it) => self.delete_repository(it),
             Command::BeginCollection(_) => Ok(self.begin_collection()),
             Command::CollectLinks(it) => self.collect_links(it),
+            Command::RestoreImage(it) => self.restore(index, it),
+            Command::ExpireDeleted(it) => Ok(self.expire(it)),
             Command::CollectBlobs(it) => self.collect_blobs(index, it),
             // Tested by themselves, against a model of their own.
             Command::FormCluster(_)
@@ -256,7 +267,12 @@ impl Oracle {
         Ok(done())
     }
 
-    fn ensure(&mut self, home: &Home, wanted: bool, index: u64) -> Result<bool, Refused> {
+    pub(crate) fn ensure(
+        &mut self,
+        home: &Home,
+        wanted: bool,
+        index: u64,
+    ) -> Result<bool, Refused> {
         if self.repositories.contains_key(home) {
             return Ok(false);
         }
@@ -303,6 +319,7 @@ impl Oracle {
         self.newest.retain(|(at, _, _), _| *at != home);
         self.replicas.retain(|(at, _, _), _| *at != home);
         self.tasks.retain(|(at, ..), _| *at != home);
+        self.deleted.retain(|(at, _), _| *at != home);
         Ok(Outcome::RepositoryDeleted(deleted))
     }
 
@@ -355,9 +372,10 @@ impl Oracle {
     }
 
     pub(crate) fn is_used(&self, home: &Home, digest: &str) -> bool {
-        !self
-            .users(home, |it| it.blobs.iter().any(|blob| blob == digest))
-            .is_empty()
+        let uses = |it: &PutManifest| it.blobs.iter().any(|blob| blob == digest);
+        let mut kept = self.deleted.iter();
+        !self.users(home, uses).is_empty()
+            || kept.any(|((at, _), it)| at == home && uses(&it.manifest))
     }
 
     /// Since when a link is unused, if it is.
@@ -367,7 +385,7 @@ impl Oracle {
         linked.max(unused.unwrap_or(linked))
     }
 
-    fn release(&mut self, home: &Home, blobs: &[String], at_ms: i64) {
+    pub(crate) fn release(&mut self, home: &Home, blobs: &[String], at_ms: i64) {
         for digest in blobs {
             let link = (home.clone(), digest.clone());
             if self.collects && self.links.contains(&link) && !self.is_used(home, digest) {
@@ -446,7 +464,8 @@ impl Oracle {
         if !self.links.contains(&link) {
             return Err(Refused::BlobsUnknown(digests([it.digest])));
         }
-        let users = self.users(&home, |manifest| manifest.blobs.contains(&it.digest));
+        let mut users = self.users(&home, |manifest| manifest.blobs.contains(&it.digest));
+        users.extend(self.keepers(&home, &it.digest));
         if let Some(by) = users.into_iter().min() {
             return Err(Refused::BlobReferenced(Referenced {
                 digest: it.digest,
@@ -541,7 +560,8 @@ impl Oracle {
             }
             let entry = |child: &String| (home.clone(), it.digest.clone(), child.clone());
             self.absent.extend(absent.into_iter().map(entry));
-            self.manifests.insert(key, it.clone());
+            self.manifests.insert(key.clone(), it.clone());
+            self.replaced(&key, it.at_ms);
         }
         let mut tasks = 0;
         if tags.is_empty() {
@@ -597,20 +617,29 @@ impl Oracle {
     /// What its source had deleted before it came.
     fn delete_replicas(&mut self, it: &PutManifest, tags: &[String]) -> Result<(), Refused> {
         for tag in tags {
-            self.delete_replica(DeleteReplica {
-                account: it.account.clone(),
-                repository: it.repository.clone(),
-                digest: it.digest.clone(),
-                tag: tag.clone(),
-                origin: it.origin.clone(),
-                at_ms: it.at_ms,
-            })?;
+            self.delete_replica(
+                0,
+                DeleteReplica {
+                    account: it.account.clone(),
+                    repository: it.repository.clone(),
+                    digest: it.digest.clone(),
+                    tag: tag.clone(),
+                    origin: it.origin.clone(),
+                    at_ms: it.at_ms,
+                    author: None,
+                },
+            )?;
         }
         Ok(())
     }
 
     /// Where a tag is that may not move from there to `digest`.
-    fn is_fixed_elsewhere(&self, home: &Home, tag: &str, digest: &str) -> Option<String> {
+    pub(crate) fn is_fixed_elsewhere(
+        &self,
+        home: &Home,
+        tag: &str,
+        digest: &str,
+    ) -> Option<String> {
         let mutability = self.mutability.get(home)?;
         // Every filter is of this form.
         let is_excluded = mutability
@@ -654,7 +683,7 @@ impl Oracle {
     }
 
     /// Whether the tag was there before.
-    fn move_tag(
+    pub(crate) fn move_tag(
         &mut self,
         home: &Home,
         tag: &str,
@@ -682,7 +711,7 @@ impl Oracle {
         was_there
     }
 
-    fn enqueue(
+    pub(crate) fn enqueue(
         &mut self,
         index: u64,
         home: &Home,
@@ -922,7 +951,7 @@ impl Oracle {
         }
     }
 
-    fn delete_replica(&mut self, it: DeleteReplica) -> Result<Outcome, Refused> {
+    fn delete_replica(&mut self, index: u64, it: DeleteReplica) -> Result<Outcome, Refused> {
         let home = (it.account, it.repository);
         let Some(origin) = it.origin else {
             return Err(Refused::Invalid("origin: must be given".to_owned()));
@@ -942,6 +971,7 @@ impl Oracle {
             }
             return Ok(done());
         }
+        let mut gone = Vec::new();
         let before = self.clone();
         let (pushed, deleted) = self.claim(&home, &it.digest, &from);
         if deleted >= origin.sequence {
@@ -960,7 +990,8 @@ impl Oracle {
         for (tag, of) in tags {
             let of = of.filter(|of| source(&home, of) == from);
             if of.is_some_and(|of| of.sequence <= origin.sequence) {
-                self.tags.remove(&(home.clone(), tag));
+                self.tags.remove(&(home.clone(), tag.clone()));
+                gone.push(tag);
             } else {
                 stays = true;
             }
@@ -984,7 +1015,8 @@ impl Oracle {
                 by,
             }));
         }
-        self.remove_manifest((home, it.digest), it.at_ms);
+        let departure = (index, it.at_ms, it.author.as_ref());
+        self.remove_manifest((home, it.digest), departure, gone);
         Ok(done())
     }
 
@@ -1024,15 +1056,28 @@ impl Oracle {
         }
         let (home, digest) = key.clone();
         let before = self.clone();
-        let tags = self.remove_manifest(key, it.at_ms);
+        let departure = (index, it.at_ms, it.author.as_ref());
+        let tags = self.remove_manifest(key, departure, Vec::new());
         self.deleted(index, &before, &home, &digest, "");
         Ok(Outcome::ManifestDeleted(ManifestDeleted { tags }))
     }
 
-    fn remove_manifest(&mut self, key: (Home, String), at_ms: i64) -> Vec<String> {
+    /// `tags`: those that it had just before.
+    fn remove_manifest(
+        &mut self,
+        key: (Home, String),
+        (index, at_ms, author): (u64, i64, Option<&Author>),
+        mut tags: Vec<String>,
+    ) -> Vec<String> {
         let gone = self.manifests.remove(&key);
         let (home, removed) = key;
-        self.release(&home, &gone.map(|it| it.blobs).unwrap_or_default(), at_ms);
+        let all = self.tags.iter();
+        let all = all.filter(|((at, _), (to, _))| *at == home && *to == removed);
+        tags.extend(all.map(|((_, tag), _)| tag.clone()));
+        tags.sort();
+        if let Some(gone) = gone {
+            self.keep(&home, gone, (index, at_ms, author), tags.clone());
+        }
         self.replicas.retain(|(at, digest, _), (pushed, deleted)| {
             if (at, digest) == (&home, &removed) && *pushed > *deleted {
                 *pushed = 0;
@@ -1041,15 +1086,8 @@ impl Oracle {
         });
         self.absent
             .retain(|(at, index, _)| (at, index) != (&home, &removed));
-        let mut tags = Vec::new();
-        self.tags.retain(|(at, tag), (digest, _)| {
-            let goes = *at == home && *digest == removed;
-            if goes {
-                tags.push(tag.clone());
-            }
-            !goes
-        });
-        tags.sort();
+        self.tags
+            .retain(|(at, _), (digest, _)| *at != home || *digest != removed);
         self.tasks.retain(|(at, digest, _, _), task| {
             let is_open = task.state == TaskState::InProgress || task.denied;
             (at, digest) != (&home, &removed) || task.deletes && is_open
@@ -1071,7 +1109,9 @@ impl Oracle {
         let parents = self.users(&home, |manifest| manifest.children.contains(&digest));
         let mut tag = it.tag.as_str();
         if it.with_manifest && !is_tagged && parents.is_empty() {
-            self.remove_manifest((home.clone(), digest.clone()), it.at_ms);
+            let departure = (index, it.at_ms, it.author.as_ref());
+            let tags = vec![it.tag.clone()];
+            self.remove_manifest((home.clone(), digest.clone()), departure, tags);
             tag = "";
         }
         self.deleted(index, &before, &home, &digest, tag);
@@ -1179,7 +1219,7 @@ pub(crate) fn destinations(rule: &PutRule) -> Vec<String> {
     names
 }
 
-fn digests(digests: impl IntoIterator<Item = String>) -> Digests {
+pub(crate) fn digests(digests: impl IntoIterator<Item = String>) -> Digests {
     let mut digests: Vec<String> = digests.into_iter().collect();
     digests.sort();
     digests.dedup();

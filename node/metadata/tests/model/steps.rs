@@ -18,6 +18,8 @@ use proptest::collection::vec;
 use proptest::prelude::{BoxedStrategy, Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 
+use crate::undelete;
+
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant, reason = "there are few at a time")]
 pub(crate) enum Step {
@@ -43,6 +45,8 @@ pub(crate) enum Step {
         cutoff_ms: Option<i64>,
         nodes: Vec<u64>,
     },
+    /// Lets deleted images go whose time is over then, or now.
+    Expire { cutoff_ms: i64, now: bool },
     /// Proposes an earlier envelope again.
     Repeat { back: usize },
 }
@@ -56,6 +60,7 @@ impl Step {
             Self::EndTask { .. }
             | Self::DeleteRepository { .. }
             | Self::Collect { .. }
+            | Self::Expire { .. }
             | Self::Repeat { .. } => 0,
         }
     }
@@ -120,6 +125,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => delete,
         3 => (proptest::option::of(prop_oneof![linked_at(), Just(i64::MAX)]), vec(0_u64..5, 0..3))
             .prop_map(|(cutoff_ms, nodes)| Step::Collect { cutoff_ms, nodes }),
+        1 => (undelete::at(), proptest::bool::weighted(0.2))
+            .prop_map(|(cutoff_ms, now)| Step::Expire { cutoff_ms, now }),
         2 => (0_usize..20).prop_map(|back| Step::Repeat { back }),
     ]
 }
@@ -136,15 +143,18 @@ fn command() -> BoxedStrategy<Command> {
             }
             .into()
         }),
-        1 => (account(), any::<Option<bool>>()).prop_map(|(account, create_on_push)| {
-            PutRegistrySettings {
-                account,
-                create_on_push,
-                quotas: None,
-                is_granted: false,
+        1 => (account(), any::<Option<bool>>(), undelete::window()).prop_map(
+            |(account, create_on_push, undelete_window_ms)| {
+                PutRegistrySettings {
+                    account,
+                    create_on_push,
+                    quotas: None,
+                    is_granted: false,
+                    undelete_window_ms,
+                }
+                .into()
             }
-            .into()
-        }),
+        ),
         1 => (account(), repository(), at()).prop_map(|(account, repository, at_ms)| {
             CreateRepository { account, repository, at_ms, ..CreateRepository::default() }.into()
         }),
@@ -163,18 +173,34 @@ fn command() -> BoxedStrategy<Command> {
         4 => blob_command(),
         1 => Just(BeginCollection {}.into()),
         10 => push().prop_map(Into::into),
-        3 => (account(), repository(), manifest()).prop_map(|(account, repository, digest)| {
-            DeleteManifest { account, repository, digest, at_ms: 1, expected: None, here_only: false }
+        4 => (account(), repository(), manifest(), undelete::author()).prop_map(
+            |(account, repository, digest, author)| {
+                DeleteManifest {
+                    account,
+                    repository,
+                    digest,
+                    at_ms: 1,
+                    expected: None,
+                    here_only: false,
+                    author,
+                }
                 .into()
-        }),
-        2 => (account(), repository(), tag(), condition(), any::<bool>()).prop_map(
-            |(account, repository, tag, condition, with_manifest)| {
-                DeleteTag { account, repository, tag, condition, with_manifest, at_ms: 1 }.into()
             }
         ),
+        2 => (account(), repository(), tag(), condition(), any::<bool>(), undelete::author())
+            .prop_map(|(account, repository, tag, condition, with_manifest, author)| {
+                DeleteTag { account, repository, tag, condition, with_manifest, at_ms: 1, author }
+                    .into()
+            }),
+        3 => undelete::restore(account(), repository(), manifest()),
         3 => rule_command(),
-        3 => (account(), repository(), manifest(), proptest::option::of(tag()), origin())
-            .prop_map(|(account, repository, digest, tag, origin)| {
+        3 => (
+            (account(), repository(), manifest()),
+            proptest::option::of(tag()),
+            origin(),
+            undelete::author(),
+        )
+            .prop_map(|((account, repository, digest), tag, origin, author)| {
                 DeleteReplica {
                     account,
                     repository,
@@ -182,6 +208,7 @@ fn command() -> BoxedStrategy<Command> {
                     tag: tag.unwrap_or_default(),
                     origin: Some(origin),
                     at_ms: 1,
+                    author,
                 }
                 .into()
             }),

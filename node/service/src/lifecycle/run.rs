@@ -13,7 +13,7 @@ use std::time::Duration;
 use entrepot_metadata::KeyValue;
 use entrepot_metadata::command::{DeleteManifest, ImageState, PutRepositoryText};
 use entrepot_metadata::limits::QUOTA_TAGS_MAX;
-use entrepot_metadata::query::{self, ManifestEntry, TextKind, TextOf};
+use entrepot_metadata::query::{self, Cause, ManifestEntry, TextKind, TextOf};
 use entrepot_metadata::response::Refused;
 use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 use entrepot_replication::placement;
@@ -350,6 +350,7 @@ impl Evaluated<'_> {
             }),
             // What nobody pulls here may be pulled elsewhere every day.
             here_only: self.by_pulls.contains(&priority),
+            author: self.registry.author_named("", Cause::Lifecycle)?,
             ..DeleteManifest::new(account, repository, digest)
         };
         let response = self.registry.propose(command.into()).await?;

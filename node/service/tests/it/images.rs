@@ -179,7 +179,16 @@ async fn what_is_deleted_is_gone_and_what_is_in_use_stays() {
         Err(ServiceError::ManifestUnknown(digest_text.clone()))
     );
 
+    // As long as the image can be restored.
     let blob = sha256(&config);
+    let held = ServiceError::Held {
+        blob,
+        image: digest_text.clone(),
+    };
+    let kept = registry.delete_blob(&root(), &app(), &blob).await;
+    assert_eq!(kept, Err(held));
+    let purged = registry.purge_image(&root(), &app(), &digest).await;
+    assert_eq!(purged, Ok(()));
     assert_eq!(registry.delete_blob(&root(), &app(), &blob).await, Ok(()));
     let again = registry.delete_blob(&root(), &app(), &blob).await;
     assert_eq!(again, Err(ServiceError::BlobUnknown(blob)));

@@ -60,9 +60,9 @@ fn cost(machine: &Machine) -> [usize; 3] {
 fn a_push_costs_a_few_point_reads() {
     let mut machine = Machine::with_app();
     machine.done(rule("a", &[], "eu-west-1"));
-    // Envelope, slot, repository, settings, manifest, tag, the count of its tags, task;
-    // one for each blob.
-    let gets = 8 + 3;
+    // Envelope, slot, repository, settings, manifest, tag, the count of its tags, task,
+    // and whether it was deleted before; one for each blob.
+    let gets = 9 + 3;
     // The rules.
     let scans = 1;
     // Envelope, slot, manifest, content, tag both ways, task both ways; one for

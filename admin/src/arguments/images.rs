@@ -1,0 +1,187 @@
+//! The grammar of `entrepot image`.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use entrepot_oci::{Digest, Reference, RepositoryName};
+
+const DAY: Duration = Duration::from_hours(24);
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// List the images of a repository, or those that were deleted
+    #[command(after_help = "\
+The size is that of an image's config and layers; of an index, that of its manifest alone. The \
+table shortens digests; --json has them whole.
+
+With --deleted, the images that were deleted and can be restored, those that were deleted last \
+first. How long they can be is a setting of the registry when they are deleted, see `entrepot \
+registry set --undelete-window`.
+
+Examples:
+  entrepot image list team/app
+  entrepot image list team/app --deleted
+
+JSON:
+  {\"repository\": \"team/app\",
+   \"images\": [{\"digest\": \"sha256:9f86d0...\", \"tags\": [\"1.4\", \"latest\"],
+               \"media_type\": \"application/vnd.oci.image.manifest.v1+json\",
+               \"size_bytes\": 7340032, \"pushed_at_ms\": 1767225600000}]}
+
+JSON with --deleted (\"reason\" is client, lifecycle or replication; \"deleted_by\" is null where it \
+is not known):
+  {\"repository\": \"team/app\",
+   \"deleted\": [{\"digest\": \"sha256:9f86d0...\", \"tags\": [\"1.4\"],
+                \"media_type\": \"application/vnd.oci.image.manifest.v1+json\",
+                \"size_bytes\": 7340032, \"pushed_at_ms\": 1767225600000,
+                \"deleted_at_ms\": 1767312000000, \"restorable_until_ms\": 1767916800000,
+                \"reason\": \"client\",
+                \"deleted_by\": \"arn:aws:iam::123456789012:user/ci\"}]}")]
+    List {
+        /// The repository's name
+        #[arg(value_name = "REPOSITORY")]
+        repository: RepositoryName,
+
+        /// Those that were deleted and can be restored
+        #[arg(long)]
+        deleted: bool,
+    },
+
+    /// Put a deleted image back
+    #[command(after_help = "\
+The image comes back as it was, by its digest and with those of its tags that nothing has by now; \
+an index with those of its images that were deleted too. Of a tag, it is the image that had it and \
+was deleted last. It is copied by the registry's rules like a push, and counts like one. A \
+lifecycle policy that let it go lets it go again: change that first.
+
+Whoever may push to the repository (`ecr:PutImage`) may do this.
+
+Examples:
+  entrepot image restore team/app:1.4
+  entrepot image restore team/app@sha256:9f86d0... --no-tags
+
+JSON (\"tags_kept\" are those that point to other images by now, and stay there):
+  {\"repository\": \"team/app\", \"digest\": \"sha256:9f86d0...\", \"images\": 1, \"tags\": [\"1.4\"],
+   \"tags_kept\": [\"latest\"]}")]
+    Restore(Restore),
+
+    /// Let a deleted image go for good before its time is over
+    #[command(after_help = "\
+What it alone needs of the disks is free a day later, as after every deletion that cannot be taken \
+back.
+
+Example:
+  entrepot image purge team/app@sha256:9f86d0... --yes
+
+JSON:
+  {\"repository\": \"team/app\", \"purged\": \"sha256:9f86d0...\"}")]
+    Purge(Purge),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The image: REPOSITORY:TAG or REPOSITORY@DIGEST
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: Named,
+
+    /// By its digest alone: its tags stay gone
+    #[arg(long)]
+    pub(crate) no_tags: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Purge {
+    /// The image: REPOSITORY@DIGEST
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: ByDigest,
+
+    /// Confirm that it shall go for good
+    #[arg(long, required = true)]
+    pub(crate) yes: bool,
+}
+
+/// An image of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) repository: RepositoryName,
+    pub(crate) reference: Reference,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ByDigest {
+    pub(crate) repository: RepositoryName,
+    pub(crate) digest: Digest,
+}
+
+/// A number of days, or a time with its unit.
+pub(crate) fn window(text: &str) -> Result<Duration, String> {
+    if let Ok(days) = text.parse::<u32>() {
+        return Ok(DAY * days);
+    }
+    let expected = "expected a number of days, or a time such as 12h";
+    humantime::parse_duration(text).map_err(|_| expected.to_owned())
+}
+
+// === impl Named, ByDigest ===
+
+impl FromStr for Named {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // A digest has a colon of its own.
+        let split = text.split_once('@').or_else(|| text.split_once(':'));
+        let (repository, reference) =
+            split.ok_or("expected REPOSITORY:TAG or REPOSITORY@DIGEST")?;
+        let by_digest = text.contains('@');
+        let reference: Reference = reference.parse().map_err(|error| format!("{error}"))?;
+        if by_digest != matches!(reference, Reference::Digest(_)) {
+            return Err("expected a tag behind `:`, or a digest behind `@`".to_owned());
+        }
+        Ok(Self {
+            repository: repository.parse().map_err(|error| format!("{error}"))?,
+            reference,
+        })
+    }
+}
+
+impl FromStr for ByDigest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let named: Named = text.parse()?;
+        match named.reference {
+            Reference::Digest(digest) => Ok(Self {
+                repository: named.repository,
+                digest,
+            }),
+            Reference::Tag(_) => Err("expected REPOSITORY@DIGEST".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_named_by_a_tag_or_by_a_digest() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let named: Named = "team/app:1.4".parse().unwrap();
+        assert_eq!(named.reference.to_string(), "1.4");
+        let named: ByDigest = format!("team/app@{digest}").parse().unwrap();
+        assert_eq!(named.digest.to_string(), digest);
+        for wrong in ["team/app", "team/app@1.4", "team/app:", "app@sha256:12"] {
+            assert!(wrong.parse::<Named>().is_err(), "{wrong}");
+        }
+        assert!("team/app:1.4".parse::<ByDigest>().is_err());
+    }
+
+    #[test]
+    fn a_window_is_a_number_of_days_or_a_time() {
+        assert_eq!(window("7"), Ok(DAY * 7));
+        assert_eq!(window("0"), Ok(Duration::ZERO));
+        assert_eq!(window("12h"), Ok(DAY / 2));
+        assert!(window("soon").is_err());
+    }
+}

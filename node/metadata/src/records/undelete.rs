@@ -1,0 +1,55 @@
+//! Images that were deleted and can be restored.
+
+use super::ManifestRecord;
+
+/// An image that was deleted, as it was. Its bytes and what it uses of its
+/// repository's blobs stay where they were.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct DeletedRecord {
+    #[prost(message, optional, tag = "1")]
+    pub manifest: Option<ManifestRecord>,
+    /// Tags that went with it; sorted, at most `limits::DELETED_TAGS_MAX` of them.
+    #[prost(string, repeated, tag = "2")]
+    pub tags: Vec<String>,
+    #[prost(int64, tag = "3")]
+    pub deleted_at_ms: i64,
+    /// It goes for good then.
+    #[prost(int64, tag = "4")]
+    pub until_ms: i64,
+    /// Log index of the command that deleted it.
+    #[prost(uint64, tag = "5")]
+    pub index: u64,
+    #[prost(enumeration = "Cause", tag = "6")]
+    pub cause: i32,
+    /// Who did: an ARN, or the region that a deletion came from. Empty: not known.
+    #[prost(string, tag = "7")]
+    pub by: String,
+}
+
+/// Why something was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum Cause {
+    /// A client asked for it.
+    Client = 0,
+    /// The repository's lifecycle policy did.
+    Lifecycle = 1,
+    /// It was changed in another registry, which a rule copies.
+    Replication = 2,
+    /// What was deleted was restored.
+    Restore = 3,
+}
+
+// === impl Cause ===
+
+impl Cause {
+    /// For people and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Lifecycle => "lifecycle",
+            Self::Replication => "replication",
+            Self::Restore => "restore",
+        }
+    }
+}

@@ -14,6 +14,7 @@ mod counts;
 mod deletion;
 mod envelopes;
 mod following;
+mod held;
 mod identity;
 mod manifests;
 mod members;
@@ -138,6 +139,7 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::CollectBlobs(command) => collection::blobs(overlay, index, &command),
         Command::CollectFiles(command) => collection::files(overlay, index, &command),
         Command::ConfirmCollected(command) => collection::confirm(overlay, &command),
+        Command::CountHeld(command) => held::count(overlay, &command),
         Command::ForgetCollected(command) => collection::forget(overlay, index, &command),
         Command::RestoreImage(command) => undelete::restore(overlay, index, &command),
         Command::ExpireDeleted(command) => undelete::expire(overlay, &command),

@@ -14,6 +14,7 @@ mod backfills;
 mod collection;
 mod deletion;
 mod following;
+mod held;
 mod identity;
 mod members;
 mod new;
@@ -39,6 +40,7 @@ pub use self::collection::{
 };
 pub use self::deletion::DeleteRepository;
 pub use self::following::{EndSettingsTask, PutReplicaSettings};
+pub use self::held::CountHeld;
 pub use self::identity::{
     AttachPolicy, CreateEntity, CreatePolicy, CreatePolicyVersion, DeleteEntity,
     DeleteInlinePolicy, DeletePolicy, DeletePolicyVersion, DetachPolicy, PutInlinePolicy, RoleSpec,
@@ -84,7 +86,7 @@ pub struct Envelope {
         oneof = "Command",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 32, \
                 33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 100, 101, 102, 103, 104, 120, 121, 122, 140, 141, 142, 150, 151, \
-                160, 170, 171, 172, 173, 174, 175, 180, 181"
+                160, 170, 171, 172, 173, 174, 175, 180, 181, 189"
     )]
     pub command: Option<Command>,
     /// Log index up to which the proposer's copy was applied when it drew the id:
@@ -241,6 +243,8 @@ pub enum Command {
     RestoreImage(RestoreImage),
     #[prost(message, tag = "181")]
     ExpireDeleted(ExpireDeleted),
+    #[prost(message, tag = "189")]
+    CountHeld(CountHeld),
 }
 
 /// Makes the cluster's first account, `AccountExists` when there is any; or one
@@ -323,6 +327,10 @@ pub struct LinkBlob {
     /// `BlobsUnknown`.
     #[prost(bool, tag = "11")]
     pub must_be_known: bool,
+    /// It comes with an image of another registry: counted, and not refused because
+    /// of its bytes.
+    #[prost(bool, tag = "30")]
+    pub is_replica: bool,
 }
 
 /// A blob of one repository becomes part of another of the same account.
@@ -605,6 +613,14 @@ pub struct QuotasChange {
     pub layer_parts: Option<u64>,
     #[prost(uint64, optional, tag = "5")]
     pub layer_bytes: Option<u64>,
+    /// Of the registry, and of a repository.
+    #[prost(uint64, optional, tag = "30")]
+    pub bytes: Option<u64>,
+    #[prost(uint64, optional, tag = "31")]
+    pub repository_bytes: Option<u64>,
+    /// Images of the registry.
+    #[prost(uint64, optional, tag = "32")]
+    pub registry_images: Option<u64>,
 }
 
 /// Changes a repository's settings: those that are given, and no others.
@@ -620,6 +636,11 @@ pub struct PutRepositorySettings {
     pub mutability: Option<MutabilityRecord>,
     #[prost(bool, optional, tag = "5")]
     pub scan_on_push: Option<bool>,
+    /// The most that it may have; 0: what any repository of the registry may.
+    #[prost(uint64, optional, tag = "30")]
+    pub bytes_max: Option<u64>,
+    #[prost(uint64, optional, tag = "31")]
+    pub images_max: Option<u64>,
 }
 
 // === impl Envelope ===
@@ -674,10 +695,13 @@ impl Command {
         match self {
             Self::DeleteRepository(_) => 2,
             Self::LinkBlob(command) if command.seen.is_some() || command.must_be_known => 9,
+            Self::LinkBlob(command) if command.is_replica => QUOTAS_LEVEL,
             Self::LinkBlob(command) if command.is_long() => LONG_INLINE_LEVEL,
             Self::CreateAccount(command) if command.is_first() => 0,
             Self::CreateRepository(command) if command.is_plain() => 0,
             Self::PutRepositorySettings(command) if command.is_plain() => 0,
+            Self::PutRepositorySettings(command) if command.has_quotas() => QUOTAS_LEVEL,
+            Self::CountHeld(_) => QUOTAS_LEVEL,
             Self::CreateAccount(_)
             | Self::SetAccountState(_)
             | Self::CreateAccessKey(_)
@@ -816,6 +840,7 @@ impl Command {
             Self::ForgetCollected(_) => "forget_collected",
             Self::RestoreImage(_) => "restore_image",
             Self::ExpireDeleted(_) => "expire_deleted",
+            Self::CountHeld(_) => "count_held",
         }
     }
 }
@@ -899,6 +924,7 @@ into_command!(
     ForgetCollected,
     RestoreImage,
     ExpireDeleted,
+    CountHeld,
 );
 
 // === impl CreateAccount ===
@@ -941,7 +967,11 @@ impl PutRule {
 impl PutRepositorySettings {
     /// Every version can apply it.
     fn is_plain(&self) -> bool {
-        self.mutability.is_none() && self.scan_on_push.is_none()
+        self.mutability.is_none() && self.scan_on_push.is_none() && !self.has_quotas()
+    }
+
+    fn has_quotas(&self) -> bool {
+        self.bytes_max.is_some() || self.images_max.is_some()
     }
 }
 

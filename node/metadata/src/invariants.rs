@@ -10,6 +10,7 @@ mod blobs;
 mod collection;
 mod envelopes;
 mod following;
+mod held;
 mod identity;
 mod images;
 mod members;
@@ -155,6 +156,8 @@ impl Check<'_> {
             Namespace::RepositoryCount => registry::repository_count(self, pair),
             Namespace::ImageCount => registry::image_count(self, pair),
             Namespace::TagCount => registry::tag_count(self, pair),
+            Namespace::Held => held::registry(self, pair),
+            Namespace::RepositoryHeld => held::repository(self, pair),
             Namespace::ResourceTags => settings::resource_tags(self, pair),
             Namespace::RepositoryText => settings::text(self, pair),
             Namespace::RegistryItem => settings::item(self, pair),

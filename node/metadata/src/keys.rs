@@ -11,6 +11,7 @@
 mod backfills;
 mod collection;
 mod following;
+mod held;
 mod identity;
 mod parts;
 mod pulls;
@@ -24,6 +25,7 @@ pub(crate) use collection::{
     collected, collected_at, collection, to_delete, to_delete_of, unlinked, unused, unused_at,
 };
 pub(crate) use following::{settings_of, settings_origin, settings_outbox, settings_task};
+pub(crate) use held::{held, held_of, repository_held};
 pub(crate) use identity::{
     PolicyUse, access_key, access_key_of, access_keys_of, entities, entity, first_account,
     group_member, group_members, identities, policies, policy, policy_use, policy_uses,
@@ -106,6 +108,10 @@ pub(crate) enum Namespace {
     /// account, repository, digest -> `CountRecord`: of a manifest's tags, once they
     /// are many
     TagCount = 0x2a,
+    /// account -> `HeldRecord`: bytes and images of a registry
+    Held = 0x2b,
+    /// account, repository -> `RepositoryHeldRecord`
+    RepositoryHeld = 0x2c,
     /// digest -> `BlobRecord`
     Blob = 0x30,
     /// account, repository, digest -> `LinkRecord`
@@ -205,6 +211,8 @@ const NAMESPACES: [Namespace; 62] = [
     Namespace::RepositoryCount,
     Namespace::ImageCount,
     Namespace::TagCount,
+    Namespace::Held,
+    Namespace::RepositoryHeld,
     Namespace::Blob,
     Namespace::Link,
     Namespace::LinkOf,

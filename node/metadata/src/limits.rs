@@ -306,6 +306,12 @@ pub const QUOTA_TAGS_MAX: u64 = 10_000;
 /// The largest quota of a layer's bytes: a TiB.
 pub const QUOTA_LAYER_BYTES_MAX: u64 = 1 << 40;
 
+/// The largest quota of the bytes of a repository or a registry: an EiB.
+pub const QUOTA_BYTES_MAX: u64 = 1 << 60;
+
+/// What a quota is that nobody has set and that is none by default.
+pub const UNBOUNDED: u64 = u64::MAX;
+
 /// Things that were there before anybody counted and that one command counts.
 pub const COUNT_STEP: usize = 1_000;
 

@@ -12,6 +12,7 @@ mod changes;
 mod collection;
 mod destination;
 mod following;
+mod held;
 mod identity;
 mod images;
 mod members;
@@ -45,6 +46,7 @@ pub use collection::{
 pub use destination::{Destination, DestinationError};
 pub(crate) use following::settings_task_of;
 pub use following::{SettingsTask, settings_tasks};
+pub use held::{Allowance, Held, allowance, held, repository_held};
 pub(crate) use identity::policy_user_of;
 pub use identity::{
     AWS_POLICIES, Entity, Managed, Permissions, Policy, PolicyUser, PolicyVersion, Role, entities,
@@ -62,8 +64,8 @@ pub use members::{
 pub(crate) use members::{cluster, member_of};
 pub use pulls::{pulled_at_ms, pulls_since_ms};
 pub use registry::{
-    Count, Encryption, Quotas, RegistrySettings, Repository, RepositorySettings, image_count,
-    registry_settings, repositories, repository, repository_count, tag_count,
+    Count, Encryption, Quotas, RegistrySettings, Repository, RepositoryQuotas, RepositorySettings,
+    image_count, registry_settings, repositories, repository, repository_count, tag_count,
 };
 pub(crate) use rules::rule_of;
 pub use rules::{Rule, by_destination, destinations, rule, rules, rules_of_all};

@@ -9,6 +9,7 @@ pub mod backfills;
 pub mod changes;
 pub mod collection;
 pub mod following;
+pub mod held;
 pub mod identity;
 pub mod members;
 pub mod pulls;
@@ -84,6 +85,9 @@ pub struct SettingsRecord {
     /// How long deleted images can be restored; unset: the default.
     #[prost(uint64, optional, tag = "20")]
     pub undelete_window_ms: Option<u64>,
+    /// What it holds is counted, in bytes and images.
+    #[prost(bool, tag = "30")]
+    pub counts_bytes: bool,
 }
 
 /// The most that there may be of each; 0: the default, and of `quotas`, as much as
@@ -103,6 +107,14 @@ pub struct QuotasRecord {
     pub layer_parts: u64,
     #[prost(uint64, tag = "5")]
     pub layer_bytes: u64,
+    /// Of the registry, and of a repository.
+    #[prost(uint64, tag = "30")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "31")]
+    pub repository_bytes: u64,
+    /// Images of the registry.
+    #[prost(uint64, tag = "32")]
+    pub registry_images: u64,
 }
 
 /// How much there is of something that is bounded.
@@ -136,6 +148,12 @@ pub struct RepositoryRecord {
     pub encryption: Option<EncryptionRecord>,
     #[prost(bool, tag = "12")]
     pub scan_on_push: bool,
+    /// The most bytes and images that it may have, in the place of what any
+    /// repository of the registry may; 0: that.
+    #[prost(uint64, tag = "30")]
+    pub bytes_max: u64,
+    #[prost(uint64, tag = "31")]
+    pub images_max: u64,
 }
 
 /// A blob of this region, whichever repositories link it.

@@ -462,7 +462,8 @@ pub struct EntityLimit {
 pub struct QuotaReached {
     #[prost(string, tag = "1")]
     pub account: String,
-    /// Empty: the repositories themselves are as many as there may be.
+    /// Empty: the repositories themselves are as many as there may be, or `kind` says
+    /// what of the registry is.
     #[prost(string, tag = "2")]
     pub repository: String,
     /// Of the image that would have too many tags; empty: the repository's images
@@ -471,6 +472,25 @@ pub struct QuotaReached {
     pub digest: String,
     #[prost(uint64, tag = "4")]
     pub max: u64,
+    #[prost(enumeration = "QuotaKind", tag = "30")]
+    pub kind: i32,
+    /// How much there is, and how much would come; of `Number`, 0.
+    #[prost(uint64, tag = "31")]
+    pub held: u64,
+    #[prost(uint64, tag = "32")]
+    pub more: u64,
+}
+
+/// Of what there is as much as there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum QuotaKind {
+    /// Repositories, images of a repository or tags of an image, as the other members
+    /// say.
+    Number = 0,
+    RepositoryBytes = 1,
+    RegistryBytes = 2,
+    RegistryImages = 3,
 }
 
 /// A tag that may not move, and where it is.
@@ -616,8 +636,32 @@ impl std::fmt::Display for QuotaReached {
             repository,
             digest,
             max,
+            held,
+            more,
+            kind: _,
         } = self;
         f.write_str("The operation did not succeed because it would have exceeded a quota: ")?;
+        let registry = format_args!("the registry with id '{account}'");
+        match self.kind() {
+            QuotaKind::Number => {}
+            QuotaKind::RegistryBytes => {
+                return write!(
+                    f,
+                    "{registry} may have at most {max} bytes; it has {held}, and {more} more do \
+                     not fit"
+                );
+            }
+            QuotaKind::RepositoryBytes => {
+                return write!(
+                    f,
+                    "the repository with name '{repository}' in {registry} may have at most {max} \
+                     bytes; it has {held}, and {more} more do not fit"
+                );
+            }
+            QuotaKind::RegistryImages => {
+                return write!(f, "{registry} may have at most {max} images in all");
+            }
+        }
         if repository.is_empty() {
             let has = "may have at most";
             return write!(

@@ -5,16 +5,17 @@
 
 use entrepot_oci::{Digest, RegistryId, RepositoryName};
 
+use super::held::{self, Bounds, Thing};
 use super::registry::{Creation, require_repository};
 use super::{Stop, collection, invalid, parse, reported};
 use crate::command::{LinkBlob, MountBlob, UnlinkBlob};
-use crate::keys::{self, Namespace, Parts};
+use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::{HOLDERS_MAX, INLINE_BYTES_MAX};
 use crate::overlay::Overlay;
 use crate::query;
 use crate::read;
 use crate::records::collection::Why;
-use crate::records::{BlobRecord, LinkRecord};
+use crate::records::{BlobRecord, LinkRecord, RepositoryRecord};
 use crate::response::{BlobLinked, Done, Outcome, Referenced, Refused};
 use crate::store::StorageError;
 
@@ -52,7 +53,7 @@ pub(super) fn link(
         at_ms: command.at_ms,
         is_bounded: true,
     };
-    let repository_created = creation.ensure(overlay, &account, &repository)?;
+    let (repository_created, home) = creation.ensured(overlay, &account, &repository)?;
 
     let key = keys::blob(&digest);
     let known: Option<BlobRecord> = read::record(overlay, &key)?;
@@ -84,14 +85,15 @@ pub(super) fn link(
     if known.as_ref() != Some(&record) {
         overlay.put(key, &record);
     }
-    let created = put_link(
-        overlay,
+    let link = NewLink {
+        account: &account,
+        repository: &repository,
+        digest: &digest,
         index,
-        command.at_ms,
-        &account,
-        &repository,
-        &digest,
-    )?;
+        at_ms: command.at_ms,
+        is_bounded: !command.is_replica,
+    };
+    let created = link.put(overlay, &home)?;
     Ok(Outcome::BlobLinked(BlobLinked {
         created,
         repository_created,
@@ -113,18 +115,19 @@ pub(super) fn mount(
         at_ms: command.at_ms,
         is_bounded: true,
     };
-    let repository_created = creation.ensure(overlay, &account, &repository)?;
+    let (repository_created, home) = creation.ensured(overlay, &account, &repository)?;
     if !query::linked(overlay, &account, &from, &digest)? {
         return Err(Refused::BlobsUnknown(reported([&digest])).into());
     }
-    let created = put_link(
-        overlay,
+    let link = NewLink {
+        account: &account,
+        repository: &repository,
+        digest: &digest,
         index,
-        command.at_ms,
-        &account,
-        &repository,
-        &digest,
-    )?;
+        at_ms: command.at_ms,
+        is_bounded: true,
+    };
+    let created = link.put(overlay, &home)?;
     Ok(Outcome::BlobLinked(BlobLinked {
         created,
         repository_created,
@@ -143,7 +146,9 @@ pub(super) fn unlink(overlay: &mut Overlay<'_>, command: &UnlinkBlob) -> Result<
     if let Some(used) = read::first(overlay, &uses)? {
         return Err(Refused::BlobReferenced(referenced(&digest, &used)?).into());
     }
-    overlay.delete(keys::link(&account, &repository, &digest));
+    let key = keys::link(&account, &repository, &digest);
+    held::unlinked(overlay, &account, &repository, &key, &digest)?;
+    overlay.delete(key);
     overlay.delete(keys::link_of(&digest, &account, &repository));
     collection::unlinked(overlay, &digest, Why::Unlinked)?;
     Ok(Outcome::Done(Done {}))
@@ -161,31 +166,68 @@ pub(super) fn referenced(digest: &Digest, key: &[u8]) -> Result<Referenced, Stor
     })
 }
 
-/// Whether the link is new.
-fn put_link(
-    overlay: &mut Overlay<'_>,
+/// A link that is asked for.
+struct NewLink<'a> {
+    account: &'a RegistryId,
+    repository: &'a RepositoryName,
+    digest: &'a Digest,
     index: u64,
-    linked_at_ms: i64,
-    account: &RegistryId,
-    repository: &RepositoryName,
-    digest: &Digest,
-) -> Result<bool, StorageError> {
-    let home = collection::Home {
-        account,
-        repository,
-    };
-    let key = keys::link(account, repository, digest);
-    if let Some(link) = read::record(overlay, &key)? {
-        home.relinked(overlay, digest, link, linked_at_ms)?;
-        return Ok(false);
+    at_ms: i64,
+    /// By how many bytes there may be.
+    is_bounded: bool,
+}
+
+// === impl NewLink ===
+
+impl NewLink<'_> {
+    /// Whether the link is new. Its blob has a record by now. `record`: of the
+    /// repository.
+    fn put(&self, overlay: &mut Overlay<'_>, record: &RepositoryRecord) -> Result<bool, Stop> {
+        let (account, repository, digest) = (self.account, self.repository, self.digest);
+        let home = collection::Home {
+            account,
+            repository,
+        };
+        let key = keys::link(account, repository, digest);
+        if let Some(link) = read::record(overlay, &key)? {
+            home.relinked(overlay, digest, link, self.at_ms)?;
+            return Ok(false);
+        }
+        self.count(overlay, &key, record)?;
+        let link = LinkRecord {
+            linked_at_ms: self.at_ms,
+            index: self.index,
+            unused_at_ms: None,
+        };
+        overlay.put(key, &link);
+        overlay.mark(keys::link_of(digest, account, repository));
+        home.linked(overlay, digest, link.since_ms())?;
+        Ok(true)
     }
-    let record = LinkRecord {
-        linked_at_ms,
-        index,
-        unused_at_ms: None,
-    };
-    overlay.put(key, &record);
-    overlay.mark(keys::link_of(digest, account, repository));
-    home.linked(overlay, digest, record.since_ms())?;
-    Ok(true)
+
+    fn count(
+        &self,
+        overlay: &mut Overlay<'_>,
+        key: &Key,
+        record: &RepositoryRecord,
+    ) -> Result<(), Stop> {
+        let settings = query::registry_settings(overlay, self.account)?;
+        if !settings.counts_bytes {
+            return Ok(());
+        }
+        let bytes = held::blob_bytes(overlay, self.digest)?;
+        let thing = Thing {
+            account: self.account,
+            repository: self.repository,
+            key,
+            bytes,
+            is_image: false,
+        };
+        let bounds = Bounds {
+            settings: &settings,
+            record,
+            is_bounded: self.is_bounded,
+        };
+        thing.add(overlay, &bounds)
+    }
 }

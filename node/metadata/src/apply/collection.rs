@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 
 use entrepot_oci::{Digest, RegistryId, RepositoryName};
 
-use super::{Stop, invalid, parse};
+use super::{Stop, held, invalid, parse};
 use crate::command::{
     BeginCollection, CollectBlobs, CollectFiles, CollectLinks, ConfirmCollected, ForgetCollected,
 };
@@ -251,6 +251,7 @@ pub(super) fn links(overlay: &mut Overlay<'_>, command: &CollectLinks) -> Result
             continue;
         }
         overlay.delete(candidate);
+        held::unlinked(overlay, &account, &repository, &key, &digest)?;
         overlay.delete(key);
         overlay.delete(keys::link_of(&digest, &account, &repository));
         collected.links += 1;

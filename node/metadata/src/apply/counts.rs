@@ -159,6 +159,7 @@ impl Counted<'_> {
             repository: repository.map(ToString::to_string).unwrap_or_default(),
             digest: digest.map(ToString::to_string).unwrap_or_default(),
             max,
+            ..QuotaReached::default()
         }
     }
 }

@@ -9,7 +9,7 @@
 use entrepot_oci::{RegistryId, RepositoryName};
 
 use super::counts::Counted;
-use super::{Stop, collection, manifests, parse, settings, tags, tasks, undelete};
+use super::{Stop, collection, held, manifests, parse, settings, tags, tasks, undelete};
 use crate::command::DeleteRepository;
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::{DELETION_MANIFESTS_PAGE, DELETION_STEP_PAIRS};
@@ -58,6 +58,7 @@ pub(super) fn step(overlay: &mut Overlay<'_>, command: &DeleteRepository) -> Res
     if empty {
         settings::clear(overlay, &account, &repository)?;
         Counted::Images(&account, &repository).forget(overlay)?;
+        held::forget(overlay, &account, &repository)?;
         Counted::Repositories(&account).remove(overlay, &key)?;
         overlay.delete(key);
     } else if !record.deleting {
@@ -195,7 +196,9 @@ impl Step<'_, '_> {
             let digest = parts.digest()?;
             let link_of = keys::link_of(&digest, self.account, self.repository);
             self.overlay.delete(link_of);
-            self.overlay.delete(Key::of(key.clone()));
+            let key = Key::of(key.clone());
+            held::unlinked(self.overlay, self.account, self.repository, &key, &digest)?;
+            self.overlay.delete(key);
             collection::unlinked(self.overlay, &digest, Why::RepositoryDeleted)?;
         }
         self.took(pairs * links.len());

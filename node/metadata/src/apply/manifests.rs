@@ -11,7 +11,8 @@ use entrepot_oci::{Digest, MANIFEST_BYTES_MAX, MediaType, RegistryId, Repository
 
 use super::blobs::referenced;
 use super::collection;
-use super::counts::{self, Counted, Image};
+use super::counts::{Counted, Image};
+use super::held::{self, Bounds, Thing};
 use super::registry::{Creation, require_repository};
 use super::replicas::{Claims, Replica, require_unsettled};
 use super::tags::{self, Condition, Move};
@@ -22,9 +23,9 @@ use crate::command::{DeleteManifest, DeleteTag, PutManifest};
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::{REFERENCES_MAX, TAGS_PER_PUSH_MAX};
 use crate::overlay::Overlay;
-use crate::query::{self, ManifestEntry, Mutability, Quotas, TagOrigin};
+use crate::query::{self, ManifestEntry, Mutability, Quotas, RegistrySettings, TagOrigin};
 use crate::read;
-use crate::records::ManifestRecord;
+use crate::records::{ManifestRecord, RepositoryRecord};
 use crate::response::{ManifestDeleted, ManifestPut, Outcome, Refused, TagFixed, TagFound};
 use crate::store::{KeyValue, StorageError};
 
@@ -67,16 +68,16 @@ pub(super) fn put(
     };
     let (repository_created, record) =
         creation.ensured(overlay, &push.account, &push.repository)?;
-    let mutability = Mutability::from(record.mutability.unwrap_or_default());
+    let mutability = Mutability::from(record.mutability.clone().unwrap_or_default());
     let fixed = push.check_tags(overlay, &mutability)?;
     let key = keys::manifest(&push.account, &push.repository, &push.digest);
     let created = !read::exists(overlay, &key)?;
     push.claim(overlay, index, created)?;
-    let quotas = counts::quotas(overlay, &push.account)?;
+    let settings = query::registry_settings(overlay, &push.account)?;
     if created {
         // What is stored already has had its references ever since.
         let absent = push.check_references(overlay)?;
-        push.count(overlay, &key, quotas.as_ref())?;
+        push.count(overlay, &key, &settings, &record)?;
         let (account, repository) = (&push.account, &push.repository);
         let before = undelete::replaced(overlay, account, repository, &push.digest)?;
         push.store(overlay, key, index, &absent);
@@ -85,7 +86,7 @@ pub(super) fn put(
         }
     }
 
-    push.check_tag_quota(overlay, quotas.as_ref(), created)?;
+    push.check_tag_quota(overlay, settings.quotas.as_ref(), created)?;
     let mut enqueue = Enqueue::new(
         overlay,
         &push.account,
@@ -284,6 +285,7 @@ pub(super) fn detach(
     let pairs = pairs + pulls::forget(overlay, account, repository, &entry.digest)?;
     let key = keys::manifest(account, repository, &entry.digest);
     Counted::Images(account, repository).remove(overlay, &key)?;
+    held::manifest_gone(overlay, account, repository, &key, entry.content_len)?;
     Counted::Tags(account, repository, &entry.digest).forget(overlay)?;
     overlay.delete(key);
     Ok(pairs)
@@ -560,14 +562,29 @@ impl Push {
         &self,
         overlay: &mut Overlay<'_>,
         key: &Key,
-        quotas: Option<&Quotas>,
+        settings: &RegistrySettings,
+        record: &RepositoryRecord,
     ) -> Result<(), Stop> {
-        let Some(quotas) = quotas else {
+        if settings.quotas.is_none() {
             return Ok(());
+        }
+        let is_bounded = self.origin.is_none();
+        let max = settings.of_repository(record).images;
+        let max = is_bounded.then_some(max);
+        Counted::Images(&self.account, &self.repository).add(overlay, key, max)?;
+        let thing = Thing {
+            account: &self.account,
+            repository: &self.repository,
+            key,
+            bytes: self.command.content.len() as u64,
+            is_image: true,
         };
-        let max = quotas.images_per_repository;
-        let max = self.origin.is_none().then_some(max);
-        Counted::Images(&self.account, &self.repository).add(overlay, key, max)
+        let bounds = Bounds {
+            settings,
+            record,
+            is_bounded,
+        };
+        thing.add(overlay, &bounds)
     }
 
     /// That the manifest may have the tags that it is to get. Replicas get theirs.

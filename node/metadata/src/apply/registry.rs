@@ -3,10 +3,12 @@
 use entrepot_oci::{RegistryId, RepositoryName};
 
 use super::counts::{self, Counted};
-use super::{Stop, following, invalid, parse, settings};
+use super::{Stop, following, held, invalid, parse, settings};
 use crate::command::{CreateRepository, PutRegistrySettings, PutRepositorySettings, QuotasChange};
 use crate::keys;
-use crate::limits::{QUOTA_LAYER_BYTES_MAX, QUOTA_MAX, QUOTA_TAGS_MAX, UNDELETE_WINDOW_MS_MAX};
+use crate::limits::{
+    QUOTA_BYTES_MAX, QUOTA_LAYER_BYTES_MAX, QUOTA_MAX, QUOTA_TAGS_MAX, UNDELETE_WINDOW_MS_MAX,
+};
 use crate::overlay::Overlay;
 use crate::query::{self, Quotas, RepositorySettings};
 use crate::read;
@@ -41,6 +43,14 @@ pub(super) fn put_settings(
             quotas = changed(quotas, change)?;
         }
         after.quotas = Some(quotas);
+        let sets = [
+            change.bytes,
+            change.repository_bytes,
+            change.registry_images,
+        ];
+        if sets.into_iter().flatten().any(|max| max != 0) {
+            held::begin(&mut after);
+        }
     }
     if let Some(window_ms) = command.undelete_window_ms {
         if window_ms > UNDELETE_WINDOW_MS_MAX {
@@ -62,6 +72,13 @@ fn check_granted(granted: &Quotas, change: &QuotasChange) -> Result<(), Refused>
         ("tags", change.tags, granted.tags_per_image),
         ("layer parts", change.layer_parts, granted.layer_parts),
         ("layer bytes", change.layer_bytes, granted.layer_bytes),
+        ("bytes", change.bytes, granted.bytes),
+        (
+            "bytes of a repository",
+            change.repository_bytes,
+            granted.bytes_per_repository,
+        ),
+        ("all images", change.registry_images, granted.images),
     ];
     for (what, wanted, max) in all {
         if wanted.is_some_and(|wanted| wanted > max) {
@@ -84,6 +101,9 @@ fn reset(change: &QuotasChange) -> QuotasChange {
         tags: change.tags.map(|_| 0),
         layer_parts: change.layer_parts.map(|_| 0),
         layer_bytes: change.layer_bytes.map(|_| 0),
+        bytes: change.bytes.map(|_| 0),
+        repository_bytes: change.repository_bytes.map(|_| 0),
+        registry_images: change.registry_images.map(|_| 0),
     }
 }
 
@@ -94,6 +114,13 @@ fn changed(before: QuotasRecord, change: &QuotasChange) -> Result<QuotasRecord, 
         ("tags", change.tags, QUOTA_TAGS_MAX),
         ("layer parts", change.layer_parts, QUOTA_MAX),
         ("layer bytes", change.layer_bytes, QUOTA_LAYER_BYTES_MAX),
+        ("bytes", change.bytes, QUOTA_BYTES_MAX),
+        (
+            "bytes of a repository",
+            change.repository_bytes,
+            QUOTA_BYTES_MAX,
+        ),
+        ("all images", change.registry_images, QUOTA_MAX),
     ];
     for (what, wanted, max) in all {
         if wanted.is_some_and(|wanted| wanted > max) {
@@ -109,6 +136,9 @@ fn changed(before: QuotasRecord, change: &QuotasChange) -> Result<QuotasRecord, 
         tags: change.tags.unwrap_or(before.tags),
         layer_parts: change.layer_parts.unwrap_or(before.layer_parts),
         layer_bytes: change.layer_bytes.unwrap_or(before.layer_bytes),
+        bytes: change.bytes.unwrap_or(before.bytes),
+        repository_bytes: change.repository_bytes.unwrap_or(before.repository_bytes),
+        registry_images: change.registry_images.unwrap_or(before.registry_images),
     })
 }
 
@@ -129,10 +159,13 @@ pub(super) fn put_repository_settings(
     if let Some(mutability) = &command.mutability {
         settings::check_mutability(mutability)?;
     }
+    bound_repository(overlay, &account, &command)?;
     let after = RepositoryRecord {
         sparse_indexes: command.sparse_indexes.unwrap_or(before.sparse_indexes),
         mutability: command.mutability.or_else(|| before.mutability.clone()),
         scan_on_push: command.scan_on_push.unwrap_or(before.scan_on_push),
+        bytes_max: command.bytes_max.unwrap_or(before.bytes_max),
+        images_max: command.images_max.unwrap_or(before.images_max),
         ..before.clone()
     };
     let is_told = after.mutability != before.mutability;
@@ -143,6 +176,40 @@ pub(super) fn put_repository_settings(
         following::changed(overlay, &account, &repository, index)?;
     }
     Ok(Outcome::Done(Done {}))
+}
+
+/// Lets what is counted that a repository is given quotas of.
+fn bound_repository(
+    overlay: &mut Overlay<'_>,
+    account: &RegistryId,
+    command: &PutRepositorySettings,
+) -> Result<(), Stop> {
+    if command.bytes_max.is_none() && command.images_max.is_none() {
+        return Ok(());
+    }
+    let before = query::registry_settings(overlay, account)?;
+    let change = QuotasChange {
+        images: command.images_max,
+        repository_bytes: command.bytes_max,
+        ..QuotasChange::default()
+    };
+    check_granted(&before.granted, &change)?;
+    changed(QuotasRecord::default(), &change)?;
+    let key = keys::settings(account);
+    let record: Option<SettingsRecord> = read::record(overlay, &key)?;
+    let record = record.unwrap_or(SettingsRecord {
+        create_on_push: before.create_on_push,
+        ..SettingsRecord::default()
+    });
+    let mut after = record;
+    after.quotas.get_or_insert_default();
+    if command.bytes_max.is_some_and(|max| max != 0) {
+        held::begin(&mut after);
+    }
+    if after != record {
+        overlay.put(key, &after);
+    }
+    Ok(())
 }
 
 pub(super) fn create_repository(
@@ -185,18 +252,7 @@ pub(super) struct Creation {
 
 impl Creation {
     /// Whether the repository was created; one that exists is fine, unless it is
-    /// being deleted.
-    pub(super) fn ensure(
-        &self,
-        overlay: &mut Overlay<'_>,
-        account: &RegistryId,
-        repository: &RepositoryName,
-    ) -> Result<bool, Stop> {
-        let (created, _) = self.ensured(overlay, account, repository)?;
-        Ok(created)
-    }
-
-    /// The same, with the repository as it is then.
+    /// being deleted. With it, as it is then.
     pub(super) fn ensured(
         &self,
         overlay: &mut Overlay<'_>,

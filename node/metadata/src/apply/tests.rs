@@ -12,6 +12,7 @@ mod cost;
 mod deletion;
 mod envelopes;
 mod following;
+mod held;
 mod identity;
 mod images;
 mod members;

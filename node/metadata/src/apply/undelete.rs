@@ -13,19 +13,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 
-use super::counts::{self, Counted, Image};
+use super::counts::{Counted, Image};
+use super::held::{Bounds, Thing};
 use super::registry::Creation;
 use super::tags::Move;
 use super::tasks::Enqueue;
 use super::{Stop, invalid, manifests, parse, reported};
 use crate::command::{Author, ExpireDeleted, RestoreImage};
-use crate::keys::{self, Namespace};
+use crate::keys::{self, Key, Namespace};
 use crate::limits::{
     AUTHOR_BYTES_MAX, DELETED_TAGS_MAX, DELETION_STEP_PAIRS, EXPIRED_AT_ONCE_MAX,
     RESTORED_AT_ONCE_MAX, UNDELETE_WINDOW_MS_MAX,
 };
 use crate::overlay::Overlay;
-use crate::query::{self, DeletedImage, ManifestEntry, Mutability};
+use crate::query::{self, DeletedImage, ManifestEntry, Mutability, RegistrySettings};
 use crate::read;
 use crate::records::undelete::DeletedRecord;
 use crate::records::{ManifestRecord, RepositoryRecord};
@@ -234,12 +235,11 @@ impl Restoration<'_> {
     ) -> Result<Outcome, Stop> {
         let (tags, tags_kept) = self.free(overlay, wanted)?;
         let all = self.with_children(overlay, image)?;
-        let quotas = counts::quotas(overlay, self.account)?;
+        let settings = query::registry_settings(overlay, self.account)?;
         for image in all.values() {
-            let max = quotas.as_ref().map(|quotas| quotas.images_per_repository);
-            self.put(overlay, image, max)?;
+            self.put(overlay, image, &settings)?;
         }
-        if let Some(quotas) = &quotas {
+        if let Some(quotas) = &settings.quotas {
             let image = Image {
                 account: self.account,
                 repository: self.repository,
@@ -335,7 +335,7 @@ impl Restoration<'_> {
         &self,
         overlay: &mut Overlay<'_>,
         image: &DeletedImage,
-        max: Option<u64>,
+        settings: &RegistrySettings,
     ) -> Result<(), Stop> {
         let (account, repository) = (self.account, self.repository);
         let entry = &image.manifest;
@@ -346,8 +346,8 @@ impl Restoration<'_> {
             return Err(Refused::DeletedUnknown(entry.digest.to_string()).into());
         };
         let key = keys::manifest(account, repository, &entry.digest);
-        if let Some(max) = max {
-            Counted::Images(account, repository).add(overlay, &key, Some(max))?;
+        if settings.quotas.is_some() {
+            self.count(overlay, &key, manifest.content_len, settings)?;
         }
         let manifest = ManifestRecord {
             index: self.index,
@@ -360,6 +360,31 @@ impl Restoration<'_> {
         overlay.delete(keys::deleted_until(until_ms, account, repository, digest));
         manifests::attach(overlay, account, repository, entry);
         Ok(())
+    }
+
+    fn count(
+        &self,
+        overlay: &mut Overlay<'_>,
+        key: &Key,
+        bytes: u64,
+        settings: &RegistrySettings,
+    ) -> Result<(), Stop> {
+        let (account, repository) = (self.account, self.repository);
+        let max = settings.of_repository(self.record).images;
+        Counted::Images(account, repository).add(overlay, key, Some(max))?;
+        let thing = Thing {
+            account,
+            repository,
+            key,
+            bytes,
+            is_image: true,
+        };
+        let bounds = Bounds {
+            settings,
+            record: self.record,
+            is_bounded: true,
+        };
+        thing.add(overlay, &bounds)
     }
 
     /// Its uses have held them ever since it was pushed.

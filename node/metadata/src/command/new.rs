@@ -70,6 +70,7 @@ impl LinkBlob {
             content: blob.content.clone(),
             seen: None,
             must_be_known: false,
+            is_replica: false,
         }
     }
 
@@ -370,6 +371,8 @@ impl PutRepositorySettings {
             sparse_indexes: None,
             mutability: None,
             scan_on_push: None,
+            bytes_max: None,
+            images_max: None,
         }
     }
 }

@@ -28,6 +28,7 @@ impl Command {
             Self::DeleteTag(it) => &it.account,
             Self::PutRegistrySettings(it) => &it.account,
             Self::PutRepositorySettings(it) => &it.account,
+            Self::CountHeld(it) => &it.account,
             Self::TagRepository(it) => &it.account,
             Self::PutRepositoryText(it) => &it.account,
             Self::PutRegistryItem(it) => &it.account,

@@ -55,7 +55,10 @@ fn commands() -> Vec<Command> {
         PutRegistrySettings {
             account: ACCOUNT.to_owned(),
             create_on_push: Some(false),
-            quotas: Some(QuotasChange::default()),
+            quotas: Some(QuotasChange {
+                bytes: Some(1 << 20),
+                ..QuotasChange::default()
+            }),
             is_granted: true,
             undelete_window_ms: None,
         }
@@ -432,9 +435,7 @@ fn link(repository: &str, blob: u8, create_repository: bool) -> LinkBlob {
         holders: vec![3, 1],
         at_ms: 2,
         create_repository,
-        content: None,
-        seen: None,
-        must_be_known: false,
+        ..LinkBlob::default()
     }
 }
 

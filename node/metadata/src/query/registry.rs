@@ -7,7 +7,7 @@ use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::{
     IMAGES_PER_REPOSITORY_MAX, LAYER_BYTES_MAX, LAYER_PARTS_MAX, PUBLIC_IMAGES_PER_REPOSITORY_MAX,
     PUBLIC_LAYER_BYTES_MAX, PUBLIC_LAYER_PARTS_MAX, PUBLIC_REPOSITORIES_MAX, REPOSITORIES_MAX,
-    TAGS_PER_IMAGE_MAX, UNDELETE_WINDOW_MS,
+    TAGS_PER_IMAGE_MAX, UNBOUNDED, UNDELETE_WINDOW_MS,
 };
 use crate::read;
 use crate::records::{CountRecord, QuotasRecord, RepositoryRecord, SettingsRecord};
@@ -24,6 +24,8 @@ pub struct RegistrySettings {
     pub granted: Quotas,
     /// How long deleted images can be restored; 0: not at all.
     pub undelete_window_ms: u64,
+    /// How much the registry holds is counted.
+    pub counts_bytes: bool,
 }
 
 /// The most that there may be in a registry.
@@ -35,6 +37,19 @@ pub struct Quotas {
     /// Of a layer that ECR's API uploads.
     pub layer_parts: u64,
     pub layer_bytes: u64,
+    /// Of the registry; [`UNBOUNDED`], as of the following: any number.
+    pub bytes: u64,
+    pub bytes_per_repository: u64,
+    /// Of the registry.
+    pub images: u64,
+}
+
+/// The most that there may be in a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RepositoryQuotas {
+    /// [`UNBOUNDED`]: any number.
+    pub bytes: u64,
+    pub images: u64,
 }
 
 /// How much there is of something.
@@ -60,6 +75,9 @@ pub struct Repository {
     /// None: AES256.
     pub encryption: Option<Encryption>,
     pub scan_on_push: bool,
+    /// What it may have in the place of what any repository of the registry may.
+    pub bytes_max: Option<u64>,
+    pub images_max: Option<u64>,
 }
 
 /// How a repository's content is said to be encrypted.
@@ -95,6 +113,7 @@ pub fn registry_settings(
         quotas: record.quotas.map(|set| granted.at_most(&set)),
         granted,
         undelete_window_ms: record.undelete_window_ms.unwrap_or(UNDELETE_WINDOW_MS),
+        counts_bytes: record.counts_bytes,
     })
 }
 
@@ -171,6 +190,32 @@ impl Default for RegistrySettings {
             quotas: None,
             granted: Quotas::default(),
             undelete_window_ms: UNDELETE_WINDOW_MS,
+            counts_bytes: false,
+        }
+    }
+}
+
+impl RegistrySettings {
+    /// What one of its repositories may have, whatever is counted: what is set for
+    /// it, as far as is granted.
+    pub(crate) fn of_repository(&self, record: &RepositoryRecord) -> RepositoryQuotas {
+        let quotas = self.quotas.unwrap_or(self.granted);
+        let of = |set: u64, any: u64, granted: u64| match set {
+            0 => any,
+            set => set.min(granted),
+        };
+        let granted = &self.granted;
+        RepositoryQuotas {
+            bytes: of(
+                record.bytes_max,
+                quotas.bytes_per_repository,
+                granted.bytes_per_repository,
+            ),
+            images: of(
+                record.images_max,
+                quotas.images_per_repository,
+                granted.images_per_repository,
+            ),
         }
     }
 }
@@ -186,6 +231,9 @@ impl Default for Quotas {
             tags_per_image: TAGS_PER_IMAGE_MAX,
             layer_parts: LAYER_PARTS_MAX,
             layer_bytes: LAYER_BYTES_MAX,
+            bytes: UNBOUNDED,
+            bytes_per_repository: UNBOUNDED,
+            images: UNBOUNDED,
         }
     }
 }
@@ -200,6 +248,7 @@ impl Quotas {
                 tags_per_image: TAGS_PER_IMAGE_MAX,
                 layer_parts: PUBLIC_LAYER_PARTS_MAX,
                 layer_bytes: PUBLIC_LAYER_BYTES_MAX,
+                ..Self::default()
             }
         } else {
             Self::default()
@@ -224,6 +273,9 @@ impl Quotas {
             tags_per_image: of(set.tags, self.tags_per_image),
             layer_parts: of(set.layer_parts, self.layer_parts),
             layer_bytes: of(set.layer_bytes, self.layer_bytes),
+            bytes: of(set.bytes, self.bytes),
+            bytes_per_repository: of(set.repository_bytes, self.bytes_per_repository),
+            images: of(set.registry_images, self.images),
         }
     }
 }
@@ -247,6 +299,8 @@ impl Repository {
                 kms_key: Some(encryption.kms_key).filter(|key| !key.is_empty()),
             }),
             scan_on_push: record.scan_on_push,
+            bytes_max: Some(record.bytes_max).filter(|max| *max != 0),
+            images_max: Some(record.images_max).filter(|max| *max != 0),
             deleting: record.deleting,
         }
     }

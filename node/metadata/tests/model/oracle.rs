@@ -255,6 +255,7 @@ impl Oracle {
             | Command::RecordPulls(_)
             | Command::CollectFiles(_)
             | Command::ConfirmCollected(_)
+            | Command::CountHeld(_)
             | Command::ForgetCollected(_) => unreachable!("no step proposes it"),
         }
     }

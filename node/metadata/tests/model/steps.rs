@@ -165,7 +165,7 @@ fn command() -> BoxedStrategy<Command> {
                     repository,
                     sparse_indexes,
                     mutability,
-                    scan_on_push: None,
+                    ..PutRepositorySettings::default()
                 }
                 .into()
             }
@@ -257,6 +257,7 @@ fn blob_command() -> BoxedStrategy<Command> {
                 content,
                 seen,
                 must_be_known,
+                ..LinkBlob::default()
             }
             .into()
         }),
@@ -495,9 +496,7 @@ fn link(repository: &str, number: u8) -> Command {
         holders: vec![1],
         at_ms: 1,
         create_repository: true,
-        content: None,
-        seen: None,
-        must_be_known: false,
+        ..LinkBlob::default()
     }
     .into()
 }

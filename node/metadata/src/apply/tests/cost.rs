@@ -76,6 +76,16 @@ fn a_push_costs_a_few_point_reads() {
     });
     machine.done(image(11, &[], &[]));
     assert_eq!(cost(&machine), [gets + 1, scans, writes + 1]);
+    // With a quota of bytes, what the registry and the repository hold as well.
+    machine.done(PutRegistrySettings {
+        quotas: Some(QuotasChange {
+            bytes: Some(1 << 30),
+            ..QuotasChange::default()
+        }),
+        ..PutRegistrySettings::new(&account())
+    });
+    machine.done(image(12, &[], &[]));
+    assert_eq!(cost(&machine), [gets + 3, scans, writes + 3]);
 }
 
 #[test]

@@ -36,6 +36,7 @@ fn reached(repository: &str, digest: &str, max: u64) -> Refused {
         repository: repository.to_owned(),
         digest: digest.to_owned(),
         max,
+        ..QuotaReached::default()
     })
 }
 
@@ -235,6 +236,7 @@ fn a_public_registry_has_ecr_public_s_quotas() {
         tags_per_image: 1_000,
         layer_parts: 1_000,
         layer_bytes: 10_000 << 20,
+        ..Quotas::default()
     };
     assert_eq!(settings(&machine).quotas, Some(expected));
     assert!(!settings(&machine).create_on_push);

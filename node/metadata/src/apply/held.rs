@@ -1,0 +1,258 @@
+//! How many bytes and images a registry and its repositories hold, and that it is no
+//! more than may be.
+//!
+//! Nothing is counted in a registry before the first quota of bytes, or of all its
+//! images, is set in it. What was there by then is counted in bounded steps, one with
+//! whatever comes: first the links of all its repositories, then their manifests, as
+//! their keys sort. The invariant: what is said to be held is the sum over the links
+//! and the manifests up to where the count has got, after every command, whichever
+//! made or removed them; so whether more fits is decided exactly, once all is counted.
+
+use std::collections::BTreeMap;
+
+use entrepot_oci::{Digest, RegistryId, RepositoryName};
+
+use super::{Stop, invalid, parse};
+use crate::command::CountHeld;
+use crate::keys::{self, Key, Namespace, Parts};
+use crate::limits::COUNT_STEP;
+use crate::overlay::Overlay;
+use crate::query::{self, Allowance, RegistrySettings};
+use crate::read;
+use crate::records::held::{HeldRecord, RepositoryHeldRecord};
+use crate::records::{BlobRecord, ManifestRecord, RepositoryRecord, SettingsRecord};
+use crate::response::{Done, Outcome, Refused};
+use crate::store::{KeyValue, StorageError};
+
+/// A link or a manifest that comes or goes.
+pub(super) struct Thing<'a> {
+    pub(super) account: &'a RegistryId,
+    pub(super) repository: &'a RepositoryName,
+    /// Under which it is stored.
+    pub(super) key: &'a Key,
+    pub(super) bytes: u64,
+    pub(super) is_image: bool,
+}
+
+/// What something comes into.
+pub(super) struct Bounds<'a> {
+    pub(super) settings: &'a RegistrySettings,
+    pub(super) record: &'a RepositoryRecord,
+    /// Not: it is counted and not refused.
+    pub(super) is_bounded: bool,
+}
+
+/// What came to be counted of each repository.
+type Further = BTreeMap<RepositoryName, RepositoryHeldRecord>;
+
+// === impl Thing ===
+
+impl Thing<'_> {
+    /// It comes, and has yet to be written.
+    ///
+    /// # Errors
+    /// [`Refused::QuotaReached`] if it does not fit.
+    pub(super) fn add(&self, overlay: &mut Overlay<'_>, bounds: &Bounds<'_>) -> Result<(), Stop> {
+        if !bounds.settings.counts_bytes {
+            return Ok(());
+        }
+        let mut registry = further(overlay, self.account)?;
+        let mut here = self.here(overlay)?;
+        if bounds.is_bounded {
+            let home = (self.account, self.repository);
+            let allowance = Allowance::new(home, bounds.settings, bounds.record, &registry, &here);
+            if self.is_image {
+                allowance.check_image().map_err(Refused::QuotaReached)?;
+            }
+            let fits = allowance.check_bytes(self.bytes);
+            fits.map_err(Refused::QuotaReached)?;
+        }
+        if registry.has_counted(self.key.as_bytes()) {
+            registry.bytes = registry.bytes.saturating_add(self.bytes);
+            registry.images += u64::from(self.is_image);
+            here.bytes = here.bytes.saturating_add(self.bytes);
+            here.images += u64::from(self.is_image);
+        }
+        overlay.put(keys::held(self.account), &registry);
+        let key = keys::repository_held(self.account, self.repository);
+        overlay.put(key, &here);
+        Ok(())
+    }
+
+    /// It goes.
+    pub(super) fn remove(&self, overlay: &mut Overlay<'_>) -> Result<(), StorageError> {
+        let key = keys::held(self.account);
+        let Some(mut registry): Option<HeldRecord> = read::record(overlay, &key)? else {
+            return Ok(());
+        };
+        if !registry.has_counted(self.key.as_bytes()) {
+            return Ok(());
+        }
+        let mut here = self.here(overlay)?;
+        registry.bytes = registry.bytes.saturating_sub(self.bytes);
+        registry.images = registry.images.saturating_sub(u64::from(self.is_image));
+        here.bytes = here.bytes.saturating_sub(self.bytes);
+        here.images = here.images.saturating_sub(u64::from(self.is_image));
+        overlay.put(key, &registry);
+        let key = keys::repository_held(self.account, self.repository);
+        overlay.put(key, &here);
+        Ok(())
+    }
+
+    fn here(&self, view: &dyn KeyValue) -> Result<RepositoryHeldRecord, StorageError> {
+        repository_held(view, self.account, self.repository)
+    }
+}
+
+fn repository_held(
+    view: &dyn KeyValue,
+    account: &RegistryId,
+    repository: &RepositoryName,
+) -> Result<RepositoryHeldRecord, StorageError> {
+    let key = keys::repository_held(account, repository);
+    Ok(read::record(view, &key)?.unwrap_or_default())
+}
+
+/// A blob is no longer linked in a repository, and the link was stored under `key`.
+pub(super) fn unlinked(
+    overlay: &mut Overlay<'_>,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    key: &Key,
+    digest: &Digest,
+) -> Result<(), StorageError> {
+    // Before the size is looked up, which most registries need not have.
+    if !read::exists(overlay, &keys::held(account))? {
+        return Ok(());
+    }
+    let bytes = blob_bytes(overlay, digest)?;
+    let is_image = false;
+    Thing {
+        account,
+        repository,
+        key,
+        bytes,
+        is_image,
+    }
+    .remove(overlay)
+}
+
+/// A manifest is gone from a repository, which was stored under `key`.
+pub(super) fn manifest_gone(
+    overlay: &mut Overlay<'_>,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    key: &Key,
+    bytes: u64,
+) -> Result<(), StorageError> {
+    let is_image = true;
+    Thing {
+        account,
+        repository,
+        key,
+        bytes,
+        is_image,
+    }
+    .remove(overlay)
+}
+
+/// A repository is gone with all that it held.
+pub(super) fn forget(
+    overlay: &mut Overlay<'_>,
+    account: &RegistryId,
+    repository: &RepositoryName,
+) -> Result<(), StorageError> {
+    let key = keys::repository_held(account, repository);
+    if read::exists(overlay, &key)? {
+        overlay.delete(key);
+    }
+    Ok(())
+}
+
+/// What is in a registry is counted from now on.
+pub(super) fn begin(settings: &mut SettingsRecord) {
+    settings.counts_bytes = true;
+    settings.quotas.get_or_insert_default();
+}
+
+/// A step further in counting what was there before.
+pub(super) fn count(overlay: &mut Overlay<'_>, command: &CountHeld) -> Result<Outcome, Stop> {
+    let account = parse("account", &command.account)?;
+    if !query::registry_settings(overlay, &account)?.counts_bytes {
+        return Err(invalid("registry", "is not counted").into());
+    }
+    let registry = further(overlay, &account)?;
+    overlay.put(keys::held(&account), &registry);
+    Ok(Outcome::Done(Done {}))
+}
+
+/// What a registry holds, counted one step further; what that brings to the
+/// repositories is written, the registry's own record is the caller's to write.
+fn further(overlay: &mut Overlay<'_>, account: &RegistryId) -> Result<HeldRecord, StorageError> {
+    let record: Option<HeldRecord> = read::record(overlay, &keys::held(account))?;
+    let mut record = record.unwrap_or_else(HeldRecord::begun);
+    if record.counted_to.is_none() {
+        return Ok(record);
+    }
+    let further = step(overlay, account, &mut record)?;
+    for (repository, more) in further {
+        let mut here = repository_held(overlay, account, &repository)?;
+        here.bytes = here.bytes.saturating_add(more.bytes);
+        here.images += more.images;
+        overlay.put(keys::repository_held(account, &repository), &here);
+    }
+    Ok(record)
+}
+
+fn step(
+    view: &dyn KeyValue,
+    account: &RegistryId,
+    record: &mut HeldRecord,
+) -> Result<Further, StorageError> {
+    const _: () = assert!((Namespace::Link as u8) < Namespace::Manifest as u8);
+    let mut further = Further::new();
+    let mut room = COUNT_STEP;
+    for namespace in [Namespace::Link, Namespace::Manifest] {
+        let prefix = Key::new(namespace).account(account);
+        let end = prefix.prefix_end();
+        let start = match &record.counted_to {
+            Some(last) if &last[..] > prefix.as_bytes() => Key::of(last.to_vec()).successor(),
+            _ => prefix,
+        };
+        if start.as_bytes() >= &end[..] {
+            continue;
+        }
+        let page = view.scan(start.as_bytes(), &end, room)?;
+        room -= page.len();
+        let last = page.last().map(|(key, _)| key.clone());
+        for (key, value) in page {
+            let mut parts = Parts::of(&key);
+            parts.registry()?;
+            let repository: RepositoryName = parts.name("repository")?;
+            let digest = parts.digest()?;
+            let is_image = namespace == Namespace::Manifest;
+            let bytes = if is_image {
+                read::decode::<ManifestRecord>(&key, value)?.content_len
+            } else {
+                blob_bytes(view, &digest)?
+            };
+            let here = further.entry(repository).or_default();
+            here.bytes = here.bytes.saturating_add(bytes);
+            here.images += u64::from(is_image);
+            record.bytes = record.bytes.saturating_add(bytes);
+            record.images += u64::from(is_image);
+        }
+        if room == 0 {
+            record.counted_to = last.or_else(|| record.counted_to.take());
+            return Ok(further);
+        }
+    }
+    record.counted_to = None;
+    Ok(further)
+}
+
+/// A blob that is linked has a record.
+pub(super) fn blob_bytes(view: &dyn KeyValue, digest: &Digest) -> Result<u64, StorageError> {
+    let record: Option<BlobRecord> = read::record(view, &keys::blob(digest))?;
+    Ok(record.map_or(0, |record| record.size))
+}

@@ -12,6 +12,7 @@ mod compare;
 mod identity;
 mod mirror;
 mod oracle;
+mod quotas;
 mod steps;
 mod undelete;
 

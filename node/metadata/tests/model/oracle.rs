@@ -37,6 +37,7 @@ pub(crate) struct Oracle {
     /// By account and id.
     pub(crate) rules: HashMap<(String, String), PutRule>,
     pub(crate) repositories: HashMap<Home, u64>,
+    pub(crate) quotas: crate::quotas::Quotas,
     /// The repositories that take sparse indexes.
     pub(crate) sparse: HashSet<Home>,
     /// Which tags may move, where that was said.
@@ -169,6 +170,7 @@ impl Oracle {
                 Ok(Outcome::RepositoryPut(RepositoryPut { created }))
             }
             Command::PutRegistrySettings(it) => {
+                self.set_quotas(&it);
                 if let Some(on) = it.create_on_push {
                     self.creates_on_push.insert(it.account.clone(), on);
                 }
@@ -335,8 +337,9 @@ impl Oracle {
         if blob.0 != it.size || blob.1 != it.root {
             return Err(Refused::BlobMismatch(it.digest));
         }
-        blob.2.extend(it.holders);
-        blob.3 = blob.3.take().or(it.content);
+        blob.2.extend(std::mem::take(&mut it.holders));
+        blob.3 = blob.3.take().or(it.content.take());
+        self.takes_link(&home, &it)?;
         let created = self.put_link(home, it.digest, it.at_ms);
         Ok(linked(created, repository_created))
     }
@@ -454,6 +457,7 @@ impl Oracle {
         {
             return Err(Refused::BlobsUnknown(digests([it.digest])));
         }
+        self.takes_blob(&home, &it.digest)?;
         let created = self.put_link(home, it.digest, it.at_ms);
         Ok(linked(created, repository_created))
     }
@@ -559,6 +563,7 @@ impl Oracle {
             if !unknown.digests.is_empty() && !sparse {
                 return Err(Refused::ManifestsUnknown(unknown));
             }
+            self.takes_image(&home, it)?;
             let entry = |child: &String| (home.clone(), it.digest.clone(), child.clone());
             self.absent.extend(absent.into_iter().map(entry));
             self.manifests.insert(key.clone(), it.clone());

@@ -18,7 +18,7 @@ use proptest::collection::vec;
 use proptest::prelude::{BoxedStrategy, Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 
-use crate::undelete;
+use crate::{quotas, undelete};
 
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant, reason = "there are few at a time")]
@@ -143,12 +143,12 @@ fn command() -> BoxedStrategy<Command> {
             }
             .into()
         }),
-        1 => (account(), any::<Option<bool>>(), undelete::window()).prop_map(
-            |(account, create_on_push, undelete_window_ms)| {
+        1 => (account(), any::<Option<bool>>(), quotas::change(), undelete::window()).prop_map(
+            |(account, create_on_push, quotas, undelete_window_ms)| {
                 PutRegistrySettings {
                     account,
                     create_on_push,
-                    quotas: None,
+                    quotas,
                     is_granted: false,
                     undelete_window_ms,
                 }

@@ -16,10 +16,11 @@ use crate::command::{
     PutRegistrySettings, PutRepositorySettings, QuotasChange, UnlinkBlob,
 };
 use crate::invariants;
+use crate::keys;
 use crate::limits::{COUNT_STEP, QUOTA_BYTES_MAX, UNBOUNDED};
 use crate::query::{self, Held};
 use crate::response::{Outcome, QuotaKind, QuotaReached, Refused};
-use crate::store::MemoryState;
+use crate::store::{MemoryState, Writes};
 
 fn set(change: QuotasChange) -> PutRegistrySettings {
     PutRegistrySettings {
@@ -357,6 +358,27 @@ fn what_was_there_before_is_counted_in_steps() {
 
 fn digest_of(link: &LinkBlob) -> entrepot_oci::Digest {
     link.digest.parse().unwrap()
+}
+
+#[test]
+fn a_count_that_is_wrong_is_noticed() {
+    let mut machine = Machine::with_app();
+    machine.done(repository_bytes(1_000));
+    machine.done(image(10, &[1], &["v1"]));
+    let counts = [
+        keys::held(&account()),
+        keys::repository_held(&account(), &app()),
+    ];
+    for key in counts {
+        let wrong = Bytes::from_static(&[0x08, 0x07]);
+        for value in [None, Some(wrong)] {
+            let mut state = machine.state.clone();
+            state.apply_writes(&Writes {
+                entries: vec![(key.as_bytes().to_vec(), value)],
+            });
+            assert!(invariants::check(&state).is_err(), "{key:?}");
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use entrepot_metadata::command::LinkBlob;
+use entrepot_metadata::command::{LinkBlob, QUOTAS_LEVEL};
 use entrepot_oci::{AccountId, Digest, RepositoryName};
 use tracing::warn;
 
@@ -97,6 +97,8 @@ impl ReplicaServer {
             create_repository: true,
             // Before all nodes know of it nothing is collected.
             seen: seen.filter(|_| understands),
+            // Its source has had its answer, whatever this registry may hold.
+            is_replica: self.metadata.understands(QUOTAS_LEVEL)?,
             ..link
         };
         self.propose(command.into()).await

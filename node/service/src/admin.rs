@@ -7,7 +7,8 @@ use entrepot_metadata::command::{
     PutRule, QuotasChange, RuleSpec,
 };
 use entrepot_metadata::query::{
-    self, Destination, Mutability, RegistrySettings, RepositorySettings, RuleOptions, Task, TaskKey,
+    self, Destination, Held, Mutability, RegistrySettings, RepositorySettings, RuleOptions, Task,
+    TaskKey,
 };
 use entrepot_metadata::response::Outcome;
 use entrepot_oci::{AccountId, RegionName, RepositoryName};
@@ -50,6 +51,12 @@ pub struct RepositoryInfo {
     pub deleting: bool,
     /// Which tags may move.
     pub mutability: Mutability,
+    /// The most bytes and images that it may have, where that is its own quota and not
+    /// that of any repository of the registry.
+    pub bytes_max: Option<u64>,
+    pub images_max: Option<u64>,
+    /// What it holds. None: nobody counts it, since no quota needs it.
+    pub held: Option<Held>,
 }
 
 /// What one request for a repository's deletion did.
@@ -68,6 +75,15 @@ pub struct RepositoryChange {
     pub sparse_indexes: Option<bool>,
     /// Which tags may move.
     pub mutability: Option<Mutability>,
+    /// The most that it may have; 0: what any repository of the registry may.
+    pub bytes_max: Option<u64>,
+    pub images_max: Option<u64>,
+}
+
+impl RepositoryChange {
+    fn has_quotas(&self) -> bool {
+        self.bytes_max.is_some() || self.images_max.is_some()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -151,6 +167,9 @@ impl Registry {
         };
         let response = self.propose(command.into()).await?;
         response.into_result().map_err(refused)?;
+        if change.quotas.is_some() {
+            self.count_held(&who.account).await?;
+        }
         // This node's copy has applied the change.
         self.registry_in(self.local()?.as_ref(), who)
     }
@@ -163,6 +182,7 @@ impl Registry {
             quotas: QuotaInfo {
                 quotas: settings.quotas.unwrap_or(settings.granted),
                 repositories: query::repository_count(view, &who.account)?,
+                held: query::held(view, &who.account)?,
             },
             settings,
         })
@@ -242,23 +262,35 @@ impl Registry {
         repository_in(self.current().await?.as_ref(), who, repository)
     }
 
-    /// Changes some of a repository's settings; the repository as it is then.
+    /// Changes some of a repository's settings; the repository as it is then. Quotas of
+    /// one are whose the registry's are: who may push to it does not give it more.
     pub async fn put_repository_settings(
         &self,
         who: &Caller,
         repository: &RepositoryName,
         change: RepositoryChange,
     ) -> Result<RepositoryInfo, ServiceError> {
-        // ECR has no other setting, and no action for others.
-        let target = Target::Repository(repository);
-        self.authorize(who, "ecr:PutImageTagMutability", target)?;
+        if change.has_quotas() {
+            self.authorize(who, "ecr:PutAccountSetting", Target::Any)?;
+        }
+        if change.sparse_indexes.is_some() || change.mutability.is_some() || !change.has_quotas() {
+            // ECR has no other setting, and no action for others.
+            let target = Target::Repository(repository);
+            self.authorize(who, "ecr:PutImageTagMutability", target)?;
+        }
+        let has_quotas = change.has_quotas();
         let command = PutRepositorySettings {
             sparse_indexes: change.sparse_indexes,
             mutability: change.mutability.map(Into::into),
+            bytes_max: change.bytes_max,
+            images_max: change.images_max,
             ..PutRepositorySettings::new(&who.account, repository)
         };
         let response = self.propose(command.into()).await?;
         response.into_result().map_err(refused)?;
+        if has_quotas {
+            self.count_held(&who.account).await?;
+        }
         // This node's copy has applied the change.
         repository_in(self.local()?.as_ref(), who, repository)
     }
@@ -386,9 +418,12 @@ fn repository_in(
     who: &Caller,
     repository: &RepositoryName,
 ) -> Result<RepositoryInfo, ServiceError> {
-    query::repository(view, &who.account, repository)?
-        .map(RepositoryInfo::from)
-        .ok_or_else(|| ServiceError::NameUnknown(repository.clone()))
+    let found = query::repository(view, &who.account, repository)?
+        .ok_or_else(|| ServiceError::NameUnknown(repository.clone()))?;
+    Ok(RepositoryInfo {
+        held: query::repository_held(view, &who.account, repository)?,
+        ..RepositoryInfo::from(found)
+    })
 }
 
 pub(crate) fn page(limit: Option<usize>) -> usize {
@@ -408,6 +443,9 @@ impl From<query::Repository> for RepositoryInfo {
             mutability: repository.mutability,
             settings: repository.settings,
             deleting: repository.deleting,
+            bytes_max: repository.bytes_max,
+            images_max: repository.images_max,
+            held: None,
         }
     }
 }

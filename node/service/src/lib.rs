@@ -87,6 +87,7 @@ pub use entrepot_access::{AccessKey, AssumedRole, Identity, Principal, Secret, U
 pub use entrepot_blobs::BlobStream;
 pub use entrepot_metadata::command::QuotasChange;
 pub use entrepot_metadata::limits::RESOURCE_TAGS;
+pub use entrepot_metadata::limits::UNBOUNDED;
 pub use entrepot_metadata::query::{
     AccountState, Backfill, BackfillCount, BackfillItem, BackfillPhase, Change, CreatedFor,
     Destination, Encryption, ItemState, Member, MemberState, Mutability, MutabilityMode,
@@ -94,7 +95,7 @@ pub use entrepot_metadata::query::{
     RuleOptions, Task, TaskKey, TaskState, TimeWindow,
 };
 pub use entrepot_metadata::query::{Cause, DeletedImage};
-pub use entrepot_metadata::query::{Count, Quotas};
+pub use entrepot_metadata::query::{Count, Held, Quotas};
 pub use entrepot_metadata::response::{TagFixed, TagFound};
 pub use entrepot_replication::upkeep::NodeUpkeep;
 pub use error::ServiceError;

@@ -24,6 +24,10 @@ use crate::session::SessionId;
 use crate::sessions::{Session, Sessions};
 use crate::{BlobInfo, Caller, Registry, ServiceError, Target};
 
+/// The least that whoever begins an upload is to bring: where there is no room for
+/// that, none is begun.
+const LEAST_BYTES: u64 = 1;
+
 /// The body of a request. An error means that the client went away or broke its
 /// framing.
 pub type BodyStream = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
@@ -47,6 +51,15 @@ pub struct UploadChunk {
 }
 
 // === impl UploadChunk ===
+
+impl UploadChunk {
+    /// How many bytes of the blob there are to be with these, as far as the request
+    /// tells before they come.
+    fn told_bytes(&self) -> u64 {
+        let before = self.offset.unwrap_or(0);
+        before.saturating_add(self.length.unwrap_or(0))
+    }
+}
 
 impl fmt::Debug for UploadChunk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,6 +86,8 @@ impl Registry {
             Target::Repository(repository),
         )?;
         self.creates_for(who, repository).await?;
+        self.fits((&who.account, repository), LEAST_BYTES, None)
+            .await?;
         let owner = self.peers.own().id;
         let session = self.sessions.open(owner, who, repository, algorithm)?;
         Ok(self.upload_name(&session))
@@ -91,6 +106,8 @@ impl Registry {
             Target::Repository(repository),
         )?;
         self.existing(who, repository).await?;
+        self.fits((&who.account, repository), LEAST_BYTES, None)
+            .await?;
         let owner = self.peers.own().id;
         let session = self.sessions.open(owner, who, repository, None)?;
         session.count_parts();
@@ -124,6 +141,9 @@ impl Registry {
             let owned = self.sessions.get(&id, &who.account, repository)?;
             self.append_owned(owned, chunk).await?
         } else {
+            // Before the body is asked for; the owner looks at all of the blob.
+            let told = chunk.told_bytes();
+            self.fits((&who.account, repository), told, None).await?;
             let upload = upload_ref(who, repository, session);
             Box::pin(self.relay_append(&id, upload, chunk)).await?
         };
@@ -155,6 +175,9 @@ impl Registry {
             let owned = self.sessions.get(&id, &who.account, repository)?;
             self.finish_owned(owned, chunk, digest).await
         } else {
+            let told = chunk.told_bytes();
+            self.fits((&who.account, repository), told, Some(&digest))
+                .await?;
             let upload = upload_ref(who, repository, session);
             Box::pin(self.relay_finish(&id, upload, chunk, &digest)).await?;
             self.blob_info(who, repository, &digest).await

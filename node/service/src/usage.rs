@@ -9,7 +9,8 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use entrepot_metadata::query::{self, ManifestEntry};
+use entrepot_metadata::limits::UNBOUNDED;
+use entrepot_metadata::query::{self, Held, ManifestEntry};
 use entrepot_metadata::{KeyValue, StorageError};
 use entrepot_oci::{Digest, RegistryId, RepositoryName};
 
@@ -43,6 +44,10 @@ pub struct RegistryUsage {
     /// Of the deleted images that can be restored: unique is what nothing else of the
     /// registry needs. Not in the total.
     pub restorable: Amount,
+    /// As quotas count it; none: not all of it is counted.
+    pub held: Option<Held>,
+    /// The most that it may hold of that.
+    pub bytes_max: u64,
 }
 
 /// A count under way.
@@ -96,6 +101,8 @@ impl Counting {
                 repositories: Vec::new(),
                 repositories_left_out: 0,
                 restorable: Amount::default(),
+                held: None,
+                bytes_max: UNBOUNDED,
             },
         }
     }
@@ -246,7 +253,11 @@ impl Registry {
             let stepped = step.await;
             let (counted, more) = stepped.map_err(|error| ServiceError::internal(&error))?;
             if !more? {
-                return Ok(counted.ended());
+                let mut usage = counted.ended();
+                let held = query::held(self.local()?.as_ref(), &who.account)?;
+                usage.held = held.filter(|held| held.is_whole);
+                usage.bytes_max = self.quotas(&who.account)?.bytes;
+                return Ok(usage);
             }
             counting = counted;
         }

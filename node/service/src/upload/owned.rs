@@ -92,12 +92,16 @@ impl Registry {
         if matches!(work, Work::Settling(_) | Work::Ended) {
             return Err(ServiceError::UploadUnknown);
         }
+        let home = (&session.account, &session.repository);
+        let told = size.saturating_add(chunk.length.unwrap_or(0));
+        let fits_up_to = self.fits_up_to(home, told, expected).await?;
         let sink = Sink {
             registry: self,
             session,
             expected,
             work,
             bytes_max: quotas.layer_bytes,
+            fits_up_to,
         };
         let (received, total) = sink.take_body(size, chunk.body, chunk.length).await;
         session.grown_to(total);

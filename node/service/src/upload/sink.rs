@@ -31,6 +31,8 @@ pub(super) struct Sink<'a> {
     pub(super) work: &'a mut Work,
     /// Of the whole blob.
     pub(super) bytes_max: u64,
+    /// What is known to fit into the repository; beyond, it is looked again.
+    pub(super) fits_up_to: u64,
 }
 
 // === impl Sink ===
@@ -93,9 +95,20 @@ impl Sink<'_> {
                 return Err(Stop::Body(ServiceError::SizeInvalid { declared, received }));
             }
             check_size(size + received, self.bytes_max).map_err(Stop::Body)?;
+            self.check_fit(size + received).await.map_err(Stop::Body)?;
             self.append(chunk).await?;
             kept = received;
         }
+    }
+
+    /// That what others have pushed meanwhile leaves room for as much as that.
+    async fn check_fit(&mut self, bytes: u64) -> Result<(), ServiceError> {
+        if bytes > self.fits_up_to {
+            let home = (&self.session.account, &self.session.repository);
+            let fits = self.registry.fits_up_to(home, bytes, self.expected);
+            self.fits_up_to = fits.await?;
+        }
+        Ok(())
     }
 
     async fn append(&mut self, chunk: Bytes) -> Result<(), Stop> {

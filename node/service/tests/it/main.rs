@@ -30,6 +30,7 @@ mod pings;
 mod places;
 mod public;
 mod pulls;
+mod quotas;
 mod read_through;
 mod reading;
 mod referrers;

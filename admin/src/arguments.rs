@@ -9,6 +9,7 @@ mod images;
 mod lifecycle;
 mod nodes;
 mod replication;
+mod size;
 mod webhooks;
 
 use std::path::PathBuf;
@@ -179,7 +180,8 @@ Example:
   entrepot usage
 
 JSON (\"usage\" and \"total\" have one entry for each storage class; the repositories that keep most \
-come first):
+come first; \"quota_bytes\" is what quotas count, a blob as often as repositories have it, named by an \
+image or not, and null while nobody counts it; \"max_bytes\" is null where there is no such quota):
   {\"account\": \"123456789012\", \"region\": \"us-east-1\",
    \"total\": [{\"storage_class\": \"STANDARD\", \"images\": 12, \"logical_bytes\": 104857600,
               \"unique_bytes\": 41943040}],
@@ -187,7 +189,8 @@ come first):
                      \"usage\": [{\"storage_class\": \"STANDARD\", \"images\": 12,
                                 \"logical_bytes\": 104857600, \"unique_bytes\": 41943040}]}],
    \"repositories_left_out\": 0,
-   \"restorable\": {\"images\": 2, \"logical_bytes\": 20971520, \"unique_bytes\": 8388608}}")]
+   \"restorable\": {\"images\": 2, \"logical_bytes\": 20971520, \"unique_bytes\": 8388608},
+   \"quota_bytes\": 62914560, \"max_bytes\": 536870912000}")]
     Usage(Usage),
 
     /// The copies under way to other regions
@@ -238,11 +241,14 @@ Each region's registry has settings of its own.
 Example:
   entrepot registry show
 
-JSON:
+JSON (\"max_bytes\", \"max_repository_bytes\" and \"max_registry_images\" are null where there is no \
+such quota, \"bytes\" and \"images\" while nobody has counted them, as is done from the first of these \
+quotas on):
   {\"account\": \"123456789012\", \"region\": \"us-east-1\", \"create_on_push\": true,
    \"repositories\": 214, \"max_repositories\": 100000, \"max_images\": 20000, \"max_tags\": 1000,
-   \"max_layer_parts\": 4200, \"max_layer_bytes\": 54525952000,
-   \"undelete_window_s\": 604800}")]
+   \"max_layer_parts\": 4200, \"max_layer_bytes\": 54525952000, \"bytes\": 107374182400,
+   \"max_bytes\": 536870912000, \"max_repository_bytes\": null, \"images\": 1200,
+   \"max_registry_images\": null, \"undelete_window_s\": 604800}")]
     Show {
         /// Of this account's registry in the place of one's own: for operators of the cluster
         #[arg(long, value_name = "ACCOUNT")]
@@ -260,6 +266,11 @@ same.
 A quota of 0 is its default, which is ECR's, or what operators of the cluster have given. What \
 there is already stays, also when it is more than there may be; only what would be new is refused.
 
+There is no quota of bytes, or of all images of the registry, until one is set. The bytes of a \
+repository are those of the blobs that it has, each once, and of its manifests; those of the \
+registry are the sum over its repositories. `entrepot repository set` gives one repository quotas \
+of its own.
+
 An account sets its quotas to at most these. Operators of the cluster (`entrepot:OperateCluster` in \
 the first account) set them to more, or for good to less, of their own registry and, with --account, \
 of every other.
@@ -270,14 +281,16 @@ much that is. A new --undelete-window counts for what is deleted from then on.
 Examples:
   entrepot registry set --create-on-push off
   entrepot registry set --max-images 20000 --max-tags 0
+  entrepot registry set --max-bytes 500GiB --max-repository-bytes 50GiB
   entrepot registry set --account 111122223333 --max-images 200000
   entrepot registry set --undelete-window 30
 
 JSON (the settings after the change):
   {\"account\": \"123456789012\", \"region\": \"us-east-1\", \"create_on_push\": false,
    \"repositories\": 214, \"max_repositories\": 100000, \"max_images\": 20000, \"max_tags\": 1000,
-   \"max_layer_parts\": 4200, \"max_layer_bytes\": 54525952000,
-   \"undelete_window_s\": 604800}")]
+   \"max_layer_parts\": 4200, \"max_layer_bytes\": 54525952000, \"bytes\": 107374182400,
+   \"max_bytes\": 536870912000, \"max_repository_bytes\": null, \"images\": 1200,
+   \"max_registry_images\": null, \"undelete_window_s\": 604800}")]
     Set {
         #[command(flatten)]
         set: RegistrySet,
@@ -320,6 +333,17 @@ pub(crate) struct RegistrySet {
     /// time such as 12h; 0: not at all
     #[arg(long, value_name = "DAYS", value_parser = images::window)]
     pub(crate) undelete_window: Option<Duration>,
+    /// How many bytes the registry may have, such as 500GiB
+    #[arg(long, value_name = "SIZE", value_parser = size::size)]
+    pub(crate) max_bytes: Option<u64>,
+
+    /// How many bytes a repository may have, such as 50GiB
+    #[arg(long, value_name = "SIZE", value_parser = size::size)]
+    pub(crate) max_repository_bytes: Option<u64>,
+
+    /// How many images the registry may have
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) max_registry_images: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -368,9 +392,11 @@ JSON (how many images and tags were deleted with it):
 Example:
   entrepot repository show team/app
 
-JSON (\"sparse_indexes\" is allow or refuse):
+JSON (\"sparse_indexes\" is allow or refuse; \"max_bytes\" and \"max_images\" are null where it has what \
+any repository of the registry may have, \"bytes\" and \"images\" where nobody counts them):
   {\"name\": \"team/app\", \"created_at_ms\": 1767225600000, \"deleting\": false,
-   \"sparse_indexes\": \"refuse\"}")]
+   \"sparse_indexes\": \"refuse\", \"bytes\": 1073741824, \"max_bytes\": 53687091200, \"images\": 12,
+   \"max_images\": null}")]
     Show {
         /// The repository's name
         #[arg(value_name = "REPOSITORY")]
@@ -387,12 +413,18 @@ in the repository: it can be pulled for the others. What was taken stays when no
 taken. A rule copies a sparse index with what there is of it, whatever the settings at the \
 destination are.
 
-Example:
+A quota of its own takes the place of the one that any repository of the registry has; 0 takes it \
+away. Whoever sets one needs `ecr:PutAccountSetting`, as for those of the registry, and sets no more \
+than operators of the cluster have given.
+
+Examples:
   entrepot repository set team/app --sparse-indexes allow
+  entrepot repository set team/app --max-bytes 50GiB --max-images 500
 
 JSON (the settings after the change):
   {\"name\": \"team/app\", \"created_at_ms\": 1767225600000, \"deleting\": false,
-   \"sparse_indexes\": \"allow\"}")]
+   \"sparse_indexes\": \"allow\", \"bytes\": 1073741824, \"max_bytes\": 53687091200, \"images\": 12,
+   \"max_images\": 500}")]
     Set(RepositorySet),
 
     /// List the repositories of the registry in the region of the node that is asked
@@ -439,6 +471,14 @@ pub(crate) struct RepositorySettings {
     /// Whether an image index may name manifests that are not in the repository
     #[arg(long, value_name = "ANSWER")]
     pub(crate) sparse_indexes: Option<Answer>,
+
+    /// How many bytes it may have, such as 50GiB
+    #[arg(long, value_name = "SIZE", value_parser = size::size)]
+    pub(crate) max_bytes: Option<u64>,
+
+    /// How many images it may have
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) max_images: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

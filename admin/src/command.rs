@@ -116,6 +116,9 @@ fn settings(set: &RegistrySet) -> admin::RegistrySettings {
         layer_parts_max: set.max_layer_parts,
         layer_bytes_max: set.max_layer_mib.map(|mib| mib.saturating_mul(MIB)),
         undelete_window_s: set.undelete_window.map(|window| window.as_secs()),
+        bytes_max: set.max_bytes,
+        repository_bytes_max: set.max_repository_bytes,
+        registry_images_max: set.max_registry_images,
     }
 }
 
@@ -150,6 +153,8 @@ async fn set_repository(client: &Client, set: RepositorySet) -> Result<Repositor
             .settings
             .sparse_indexes
             .map(|answer| answer == Answer::Allow),
+        bytes_max: set.settings.max_bytes,
+        images_max: set.settings.max_images,
     };
     match client
         .put_repository_settings(name.as_str(), settings)

@@ -22,6 +22,13 @@ pub(crate) struct RegistryReport {
     max_layer_bytes: Option<u64>,
     /// None: the node is older than that.
     undelete_window_s: Option<u64>,
+    /// None: nobody has counted it, as of the images.
+    bytes: Option<u64>,
+    /// None, as of the following: there is no such quota.
+    max_bytes: Option<u64>,
+    max_repository_bytes: Option<u64>,
+    images: Option<u64>,
+    max_registry_images: Option<u64>,
 }
 
 // === impl RegistryReport ===
@@ -44,6 +51,11 @@ impl RegistryReport {
             max_layer_parts: settings.layer_parts_max,
             max_layer_bytes: settings.layer_bytes_max,
             undelete_window_s: settings.undelete_window_s,
+            bytes: registry.bytes,
+            max_bytes: settings.bytes_max,
+            max_repository_bytes: settings.repository_bytes_max,
+            images: registry.images,
+            max_registry_images: settings.registry_images_max,
         })
     }
 }
@@ -93,6 +105,27 @@ impl Report for RegistryReport {
                 "how long a deleted image can be restored".to_owned(),
             ]);
         }
+        let has = |what: &str, held: Option<String>| match held {
+            Some(held) => format!("{what} of the registry, which has {held}"),
+            None => format!("{what} of the registry"),
+        };
+        let none = || "none".to_owned();
+        rows.push([
+            "max-bytes".to_owned(),
+            self.max_bytes.map_or_else(none, human::size),
+            has("bytes", self.bytes.map(human::size)),
+        ]);
+        rows.push([
+            "max-repository-bytes".to_owned(),
+            self.max_repository_bytes.map_or_else(none, human::size),
+            "bytes of a repository".to_owned(),
+        ]);
+        rows.push([
+            "max-registry-images".to_owned(),
+            self.max_registry_images
+                .map_or_else(none, |max| max.to_string()),
+            has("images", self.images.map(|number| number.to_string())),
+        ]);
         let table = human::table(["SETTING", "VALUE", "MEANING"], rows);
         format!(
             "Registry of account {} in region {}\n\n{table}",

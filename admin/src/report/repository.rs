@@ -29,6 +29,12 @@ pub(crate) struct RepositoryReport {
     created_at_ms: i64,
     deleting: bool,
     sparse_indexes: Answer,
+    /// None: nobody counts it, as of the images.
+    bytes: Option<u64>,
+    /// None: as any repository of the registry, as of the images.
+    max_bytes: Option<u64>,
+    images: Option<u64>,
+    max_images: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -67,6 +73,10 @@ impl RepositoryReport {
             created_at_ms: repository.created_at_ms,
             deleting: repository.deleting,
             sparse_indexes,
+            bytes: repository.bytes,
+            max_bytes: settings.bytes_max,
+            images: repository.images,
+            max_images: settings.images_max,
         })
     }
 }
@@ -77,9 +87,26 @@ impl Report for RepositoryReport {
             Answer::Allow => ("allow", "an index may name manifests that are not here"),
             Answer::Refuse => ("refuse", "an index is taken once all that it names is here"),
         };
+        let of_any = || "of any".to_owned();
+        let has = |what: &str, held: Option<String>| match held {
+            Some(held) => format!("{what} that it may have, and it has {held}"),
+            None => format!("{what} that it may have"),
+        };
         let table = human::table(
             ["SETTING", "VALUE", "MEANING"],
-            [["sparse-indexes", value, meaning].map(str::to_owned)],
+            [
+                ["sparse-indexes", value, meaning].map(str::to_owned),
+                [
+                    "max-bytes".to_owned(),
+                    self.max_bytes.map_or_else(of_any, human::size),
+                    has("bytes", self.bytes.map(human::size)),
+                ],
+                [
+                    "max-images".to_owned(),
+                    self.max_images.map_or_else(of_any, |max| max.to_string()),
+                    has("images", self.images.map(|number| number.to_string())),
+                ],
+            ],
         );
         format!(
             "Repository {}, created {} ago{}\n\n{table}",

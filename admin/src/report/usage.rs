@@ -25,6 +25,10 @@ struct Restorable {
     logical_bytes: u64,
     /// What nothing else needs.
     unique_bytes: u64,
+    /// As quotas count it; none: nobody does.
+    quota_bytes: Option<u64>,
+    /// None: there is no such quota.
+    max_bytes: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -74,6 +78,8 @@ impl From<admin::GetUsageReply> for UsageReport {
                 logical_bytes: amount.logical_bytes,
                 unique_bytes: amount.unique_bytes,
             }),
+            quota_bytes: reply.quota_bytes,
+            max_bytes: reply.bytes_max,
         }
     }
 }
@@ -96,21 +102,25 @@ impl Report for UsageReport {
             ["REPOSITORY", "CLASS", "IMAGES", "LOGICAL", "UNIQUE"],
             each.chain(total),
         );
-        let text = match self.repositories_left_out {
+        let mut text = match self.repositories_left_out {
             0 => table,
             more => format!("{table}\n\nAnd {more} repositories that keep less."),
         };
-        match self.restorable.as_ref().filter(|it| it.images > 0) {
-            None => text,
-            Some(restorable) => format!(
-                "{text}\n\n{} can be restored: {} logical, {} kept for that alone.",
-                human::count(
-                    usize::try_from(restorable.images).unwrap_or(usize::MAX),
-                    "deleted image"
-                ),
+        if let Some(restorable) = self.restorable.as_ref().filter(|it| it.images > 0) {
+            let images = usize::try_from(restorable.images).unwrap_or(usize::MAX);
+            text += &format!(
+                "\n\n{} can be restored: {} logical, {} kept for that alone.",
+                human::count(images, "deleted image"),
                 human::size(restorable.logical_bytes),
                 human::size(restorable.unique_bytes),
-            ),
+            );
         }
+        if let Some(held) = self.quota_bytes {
+            let max = self.max_bytes.map(human::size);
+            let max = max.map_or("any number".to_owned(), |max| format!("at most {max}"));
+            let held = human::size(held);
+            text += &format!("\n\nTo quotas it is {held}, and may be {max}.");
+        }
+        text
     }
 }

@@ -126,6 +126,11 @@ async fn the_registrys_settings_as_json() {
                 "max_tags": 1_000,
                 "max_layer_parts": 4_200,
                 "max_layer_bytes": 54_525_952_000_u64,
+                "bytes": 100_u64 << 30,
+                "max_bytes": 500_u64 << 30,
+                "max_repository_bytes": null,
+                "images": 1_200,
+                "max_registry_images": null,
             }),
             "{command}"
         );
@@ -197,6 +202,10 @@ async fn a_repositorys_settings_as_json() {
                 "created_at_ms": created_at_ms,
                 "deleting": false,
                 "sparse_indexes": sparse_indexes,
+                "bytes": null,
+                "max_bytes": null,
+                "images": null,
+                "max_images": null,
             }),
             "{command}"
         );

@@ -329,8 +329,12 @@ pub(crate) fn registry(create_on_push: bool) -> Registry {
             layer_parts_max: Some(4_200),
             layer_bytes_max: Some(52_000 * 1024 * 1024),
             undelete_window_s: Some(7 * 24 * 60 * 60),
+            bytes_max: Some(500 << 30),
+            ..RegistrySettings::default()
         }),
         repositories: Some(214),
+        bytes: Some(100 << 30),
+        images: Some(1_200),
     }
 }
 
@@ -340,8 +344,9 @@ pub(crate) fn repository(name: &str, age_hours: i64) -> Repository {
         created_at_ms: hours_ago_ms(age_hours),
         settings: Some(RepositorySettings {
             sparse_indexes: Some(false),
+            ..RepositorySettings::default()
         }),
-        deleting: false,
+        ..Repository::default()
     }
 }
 
@@ -502,6 +507,8 @@ impl Admin for Service {
         let found = found.ok_or_else(|| Status::not_found("no such repository"))?;
         let settings = found.settings.as_mut().unwrap();
         settings.sparse_indexes = given.sparse_indexes.or(settings.sparse_indexes);
+        settings.bytes_max = given.bytes_max.or(settings.bytes_max);
+        settings.images_max = given.images_max.or(settings.images_max);
         let repository = Some(found.clone());
         Ok(Response::new(PutRepositorySettingsReply { repository }))
     }

@@ -39,6 +39,8 @@ impl Usage for Service {
             ],
             repositories_left_out: 2,
             restorable: amount(2, 20 * MIB, 8 * MIB).pop(),
+            quota_bytes: Some(80 * MIB),
+            bytes_max: Some(500 << 30),
         }))
     }
 }

@@ -12,7 +12,7 @@ use entrepot_proto::admin::admin_server::Admin;
 use entrepot_service::cluster::GroupInfo;
 use entrepot_service::{
     Caller, QuotasChange, Registry, RegistryChange, RegistryInfo, RepositoryChange, RepositoryInfo,
-    ServiceError, Task, TaskState,
+    ServiceError, Task, TaskState, UNBOUNDED,
 };
 use tonic::{Request, Response, Status};
 
@@ -161,6 +161,8 @@ impl Admin for AdminServer {
             .ok_or_else(|| Status::invalid_argument("the request has no settings"))?;
         let change = RepositoryChange {
             sparse_indexes: settings.sparse_indexes,
+            bytes_max: settings.bytes_max,
+            images_max: settings.images_max,
             ..RepositoryChange::default()
         };
         let changed = self
@@ -347,6 +349,9 @@ fn change(settings: &admin::RegistrySettings) -> RegistryChange {
         tags: settings.tags_max,
         layer_parts: settings.layer_parts_max,
         layer_bytes: settings.layer_bytes_max,
+        bytes: settings.bytes_max,
+        repository_bytes: settings.repository_bytes_max,
+        registry_images: settings.registry_images_max,
     };
     RegistryChange {
         create_on_push: settings.create_on_push,
@@ -358,6 +363,7 @@ fn change(settings: &admin::RegistrySettings) -> RegistryChange {
 fn registry(info: &RegistryInfo) -> admin::Registry {
     let quotas = &info.quotas.quotas;
     let counted = info.quotas.repositories.filter(|count| count.is_whole);
+    let held = info.quotas.held.filter(|held| held.is_whole);
     admin::Registry {
         repositories: counted.map(|count| count.number),
         account: info.account.to_string(),
@@ -370,18 +376,33 @@ fn registry(info: &RegistryInfo) -> admin::Registry {
             layer_parts_max: Some(quotas.layer_parts),
             layer_bytes_max: Some(quotas.layer_bytes),
             undelete_window_s: Some(info.settings.undelete_window_ms / 1_000),
+            bytes_max: bounded(quotas.bytes),
+            repository_bytes_max: bounded(quotas.bytes_per_repository),
+            registry_images_max: bounded(quotas.images),
         }),
+        bytes: held.map(|held| held.bytes),
+        images: held.map(|held| held.images),
     }
 }
 
+/// None: any number.
+pub(crate) fn bounded(max: u64) -> Option<u64> {
+    Some(max).filter(|max| *max != UNBOUNDED)
+}
+
 fn repository(info: &RepositoryInfo) -> admin::Repository {
+    let held = info.held.filter(|held| held.is_whole);
     admin::Repository {
         name: info.name.to_string(),
         created_at_ms: info.created_at_ms,
         settings: Some(admin::RepositorySettings {
             sparse_indexes: Some(info.settings.sparse_indexes),
+            bytes_max: info.bytes_max,
+            images_max: info.images_max,
         }),
         deleting: info.deleting,
+        bytes: held.map(|held| held.bytes),
+        images: held.map(|held| held.images),
     }
 }
 

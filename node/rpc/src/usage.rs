@@ -7,7 +7,7 @@ use entrepot_proto::admin::usage_server::Usage;
 use entrepot_service::{Amount, Registry};
 use tonic::{Request, Response, Status};
 
-use crate::admin::meaning;
+use crate::admin::{bounded, meaning};
 use crate::caller;
 use crate::status::status;
 
@@ -48,6 +48,8 @@ impl Usage for UsageServer {
                 .collect(),
             repositories_left_out: usage.repositories_left_out,
             restorable: Some(shown(usage.restorable)),
+            quota_bytes: usage.held.map(|held| held.bytes),
+            bytes_max: bounded(usage.bytes_max),
         }))
     }
 }

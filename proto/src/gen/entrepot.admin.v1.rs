@@ -74,6 +74,16 @@ pub struct RegistrySettings {
     /// 366 days; 0: not at all. Default: 7 days.
     #[prost(uint64, optional, tag = "20")]
     pub undelete_window_s: ::core::option::Option<u64>,
+    /// Bytes of the registry: the sum of those of its repositories. As of the following,
+    /// there is no such quota by default: then an answer leaves it out.
+    #[prost(uint64, optional, tag = "30")]
+    pub bytes_max: ::core::option::Option<u64>,
+    /// Bytes of a repository: of the blobs that it has, each once, and of its manifests.
+    #[prost(uint64, optional, tag = "31")]
+    pub repository_bytes_max: ::core::option::Option<u64>,
+    /// Images of the registry.
+    #[prost(uint64, optional, tag = "32")]
+    pub registry_images_max: ::core::option::Option<u64>,
 }
 /// A registry and its settings.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -87,6 +97,12 @@ pub struct Registry {
     /// How many repositories it has. Unset: nobody has counted all of them yet.
     #[prost(uint64, optional, tag = "10")]
     pub repositories: ::core::option::Option<u64>,
+    /// How many bytes and images it has. Unset: nobody has counted all of them, since no
+    /// quota of these has been set, or they are still being counted.
+    #[prost(uint64, optional, tag = "30")]
+    pub bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "31")]
+    pub images: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetRegistrySettingsRequest {
@@ -142,6 +158,13 @@ pub struct RepositorySettings {
     /// Default: false.
     #[prost(bool, optional, tag = "1")]
     pub sparse_indexes: ::core::option::Option<bool>,
+    /// The most bytes and images that it may have, in the place of what any repository of
+    /// the registry may; to set one to 0 is to set it to that. An answer leaves out what
+    /// is not its own.
+    #[prost(uint64, optional, tag = "30")]
+    pub bytes_max: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "31")]
+    pub images_max: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Repository {
@@ -154,6 +177,11 @@ pub struct Repository {
     /// It is being deleted: it takes nothing any more, and what is in it goes.
     #[prost(bool, tag = "4")]
     pub deleting: bool,
+    /// As of a registry. A list leaves them out.
+    #[prost(uint64, optional, tag = "30")]
+    pub bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "31")]
+    pub images: ::core::option::Option<u64>,
 }
 /// A repository goes with its links to blobs; with `force` with all its manifests
 /// and tags as well, else it must have none (FAILED_PRECONDITION).
@@ -1014,6 +1042,13 @@ pub struct GetUsageReply {
     /// nothing else of the registry needs. Not in the amounts above.
     #[prost(message, optional, tag = "20")]
     pub restorable: ::core::option::Option<UsageAmount>,
+    /// What quotas count, which is something else: a blob as often as repositories have
+    /// it, named by an image or not. Unset: as of a registry.
+    #[prost(uint64, optional, tag = "30")]
+    pub quota_bytes: ::core::option::Option<u64>,
+    /// What it may have of these; unset: any number.
+    #[prost(uint64, optional, tag = "31")]
+    pub bytes_max: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeletedImage {

@@ -43,6 +43,7 @@ mod outage;
 mod programs;
 mod public;
 mod pulled_through;
+mod quota_bytes;
 mod quotas;
 mod reads;
 mod registry;

@@ -9,6 +9,7 @@ mod accounts;
 mod backfills;
 mod blobs;
 mod changes;
+mod checking;
 mod collection;
 mod destination;
 mod following;
@@ -39,6 +40,11 @@ pub use backfills::{
 pub(crate) use backfills::{backfill_of, item_of, rule_for, wanted_of};
 pub use blobs::{Blob, blob, blobs, link_any, linked, links};
 pub use changes::{Change, EntryChanges, RepositoryChanges, changes};
+pub use checking::{
+    LinkEntry, PlaceOf, Waiting, all_links, all_manifests, count_to_delete, homes_of,
+    is_unlinked_candidate, is_unused_candidate, link, parents_of, unlinked_blobs_after, users_of,
+    waiting,
+};
 pub use collection::{
     CollectedEntry, Collection, ToDelete, all_to_delete, collected, collection, collections,
     is_idle_link, nodes_to_delete, to_delete, unlinked_blobs, unused_links,

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod images;
+mod collection;
 mod lifecycle;
 mod nodes;
 mod replication;
@@ -21,6 +22,7 @@ use entrepot_oci::{AccountId, RepositoryName};
 
 pub(crate) use self::accounts::{Account, AccountCreate};
 pub(crate) use self::images::{Image, Purge, Restore};
+pub(crate) use self::collection::{Check, Gc, GcRun, ImageDelete, TagOrDigest};
 pub(crate) use self::lifecycle::{Lifecycle, LifecyclePut};
 pub(crate) use self::nodes::{Drain, Node, Region, Remove, Replace, Revoke, Token};
 pub(crate) use self::replication::{
@@ -204,6 +206,48 @@ image or not, and null while nobody counts it; \"max_bytes\" is null where there
     /// The verifying of all copies on the disks
     #[command(subcommand)]
     Scrub(Scrub),
+
+    /// The collection of what nothing refers to any more
+    #[command(subcommand)]
+    Gc(Gc),
+
+    /// Compare the disks of the region's nodes with its records, and the records with each other
+    #[command(after_help = "\
+A finding counts only if it is still there at a second look, against the newest state: everything \
+else may go on meanwhile, and several checks at a time do no harm. It goes through the files of one \
+node after the other, some hundreds at a time; when it is interrupted, nothing is left half done.
+
+  orphan                 a file that no record knows
+  missing                a node has no file of what it should hold
+  wrong size             a file of another size than its blob
+  staging                what uploads have left behind, older than an hour
+  manifest without link  an image names a blob that its repository does not have
+  link without blob      a repository has a blob that has no record
+  blob without link      a record that no repository needs, and that is not on its way out
+  link forgotten         a blob in a repository that no image names, and that is not on its way out
+
+COPIES are the whole ones on the nodes that should have one, of as many as there should be. With \
+--repair, orphans go as collection lets files go, which looks once more, and copies that are missing \
+or of a wrong size are fetched from the others. What is wrong with records is not mended: it is a \
+defect, please report it; pushing the image again makes it whole. Whether the bytes of a file are the \
+right ones, `entrepot scrub` finds out. A large copy \
+that is not there after some seconds is still being fetched: check again. Exits with 1 if anything is \
+wrong that was not mended, or if a node does not answer.
+
+Examples:
+  entrepot check
+  entrepot check --repair
+  entrepot check --node 3 --files-per-second 500
+
+JSON (\"node\" is null for what is about records, \"copies\" for what is no copy; \"failure\" says why \
+something could not be mended):
+  {\"repair\": false, \"manifests\": 214, \"links\": 1042, \"blobs\": 900, \"mended\": 0,
+   \"nodes\": [{\"node\": 1, \"answered\": true, \"files\": 900, \"records\": 900}],
+   \"findings\": [{\"kind\": \"missing\", \"node\": 1, \"digest\": \"sha256:9f86d0...\", \"bytes\": 512,
+                 \"copies\": 2, \"copies_wanted\": 3, \"detail\": null, \"mended\": false,
+                 \"failure\": null}],
+   \"findings_left_out\": 0}")]
+    Check(Check),
 }
 
 #[derive(Debug, Args)]
@@ -373,7 +417,8 @@ JSON (\"created\" is false if it existed):
     /// Delete a repository
     #[command(after_help = "\
 Refused if it has images, unless --force is given: then they are deleted with it. Nothing of it \
-can be restored, also not what was deleted from it before. Its replicas in other regions stay.
+can be restored, also not what was deleted from it before. Its replicas in other regions stay. Blobs \
+that no other repository has go from the disks.
 
 From then on it takes no pushes, until it is gone and can be made anew. A large one takes a while; \
 what is not deleted yet may still be pulled. If the command is interrupted, the repository stays as \

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod history;
+mod collection;
 mod lifecycle;
 mod nodes;
 mod replication;
@@ -21,6 +22,7 @@ use entrepot_proto::admin::accounts_client::AccountsClient;
 use entrepot_proto::admin::admin_client::AdminClient;
 use entrepot_proto::admin::cluster_client::ClusterClient;
 use entrepot_proto::admin::history_client::HistoryClient;
+use entrepot_proto::admin::collection_client::CollectionClient;
 use entrepot_proto::admin::lifecycle_client::LifecycleClient;
 use entrepot_proto::admin::replication_client::ReplicationClient;
 use entrepot_proto::admin::trust_client::TrustClient;
@@ -67,6 +69,7 @@ pub(crate) struct Client {
     lifecycle: LifecycleClient<Channel>,
     usage: UsageClient<Channel>,
     history: HistoryClient<Channel>,
+    collection: CollectionClient<Channel>,
     endpoint: EndpointUrl,
     credentials: Credentials,
     timeout: Duration,
@@ -110,6 +113,8 @@ impl Client {
             replication: ReplicationClient::new(channel.clone()),
             usage: UsageClient::new(channel.clone()).max_decoding_message_size(REPLY_BYTES_MAX),
             history: HistoryClient::new(channel.clone()).max_decoding_message_size(REPLY_BYTES_MAX),
+            collection: CollectionClient::new(channel.clone())
+                .max_decoding_message_size(REPLY_BYTES_MAX),
             lifecycle: LifecycleClient::new(channel.clone())
                 .max_decoding_message_size(REPLY_BYTES_MAX),
             admin: AdminClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX),

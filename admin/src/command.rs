@@ -2,6 +2,7 @@
 
 mod accounts;
 mod images;
+mod collection;
 mod lifecycle;
 mod nodes;
 mod replication;
@@ -88,6 +89,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
             replication::wait(&client, wait, cli.connection.timeout, json).await
         }
         Command::Image(command) => images::image(&client, command, json).await,
+        Command::Gc(command) => collection::gc(&client, command, json).await,
+        Command::Check(options) => collection::check(&client, &options, json).await,
         Command::Repair(Repair::Status) => {
             print(&RepairReport::from(client.repair_status().await?), json)
         }

@@ -39,6 +39,9 @@ pub(crate) enum Effect {
     ChangesBackfills,
     ChangesLifecycle,
     ChangesImages,
+    Collects,
+    DeletesImage,
+    Mends,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -181,6 +184,10 @@ pub(crate) enum Failure {
         timeout: Duration,
         left: u64,
     },
+    #[error(
+        "not all is as it should be, or known: `entrepot check --repair` mends what can be mended ({0} left)"
+    )]
+    Found(u64),
     #[error("the node knows no such thing ({text}): check the names in the command")]
     NotFound { text: String },
     #[error("{endpoint} cannot serve this now ({text}): {}", again(*effect))]
@@ -220,6 +227,9 @@ fn again(effect: Effect) -> String {
         Effect::ChangesBackfills => "entrepot backfill list",
         Effect::ChangesLifecycle => "entrepot lifecycle get",
         Effect::ChangesImages => "entrepot image list",
+        Effect::Collects => "entrepot gc status",
+        Effect::DeletesImage => "entrepot image list",
+        Effect::Mends => "entrepot check",
     };
     format!("the change may have been made all the same, `{shown_by}` tells; if not, {again}")
 }

@@ -17,7 +17,7 @@ const STEP_PER_MILLE: u32 = 100;
 pub(crate) struct Progress {
     is_terminal: bool,
     shown: String,
-    /// Of a count.
+    /// Of something long.
     counted_per_mille: Option<u32>,
 }
 
@@ -33,8 +33,18 @@ impl Progress {
     /// The count of the blobs of a region, before it is known what is missing
     /// without a node.
     pub(crate) fn counting(&mut self, node: u64, counting: &Counting) {
+        let blobs = human::count(
+            usize::try_from(counting.blobs).unwrap_or(usize::MAX),
+            "blob",
+        );
+        let text = format!("Looking for other copies of what node {node} has: {blobs} so far.");
+        self.step(&text, counting.per_mille);
+    }
+
+    /// A part of something long: where there is no terminal, not every one is told of.
+    pub(crate) fn step(&mut self, text: &str, done_per_mille: u32) {
         let step = |per_mille: u32| per_mille / STEP_PER_MILLE;
-        let now = counting.per_mille.min(1_000);
+        let now = done_per_mille.min(1_000);
         let is_news = self
             .counted_per_mille
             .is_none_or(|it| step(it) != step(now));
@@ -42,12 +52,16 @@ impl Progress {
             return;
         }
         self.counted_per_mille = Some(now);
-        let blobs = human::count(
-            usize::try_from(counting.blobs).unwrap_or(usize::MAX),
-            "blob",
-        );
-        let text = format!("Looking for other copies of what node {node} has: {blobs} so far.");
-        self.show(&text, now);
+        self.show(text, now);
+    }
+
+    /// How far something is of which nobody knows the end: on a terminal alone.
+    pub(crate) fn tell(&mut self, text: &str) {
+        if self.is_terminal {
+            let _ = write!(io::stderr(), "\r\x1b[K{text}");
+            let _ = io::stderr().flush();
+            text.clone_into(&mut self.shown);
+        }
     }
 
     /// Something else than before.

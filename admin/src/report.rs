@@ -7,7 +7,9 @@
 
 mod account;
 mod backfill;
+mod check;
 mod cluster;
+mod collection;
 mod image;
 mod lifecycle;
 mod node;
@@ -26,7 +28,11 @@ use serde::Serialize;
 
 pub(crate) use account::{AccountsReport, ChangedAccount, CreatedAccount};
 pub(crate) use backfill::{BackfillImages, BackfillsReport, StartedBackfill, StoppedBackfill};
+pub(crate) use check::CheckReport;
 pub(crate) use cluster::ClusterReport;
+pub(crate) use collection::{
+    CollectedReport, CollectionPreviewReport, CollectionReport, DeletedImage,
+};
 pub(crate) use image::ImagesReport;
 pub(crate) use lifecycle::{
     DeletedPolicy, LifecyclePreviewReport, LifecycleRunReport, PolicyReport, PutPolicy,

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use entrepot_oci::{Digest, Reference, RepositoryName};
 
+use super::collection::ImageDelete;
+
 const DAY: Duration = Duration::from_hours(24);
 
 #[derive(Debug, Subcommand)]
@@ -47,6 +49,30 @@ is not known):
         #[arg(long)]
         deleted: bool,
     },
+
+    /// Delete an image, or a tag of it, or show what that would free
+    #[command(after_help = "\
+REPOSITORY@DIGEST deletes the image with all its tags; an image that an index names stays, and the \
+command fails. REPOSITORY:TAG deletes the tag, and the image with its last one unless an index names \
+it. The manifests of an index stay, without a tag, unless --children is given: then those go with it \
+that no other index and no tag names.
+
+UNIQUE are blobs that no other repository has: of the region, for operators of the cluster; else of \
+the registry. Their space is free when the image can no longer be restored, and nothing has named \
+them for as long as is shown.
+
+Examples:
+  entrepot image delete team/app:1.4 --dry-run
+  entrepot image delete team/app@sha256:9f86d0... --children --yes
+
+JSON (\"children_left\" are manifests that stay without a tag and without an index):
+  {\"repository\": \"team/app\", \"dry_run\": true, \"digest\": \"sha256:9f86d0...\",
+   \"manifests\": [{\"digest\": \"sha256:9f86d0...\",
+                  \"media_type\": \"application/vnd.oci.image.manifest.v1+json\", \"bytes\": 512}],
+   \"tags\": [\"1.4\"], \"children_left\": 0, \"blobs\": 3, \"blob_bytes\": 7340032,
+   \"unique_blobs\": 2, \"unique_bytes\": 512, \"of_region\": true,
+   \"unreferenced_after_ms\": 86400000}")]
+    Delete(ImageDelete),
 
     /// Put a deleted image back
     #[command(after_help = "\

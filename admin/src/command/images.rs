@@ -2,7 +2,7 @@
 
 use entrepot_oci::RepositoryName;
 
-use super::print;
+use super::{collection, print};
 use crate::arguments::{Image, Purge, Restore};
 use crate::client::Client;
 use crate::failure::Failure;
@@ -26,6 +26,7 @@ pub(super) async fn image(client: &Client, command: Image, json: bool) -> Result
             let images = images.map_err(|failure| unknown(failure, &repository))?;
             print(&DeletedImagesReport::new(repository, images), json)
         }
+        Image::Delete(options) => collection::delete(client, options, json).await,
         Image::Restore(Restore { image, no_tags }) => {
             let name = image.repository.as_str();
             let back = client

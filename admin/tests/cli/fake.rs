@@ -11,6 +11,7 @@ use entrepot_proto::admin::accounts_server::AccountsServer;
 use entrepot_proto::admin::admin_server::{Admin, AdminServer};
 use entrepot_proto::admin::cluster_server::ClusterServer;
 use entrepot_proto::admin::history_server::HistoryServer;
+use entrepot_proto::admin::collection_server::CollectionServer;
 use entrepot_proto::admin::lifecycle_server::LifecycleServer;
 use entrepot_proto::admin::replication_server::ReplicationServer;
 use entrepot_proto::admin::trust_server::TrustServer;
@@ -113,6 +114,7 @@ impl Fake {
         let replication = ReplicationServer::new(Service(Arc::clone(&state)));
         let usage = UsageServer::new(Service(Arc::clone(&state)));
         let history = HistoryServer::new(Service(Arc::clone(&state)));
+        let collection = CollectionServer::new(Service(Arc::clone(&state)));
         let lifecycle = LifecycleServer::new(Service(Arc::clone(&state)));
         let server = tokio::spawn(async move {
             let incoming = TcpIncoming::from(listener);
@@ -121,6 +123,7 @@ impl Fake {
             let server = server.add_service(accounts).add_service(webhooks);
             let server = server.add_service(replication).add_service(lifecycle);
             let server = server.add_service(usage).add_service(history);
+            let server = server.add_service(collection);
             server.serve_with_incoming(incoming).await.unwrap();
         });
         Self {

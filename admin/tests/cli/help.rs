@@ -35,6 +35,7 @@ async fn help_of_the_program_and_its_groups() {
     check_help("help-usage.txt", "usage").await;
     check_help("help-repair.txt", "repair").await;
     check_help("help-scrub.txt", "scrub").await;
+    check_help("help-gc.txt", "gc").await;
 }
 
 #[tokio::test]
@@ -84,6 +85,10 @@ async fn help_of_each_command() {
     check_help("help-repair-status.txt", "repair status").await;
     check_help("help-scrub-start.txt", "scrub start").await;
     check_help("help-scrub-status.txt", "scrub status").await;
+    check_help("help-gc-status.txt", "gc status").await;
+    check_help("help-gc-run.txt", "gc run").await;
+    check_help("help-check.txt", "check").await;
+    check_help("help-image-delete.txt", "image delete").await;
 }
 
 /// The JSON example at the end of a help text.
@@ -155,6 +160,8 @@ async fn help_shows_the_json_that_the_command_prints() {
         ("repair status", ""),
         ("scrub start", ""),
         ("scrub status", ""),
+        ("gc status", ""),
+        ("image delete", " team/app:1.4 --dry-run"),
     ] {
         let help = entrepot(command).argument("--help").answer().await;
         let run = entrepot(&format!("{command}{arguments} --json")).asking(&fake);

@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod accounts;
+mod collection;
 mod commands;
 mod credential;
 mod credential_failures;
@@ -17,6 +18,7 @@ mod failures;
 mod fake;
 mod fake_accounts;
 mod fake_history;
+mod fake_collection;
 mod fake_lifecycle;
 mod fake_nodes;
 mod fake_registry;

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use crate::cache::Cache;
-use crate::collection::{Records, Turns};
+use crate::collection::{Records, Standing, Turns};
 use crate::error::chain;
 use crate::health::Health;
 use crate::lost::Lost;
@@ -72,6 +72,8 @@ pub struct ClusterBlobs {
     /// Who writes or deletes which of this node's files.
     pub(crate) turns: Turns,
     pub(crate) records: OnceLock<Records>,
+    /// What this node has collected.
+    pub(crate) standing: Standing,
     paces: Paces,
     pub(crate) metrics: CopyMetrics,
     pub(crate) tally: Arc<Tally>,
@@ -140,6 +142,7 @@ impl ClusterBlobs {
             cache: Cache::new(limits.cache_bytes),
             turns: Turns::default(),
             records: OnceLock::new(),
+            standing: Standing::default(),
             paces: Paces::default(),
             metrics: CopyMetrics::default(),
             tally: Arc::default(),

@@ -14,19 +14,24 @@
 
 mod orphans;
 mod removal;
+mod standing;
 mod turns;
 
 use std::sync::Arc;
 
-use entrepot_blobs::BlobError;
-use entrepot_metadata::command::{CollectedBlob, ConfirmCollected};
+use entrepot_blobs::{BlobError, BlobStat};
+use entrepot_metadata::command::{CollectFiles, CollectedBlob, ConfirmCollected, OrphanFile};
 use entrepot_metadata::query::{self, ToDelete};
+use entrepot_metadata::response::Outcome;
 use entrepot_metadata::seam::{Metadata, MetadataError};
 use entrepot_metadata::{GroupId, KeyValue, StorageError};
 use entrepot_oci::Digest;
+use tracing::info;
 
+pub(crate) use self::orphans::STAGING_IDLE;
 pub use self::orphans::{ORPHAN_PATIENCE, Orphans};
 pub use self::removal::{RemovalMetrics, Removals};
+pub use self::standing::Standing;
 pub(crate) use self::turns::{Pin, Turn, Turns};
 use crate::ClusterBlobs;
 use crate::error::ReplicationError;
@@ -48,8 +53,8 @@ pub(crate) struct Writing {
 /// The metadata, once it is known to the blobs.
 #[derive(Debug, Clone)]
 pub(crate) struct Records {
-    metadata: Arc<dyn Metadata>,
-    group: GroupId,
+    pub(crate) metadata: Arc<dyn Metadata>,
+    pub(crate) group: GroupId,
 }
 
 // === impl ClusterBlobs ===
@@ -124,6 +129,22 @@ impl ClusterBlobs {
         Ok(turn)
     }
 
+    /// How collection stands on this node.
+    pub fn collection(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// Whether nobody knows a file here, and nobody is about to.
+    pub(crate) fn is_nobodys(
+        &self,
+        view: &dyn KeyValue,
+        digest: &Digest,
+    ) -> Result<bool, ReplicationError> {
+        Ok(query::blob(view, digest)?.is_none()
+            && query::to_delete(view, self.own(), digest)?.is_none()
+            && !self.turns.is_pinned(digest))
+    }
+
     /// Deletes the file whose turn that is; whether there was one. Whoever does not
     /// wait for the end takes nothing back: the turn is over when the file is gone,
     /// so that nobody puts one in place that this then deletes.
@@ -153,6 +174,41 @@ fn is_collected(view: &dyn KeyValue, digest: &Digest) -> Result<bool, Replicatio
 // === impl Records ===
 
 impl Records {
+    /// Has files of `node` go that nobody knows, if that is still so; how many of them
+    /// do.
+    pub(crate) async fn collect_files(
+        &self,
+        node: u64,
+        due: &[BlobStat],
+        at_ms: i64,
+    ) -> Result<u64, ReplicationError> {
+        let files = due.iter().map(|stat| OrphanFile {
+            digest: stat.digest.to_string(),
+            size: stat.size,
+        });
+        let command = CollectFiles {
+            node,
+            files: files.collect(),
+            at_ms,
+        };
+        let response = self.metadata.propose(&self.group, command.into()).await?;
+        let index = response.index;
+        match response.into_result() {
+            Ok(Outcome::Collected(collected)) => {
+                let view = self.metadata.view(&self.group)?;
+                for digest in due.iter().map(|stat| stat.digest) {
+                    let found = query::to_delete(view.as_ref(), node, &digest)?;
+                    if found.is_some_and(|found| found.index == index) {
+                        info!(%digest, index, why = "orphan", "a file that nobody knows goes");
+                    }
+                }
+                Ok(collected.blobs)
+            }
+            Ok(_) => Ok(0),
+            Err(reason) => Err(ReplicationError::Refused(reason.to_string())),
+        }
+    }
+
     /// Nothing is deleted here any more because of these.
     async fn confirm(&self, node: u64, collected: &[ToDelete]) -> Result<(), ReplicationError> {
         let collected = collected.iter().map(|it| CollectedBlob {

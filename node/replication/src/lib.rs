@@ -26,6 +26,7 @@ pub mod wire;
 
 mod backlog;
 mod cache;
+mod check;
 mod cluster_blobs;
 mod denied;
 mod deposit;

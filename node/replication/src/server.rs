@@ -13,9 +13,9 @@ use entrepot_proto::peer::blobs_server::Blobs;
 use entrepot_proto::peer::node_server::Node;
 use entrepot_proto::peer::write_request::Part;
 use entrepot_proto::peer::{
-    HeldReply, HeldRequest, Known, Piece, PingReply, PingRequest, RangesReply, RangesRequest,
-    ReadRequest, StatReply, StatRequest, TreeRequest, UpkeepReply, UpkeepRequest, WriteFinish,
-    WriteReply, WriteRequest,
+    CheckReply, CheckRequest, HeldReply, HeldRequest, Known, Piece, PingReply, PingRequest,
+    RangesReply, RangesRequest, ReadRequest, StatReply, StatRequest, TreeRequest, UpkeepReply,
+    UpkeepRequest, WriteFinish, WriteReply, WriteRequest,
 };
 use entrepot_proto::peers::PeerInfo;
 use futures::{Stream, StreamExt};
@@ -190,6 +190,12 @@ impl Blobs for BlobsServer {
     ) -> Result<Response<UpkeepReply>, Status> {
         let start = request.get_ref().start_scrub;
         Ok(Response::new(self.blobs.upkeep(start)))
+    }
+
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckReply>, Status> {
+        let page = self.blobs.check_page(request.get_ref()).await;
+        let page = page.map_err(|error| Status::unavailable(chain(&error)))?;
+        Ok(Response::new(page))
     }
 
     async fn held(&self, request: Request<HeldRequest>) -> Result<Response<HeldReply>, Status> {

@@ -43,6 +43,7 @@ impl ClusterBlobs {
             repair: Some(repair),
             scrub_started,
             flights: self.tally.flights(),
+            collection: Some(self.standing.state()),
         }
     }
 

@@ -10,6 +10,7 @@ mod admin;
 mod body;
 mod caller;
 mod cluster;
+mod collection;
 mod gather;
 mod history;
 mod lifecycle;
@@ -30,6 +31,7 @@ use entrepot_proto::admin::accounts_server::AccountsServer as AccountsService;
 use entrepot_proto::admin::admin_server::AdminServer as AdminService;
 use entrepot_proto::admin::cluster_server::ClusterServer as ClusterService;
 use entrepot_proto::admin::history_server::HistoryServer as HistoryService;
+use entrepot_proto::admin::collection_server::CollectionServer as CollectionService;
 use entrepot_proto::admin::lifecycle_server::LifecycleServer as LifecycleService;
 use entrepot_proto::admin::replication_server::ReplicationServer as ReplicationService;
 use entrepot_proto::admin::trust_server::TrustServer as TrustService;
@@ -43,6 +45,7 @@ use crate::accounts::AccountsServer;
 use crate::admin::AdminServer;
 use crate::cluster::ClusterServer;
 use crate::history::HistoryServer;
+use crate::collection::CollectionServer;
 use crate::lifecycle::LifecycleServer;
 use crate::registry::RegistryServer;
 use crate::replication::ReplicationServer;
@@ -67,6 +70,7 @@ pub fn router(registry: Arc<Registry>, body_timeout: Duration) -> Router {
     let lifecycle = LifecycleService::new(LifecycleServer::new(Arc::clone(&registry)));
     let history = HistoryService::new(HistoryServer::new(Arc::clone(&registry)));
     let usage = UsageService::new(UsageServer::new(Arc::clone(&registry)));
+    let collection = CollectionService::new(CollectionServer::new(Arc::clone(&registry)));
     Routes::new(admin)
         .add_service(cluster)
         .add_service(trust)
@@ -76,6 +80,7 @@ pub fn router(registry: Arc<Registry>, body_timeout: Duration) -> Router {
         .add_service(lifecycle)
         .add_service(usage)
         .add_service(history)
+        .add_service(collection)
         .add_service(front_ends)
         .prepare()
         .into_axum_router()

@@ -6,6 +6,9 @@
 //! nothing is decided here. Each step names candidates, and the state machine looks
 //! at each of them again; two nodes that both drive it do no harm.
 
+mod asked;
+mod preview;
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,6 +27,9 @@ use entrepot_replication::placement;
 use prometheus_client::metrics::counter::Counter;
 use tracing::{info, warn};
 
+pub(crate) use self::asked::Collecting;
+pub use self::asked::{CollectionStanding, CollectionStep, NodeStanding};
+pub use self::preview::{Collectable, CollectionPreview, PreviewCursor};
 use crate::metadata::refused;
 use crate::{Registry, ServiceError, audit};
 
@@ -133,6 +139,16 @@ impl Collector {
         metrics: CollectorMetrics,
         settings: CollectorSettings,
     ) -> Self {
+        let collecting = Collecting {
+            settings,
+            metrics: metrics.clone(),
+        };
+        // There is one of a node; others are those of tests.
+        let _ = registry.collecting.set(collecting);
+        Self::of(registry, metrics, settings)
+    }
+
+    fn of(registry: Arc<Registry>, metrics: CollectorMetrics, settings: CollectorSettings) -> Self {
         Self {
             registry,
             metrics,
@@ -155,10 +171,18 @@ impl Collector {
     /// none of the others from being taken.
     pub async fn round(&self) -> Round {
         let mut round = Round::default();
+        let (is_mine, now_ms) = (self.is_mine(), self.registry.cluster_clock.now_ms());
+        self.registry.blobs.collection().note(|it| {
+            it.driving_since_ms = match it.driving_since_ms {
+                _ if !is_mine => 0,
+                0 => now_ms,
+                since_ms => since_ms,
+            };
+        });
         let is_understood = self.registry.metadata.understands(COLLECTION_LEVEL);
         let is_understood = is_understood.map_err(ServiceError::from);
         let is_understood = self.tried("look at the level", is_understood, &mut round);
-        if !self.is_mine() || is_understood != Some(true) {
+        if !is_mine || is_understood != Some(true) {
             return round;
         }
         self.tried("beginning", self.begin().await, &mut round);
@@ -172,6 +196,7 @@ impl Collector {
         self.tried("nodes that are gone", gone, &mut round);
         let forgotten = self.forget().await;
         self.tried("what is remembered", forgotten, &mut round);
+        let (links, blobs) = (links.map(|it| it.1), blobs.map(|it| it.1));
         round.candidates = images.max(links).max(blobs).unwrap_or(0);
         round
     }
@@ -187,6 +212,10 @@ impl Collector {
             .inspect_err(|error| {
                 round.has_failed = true;
                 self.metrics.failures.inc();
+                self.registry.blobs.collection().note(|it| {
+                    it.failures += 1;
+                    it.last_failure = format!("{step}: {error}");
+                });
                 warn!(step, %error, "a step of collection failed, and is made again");
             })
             .ok()
@@ -253,9 +282,9 @@ impl Collector {
         })
     }
 
-    async fn links(&self) -> Result<usize, ServiceError> {
-        let after_ms = self.settings.unreferenced_after.as_millis();
-        let after_ms = i64::try_from(after_ms).unwrap_or(i64::MAX);
+    /// What went, of so many candidates.
+    async fn links(&self) -> Result<(Collected, usize), ServiceError> {
+        let after_ms = millis(self.settings.unreferenced_after);
         let cutoff_ms = self
             .registry
             .cluster_clock
@@ -265,19 +294,22 @@ impl Collector {
         let links = query::unused_links(view.as_ref(), cutoff_ms, None, PAGE)?;
         drop(view);
         if links.is_empty() {
-            return Ok(0);
+            return Ok((Collected::default(), 0));
         }
         let number = links.len();
         let (collected, _) = self.collect(CollectLinks { links, cutoff_ms }).await?;
         self.metrics.links.inc_by(collected.links);
+        let standing = self.registry.blobs.collection();
+        standing.note(|it| it.links += collected.links);
         self.pace(number).await;
-        Ok(number)
+        Ok((collected, number))
     }
 
-    async fn blobs(&self) -> Result<usize, ServiceError> {
+    /// What went, of so many candidates.
+    async fn blobs(&self) -> Result<(Collected, usize), ServiceError> {
         let found = query::unlinked_blobs(self.registry.local()?.as_ref(), PAGE)?;
         if found.is_empty() {
-            return Ok(0);
+            return Ok((Collected::default(), 0));
         }
         // Copies that repair made are not known to the state.
         let mut nodes = self.registry.peers.in_region(self.registry.region());
@@ -296,9 +328,14 @@ impl Collector {
         let (collected, index) = self.collect(command).await?;
         self.metrics.blobs.inc_by(collected.blobs);
         self.metrics.bytes.inc_by(collected.bytes);
+        let standing = self.registry.blobs.collection();
+        standing.note(|it| {
+            it.blobs += collected.blobs;
+            it.bytes += collected.bytes;
+        });
         self.note(&there, index)?;
         self.pace(found.len()).await;
-        Ok(found.len())
+        Ok((collected, found.len()))
     }
 
     /// Notes which of the blobs that were there have gone.
@@ -409,4 +446,8 @@ impl Collector {
         let outcome = response.into_result().map_err(refused)?;
         Ok((outcome, index))
     }
+}
+
+pub(crate) fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }

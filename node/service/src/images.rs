@@ -108,7 +108,7 @@ impl Registry {
             .await
     }
 
-    async fn found_image(
+    pub(crate) async fn found_image(
         &self,
         who: &Caller,
         repository: &RepositoryName,

@@ -19,6 +19,7 @@ mod blobs;
 mod budget;
 mod cache_rules;
 mod caller;
+mod checking;
 mod collector;
 mod commit;
 mod configuration;
@@ -29,6 +30,7 @@ mod feed;
 mod hostile;
 mod hosts;
 mod identities;
+mod image_deletion;
 mod images;
 mod issuers;
 mod layer_urls;
@@ -76,7 +78,11 @@ pub use blobs::BlobInfo;
 pub use budget::{Gathering, UNCOUNTED_BYTES};
 pub use cache_rules::{CacheRule, CacheRuleMembers, CacheRulePage};
 pub use caller::{Caller, Origin, Proof};
-pub use collector::{Collector, CollectorMetrics, CollectorSettings, Round};
+pub use checking::{RecordFault, RecordFinding, RecordsCursor, RecordsPage};
+pub use collector::{
+    Collectable, CollectionPreview, CollectionStanding, CollectionStep, Collector,
+    CollectorMetrics, CollectorSettings, NodeStanding, PreviewCursor, Round,
+};
 pub use configuration::{
     DeleteReplication, ReplicationConfiguration, ReplicationDestination, ReplicationFilter,
     ReplicationRule,
@@ -100,6 +106,7 @@ pub use entrepot_metadata::response::{TagFixed, TagFound};
 pub use entrepot_replication::upkeep::NodeUpkeep;
 pub use error::ServiceError;
 pub use hosts::{Domain, DomainError, RegistryHost};
+pub use image_deletion::{GoneManifest, ImageDeletion, ImageDeletionRequest};
 pub use images::{ImageInfo, ImagePage, StoredImage};
 pub use lifecycle::{
     EvaluatedLifecycle, LifecycleMetrics, LifecyclePolicy, LifecyclePreview, LifecycleRun,

@@ -1,6 +1,6 @@
 //! The parts of a node, as the use cases see them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use entrepot_access::Verifier;
@@ -19,6 +19,7 @@ use crate::authorize::Policies;
 use crate::backfills::COUNTS_MAX;
 use crate::budget::Budgets;
 use crate::cluster::ClusterView;
+use crate::collector::Collecting;
 use crate::departure::Counts;
 use crate::feed::Feed;
 use crate::iam::SIMULATIONS_MAX;
@@ -99,6 +100,8 @@ pub struct Registry {
     pub(crate) pulls: Pulls,
     /// What is known of the keys of identity providers.
     pub(crate) issuers: Issuers,
+    /// Not known before this node has a collector.
+    pub(crate) collecting: OnceLock<Collecting>,
 }
 
 /// What a registry is built from.
@@ -171,6 +174,7 @@ impl Registry {
             previews: Previews::default(),
             pulls: Pulls::default(),
             issuers: Issuers::default(),
+            collecting: OnceLock::new(),
         })
     }
 

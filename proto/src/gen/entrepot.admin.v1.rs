@@ -1335,6 +1335,273 @@ pub struct SummaryReply {
     #[prost(string, tag = "4")]
     pub digest: ::prost::alloc::string::String,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CollectionStatusRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeCollection {
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    /// False: nothing is known of what is counted there, which is all but the files
+    /// that are pending.
+    #[prost(bool, tag = "2")]
+    pub answered: bool,
+    /// It drives the region's collection.
+    #[prost(bool, tag = "3")]
+    pub drives: bool,
+    /// Since when; 0: it does not.
+    #[prost(int64, tag = "4")]
+    pub driving_since_ms: i64,
+    /// Since it was started.
+    #[prost(uint64, tag = "5")]
+    pub links: u64,
+    #[prost(uint64, tag = "6")]
+    pub blobs: u64,
+    #[prost(uint64, tag = "7")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "8")]
+    pub failures: u64,
+    #[prost(uint64, tag = "9")]
+    pub files_deleted: u64,
+    #[prost(uint64, tag = "10")]
+    pub file_failures: u64,
+    /// Files of collected blobs that it may still have; as many as were counted.
+    #[prost(uint64, tag = "11")]
+    pub files_pending: u64,
+    #[prost(string, tag = "12")]
+    pub last_failure: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CollectionStatusReply {
+    #[prost(string, tag = "1")]
+    pub region: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub nodes: ::prost::alloc::vec::Vec<NodeCollection>,
+    /// False: not all nodes of the cluster know of it, and nothing is collected.
+    #[prost(bool, tag = "3")]
+    pub begun: bool,
+    /// What was there before it began was looked through.
+    #[prost(bool, tag = "4")]
+    pub walked: bool,
+    /// Log index: what a node looked at before that does not count.
+    #[prost(uint64, tag = "5")]
+    pub floor: u64,
+    /// Links that wait for their time, and when the first of them goes; 0: none waits.
+    #[prost(uint64, tag = "6")]
+    pub links_waiting: u64,
+    #[prost(int64, tag = "7")]
+    pub oldest_goes_at_ms: i64,
+    /// Blobs that no repository has, and are to be collected.
+    #[prost(uint64, tag = "8")]
+    pub blobs_waiting: u64,
+    /// Of what is waiting and pending no more was counted than this of each.
+    #[prost(uint64, tag = "9")]
+    pub counted_max: u64,
+    #[prost(uint64, tag = "10")]
+    pub unreferenced_after_ms: u64,
+    /// The cluster's clock.
+    #[prost(int64, tag = "11")]
+    pub at_ms: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PreviewCollectionRequest {
+    /// What the page before gave as `next`.
+    #[prost(string, tag = "1")]
+    pub after: ::prost::alloc::string::String,
+    /// In the place of `storage.unreferenced_after_s`.
+    #[prost(uint64, optional, tag = "2")]
+    pub unreferenced_after_ms: ::core::option::Option<u64>,
+    /// The cluster's clock at the first page; 0: this is the first.
+    #[prost(int64, tag = "3")]
+    pub as_of_ms: i64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Collectable {
+    #[prost(uint64, tag = "1")]
+    pub links: u64,
+    /// That no other repository has, or that has let them go before; each once.
+    #[prost(uint64, tag = "2")]
+    pub blobs: u64,
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+    /// Of these: in files, as often as there are copies.
+    #[prost(uint64, tag = "4")]
+    pub file_bytes: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PreviewCollectionReply {
+    /// What a run now would free.
+    #[prost(message, optional, tag = "1")]
+    pub now: ::core::option::Option<Collectable>,
+    /// What is not named now, and goes when its time is up unless somebody names it.
+    #[prost(message, optional, tag = "2")]
+    pub later: ::core::option::Option<Collectable>,
+    /// Candidates that were looked at.
+    #[prost(uint64, tag = "3")]
+    pub looked_at: u64,
+    /// Empty: that was the last page.
+    #[prost(string, tag = "4")]
+    pub next: ::prost::alloc::string::String,
+    #[prost(int64, tag = "5")]
+    pub as_of_ms: i64,
+    #[prost(uint64, tag = "6")]
+    pub unreferenced_after_ms: u64,
+    /// Copies of each blob.
+    #[prost(uint64, tag = "7")]
+    pub copies: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunCollectionRequest {
+    /// In the place of `storage.unreferenced_after_s`.
+    #[prost(uint64, optional, tag = "1")]
+    pub unreferenced_after_ms: ::core::option::Option<u64>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunCollectionReply {
+    #[prost(uint64, tag = "1")]
+    pub links: u64,
+    #[prost(uint64, tag = "2")]
+    pub blobs: u64,
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+    #[prost(bool, tag = "4")]
+    pub more: bool,
+    /// Of what was collected by now the files that are still there, on all nodes; as
+    /// many as were counted.
+    #[prost(uint64, tag = "5")]
+    pub files_pending: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteImageRequest {
+    #[prost(string, tag = "1")]
+    pub repository: ::prost::alloc::string::String,
+    /// Of both one: the tag goes, and the image with its last one unless an index names
+    /// it; or the image goes with all its tags.
+    #[prost(string, tag = "2")]
+    pub tag: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    /// With those of an index's manifests that nothing else names.
+    #[prost(bool, tag = "4")]
+    pub with_children: bool,
+    /// Nothing is deleted.
+    #[prost(bool, tag = "5")]
+    pub dry_run: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeletedManifest {
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub media_type: ::prost::alloc::string::String,
+    /// Of the manifest itself.
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeleteImageReply {
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub manifests: ::prost::alloc::vec::Vec<DeletedManifest>,
+    #[prost(string, repeated, tag = "3")]
+    pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Manifests of an index that stay, without a tag and without another index.
+    #[prost(uint64, tag = "4")]
+    pub children_left: u64,
+    /// Blobs that no image of the repository names any more then, and their bytes.
+    #[prost(uint64, tag = "5")]
+    pub blobs: u64,
+    #[prost(uint64, tag = "6")]
+    pub blob_bytes: u64,
+    /// Those of them that no other repository has: what is freed.
+    #[prost(uint64, tag = "7")]
+    pub unique_blobs: u64,
+    #[prost(uint64, tag = "8")]
+    pub unique_bytes: u64,
+    /// Other repositories: of the region; else of the caller's registry alone.
+    #[prost(bool, tag = "9")]
+    pub of_region: bool,
+    /// When the blobs go, after the deletion.
+    #[prost(uint64, tag = "10")]
+    pub unreferenced_after_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Finding {
+    #[prost(enumeration = "FindingKind", tag = "1")]
+    pub kind: i32,
+    /// Where; 0: it is about records.
+    #[prost(uint64, tag = "2")]
+    pub node: u64,
+    /// Empty: it is about no blob.
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    /// As the records have it, or the file itself if there is none.
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    /// Of a missing or wrong copy: whole ones on the nodes that should have one, and how
+    /// many there should be.
+    #[prost(uint64, tag = "5")]
+    pub copies: u64,
+    #[prost(uint64, tag = "6")]
+    pub copies_wanted: u64,
+    /// More about it, for people: an account and a repository, a number of files.
+    #[prost(string, tag = "7")]
+    pub detail: ::prost::alloc::string::String,
+    /// It was mended, or is on its way out.
+    #[prost(bool, tag = "8")]
+    pub mended: bool,
+    /// Why it could not be mended.
+    #[prost(string, tag = "9")]
+    pub failure: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckFilesRequest {
+    #[prost(uint64, tag = "1")]
+    pub node: u64,
+    /// What the page before gave as `next`; empty: from the start.
+    #[prost(string, tag = "2")]
+    pub after: ::prost::alloc::string::String,
+    /// Mend what can be mended.
+    #[prost(bool, tag = "3")]
+    pub repair: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CheckFilesReply {
+    /// False: the node did not answer, and nothing is known of it.
+    #[prost(bool, tag = "1")]
+    pub answered: bool,
+    #[prost(uint64, tag = "2")]
+    pub files: u64,
+    #[prost(uint64, tag = "3")]
+    pub records: u64,
+    #[prost(message, repeated, tag = "4")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
+    /// Empty: that was the last page.
+    #[prost(string, tag = "5")]
+    pub next: ::prost::alloc::string::String,
+    /// Of all digests, in thousandths.
+    #[prost(uint32, tag = "6")]
+    pub permille: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckRecordsRequest {
+    #[prost(string, tag = "1")]
+    pub after: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CheckRecordsReply {
+    #[prost(uint64, tag = "1")]
+    pub manifests: u64,
+    #[prost(uint64, tag = "2")]
+    pub links: u64,
+    #[prost(uint64, tag = "3")]
+    pub blobs: u64,
+    #[prost(message, repeated, tag = "4")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
+    /// Empty: that was the last page.
+    #[prost(string, tag = "5")]
+    pub next: ::prost::alloc::string::String,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum TaskState {
@@ -1535,6 +1802,61 @@ impl BackfillPhase {
             "BACKFILL_PHASE_COMPLETE" => Some(Self::Complete),
             "BACKFILL_PHASE_FAILED" => Some(Self::Failed),
             "BACKFILL_PHASE_STOPPED" => Some(Self::Stopped),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FindingKind {
+    Unspecified = 0,
+    /// A file that the region knows nothing of.
+    Orphan = 1,
+    /// A node has no file of what it should hold.
+    Missing = 2,
+    /// A file of another size than the blob's.
+    WrongSize = 3,
+    /// What uploads have left behind.
+    Staging = 4,
+    /// A link to a blob that has no record.
+    LinkWithoutBlob = 5,
+    /// A manifest that names a blob that is not linked to its repository.
+    ManifestWithoutLink = 6,
+    /// A blob that no repository has and that is not on its way out.
+    BlobWithoutLink = 7,
+    /// A link that no image needs and that is not on its way out.
+    LinkForgotten = 8,
+}
+impl FindingKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FINDING_KIND_UNSPECIFIED",
+            Self::Orphan => "FINDING_KIND_ORPHAN",
+            Self::Missing => "FINDING_KIND_MISSING",
+            Self::WrongSize => "FINDING_KIND_WRONG_SIZE",
+            Self::Staging => "FINDING_KIND_STAGING",
+            Self::LinkWithoutBlob => "FINDING_KIND_LINK_WITHOUT_BLOB",
+            Self::ManifestWithoutLink => "FINDING_KIND_MANIFEST_WITHOUT_LINK",
+            Self::BlobWithoutLink => "FINDING_KIND_BLOB_WITHOUT_LINK",
+            Self::LinkForgotten => "FINDING_KIND_LINK_FORGOTTEN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FINDING_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "FINDING_KIND_ORPHAN" => Some(Self::Orphan),
+            "FINDING_KIND_MISSING" => Some(Self::Missing),
+            "FINDING_KIND_WRONG_SIZE" => Some(Self::WrongSize),
+            "FINDING_KIND_STAGING" => Some(Self::Staging),
+            "FINDING_KIND_LINK_WITHOUT_BLOB" => Some(Self::LinkWithoutBlob),
+            "FINDING_KIND_MANIFEST_WITHOUT_LINK" => Some(Self::ManifestWithoutLink),
+            "FINDING_KIND_BLOB_WITHOUT_LINK" => Some(Self::BlobWithoutLink),
+            "FINDING_KIND_LINK_FORGOTTEN" => Some(Self::LinkForgotten),
             _ => None,
         }
     }
@@ -7128,6 +7450,702 @@ pub mod replication_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "entrepot.admin.v1.Replication";
     impl<T> tonic::server::NamedService for ReplicationServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Generated client implementations.
+pub mod collection_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// What nothing refers to any more in the region of the node asked, and whether what
+    /// its disks hold is what its records say. Authenticated as above.
+    #[derive(Debug, Clone)]
+    pub struct CollectionClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl CollectionClient<tonic::transport::Channel> {
+        /// Attempt to create a new client by connecting to a given endpoint.
+        pub async fn connect<D>(dst: D) -> Result<Self, tonic::transport::Error>
+        where
+            D: TryInto<tonic::transport::Endpoint>,
+            D::Error: Into<StdError>,
+        {
+            let conn = tonic::transport::Endpoint::new(dst)?.connect().await?;
+            Ok(Self::new(conn))
+        }
+    }
+    impl<T> CollectionClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> CollectionClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            CollectionClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        pub async fn collection_status(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CollectionStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CollectionStatusReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Collection/CollectionStatus",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("entrepot.admin.v1.Collection", "CollectionStatus"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// What would go, a page of it at a time: the sum of all pages.
+        pub async fn preview_collection(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PreviewCollectionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PreviewCollectionReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Collection/PreviewCollection",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("entrepot.admin.v1.Collection", "PreviewCollection"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// One step: to be repeated while there is more.
+        pub async fn run_collection(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RunCollectionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RunCollectionReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Collection/RunCollection",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("entrepot.admin.v1.Collection", "RunCollection"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// An image of the caller's registry, or a part of it: what goes, or would go.
+        pub async fn delete_image(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteImageReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Collection/DeleteImage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.admin.v1.Collection", "DeleteImage"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// A page of the files of a node against the region's records.
+        pub async fn check_files(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CheckFilesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckFilesReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Collection/CheckFiles",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.admin.v1.Collection", "CheckFiles"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// A page of the region's records against each other.
+        pub async fn check_records(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CheckRecordsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckRecordsReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Collection/CheckRecords",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.admin.v1.Collection", "CheckRecords"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod collection_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with CollectionServer.
+    #[async_trait]
+    pub trait Collection: std::marker::Send + std::marker::Sync + 'static {
+        async fn collection_status(
+            &self,
+            request: tonic::Request<super::CollectionStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CollectionStatusReply>,
+            tonic::Status,
+        >;
+        /// What would go, a page of it at a time: the sum of all pages.
+        async fn preview_collection(
+            &self,
+            request: tonic::Request<super::PreviewCollectionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PreviewCollectionReply>,
+            tonic::Status,
+        >;
+        /// One step: to be repeated while there is more.
+        async fn run_collection(
+            &self,
+            request: tonic::Request<super::RunCollectionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RunCollectionReply>,
+            tonic::Status,
+        >;
+        /// An image of the caller's registry, or a part of it: what goes, or would go.
+        async fn delete_image(
+            &self,
+            request: tonic::Request<super::DeleteImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteImageReply>,
+            tonic::Status,
+        >;
+        /// A page of the files of a node against the region's records.
+        async fn check_files(
+            &self,
+            request: tonic::Request<super::CheckFilesRequest>,
+        ) -> std::result::Result<tonic::Response<super::CheckFilesReply>, tonic::Status>;
+        /// A page of the region's records against each other.
+        async fn check_records(
+            &self,
+            request: tonic::Request<super::CheckRecordsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CheckRecordsReply>,
+            tonic::Status,
+        >;
+    }
+    /// What nothing refers to any more in the region of the node asked, and whether what
+    /// its disks hold is what its records say. Authenticated as above.
+    #[derive(Debug)]
+    pub struct CollectionServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> CollectionServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for CollectionServer<T>
+    where
+        T: Collection,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/entrepot.admin.v1.Collection/CollectionStatus" => {
+                    #[allow(non_camel_case_types)]
+                    struct CollectionStatusSvc<T: Collection>(pub Arc<T>);
+                    impl<
+                        T: Collection,
+                    > tonic::server::UnaryService<super::CollectionStatusRequest>
+                    for CollectionStatusSvc<T> {
+                        type Response = super::CollectionStatusReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CollectionStatusRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Collection>::collection_status(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CollectionStatusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.Collection/PreviewCollection" => {
+                    #[allow(non_camel_case_types)]
+                    struct PreviewCollectionSvc<T: Collection>(pub Arc<T>);
+                    impl<
+                        T: Collection,
+                    > tonic::server::UnaryService<super::PreviewCollectionRequest>
+                    for PreviewCollectionSvc<T> {
+                        type Response = super::PreviewCollectionReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PreviewCollectionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Collection>::preview_collection(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PreviewCollectionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.Collection/RunCollection" => {
+                    #[allow(non_camel_case_types)]
+                    struct RunCollectionSvc<T: Collection>(pub Arc<T>);
+                    impl<
+                        T: Collection,
+                    > tonic::server::UnaryService<super::RunCollectionRequest>
+                    for RunCollectionSvc<T> {
+                        type Response = super::RunCollectionReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RunCollectionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Collection>::run_collection(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RunCollectionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.Collection/DeleteImage" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteImageSvc<T: Collection>(pub Arc<T>);
+                    impl<
+                        T: Collection,
+                    > tonic::server::UnaryService<super::DeleteImageRequest>
+                    for DeleteImageSvc<T> {
+                        type Response = super::DeleteImageReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteImageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Collection>::delete_image(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteImageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.Collection/CheckFiles" => {
+                    #[allow(non_camel_case_types)]
+                    struct CheckFilesSvc<T: Collection>(pub Arc<T>);
+                    impl<
+                        T: Collection,
+                    > tonic::server::UnaryService<super::CheckFilesRequest>
+                    for CheckFilesSvc<T> {
+                        type Response = super::CheckFilesReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CheckFilesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Collection>::check_files(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CheckFilesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.Collection/CheckRecords" => {
+                    #[allow(non_camel_case_types)]
+                    struct CheckRecordsSvc<T: Collection>(pub Arc<T>);
+                    impl<
+                        T: Collection,
+                    > tonic::server::UnaryService<super::CheckRecordsRequest>
+                    for CheckRecordsSvc<T> {
+                        type Response = super::CheckRecordsReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CheckRecordsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Collection>::check_records(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CheckRecordsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for CollectionServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "entrepot.admin.v1.Collection";
+    impl<T> tonic::server::NamedService for CollectionServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

@@ -460,6 +460,30 @@ pub struct UpkeepReply {
     /// Copies to other registries that the node works on now.
     #[prost(message, repeated, tag = "4")]
     pub flights: ::prost::alloc::vec::Vec<Flight>,
+    #[prost(message, optional, tag = "5")]
+    pub collection: ::core::option::Option<CollectionState>,
+}
+/// Of the collection of what nothing refers to, since the node was started.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CollectionState {
+    /// Since when the node drives it; 0: it does not.
+    #[prost(int64, tag = "1")]
+    pub driving_since_ms: i64,
+    #[prost(uint64, tag = "2")]
+    pub links: u64,
+    #[prost(uint64, tag = "3")]
+    pub blobs: u64,
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "5")]
+    pub failures: u64,
+    #[prost(uint64, tag = "6")]
+    pub files_deleted: u64,
+    #[prost(uint64, tag = "7")]
+    pub file_failures: u64,
+    /// Empty: there was none.
+    #[prost(string, tag = "8")]
+    pub last_failure: ::prost::alloc::string::String,
 }
 /// What a node copies to one destination now.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1199,6 +1223,51 @@ pub mod relay_reply {
         End(super::Blank),
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CheckRequest {
+    /// Digest; empty: from the start.
+    #[prost(string, tag = "1")]
+    pub after: ::prost::alloc::string::String,
+    /// Mend what can be mended.
+    #[prost(bool, tag = "2")]
+    pub repair: bool,
+    /// The cluster's clock.
+    #[prost(int64, tag = "3")]
+    pub at_ms: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FileFinding {
+    #[prost(enumeration = "FileFault", tag = "1")]
+    pub fault: i32,
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+    /// Whole ones on the nodes that should have one, and how many there should be.
+    #[prost(uint64, tag = "4")]
+    pub copies: u64,
+    #[prost(uint64, tag = "5")]
+    pub copies_wanted: u64,
+    #[prost(uint64, tag = "6")]
+    pub files: u64,
+    #[prost(bool, tag = "7")]
+    pub mended: bool,
+    /// Why it could not be mended.
+    #[prost(string, tag = "8")]
+    pub failure: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CheckReply {
+    #[prost(uint64, tag = "1")]
+    pub files: u64,
+    #[prost(uint64, tag = "2")]
+    pub records: u64,
+    #[prost(message, repeated, tag = "3")]
+    pub findings: ::prost::alloc::vec::Vec<FileFinding>,
+    /// Digest up to which it was looked; empty: to the end.
+    #[prost(string, tag = "4")]
+    pub next: ::prost::alloc::string::String,
+}
 /// What the node that answers knows of the one that asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1232,6 +1301,45 @@ impl Known {
             "KNOWN_MEMBER" => Some(Self::Member),
             "KNOWN_OTHER_FOLDER" => Some(Self::OtherFolder),
             "KNOWN_REMOVED" => Some(Self::Removed),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FileFault {
+    Unspecified = 0,
+    /// Nobody knows the blob.
+    Orphan = 1,
+    /// There is none where one should be.
+    Missing = 2,
+    /// It has another size than its blob.
+    WrongSize = 3,
+    /// Left behind by uploads, all of it.
+    Staging = 4,
+}
+impl FileFault {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FILE_FAULT_UNSPECIFIED",
+            Self::Orphan => "FILE_FAULT_ORPHAN",
+            Self::Missing => "FILE_FAULT_MISSING",
+            Self::WrongSize => "FILE_FAULT_WRONG_SIZE",
+            Self::Staging => "FILE_FAULT_STAGING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FILE_FAULT_UNSPECIFIED" => Some(Self::Unspecified),
+            "FILE_FAULT_ORPHAN" => Some(Self::Orphan),
+            "FILE_FAULT_MISSING" => Some(Self::Missing),
+            "FILE_FAULT_WRONG_SIZE" => Some(Self::WrongSize),
+            "FILE_FAULT_STAGING" => Some(Self::Staging),
             _ => None,
         }
     }
@@ -3026,6 +3134,28 @@ pub mod blobs_client {
                 .insert(GrpcMethod::new("entrepot.peer.v1.Blobs", "Upkeep"));
             self.inner.unary(req, path, codec).await
         }
+        /// Compares a page of the node's files with the region's records.
+        pub async fn check(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CheckRequest>,
+        ) -> std::result::Result<tonic::Response<super::CheckReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.peer.v1.Blobs/Check",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.peer.v1.Blobs", "Check"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3086,6 +3216,11 @@ pub mod blobs_server {
             &self,
             request: tonic::Request<super::UpkeepRequest>,
         ) -> std::result::Result<tonic::Response<super::UpkeepReply>, tonic::Status>;
+        /// Compares a page of the node's files with the region's records.
+        async fn check(
+            &self,
+            request: tonic::Request<super::CheckRequest>,
+        ) -> std::result::Result<tonic::Response<super::CheckReply>, tonic::Status>;
     }
     /// Blob bytes within a region.
     #[derive(Debug)]
@@ -3460,6 +3595,49 @@ pub mod blobs_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = UpkeepSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.peer.v1.Blobs/Check" => {
+                    #[allow(non_camel_case_types)]
+                    struct CheckSvc<T: Blobs>(pub Arc<T>);
+                    impl<T: Blobs> tonic::server::UnaryService<super::CheckRequest>
+                    for CheckSvc<T> {
+                        type Response = super::CheckReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CheckRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Blobs>::check(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CheckSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use entrepot_blobs::{Abandoned, BlobStat};
 use entrepot_metadata::GroupId;
-use entrepot_metadata::command::{CollectFiles, OrphanFile};
 use entrepot_metadata::query;
-use entrepot_metadata::response::Outcome;
 use entrepot_metadata::seam::Metadata;
 use entrepot_oci::Digest;
 use entrepot_proto::environment::Clock;
@@ -27,6 +25,8 @@ use crate::error::{ReplicationError, chain};
 /// A file goes when nobody has known it for so long, unless an operator says
 /// otherwise.
 pub const ORPHAN_PATIENCE: Duration = Duration::from_hours(1);
+/// What uploads have left behind goes when nobody has written to it for so long.
+pub(crate) const STAGING_IDLE: Duration = Duration::from_hours(1);
 /// From the end of one look at all files to the next, and after the start.
 const INTERVAL: Duration = Duration::from_mins(20);
 /// Files of one page, and a breath between two.
@@ -93,7 +93,7 @@ impl Orphans {
 
     /// Deletes what uploads have left behind that are over.
     pub async fn clear_staging(&self) -> Result<(), ReplicationError> {
-        let Abandoned { files, bytes } = self.blobs.store.abandoned(self.patience, true).await?;
+        let Abandoned { files, bytes } = self.blobs.store.abandoned(STAGING_IDLE, true).await?;
         if files > 0 {
             info!(files, bytes, "what uploads had left behind was deleted");
         }
@@ -148,39 +148,11 @@ impl Orphans {
     fn is_unknown(&self, digest: &Digest) -> Result<bool, ReplicationError> {
         let view = self.records.metadata.view(&self.records.group)?;
         let view = view.as_ref();
-        Ok(query::collection(view)?.is_some()
-            && query::blob(view, digest)?.is_none()
-            && query::to_delete(view, self.blobs.own(), digest)?.is_none()
-            && !self.blobs.turns.is_pinned(digest))
+        Ok(query::collection(view)?.is_some() && self.blobs.is_nobodys(view, digest)?)
     }
 
     async fn collect(&self, due: &[BlobStat]) -> Result<u64, ReplicationError> {
-        let files = due.iter().map(|stat| OrphanFile {
-            digest: stat.digest.to_string(),
-            size: stat.size,
-        });
-        let command = CollectFiles {
-            node: self.blobs.own(),
-            files: files.collect(),
-            at_ms: self.clock.now_ms(),
-        };
-        let records = &self.records;
-        let response = records.metadata.propose(&records.group, command.into());
-        let response = response.await?;
-        let index = response.index;
-        match response.into_result() {
-            Ok(Outcome::Collected(collected)) => {
-                let view = records.metadata.view(&records.group)?;
-                for digest in due.iter().map(|stat| stat.digest) {
-                    let found = query::to_delete(view.as_ref(), self.blobs.own(), &digest)?;
-                    if found.is_some_and(|found| found.index == index) {
-                        info!(%digest, index, why = "orphan", "a file that nobody knows goes");
-                    }
-                }
-                Ok(collected.blobs)
-            }
-            Ok(_) => Ok(0),
-            Err(reason) => Err(ReplicationError::Refused(reason.to_string())),
-        }
+        let (own, now_ms) = (self.blobs.own(), self.clock.now_ms());
+        self.records.collect_files(own, due, now_ms).await
     }
 }

@@ -94,6 +94,7 @@ impl Removals {
                 Ok(_) => tokio::time::sleep(LOOK_INTERVAL).await,
                 Err(error) => {
                     self.metrics.failures.inc();
+                    self.blobs.standing.note(|it| it.file_failures += 1);
                     warn!(
                         error = chain(&error),
                         "what was collected is not deleted yet"
@@ -164,12 +165,14 @@ impl Removals {
                 self.blobs.cache.forget(&digest);
                 if existed {
                     self.metrics.files.inc();
+                    self.blobs.standing.note(|it| it.files_deleted += 1);
                     info!(%digest, index, "the file of a collected blob was deleted");
                 }
                 Some((found, turn))
             }
             Err(error) => {
                 self.metrics.failures.inc();
+                self.blobs.standing.note(|it| it.file_failures += 1);
                 warn!(%digest, index, error = chain(&error), "the file of a collected blob cannot be deleted");
                 None
             }

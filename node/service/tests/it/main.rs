@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails in a test shall fail it")]
 
+mod checking;
 mod cluster;
 mod content;
 mod network;

@@ -1,0 +1,70 @@
+//! `entrepot gc`, `entrepot check` and `entrepot image delete`: what would go, what went,
+//! and what is wrong is seen.
+
+use serde_json::Value;
+
+use crate::fake::{Fake, sample};
+use crate::golden;
+use crate::run::entrepot;
+
+#[tokio::test]
+async fn tables_of_collection() {
+    let fake = Fake::start(sample()).await;
+    for (name, command) in [
+        ("gc-status.txt", "gc status"),
+        ("gc-run.txt", "gc run --older-than 1h --yes"),
+        ("gc-run-dry.txt", "gc run --dry-run"),
+        (
+            "image-delete.txt",
+            "image delete team/app:1.4 --children --yes",
+        ),
+        ("image-delete-tag.txt", "image delete team/app:latest --yes"),
+        (
+            "image-delete-dry.txt",
+            "image delete team/app:1.4 --dry-run",
+        ),
+    ] {
+        let table = entrepot(command).asking(&fake).answer().await;
+        golden::check(name, &table);
+    }
+}
+
+#[tokio::test]
+async fn what_a_check_finds_is_a_table_and_a_failure() {
+    let fake = Fake::start(sample()).await;
+    for (name, command) in [
+        ("check.txt", "check"),
+        ("check-repair.txt", "check --repair"),
+    ] {
+        let outcome = entrepot(command).asking(&fake).outcome().await;
+        assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+        golden::check(name, &outcome.stdout);
+        let last = outcome.stderr.lines().last().unwrap_or_default();
+        assert!(
+            last.starts_with("entrepot: not all is as it should be"),
+            "{last}"
+        );
+    }
+    let none = entrepot("check --node 7").asking(&fake).complaint().await;
+    assert!(none.starts_with("there is no node 7"), "{none}");
+}
+
+#[tokio::test]
+async fn pages_are_summed_up() {
+    let fake = Fake::start(sample()).await;
+    let json = async |command: &str| -> Value {
+        let outcome = entrepot(command).asking(&fake).outcome().await;
+        serde_json::from_str(&outcome.stdout).unwrap()
+    };
+    let dry = json("gc run --dry-run --json").await;
+    assert_eq!(
+        (&dry["now"]["links"], &dry["now"]["blobs"]),
+        (&10.into(), &8.into())
+    );
+    let run = json("gc run --yes --json").await;
+    assert_eq!((&run["links"], &run["blobs"]), (&12.into(), &8.into()));
+    let check = json("check --json").await;
+    assert_eq!(check["nodes"][0]["files"], 1_000);
+    assert_eq!(check["nodes"][1]["answered"], false);
+    assert_eq!(check["findings"].as_array().unwrap().len(), 5);
+}

@@ -16,6 +16,7 @@ mod backfill;
 mod bad_input;
 mod bit_rot;
 mod chaos;
+mod checker;
 mod client_port;
 mod clients;
 mod collection;

@@ -5,8 +5,8 @@
 //! JSON, and golden files hold both in place.
 
 mod accounts;
-mod images;
 mod collection;
+mod images;
 mod lifecycle;
 mod nodes;
 mod replication;
@@ -21,8 +21,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use entrepot_oci::{AccountId, RepositoryName};
 
 pub(crate) use self::accounts::{Account, AccountCreate};
-pub(crate) use self::images::{Image, Purge, Restore};
 pub(crate) use self::collection::{Check, Gc, GcRun, ImageDelete, TagOrDigest};
+pub(crate) use self::images::{Image, Purge, Restore};
 pub(crate) use self::lifecycle::{Lifecycle, LifecyclePut};
 pub(crate) use self::nodes::{Drain, Node, Region, Remove, Replace, Revoke, Token};
 pub(crate) use self::replication::{

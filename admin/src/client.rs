@@ -4,8 +4,8 @@
 //! whole or an error, never the first page alone.
 
 mod accounts;
-mod history;
 mod collection;
+mod history;
 mod lifecycle;
 mod nodes;
 mod replication;
@@ -21,8 +21,8 @@ use entrepot_oci::AccountId;
 use entrepot_proto::admin::accounts_client::AccountsClient;
 use entrepot_proto::admin::admin_client::AdminClient;
 use entrepot_proto::admin::cluster_client::ClusterClient;
-use entrepot_proto::admin::history_client::HistoryClient;
 use entrepot_proto::admin::collection_client::CollectionClient;
+use entrepot_proto::admin::history_client::HistoryClient;
 use entrepot_proto::admin::lifecycle_client::LifecycleClient;
 use entrepot_proto::admin::replication_client::ReplicationClient;
 use entrepot_proto::admin::trust_client::TrustClient;

@@ -1,8 +1,8 @@
 //! From a command to its answer on standard output.
 
 mod accounts;
-mod images;
 mod collection;
+mod images;
 mod lifecycle;
 mod nodes;
 mod replication;

@@ -104,6 +104,10 @@ async fn a_check_tells_what_is_wrong_and_mends_it() -> Result<()> {
 async fn what_a_dry_run_tells_is_what_a_run_frees() -> Result<()> {
     let cluster = Cluster::builder().regions([US]).nodes(3).start().await?;
     let (registry, admin) = (cluster.registry(1)?, cluster.admin(1)?);
+    // What is deleted need not be kept to be restored.
+    admin
+        .run(&["registry", "set", "--undelete-window", "0"])
+        .await?;
     let image = Image::random(1, 3, LAYER_BYTES);
     registry.push_image("team/app", "1.0", &image).await?;
     registry.push_image("team/app", "latest", &image).await?;

@@ -1,5 +1,7 @@
 //! `entrepot check`
 
+use std::fmt::Write as _;
+
 use entrepot_proto::admin::{CheckFilesReply, CheckRecordsReply, Finding, FindingKind};
 use serde::Serialize;
 
@@ -203,22 +205,25 @@ impl Report for CheckReport {
             text += "\n\n";
         }
         if self.findings_left_out > 0 {
-            text += &format!("And {} more.\n", self.findings_left_out);
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "And {} more.", self.findings_left_out);
         }
         text += &self.looked_at();
         for node in self.nodes.iter().filter(|node| !node.answered) {
-            text += &format!(
+            let _ = write!(
+                text,
                 "\nNode {} did not answer: nothing is known of the rest of its files.",
                 node.node
             );
         }
         let found = self.findings.len() as u64 + self.findings_left_out;
-        text += &match (found, self.repair) {
+        let summary = match (found, self.repair) {
             (0, _) if self.left > 0 => String::new(),
             (0, _) => "\nEverything is as it should be.".to_owned(),
             (_, true) => format!("\n{} of {found} findings were mended.", self.mended),
             (_, false) => String::new(),
         };
+        text += &summary;
         text
     }
 }

@@ -1,5 +1,7 @@
 //! `entrepot gc` and `entrepot image delete`
 
+use std::fmt::Write as _;
+
 use entrepot_oci::RepositoryName;
 use entrepot_proto::admin::{
     self, CollectionStatusReply, DeleteImageReply, NodeCollection, PreviewCollectionReply,
@@ -123,10 +125,11 @@ impl CollectionReport {
             counted(self.blobs_waiting)
         );
         if let Some(oldest) = self.oldest_goes_at_ms {
-            text += &match human::between(now_ms, oldest) {
+            let first = match human::between(now_ms, oldest) {
                 _ if oldest <= now_ms => "\nThe first of them is due.".to_owned(),
                 left => format!("\nThe first of them goes in {left}."),
             };
+            text += &first;
         }
         text
     }
@@ -156,13 +159,15 @@ impl Report for CollectionReport {
             text += "What was there before collection began is still being looked through.\n";
         }
         text += &self.waiting(now_ms);
-        text += &format!(
+        let _ = write!(
+            text,
             "\nCopies count that were looked at from log index {} on.",
             self.floor
         );
         for node in &self.nodes {
             if let Some(failure) = &node.last_failure {
-                text += &format!(
+                let _ = write!(
+                    text,
                     "\nThe last failure of node {}: {}",
                     node.node,
                     human::plain(failure)
@@ -285,7 +290,8 @@ impl Report for CollectedReport {
             human::size(self.bytes)
         );
         if self.files_pending > 0 {
-            text += &format!(
+            let _ = write!(
+                text,
                 "\n{} files are still there, on nodes that do not answer or are at it.",
                 self.files_pending
             );
@@ -365,10 +371,11 @@ impl Report for DeletedImage {
         if tags.is_empty() {
             text += ".";
         } else {
-            text += &format!(", with the tags: {tags}.");
+            let _ = write!(text, ", with the tags: {tags}.");
         }
         if self.children_left > 0 {
-            text += &format!(
+            let _ = write!(
+                text,
                 "\n{} of the index {} without a tag: --children takes them with it.",
                 self.children_left,
                 if self.dry_run { "would stay" } else { "stay" }
@@ -379,7 +386,8 @@ impl Report for DeletedImage {
         } else {
             "no other repository of this registry"
         };
-        text += &format!(
+        let _ = write!(
+            text,
             "\n{} blobs of {} are named by no other image of {}; {} of {} {whose} has.\n{frees} {} \
              of each copy, {} after.",
             self.blobs,

@@ -123,7 +123,7 @@ impl Report for RestoredImage {
         let kept = match self.tags_kept.as_slice() {
             [] => String::new(),
             kept => {
-                let kept = human::plain(&human::list(kept)).to_string();
+                let kept = human::plain(&human::list(kept));
                 format!(" Other images have these tags by now, and keep them: {kept}.")
             }
         };

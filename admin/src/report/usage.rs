@@ -16,6 +16,10 @@ pub(crate) struct UsageReport {
     repositories_left_out: u64,
     /// None: the node is older than that.
     restorable: Option<Restorable>,
+    /// As quotas count it; none: nobody does.
+    quota_bytes: Option<u64>,
+    /// None: there is no such quota.
+    max_bytes: Option<u64>,
 }
 
 /// Deleted images that can be restored.
@@ -25,10 +29,6 @@ struct Restorable {
     logical_bytes: u64,
     /// What nothing else needs.
     unique_bytes: u64,
-    /// As quotas count it; none: nobody does.
-    quota_bytes: Option<u64>,
-    /// None: there is no such quota.
-    max_bytes: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -108,19 +108,18 @@ impl Report for UsageReport {
         };
         if let Some(restorable) = self.restorable.as_ref().filter(|it| it.images > 0) {
             let images = usize::try_from(restorable.images).unwrap_or(usize::MAX);
-            text += &format!(
-                "\n\n{} can be restored: {} logical, {} kept for that alone.",
+            text = format!(
+                "{text}\n\n{} can be restored: {} logical, {} kept for that alone.",
                 human::count(images, "deleted image"),
                 human::size(restorable.logical_bytes),
                 human::size(restorable.unique_bytes),
             );
         }
-        if let Some(held) = self.quota_bytes {
-            let max = self.max_bytes.map(human::size);
-            let max = max.map_or("any number".to_owned(), |max| format!("at most {max}"));
-            let held = human::size(held);
-            text += &format!("\n\nTo quotas it is {held}, and may be {max}.");
-        }
-        text
+        let Some(held) = self.quota_bytes.map(human::size) else {
+            return text;
+        };
+        let max = self.max_bytes.map(human::size);
+        let max = max.map_or("any number".to_owned(), |max| format!("at most {max}"));
+        format!("{text}\n\nTo quotas it is {held}, and may be {max}.")
     }
 }

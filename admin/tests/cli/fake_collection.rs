@@ -28,13 +28,13 @@ fn hours(hours: i64) -> i64 {
     hours * HOUR_MS + 60_000
 }
 
-fn collectable(links: u64, blobs: u64) -> Option<Collectable> {
-    Some(Collectable {
+fn collectable(links: u64, blobs: u64) -> Collectable {
+    Collectable {
         links,
         blobs,
         bytes: blobs * MIB,
         file_bytes: 3 * blobs * MIB,
-    })
+    }
 }
 
 fn finding(kind: FindingKind, node: u64, repair: bool) -> Finding {
@@ -116,8 +116,8 @@ impl Collection for Service {
             return Err(Status::invalid_argument("all pages mean one moment"));
         }
         Ok(Response::new(PreviewCollectionReply {
-            now: collectable(5, 4),
-            later: collectable(1, 0),
+            now: Some(collectable(5, 4)),
+            later: Some(collectable(1, 0)),
             looked_at: 10,
             next: if is_first { "blob" } else { "" }.to_owned(),
             as_of_ms: 1_767_225_600_000,

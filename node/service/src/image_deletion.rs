@@ -262,6 +262,7 @@ impl Registry {
                     index: child.index,
                     tags: Vec::new(),
                 }),
+                author: self.author(who)?,
                 ..DeleteManifest::new(&who.account, repository, &child.digest)
             };
             let response = self.propose(command.into()).await?;

@@ -77,7 +77,7 @@ async fn preview(node: &Node, older_than: Duration) -> (Collectable, Collectable
 
 #[tokio::test]
 async fn what_is_wrong_on_a_disk_is_found_and_mended_through_any_node() {
-    let cluster = Plan::new(&[(EAST, 3)]).start().await;
+    let cluster = Plan::new(&[(EAST, 3)]).start().await.with_account().await;
     begin(&cluster).await;
     let (one, bad) = (cluster.node(1), cluster.node(2));
     let kept = one.push(&content(1, 300 * KIB)).await;
@@ -109,7 +109,7 @@ async fn what_is_wrong_on_a_disk_is_found_and_mended_through_any_node() {
 
 #[tokio::test]
 async fn records_that_hold_together_have_no_findings() {
-    let cluster = Plan::new(&[(EAST, 1)]).start().await;
+    let cluster = Plan::new(&[(EAST, 1)]).start().await.with_account().await;
     begin(&cluster).await;
     let node = cluster.node(1);
     node.push_image("v1", &[content(1, 300 * KIB), content(2, KIB)])
@@ -132,7 +132,7 @@ async fn records_that_hold_together_have_no_findings() {
 
 #[tokio::test]
 async fn what_is_told_to_be_collectable_is_what_is_collected() {
-    let cluster = Plan::new(&[(EAST, 1)]).start().await;
+    let cluster = Plan::new(&[(EAST, 1)]).start().await.with_account().await;
     begin(&cluster).await;
     let node = cluster.node(1);
     let named = content(1, 300 * KIB);
@@ -170,7 +170,7 @@ async fn what_is_told_to_be_collectable_is_what_is_collected() {
 
 #[tokio::test]
 async fn a_look_at_a_deletion_deletes_nothing_and_tells_what_goes() {
-    let cluster = Plan::new(&[(EAST, 1)]).start().await;
+    let cluster = Plan::new(&[(EAST, 1)]).start().await.with_account().await;
     begin(&cluster).await;
     let (node, who) = (cluster.node(1), root());
     let (own, shared) = (content(1, 300 * KIB), content(2, 200 * KIB));

@@ -15,14 +15,14 @@ use crate::store::KeyValue as _;
 
 const DELETED_MS: i64 = 30;
 
-fn author() -> Option<Author> {
-    Some(Author::new("arn:aws:iam::123456789012:root", Cause::Client))
+fn author() -> Author {
+    Author::new("arn:aws:iam::123456789012:root", Cause::Client)
 }
 
 fn delete(number: u8) -> DeleteManifest {
     DeleteManifest {
         at_ms: DELETED_MS,
-        author: author(),
+        author: Some(author()),
         ..DeleteManifest::new(&account(), &app(), &digest(number))
     }
 }
@@ -306,7 +306,7 @@ fn the_last_tag_and_a_deletion_elsewhere_leave_it_too() {
     machine.done(DeleteTag {
         with_manifest: true,
         at_ms: DELETED_MS,
-        author: author(),
+        author: Some(author()),
         ..DeleteTag::new(&account(), &app(), &tag("v1"))
     });
     assert_eq!(kept(&machine, 10).unwrap().tags, [tag("v1")]);

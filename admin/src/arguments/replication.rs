@@ -63,8 +63,8 @@ Examples:
 
 JSON (\"state\" is in_progress, complete, failed or unknown; \"tag\" is null for a push without a \
 tag, \"destination_account\" and \"account\" for the own one, \"ended_at_ms\" and \"reason\" are \
-null until there is one; \"rule\" is null where no rule asks for it any more; \"partial\" is true \
-where there are more tasks than were looked at):
+null until there is one; \"rule\" is null where no rule asks for it any more, \"slo\" where that \
+promises nothing; \"partial\" is true where there are more tasks than were looked at):
   {\"tasks\": [{\"repository\": \"team/app\", \"digest\": \"sha256:9f86d0...\", \"tag\": \"1.4\",
               \"destination_region\": \"eu-west-1\", \"destination_account\": null,
               \"state\": \"complete\",

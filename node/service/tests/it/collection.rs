@@ -213,6 +213,8 @@ async fn a_link_has_its_time_whatever_the_machines_clock_says() {
         .registry
         .delete_manifest(&who, &app, &named_by, TagCondition::None);
     deleted.await.unwrap();
+    // Until then it can be restored, and holds its blobs.
+    node.registry.purge_image(&who, &app, &image).await.unwrap();
     collect_after(&cluster, day).await;
     assert!(node.known(&sha256(&named)).is_some());
     collect(&cluster).await;

@@ -131,6 +131,7 @@ async fn the_registrys_settings_as_json() {
                 "max_repository_bytes": null,
                 "images": 1_200,
                 "max_registry_images": null,
+                "undelete_window_s": 604_800,
             }),
             "{command}"
         );

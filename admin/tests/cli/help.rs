@@ -91,10 +91,12 @@ async fn help_of_each_command() {
     check_help("help-image-delete.txt", "image delete").await;
 }
 
-/// The JSON example at the end of a help text.
+/// The first JSON example of a help text.
 fn json_example(help: &str) -> Value {
     let (_, example) = help.split_once("\n  {").unwrap();
-    serde_json::from_str(&format!("{{{example}")).unwrap()
+    let text = format!("{{{example}");
+    let mut examples = serde_json::Deserializer::from_str(&text).into_iter();
+    examples.next().unwrap().unwrap()
 }
 
 /// What `value` is made of: names and nesting, a list of objects by its first.

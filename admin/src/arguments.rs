@@ -22,7 +22,7 @@ use entrepot_oci::{AccountId, RepositoryName};
 
 pub(crate) use self::accounts::{Account, AccountCreate};
 pub(crate) use self::collection::{Check, Gc, GcRun, ImageDelete, TagOrDigest};
-pub(crate) use self::images::{Image, Purge, Restore};
+pub(crate) use self::images::{Image, Named, Purge, Restore};
 pub(crate) use self::lifecycle::{Lifecycle, LifecyclePut};
 pub(crate) use self::nodes::{Drain, Node, Region, Remove, Replace, Revoke, Token};
 pub(crate) use self::replication::{
@@ -174,16 +174,18 @@ pub(crate) enum Command {
     #[command(after_help = "\
 LOGICAL are the manifests, configs and layers of all images, each as often as an image names it; \
 UNIQUE the same with every blob once, which is what each of a blob's copies takes on the disks. What \
-repositories share counts in each of them, and once in the total. It is counted when you ask: give \
-a large registry time by --timeout. Deleted images that can be restored are not in it, but told of \
-below: their UNIQUE bytes are those that nothing else of the registry needs.
+repositories share counts in each of them, and once in the total; what images of both storage classes \
+share counts as standard. It is counted when you ask: give a large registry time by --timeout. Deleted \
+images that can be restored are not in it, but told of below: their UNIQUE bytes are those that \
+nothing else of the registry needs.
 
 Example:
   entrepot usage
 
-JSON (\"usage\" and \"total\" have one entry for each storage class; the repositories that keep most \
-come first; \"quota_bytes\" is what quotas count, a blob as often as repositories have it, named by an \
-image or not, and null while nobody counts it; \"max_bytes\" is null where there is no such quota):
+JSON (\"usage\" and \"total\" have one entry for each storage class, ARCHIVE only where there is one; \
+the repositories that keep most come first; \"quota_bytes\" is what quotas count, a blob as often as \
+repositories have it, named by an image or not, and null while nobody counts it; \"max_bytes\" is null \
+where there is no such quota):
   {\"account\": \"123456789012\", \"region\": \"us-east-1\",
    \"total\": [{\"storage_class\": \"STANDARD\", \"images\": 12, \"logical_bytes\": 104857600,
               \"unique_bytes\": 41943040}],

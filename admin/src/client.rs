@@ -6,6 +6,7 @@
 mod accounts;
 mod collection;
 mod history;
+mod image;
 mod lifecycle;
 mod nodes;
 mod replication;

@@ -33,7 +33,7 @@ pub(crate) use cluster::ClusterReport;
 pub(crate) use collection::{
     CollectedReport, CollectionPreviewReport, CollectionReport, DeletedImage,
 };
-pub(crate) use image::ImagesReport;
+pub(crate) use image::{ImagesReport, MovedImage};
 pub(crate) use lifecycle::{
     DeletedPolicy, LifecyclePreviewReport, LifecycleRunReport, PolicyReport, PutPolicy,
 };

@@ -1,5 +1,6 @@
 //! The grammar of `entrepot image`.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ pub(crate) enum Image {
     /// List the images of a repository, or those that were deleted
     #[command(after_help = "\
 The size is that of an image's config and layers; of an index, that of its manifest alone. The \
-table shortens digests; --json has them whole.
+table shortens digests; --json has them whole. Images of the class ARCHIVE are listed and cannot be \
+pulled.
 
 With --deleted, the images that were deleted and can be restored, those that were deleted last \
 first. How long they can be is a setting of the registry when they are deleted, see `entrepot \
@@ -29,7 +31,9 @@ JSON:
   {\"repository\": \"team/app\",
    \"images\": [{\"digest\": \"sha256:9f86d0...\", \"tags\": [\"1.4\", \"latest\"],
                \"media_type\": \"application/vnd.oci.image.manifest.v1+json\",
-               \"size_bytes\": 7340032, \"pushed_at_ms\": 1767225600000}]}
+               \"size_bytes\": 7340032, \"pushed_at_ms\": 1767225600000,
+               \"storage_class\": \"STANDARD\", \"last_archived_at_ms\": null,
+               \"last_activated_at_ms\": null}]}
 
 JSON with --deleted (\"reason\" is client, lifecycle or replication; \"deleted_by\" is null where it \
 is not known):
@@ -103,6 +107,43 @@ Example:
 JSON:
   {\"repository\": \"team/app\", \"purged\": \"sha256:9f86d0...\"}")]
     Purge(Purge),
+
+    /// Put an image into the archive: it stays listed and cannot be pulled
+    #[command(after_help = "\
+With an index go the manifests that it names, unless they have a tag or another index names them; \
+with an image, what refers to it, such as signatures. Its bytes stay where they are. Replicas in \
+other regions stay as they are. A manifest that an index names goes with that index alone.
+
+Examples:
+  entrepot image archive team/app:1.4
+  entrepot image archive team/app@sha256:9f86d0...
+
+JSON (\"moved\" counts the image and what went along; 0: it was there. \"left\" is true if so much \
+refers to it that some may have stayed):
+  {\"image\": \"team/app:1.4\", \"digest\": \"sha256:9f86d0...\", \"storage_class\": \"ARCHIVE\",
+   \"moved\": 1, \"left\": false}")]
+    Archive(OneImage),
+
+    /// Bring an image back from the archive: it can be pulled at once
+    #[command(after_help = "\
+With all that it names and what refers to it. Replication rules copy it as if it had been pushed. \
+A push of the image does the same.
+
+Example:
+  entrepot image activate team/app:1.4
+
+JSON (as of `entrepot image archive`):
+  {\"image\": \"team/app:1.4\", \"digest\": \"sha256:9f86d0...\", \"storage_class\": \"STANDARD\",
+   \"moved\": 1, \"left\": false}")]
+    Activate(OneImage),
+}
+
+/// An image, by a tag or by its digest.
+#[derive(Debug, Args)]
+pub(crate) struct OneImage {
+    /// The image: REPOSITORY:TAG or REPOSITORY@DIGEST
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: Named,
 }
 
 #[derive(Debug, Args)]
@@ -150,6 +191,16 @@ pub(crate) fn window(text: &str) -> Result<Duration, String> {
 }
 
 // === impl Named, ByDigest ===
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = match self.reference {
+            Reference::Tag(_) => ':',
+            Reference::Digest(_) => '@',
+        };
+        write!(f, "{}{sign}{}", self.repository, self.reference)
+    }
+}
 
 impl FromStr for Named {
     type Err = String;

@@ -103,4 +103,6 @@ pub(crate) enum Event {
     Delete,
     /// An image arrived from another region
     Replicate,
+    /// An image went into the archive, or came back
+    StorageClass,
 }

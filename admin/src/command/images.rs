@@ -3,10 +3,10 @@
 use entrepot_oci::RepositoryName;
 
 use super::{collection, print};
-use crate::arguments::{Image, Purge, Restore};
+use crate::arguments::{Image, Named, Purge, Restore};
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::report::{DeletedImagesReport, ImagesReport, PurgedImage, RestoredImage};
+use crate::report::{DeletedImagesReport, ImagesReport, MovedImage, PurgedImage, RestoredImage};
 
 pub(super) async fn image(client: &Client, command: Image, json: bool) -> Result<(), Failure> {
     match command {
@@ -43,7 +43,22 @@ pub(super) async fn image(client: &Client, command: Image, json: bool) -> Result
             };
             print(&report, json)
         }
+        Image::Archive(one) => set_class(client, &one.image, true, json).await,
+        Image::Activate(one) => set_class(client, &one.image, false, json).await,
     }
+}
+
+async fn set_class(
+    client: &Client,
+    image: &Named,
+    archive: bool,
+    json: bool,
+) -> Result<(), Failure> {
+    let reference = image.reference.to_string();
+    let set = client
+        .set_storage_class(image.repository.as_str(), &reference, archive)
+        .await?;
+    print(&MovedImage::new(image, archive, set), json)
 }
 
 fn unknown(failure: Failure, repository: &RepositoryName) -> Failure {

@@ -28,6 +28,7 @@ async fn put(client: &Client, options: WebhookPut, json: bool) -> Result<(), Fai
         Event::Push => admin::WebhookEvent::Push.into(),
         Event::Delete => admin::WebhookEvent::Delete.into(),
         Event::Replicate => admin::WebhookEvent::Replicate.into(),
+        Event::StorageClass => admin::WebhookEvent::StorageClass.into(),
     };
     let webhook = admin::Webhook {
         name: options.name.clone(),

@@ -99,6 +99,7 @@ fn name(event: admin::WebhookEvent) -> &'static str {
         admin::WebhookEvent::Push => "push",
         admin::WebhookEvent::Delete => "delete",
         admin::WebhookEvent::Replicate => "replicate",
+        admin::WebhookEvent::StorageClass => "storage-class",
         admin::WebhookEvent::Unspecified => "unknown",
     }
 }

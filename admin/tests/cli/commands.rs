@@ -37,6 +37,8 @@ async fn tables_of_the_sample_cluster() {
         ("image-list.txt", "image list team/app"),
         ("image-list-deleted.txt", "image list team/app --deleted"),
         ("image-restore.txt", "image restore team/app:1.4"),
+        ("image-archive.txt", "image archive team/app:1.4"),
+        ("image-activate.txt", "image activate team/app:1.4"),
         ("replication-status.txt", "replication status"),
         ("usage.txt", "usage"),
         ("repair-status.txt", "repair status"),
@@ -243,6 +245,24 @@ async fn image_list_as_json_has_whole_digests_and_bytes() {
             "media_type": "application/vnd.oci.image.manifest.v1+json",
             "size_bytes": 7_864_320,
             "pushed_at_ms": pushed_at_ms,
+            "storage_class": "STANDARD",
+            "last_archived_at_ms": null,
+            "last_activated_at_ms": null,
+        })
+    );
+}
+
+#[tokio::test]
+async fn image_archive_as_json_says_what_became_of_it() {
+    let fake = Fake::start(sample()).await;
+    assert_eq!(
+        json_of(&fake, "image archive team/app:1.4").await,
+        json!({
+            "image": "team/app:1.4",
+            "digest": format!("sha256:{}", "0123456789abcdef".repeat(4)),
+            "storage_class": "ARCHIVE",
+            "moved": 2,
+            "left": false,
         })
     );
 }

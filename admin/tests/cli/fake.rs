@@ -27,8 +27,8 @@ use entrepot_proto::admin::{
     PutRepositorySettingsReply, PutRepositorySettingsRequest, PutRuleReply, PutRuleRequest,
     Registry, RegistrySettings, RepairStatusReply, RepairStatusRequest, ReplicationStatusReply,
     ReplicationStatusRequest, ReplicationTask, Repository, RepositorySettings, Rule,
-    RuleDestination, ScrubStart, ScrubStatusReply, ScrubStatusRequest, StartScrubReply,
-    StartScrubRequest, TaskState, WebhookStatus,
+    RuleDestination, ScrubStart, ScrubStatusReply, ScrubStatusRequest, SetStorageClassReply,
+    SetStorageClassRequest, StartScrubReply, StartScrubRequest, TaskState, WebhookStatus,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -218,6 +218,7 @@ fn sample_images() -> Vec<Image> {
             media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
             size: 7 * 1024 * 1024 + 512 * 1024,
             pushed_at_ms: hours_ago_ms(5),
+            ..Image::default()
         },
         Image {
             digest: format!("sha256:{}", "f".repeat(64)),
@@ -225,6 +226,9 @@ fn sample_images() -> Vec<Image> {
             media_type: "application/vnd.oci.image.index.v1+json".to_owned(),
             size: 611,
             pushed_at_ms: hours_ago_ms(72),
+            archived: true,
+            last_archived_at_ms: Some(hours_ago_ms(1)),
+            ..Image::default()
         },
     ]
 }
@@ -603,5 +607,27 @@ impl Admin for Service {
         self.enter(r).await?;
         let nodes = self.0.lock().unwrap().repairs.clone();
         Ok(Response::new(RepairStatusReply { nodes }))
+    }
+
+    async fn set_storage_class(
+        &self,
+        r: Request<SetStorageClassRequest>,
+    ) -> Answer<SetStorageClassReply> {
+        let request = self.enter(r).await?;
+        let state = self.0.lock().unwrap();
+        let mut images = state.images.iter().flat_map(|(_, images)| images);
+        let found = images.find(|image| {
+            image.digest == request.reference || image.tags.contains(&request.reference)
+        });
+        let image = found.ok_or_else(|| Status::not_found("manifest does not exist"))?;
+        Ok(Response::new(SetStorageClassReply {
+            image: Some(image.clone()),
+            moved: if image.archived == request.archive {
+                0
+            } else {
+                2
+            },
+            left: false,
+        }))
     }
 }

@@ -71,6 +71,8 @@ async fn help_of_each_command() {
     check_help("help-image-list.txt", "image list").await;
     check_help("help-image-restore.txt", "image restore").await;
     check_help("help-image-purge.txt", "image purge").await;
+    check_help("help-image-archive.txt", "image archive").await;
+    check_help("help-image-activate.txt", "image activate").await;
     check_help("help-replication-status.txt", "replication status").await;
     check_help("help-replication-wait.txt", "replication wait").await;
     check_help("help-backfill-start.txt", "backfill start").await;
@@ -148,6 +150,8 @@ async fn help_shows_the_json_that_the_command_prints() {
         ("rule list", ""),
         ("rule delete", " new"),
         ("image list", " team/app"),
+        ("image archive", " team/app:1.4"),
+        ("image activate", " team/app:1.4"),
         ("replication status", ""),
         ("replication wait", " team/app:1.4"),
         ("backfill start", " --to eu-west-1"),

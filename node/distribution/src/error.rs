@@ -243,8 +243,10 @@ impl From<ServiceError> for Refusal {
             E::ManifestInvalid(_) => Self::new(S::BAD_REQUEST, "MANIFEST_INVALID", message),
             E::ManifestTooLarge { max } => too_large("MANIFEST_INVALID", message, max),
             E::BlobTooLarge { max } => too_large("BLOB_UPLOAD_INVALID", message, max),
-            E::ManifestUnknown(reference) => Self::new(S::NOT_FOUND, "MANIFEST_UNKNOWN", message)
-                .with_detail(json!({"reference": reference})),
+            E::ManifestUnknown(reference) | E::ImageArchived(reference) => {
+                Self::new(S::NOT_FOUND, "MANIFEST_UNKNOWN", message)
+                    .with_detail(json!({"reference": reference}))
+            }
             E::ManifestBlobsUnknown(digests) => Self {
                 details: digests.iter().map(named).collect(),
                 ..Self::new(S::NOT_FOUND, "MANIFEST_BLOB_UNKNOWN", message)

@@ -159,7 +159,9 @@ impl Call {
             E::Unsupported(text) => ApiError::not_here(self.api, &text),
             E::DigestInvalid(_) => ApiError::new("InvalidLayerException", text),
             E::BlobUnknown(_) => ApiError::new("LayersNotFoundException", text),
-            E::ManifestUnknown(_) => ApiError::new("ImageNotFoundException", text),
+            E::ManifestUnknown(_) | E::ImageArchived(_) => {
+                ApiError::new("ImageNotFoundException", text)
+            }
             E::TagImmutable(_) => ApiError::new("ImageTagAlreadyExistsException", text),
             E::ImageExists(_) => ApiError::new("ImageAlreadyExistsException", text),
             E::ManifestBlobsUnknown(digests) => {

@@ -22,6 +22,7 @@ mod replication;
 mod repositories;
 mod scanning;
 mod settings;
+mod storage_class;
 mod sts;
 mod tags;
 mod templates;
@@ -70,7 +71,6 @@ use works;
 
 /// Why some operations are refused.
 const NO_SCANNER: &str = "this version of Entrepot has no scanner";
-const NO_ARCHIVE: &str = "this version of Entrepot has one storage class, STANDARD";
 
 /// Those of ECR.
 const ECR: &[(&str, Handler)] = &[
@@ -173,7 +173,7 @@ const ECR: &[(&str, Handler)] = &[
     ("StopReplicationBackfill", works!(backfills::stop)),
     ("TagResource", works!(tags::tag)),
     ("UntagResource", works!(tags::untag)),
-    ("UpdateImageStorageClass", Handler::Refused(NO_ARCHIVE)),
+    ("UpdateImageStorageClass", works!(storage_class::update)),
     ("UpdatePullThroughCacheRule", works!(cache_rules::update)),
     (
         "UpdateRepositoryCreationTemplate",

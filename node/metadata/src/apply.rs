@@ -23,6 +23,7 @@ mod registry;
 mod replicas;
 mod rules;
 pub(crate) mod settings;
+mod storage_class;
 mod tags;
 mod tasks;
 #[cfg(test)]
@@ -185,6 +186,7 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::PutRepositoryText(command) => settings::put_text(overlay, index, command),
         Command::PutRegistryItem(command) => settings::put_item(overlay, command),
         Command::DeleteRegistryItem(command) => settings::delete_item(overlay, &command),
+        Command::SetStorageClass(command) => storage_class::set(overlay, index, &command),
     }
 }
 

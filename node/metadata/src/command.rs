@@ -22,6 +22,7 @@ mod public;
 mod pulls;
 mod replication;
 mod settings;
+mod storage_class;
 mod trust;
 mod undelete;
 
@@ -56,6 +57,7 @@ pub use self::settings::{
     CreationTemplate, DeleteRegistryItem, PutRegistryItem, PutRepositoryText, ReplaceRules,
     RepositorySpec, RuleSpec, TagRepository,
 };
+pub use self::storage_class::SetStorageClass;
 pub use self::trust::{CreateJoinToken, Join, PutAuthority, RecordCertificate, RevokeCertificates};
 pub use self::undelete::{Author, ExpireDeleted, ExpiredImage, RestoreImage, UNDELETE_LEVEL};
 use crate::limits::ENVELOPE_ID_BYTES;
@@ -86,7 +88,7 @@ pub struct Envelope {
         oneof = "Command",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 32, \
                 33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 100, 101, 102, 103, 104, 120, 121, 122, 140, 141, 142, 150, 151, \
-                160, 170, 171, 172, 173, 174, 175, 180, 181, 189"
+                160, 170, 171, 172, 173, 174, 175, 180, 181, 187, 189"
     )]
     pub command: Option<Command>,
     /// Log index up to which the proposer's copy was applied when it drew the id:
@@ -245,6 +247,8 @@ pub enum Command {
     ExpireDeleted(ExpireDeleted),
     #[prost(message, tag = "189")]
     CountHeld(CountHeld),
+    #[prost(message, tag = "187")]
+    SetStorageClass(SetStorageClass),
 }
 
 /// Makes the cluster's first account, `AccountExists` when there is any; or one
@@ -476,6 +480,9 @@ pub struct ImageState {
     /// All of its tags, sorted: `TagNotAsExpected` if it has one more or less.
     #[prost(string, repeated, tag = "2")]
     pub tags: Vec<String>,
+    /// Since when it is in the archive, if it is: `ManifestUnknown` if not since then.
+    #[prost(int64, optional, tag = "25")]
+    pub archived_at_ms: Option<i64>,
 }
 
 /// Removes a tag; copies of its manifest that are under way go on.
@@ -749,7 +756,8 @@ impl Command {
             | Self::ConfirmCollected(_)
             | Self::ForgetCollected(_)
             | Self::RestoreImage(_)
-            | Self::ExpireDeleted(_) => 9,
+            | Self::ExpireDeleted(_)
+            | Self::SetStorageClass(_) => 9,
             Self::TagRepository(command) if command.distinct => 9,
             Self::DeleteManifest(command) if !command.is_plain() => 9,
             Self::DeleteTag(command) if command.author.is_some() => UNDELETE_LEVEL,
@@ -841,6 +849,7 @@ impl Command {
             Self::RestoreImage(_) => "restore_image",
             Self::ExpireDeleted(_) => "expire_deleted",
             Self::CountHeld(_) => "count_held",
+            Self::SetStorageClass(_) => "set_storage_class",
         }
     }
 }
@@ -925,6 +934,7 @@ into_command!(
     RestoreImage,
     ExpireDeleted,
     CountHeld,
+    SetStorageClass,
 );
 
 // === impl CreateAccount ===

@@ -315,6 +315,17 @@ pub const UNBOUNDED: u64 = u64::MAX;
 /// Things that were there before anybody counted and that one command counts.
 pub const COUNT_STEP: usize = 1_000;
 
+/// Images that one command puts into the archive, or brings back: as many as one
+/// image has, and what refers to it.
+pub const ARCHIVED_AT_ONCE_MAX: u64 = IMAGE_MANIFESTS_MAX as u64 + ARCHIVE_REFERRERS_MAX as u64;
+
+/// Referrers that go into the archive with an image, or come back with it.
+pub const ARCHIVE_REFERRERS_MAX: usize = 1_000;
+
+/// Indexes that name a manifest and are looked at, whether they are in the archive;
+/// one that more of them name stays out of it.
+pub const ARCHIVE_PARENTS_MAX: usize = 100;
+
 /// Tags of an image up to which looking at them is as good as a count.
 pub const TAGS_UNCOUNTED_MAX: usize = 16;
 

@@ -60,8 +60,8 @@ pub use identity::{
     policy_version, policy_versions,
 };
 pub use images::{
-    ImageSize, ManifestEntry, ServedManifest, StoredManifest, TagEntry, image_size, manifest,
-    manifest_entry, manifests, referrers, served_manifest, tag, tags, tags_of,
+    ImageSize, ManifestEntry, ServedManifest, StoredManifest, TagEntry, image_size, is_archived,
+    manifest, manifest_entry, manifests, referrers, served_manifest, tag, tags, tags_of,
 };
 pub(crate) use images::{manifest_of, tag_of};
 pub use members::{
@@ -91,6 +91,7 @@ pub use trust::{
 pub(crate) use trust::{join_token_of, serial_of};
 pub(crate) use undelete::deleted_of;
 pub use undelete::{DeletedImage, DueImage, deleted_image, deleted_images, due_images};
+pub(crate) use uses::referring_to;
 pub use uses::{images_naming, indexes_naming, is_brought_by, is_replica};
 
 pub use crate::records::backfills::{BackfillCount, BackfillPhase, ItemState};

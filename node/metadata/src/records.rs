@@ -217,14 +217,25 @@ pub struct ManifestRecord {
     /// index was taken without; sorted, no duplicates. They may have come since.
     #[prost(string, repeated, tag = "10")]
     pub absent: Vec<String>,
+    /// Since when it is in the archive, if it is.
+    #[prost(int64, optional, tag = "25")]
+    pub archived_at_ms: Option<i64>,
+    /// When it last came back from the archive.
+    #[prost(int64, optional, tag = "26")]
+    pub activated_at_ms: Option<i64>,
+    /// When it last went into the archive, if it is not there now.
+    #[prost(int64, optional, tag = "27")]
+    pub last_archived_at_ms: Option<i64>,
 }
 
-/// Of a [`ManifestRecord`], what every answer says of a manifest: the rest is
-/// passed over.
+/// Of a [`ManifestRecord`], what every answer says of a manifest, and whether it is
+/// one to be given: the rest is passed over.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct MediaTypeRecord {
     #[prost(string, tag = "1")]
     pub media_type: String,
+    #[prost(int64, optional, tag = "25")]
+    pub archived_at_ms: Option<i64>,
 }
 
 /// The push in another registry that a replica comes from.

@@ -21,7 +21,7 @@ pub struct Response {
     pub index: u64,
     #[prost(
         oneof = "Outcome",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20, 21, 30, 50, 180, 181"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20, 21, 30, 50, 180, 181, 187"
     )]
     pub outcome: Option<Outcome>,
 }
@@ -66,6 +66,8 @@ pub enum Outcome {
     ImageRestored(ImageRestored),
     #[prost(message, tag = "181")]
     DeletedExpired(DeletedExpired),
+    #[prost(message, tag = "187")]
+    StorageClassSet(StorageClassSet),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
@@ -184,6 +186,17 @@ pub struct Collected {
     /// There is more to look through.
     #[prost(bool, tag = "4")]
     pub more: bool,
+}
+
+/// What went into the archive with an image, or came back with it.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct StorageClassSet {
+    /// Itself and others; 0: it was there.
+    #[prost(uint64, tag = "1")]
+    pub images: u64,
+    /// There were so many that some may have stayed where they were.
+    #[prost(bool, tag = "2")]
+    pub left: bool,
 }
 
 /// The wire form of [`Refused`].

@@ -1,5 +1,6 @@
 //! `entrepot.admin.v1.Admin`: what the command line client asks.
 
+mod images;
 pub(crate) mod rules;
 mod upkeep;
 
@@ -209,18 +210,15 @@ impl Admin for AdminServer {
         let next = page.images.last().filter(|_| page.more);
         Ok(Response::new(admin::ListImagesReply {
             next: next.map(|last| last.digest.to_string()).unwrap_or_default(),
-            images: page
-                .images
-                .into_iter()
-                .map(|image| admin::Image {
-                    digest: image.digest.to_string(),
-                    tags: image.tags.iter().map(ToString::to_string).collect(),
-                    media_type: image.media_type,
-                    size: image.size,
-                    pushed_at_ms: image.pushed_at_ms,
-                })
-                .collect(),
+            images: page.images.into_iter().map(images::shown).collect(),
         }))
+    }
+
+    async fn set_storage_class(
+        &self,
+        request: Request<admin::SetStorageClassRequest>,
+    ) -> Result<Response<admin::SetStorageClassReply>, Status> {
+        images::set_storage_class(&self.registry, request).await
     }
 
     async fn put_rule(

@@ -166,7 +166,7 @@ fn evaluation(run: &LifecycleRun) -> admin::LifecycleEvaluation {
         images: run.images,
         expired: run.expired,
         kept: run.kept,
-        archived: 0,
+        archived: run.archived,
         more: run.more,
     }
 }

@@ -167,6 +167,10 @@ fn change(change: Change) -> wire::Change {
             tag: tag.to_string(),
             previous_digest: text(previous),
         }),
+        Change::StorageClass { digest, archived } => Kind::StorageClassSet(wire::StorageClassSet {
+            digest: digest.to_string(),
+            archived,
+        }),
     };
     wire::Change { kind: Some(kind) }
 }

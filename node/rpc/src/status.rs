@@ -47,7 +47,7 @@ pub(crate) fn status(error: &ServiceError) -> Status {
         E::NameUnknown(_) | E::CreationOff(_) => refusal(C::NotFound, "NAME_UNKNOWN"),
         E::BlobUnknown(_) => refusal(C::NotFound, "BLOB_UNKNOWN"),
         E::UploadUnknown => refusal(C::NotFound, "BLOB_UPLOAD_UNKNOWN"),
-        E::ManifestUnknown(_) => refusal(C::NotFound, "MANIFEST_UNKNOWN"),
+        E::ManifestUnknown(_) | E::ImageArchived(_) => refusal(C::NotFound, "MANIFEST_UNKNOWN"),
         E::NotFound(_) => refusal(C::NotFound, "NOT_FOUND"),
         E::UploadInvalid(_) => refusal(C::InvalidArgument, "BLOB_UPLOAD_INVALID"),
         E::BlobTooLarge { max } => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use entrepot_proto::admin;
 use entrepot_proto::admin::usage_server::Usage;
-use entrepot_service::{Amount, Registry};
+use entrepot_service::{Amount, ClassAmounts, Registry};
 use tonic::{Request, Response, Status};
 
 use crate::admin::{bounded, meaning};
@@ -39,24 +39,31 @@ impl Usage for UsageServer {
         Ok(Response::new(admin::GetUsageReply {
             account: who.account.account().to_string(),
             region: self.registry.region().to_string(),
-            amounts: vec![shown(usage.total)],
+            amounts: shown(usage.total),
             repositories: repositories
-                .map(|(repository, amount)| admin::RepositoryUsage {
+                .map(|(repository, amounts)| admin::RepositoryUsage {
                     repository: repository.to_string(),
-                    amounts: vec![shown(amount)],
+                    amounts: shown(amounts),
                 })
                 .collect(),
             repositories_left_out: usage.repositories_left_out,
-            restorable: Some(shown(usage.restorable)),
+            restorable: Some(of_class("STANDARD", usage.restorable)),
             quota_bytes: usage.held.map(|held| held.bytes),
             bytes_max: bounded(usage.bytes_max),
         }))
     }
 }
 
-fn shown(amount: Amount) -> admin::UsageAmount {
+/// Of the archive only where there is one.
+fn shown(amounts: ClassAmounts) -> Vec<admin::UsageAmount> {
+    let archive = Some(("ARCHIVE", amounts.archive)).filter(|(_, amount)| amount.images > 0);
+    let all = [("STANDARD", amounts.standard)].into_iter().chain(archive);
+    all.map(|(class, amount)| of_class(class, amount)).collect()
+}
+
+fn of_class(class: &str, amount: Amount) -> admin::UsageAmount {
     admin::UsageAmount {
-        storage_class: "STANDARD".to_owned(),
+        storage_class: class.to_owned(),
         images: amount.images,
         logical_bytes: amount.logical_bytes,
         unique_bytes: amount.unique_bytes,

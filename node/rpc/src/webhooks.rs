@@ -88,6 +88,7 @@ fn parsed(event: admin::WebhookEvent) -> Result<EventKind, Status> {
         admin::WebhookEvent::Push => Ok(EventKind::Push),
         admin::WebhookEvent::Delete => Ok(EventKind::Delete),
         admin::WebhookEvent::Replicate => Ok(EventKind::Replicate),
+        admin::WebhookEvent::StorageClass => Ok(EventKind::StorageClass),
         admin::WebhookEvent::Unspecified => Err(Status::invalid_argument(
             "an event is of no kind that is known",
         )),
@@ -99,6 +100,7 @@ fn shown(info: WebhookInfo) -> admin::WebhookStatus {
         EventKind::Push => admin::WebhookEvent::Push.into(),
         EventKind::Delete => admin::WebhookEvent::Delete.into(),
         EventKind::Replicate => admin::WebhookEvent::Replicate.into(),
+        EventKind::StorageClass => admin::WebhookEvent::StorageClass.into(),
     };
     let (failing_since_ms, failing_reason) = match info.failing {
         Some(failing) => (Some(failing.since_ms), failing.reason),

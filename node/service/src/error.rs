@@ -73,6 +73,12 @@ pub enum ServiceError {
     BlobTooLarge { max: u64 },
     #[error("manifest {0} does not exist in this repository")]
     ManifestUnknown(String),
+    /// It is known, and has to come back before it can be pulled.
+    #[error(
+        "manifest {0} is in the archive of this repository: it can be pulled once it is restored, \
+         by `entrepot image activate` or by a push"
+    )]
+    ImageArchived(String),
     #[error("the manifest names content that is not in this repository")]
     ManifestBlobsUnknown(Vec<Digest>),
     /// With the tags that it was to have.

@@ -261,6 +261,7 @@ impl Registry {
                 expected: Some(ImageState {
                     index: child.index,
                     tags: Vec::new(),
+                    archived_at_ms: child.archived_at_ms,
                 }),
                 author: self.author(who)?,
                 ..DeleteManifest::new(&who.account, repository, &child.digest)

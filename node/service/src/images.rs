@@ -29,6 +29,11 @@ pub struct ImageInfo {
     pub pushed_at_ms: i64,
     /// As far as it is recorded.
     pub pulled_at_ms: Option<i64>,
+    /// It is in the archive, and cannot be pulled.
+    pub is_archived: bool,
+    /// When it last went into the archive, and when it last came back.
+    pub last_archived_at_ms: Option<i64>,
+    pub last_activated_at_ms: Option<i64>,
 }
 
 #[derive(Debug, Clone)]
@@ -132,8 +137,8 @@ impl Registry {
     /// Like [`put_manifest`](Self::put_manifest), into a repository that exists.
     ///
     /// # Errors
-    /// `ImageExists` when the repository has the manifest, with that tag if one
-    /// is given.
+    /// `ImageExists` when the repository has the manifest and not in the archive, with
+    /// that tag if one is given.
     pub async fn put_image(
         &self,
         who: &Caller,
@@ -148,7 +153,10 @@ impl Registry {
             None => Reference::Digest(digest),
         };
         match self.found_image(who, repository, &reference).await {
-            Ok(found) if found.digest == digest => return Err(ServiceError::ImageExists(digest)),
+            // A push brings back what is in the archive.
+            Ok(found) if found.digest == digest && !found.is_archived => {
+                return Err(ServiceError::ImageExists(digest));
+            }
             Ok(_) | Err(ServiceError::ManifestUnknown(_)) => {}
             Err(error) => return Err(error),
         }
@@ -232,5 +240,8 @@ pub(crate) fn info(entry: query::ManifestEntry, tags: Vec<Tag>) -> ImageInfo {
         size: entry.size,
         pushed_at_ms: entry.pushed_at_ms,
         pulled_at_ms: None,
+        is_archived: entry.archived_at_ms.is_some(),
+        last_archived_at_ms: entry.last_archived_at_ms,
+        last_activated_at_ms: entry.activated_at_ms,
     }
 }

@@ -43,7 +43,8 @@ impl Registry {
     /// What an address has to carry so that it is good for this layer.
     ///
     /// # Errors
-    /// `BlobUnknown`, `NameUnknown`
+    /// `BlobUnknown`, `NameUnknown`; `ImageArchived` when all images that name it are
+    /// in the archive.
     pub async fn presign_layer(
         &self,
         who: &Caller,
@@ -53,6 +54,9 @@ impl Registry {
         let action = "ecr:GetDownloadUrlForLayer";
         self.authorize(who, action, Target::Repository(repository))?;
         self.known_blob(who, repository, digest).await?;
+        if self.layer_archived(who, repository, digest).await? {
+            return Err(ServiceError::ImageArchived(digest.to_string()));
+        }
         let grant = Grant {
             version: VERSION,
             account: who.account.clone(),

@@ -54,6 +54,7 @@ mod request_id;
 mod scanning;
 mod session;
 mod sessions;
+mod storage_class;
 mod summary;
 mod synchronous;
 mod templates;
@@ -118,7 +119,7 @@ pub use members::{MemberInfo, RegionInfo, Removal};
 pub use public::{Catalog, TaggedImage, TaggedPage};
 pub use pulls::PullTimes;
 pub use quotas::QuotaInfo;
-pub use referrers::ReferrerPage;
+pub use referrers::{ReferrerPage, Wanted as WantedReferrers};
 pub use registry::{Registry, RegistryParts, Settings};
 pub use registry_items::{PullTimeExclusion, PullTimeExclusionPage};
 pub use repositories::{DescribedPage, NewRepository};
@@ -127,12 +128,13 @@ pub use scanning::{
     RegistryScanning, RepositoryFilter, RepositoryScanning, ScanFrequency, ScanType, ScanningRule,
     Signing, SigningRule,
 };
+pub use storage_class::{ClassFilter, MovedImage};
 pub use summary::{ReplicationSummary, SummaryFilter, SummaryOf};
 pub use templates::{Template, TemplateChange, TemplatePage};
 pub use throttling::{Operation, RATE_MAX, Throttling, ThrottlingMetrics};
 pub use undelete::{DeletedPage, RestoredImage};
 pub use upload::{BodyStream, UploadChunk, UploadState};
-pub use usage::{Amount, RegistryUsage};
+pub use usage::{Amount, ClassAmounts, RegistryUsage};
 pub use watch::{Watch, WatchEvent};
 pub use webhooks::{
     Courier, EventKind, Failing, Message, NoCourier, Undelivered, WebhookInfo, WebhookMetrics,

@@ -313,6 +313,9 @@ impl Registry {
     }
 
     /// The manifest of a digest, or the one that a tag points to now.
+    ///
+    /// # Errors
+    /// `ImageArchived` when it is in the archive, whatever another region could give.
     pub async fn get_manifest(
         &self,
         who: &Caller,
@@ -322,6 +325,7 @@ impl Registry {
         self.authorize(who, "ecr:BatchGetImage", Target::Repository(repository))?;
         let mut found = self.manifest_here(who, repository, reference).await?;
         if found.is_none() {
+            self.not_archived(who, repository, reference)?;
             found = self.manifest_elsewhere(who, repository, reference).await?;
             if found.is_none() {
                 // It may have come meanwhile.

@@ -6,11 +6,13 @@
 //! tag. The invariant: following `next` shows every referrer that was there all
 //! the time exactly once, whatever comes and goes meanwhile.
 
+use std::collections::HashSet;
+
 use entrepot_metadata::query::{self, ManifestEntry};
 use entrepot_metadata::{KeyValue, StorageError};
 use entrepot_oci::{Descriptor, Digest, MANIFEST_BYTES_MAX, Manifest, RepositoryName};
 
-use crate::{Caller, Registry, ServiceError, Target};
+use crate::{Caller, ClassFilter, Registry, ServiceError, Target};
 
 /// The most referrers in one page.
 const PAGE_MAX: usize = 1_000;
@@ -28,21 +30,40 @@ const SCAN_PAGE: usize = 256;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReferrerPage {
     pub referrers: Vec<Descriptor>,
+    /// Those of them that are in the archive.
+    pub archived: HashSet<Digest>,
     /// Where the next page starts: after this digest. None: that was the last.
     pub next: Option<Digest>,
 }
 
 impl Registry {
-    /// At most `limit` manifests with `subject` as their subject, after the
-    /// digest `after`. `types`: only those with one of these artifact types;
-    /// none: all. A subject, or a repository, that does not exist has no
-    /// referrers (OCI distribution, "Listing Referrers": never a 404).
+    /// The same as [`referrers_in`](Self::referrers_in), of those that can be pulled.
     pub async fn list_referrers(
         &self,
         who: &Caller,
         repository: &RepositoryName,
         subject: &Digest,
         types: &[String],
+        after: Option<&Digest>,
+        limit: usize,
+    ) -> Result<ReferrerPage, ServiceError> {
+        let wanted = Wanted {
+            types,
+            class: ClassFilter::Standard,
+        };
+        self.referrers_in(who, repository, subject, wanted, after, limit)
+            .await
+    }
+
+    /// At most `limit` manifests with `subject` as their subject, after the
+    /// digest `after`. A subject, or a repository, that does not exist has no
+    /// referrers (OCI distribution, "Listing Referrers": never a 404).
+    pub async fn referrers_in(
+        &self,
+        who: &Caller,
+        repository: &RepositoryName,
+        subject: &Digest,
+        wanted: Wanted<'_>,
         after: Option<&Digest>,
         limit: usize,
     ) -> Result<ReferrerPage, ServiceError> {
@@ -54,13 +75,29 @@ impl Registry {
             repository,
             subject,
         };
-        let (entries, next) = list.page(types, after, limit.min(PAGE_MAX))?;
+        let (entries, next) = list.page(wanted, after, limit.min(PAGE_MAX))?;
         let mut referrers = Vec::with_capacity(entries.len());
+        let mut archived = HashSet::new();
         for entry in entries {
+            if entry.archived_at_ms.is_some() {
+                archived.insert(entry.digest);
+            }
             referrers.extend(list.descriptor(entry)?);
         }
-        Ok(ReferrerPage { referrers, next })
+        Ok(ReferrerPage {
+            referrers,
+            archived,
+            next,
+        })
     }
+}
+
+/// Which of the referrers.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// With one of these artifact types; none: all.
+    pub types: &'a [String],
+    pub class: ClassFilter,
 }
 
 /// The referrers of one manifest.
@@ -78,7 +115,7 @@ impl List<'_> {
     /// What belongs on the page, and where the next one starts.
     fn page(
         self,
-        types: &[String],
+        wanted: Wanted<'_>,
         after: Option<&Digest>,
         limit: usize,
     ) -> Result<(Vec<ManifestEntry>, Option<Digest>), StorageError> {
@@ -91,7 +128,7 @@ impl List<'_> {
             let found = self.scan(last.as_ref())?;
             let exhausted = found.len() < SCAN_PAGE;
             for entry in found {
-                let wanted = is_wanted(&entry, types);
+                let wanted = wanted.takes(&entry);
                 let full = page.len() == limit
                     || wanted && !page.is_empty() && bytes + entry.content_len > PAGE_BYTES_MAX;
                 if full || looked_at == LOOKED_AT_MAX {
@@ -140,11 +177,17 @@ impl List<'_> {
     }
 }
 
-fn is_wanted(entry: &ManifestEntry, types: &[String]) -> bool {
-    let has = |artifact_type: &str| types.iter().any(|wanted| wanted == artifact_type);
-    types.is_empty()
-        || entry
-            .artifact_type
-            .as_ref()
-            .is_some_and(|t| has(t.as_str()))
+// === impl Wanted ===
+
+impl Wanted<'_> {
+    fn takes(self, entry: &ManifestEntry) -> bool {
+        let has = |artifact_type: &str| self.types.iter().any(|wanted| wanted == artifact_type);
+        let is_typed = || {
+            entry
+                .artifact_type
+                .as_ref()
+                .is_some_and(|t| has(t.as_str()))
+        };
+        self.class.shows(entry.archived_at_ms.is_some()) && (self.types.is_empty() || is_typed())
+    }
 }

@@ -6,7 +6,7 @@
 //! memory is bounded, and a registry that is too large is refused, not told wrongly.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use entrepot_metadata::limits::UNBOUNDED;
@@ -16,7 +16,7 @@ use entrepot_oci::{Digest, RegistryId, RepositoryName};
 
 use crate::{Caller, Registry, ServiceError, Target};
 
-/// Different blobs of a registry: as many as are held in memory, 16 bytes each.
+/// Different blobs of a registry: as many as are held in memory, 32 bytes each.
 const BLOBS_MAX: usize = 2_000_000;
 /// Repositories that are told of: those that hold most.
 pub(crate) const REPOSITORIES_TOLD_MAX: usize = 10_000;
@@ -34,12 +34,20 @@ pub struct Amount {
     pub unique_bytes: u64,
 }
 
+/// How much there is of each storage class. What images of both share counts as
+/// standard: it would be kept without the archive, too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClassAmounts {
+    pub standard: Amount,
+    pub archive: Amount,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryUsage {
     /// What several repositories share counts once.
-    pub total: Amount,
+    pub total: ClassAmounts,
     /// Those that keep most, those first. What they share counts in each.
-    pub repositories: Vec<(RepositoryName, Amount)>,
+    pub repositories: Vec<(RepositoryName, ClassAmounts)>,
     pub repositories_left_out: u64,
     /// Of the deleted images that can be restored: unique is what nothing else of the
     /// registry needs. Not in the total.
@@ -50,6 +58,19 @@ pub struct RegistryUsage {
     pub bytes_max: u64,
 }
 
+/// By the beginnings of their digests, whether all images so far that name them are
+/// in the archive.
+type Blobs = HashMap<u128, bool>;
+
+/// What one more image that names a blob changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Nothing,
+    New,
+    /// It was counted as the archive's alone.
+    Shared,
+}
+
 /// A count under way.
 struct Counting {
     registry: RegistryId,
@@ -58,10 +79,10 @@ struct Counting {
     /// It is being looked at, behind this image.
     is_within: bool,
     after: Option<Digest>,
-    /// The beginnings of digests: as hard to make twice as 64 bits are to count.
-    blobs: HashSet<u128>,
-    blobs_here: HashSet<u128>,
-    here: Amount,
+    /// The beginnings are as hard to make twice as 64 bits are to count.
+    blobs: Blobs,
+    blobs_here: Blobs,
+    here: ClassAmounts,
     /// All that is there was looked at: now what was deleted.
     is_of_deleted: bool,
     usage: RegistryUsage,
@@ -83,6 +104,50 @@ impl Amount {
     }
 }
 
+// === impl ClassAmounts ===
+
+impl ClassAmounts {
+    fn of(&mut self, is_archived: bool) -> &mut Amount {
+        if is_archived {
+            &mut self.archive
+        } else {
+            &mut self.standard
+        }
+    }
+
+    fn keep(&mut self, step: Step, is_archived: bool, bytes: u64) {
+        match step {
+            Step::Nothing => {}
+            Step::New => self.of(is_archived).keep(bytes),
+            Step::Shared => {
+                let archive = &mut self.archive.unique_bytes;
+                *archive = archive.saturating_sub(bytes);
+                self.standard.keep(bytes);
+            }
+        }
+    }
+
+    fn unique_bytes(&self) -> u64 {
+        let archive = self.archive.unique_bytes;
+        self.standard.unique_bytes.saturating_add(archive)
+    }
+}
+
+// === impl Step ===
+
+impl Step {
+    fn of(blobs: &mut Blobs, start: u128, is_archived: bool) -> Self {
+        match blobs.insert(start, is_archived) {
+            None => Self::New,
+            Some(true) if !is_archived => Self::Shared,
+            Some(before) => {
+                blobs.insert(start, before);
+                Self::Nothing
+            }
+        }
+    }
+}
+
 // === impl Counting ===
 
 impl Counting {
@@ -92,12 +157,12 @@ impl Counting {
             repository: None,
             is_within: false,
             after: None,
-            blobs: HashSet::new(),
-            blobs_here: HashSet::new(),
-            here: Amount::default(),
+            blobs: Blobs::new(),
+            blobs_here: Blobs::new(),
+            here: ClassAmounts::default(),
             is_of_deleted: false,
             usage: RegistryUsage {
-                total: Amount::default(),
+                total: ClassAmounts::default(),
                 repositories: Vec::new(),
                 repositories_left_out: 0,
                 restorable: Amount::default(),
@@ -166,19 +231,20 @@ impl Counting {
     }
 
     fn image(&mut self, view: &dyn KeyValue, image: &ManifestEntry) -> Result<(), StorageError> {
-        self.here.add(image);
-        self.usage.total.add(image);
+        let is_archived = image.archived_at_ms.is_some();
+        self.here.of(is_archived).add(image);
+        self.usage.total.of(is_archived).add(image);
         for digest in &image.blobs {
             let start = beginning(digest);
-            if !self.blobs_here.insert(start) {
+            let here = Step::of(&mut self.blobs_here, start, is_archived);
+            if here == Step::Nothing {
                 continue;
             }
             // What is elsewhere, such as a layer that is only linked to, takes no room.
             let size = query::blob(view, digest)?.map_or(0, |blob| blob.size);
-            self.here.keep(size);
-            if self.blobs.insert(start) {
-                self.usage.total.keep(size);
-            }
+            self.here.keep(here, is_archived, size);
+            let everywhere = Step::of(&mut self.blobs, start, is_archived);
+            self.usage.total.keep(everywhere, is_archived, size);
         }
         Ok(())
     }
@@ -186,7 +252,7 @@ impl Counting {
     fn deleted(&mut self, view: &dyn KeyValue, image: &ManifestEntry) -> Result<(), StorageError> {
         self.usage.restorable.add(image);
         for digest in &image.blobs {
-            if self.blobs.insert(beginning(digest)) {
+            if self.blobs.insert(beginning(digest), false).is_none() {
                 let size = query::blob(view, digest)?.map_or(0, |blob| blob.size);
                 self.usage.restorable.keep(size);
             }
@@ -208,7 +274,7 @@ impl Counting {
     /// The smallest are counted and not told of.
     fn leave_out(&mut self) {
         let all = &mut self.usage.repositories;
-        all.sort_by_key(|(_, amount)| Reverse(amount.unique_bytes));
+        all.sort_by_key(|(_, amounts)| Reverse(amounts.unique_bytes()));
         let left_out = all.len().saturating_sub(REPOSITORIES_TOLD_MAX);
         all.truncate(REPOSITORIES_TOLD_MAX);
         self.usage.repositories_left_out += left_out as u64;

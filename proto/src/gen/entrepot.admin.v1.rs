@@ -265,6 +265,38 @@ pub struct Image {
     pub size: u64,
     #[prost(int64, tag = "5")]
     pub pushed_at_ms: i64,
+    /// It is listed and cannot be pulled.
+    #[prost(bool, tag = "25")]
+    pub archived: bool,
+    /// When it last went into the archive, and when it last came back; unset: never.
+    #[prost(int64, optional, tag = "26")]
+    pub last_archived_at_ms: ::core::option::Option<i64>,
+    #[prost(int64, optional, tag = "27")]
+    pub last_activated_at_ms: ::core::option::Option<i64>,
+}
+/// With the manifests that only it names and what refers to it, as docs/deletion.md
+/// tells.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetStorageClassRequest {
+    #[prost(string, tag = "1")]
+    pub repository: ::prost::alloc::string::String,
+    /// A tag or a digest.
+    #[prost(string, tag = "2")]
+    pub reference: ::prost::alloc::string::String,
+    /// Into the archive; else out of it.
+    #[prost(bool, tag = "3")]
+    pub archive: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SetStorageClassReply {
+    #[prost(message, optional, tag = "1")]
+    pub image: ::core::option::Option<Image>,
+    /// Images that went, or came back; 0: it was there.
+    #[prost(uint64, tag = "2")]
+    pub moved: u64,
+    /// So much refers to it that some may have stayed where it was.
+    #[prost(bool, tag = "3")]
+    pub left: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListImagesReply {
@@ -1005,7 +1037,7 @@ pub struct GetUsageRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct UsageAmount {
-    /// Of which images; STANDARD for now.
+    /// Of which images: STANDARD, or ARCHIVE.
     #[prost(string, tag = "1")]
     pub storage_class: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
@@ -1708,6 +1740,8 @@ pub enum WebhookEvent {
     Delete = 2,
     /// An image arrived from another region.
     Replicate = 3,
+    /// An image went into the archive, or came back.
+    StorageClass = 4,
 }
 impl WebhookEvent {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1720,6 +1754,7 @@ impl WebhookEvent {
             Self::Push => "WEBHOOK_EVENT_PUSH",
             Self::Delete => "WEBHOOK_EVENT_DELETE",
             Self::Replicate => "WEBHOOK_EVENT_REPLICATE",
+            Self::StorageClass => "WEBHOOK_EVENT_STORAGE_CLASS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1729,6 +1764,7 @@ impl WebhookEvent {
             "WEBHOOK_EVENT_PUSH" => Some(Self::Push),
             "WEBHOOK_EVENT_DELETE" => Some(Self::Delete),
             "WEBHOOK_EVENT_REPLICATE" => Some(Self::Replicate),
+            "WEBHOOK_EVENT_STORAGE_CLASS" => Some(Self::StorageClass),
             _ => None,
         }
     }
@@ -2336,6 +2372,31 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("entrepot.admin.v1.Admin", "RepairStatus"));
             self.inner.unary(req, path, codec).await
         }
+        /// Puts an image into the archive, or brings it back.
+        pub async fn set_storage_class(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetStorageClassRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetStorageClassReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.Admin/SetStorageClass",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.admin.v1.Admin", "SetStorageClass"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2446,6 +2507,14 @@ pub mod admin_server {
             request: tonic::Request<super::RepairStatusRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RepairStatusReply>,
+            tonic::Status,
+        >;
+        /// Puts an image into the archive, or brings it back.
+        async fn set_storage_class(
+            &self,
+            request: tonic::Request<super::SetStorageClassRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetStorageClassReply>,
             tonic::Status,
         >;
     }
@@ -3218,6 +3287,51 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RepairStatusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.Admin/SetStorageClass" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetStorageClassSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::SetStorageClassRequest>
+                    for SetStorageClassSvc<T> {
+                        type Response = super::SetStorageClassReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetStorageClassRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::set_storage_class(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetStorageClassSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -418,7 +418,7 @@ pub struct WatchRepositoryReply {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Change {
     /// A kind that the receiver does not know reads as none: to be ignored.
-    #[prost(oneof = "change::Kind", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "change::Kind", tags = "1, 2, 3, 4, 25")]
     pub kind: ::core::option::Option<change::Kind>,
 }
 /// Nested message and enum types in `Change`.
@@ -434,6 +434,8 @@ pub mod change {
         TagMoved(super::TagMoved),
         #[prost(message, tag = "4")]
         TagDeleted(super::TagDeleted),
+        #[prost(message, tag = "25")]
+        StorageClassSet(super::StorageClassSet),
     }
 }
 /// A manifest that was not there before. That it was pushed again is no change.
@@ -473,6 +475,14 @@ pub struct TagDeleted {
     /// What it pointed to.
     #[prost(string, tag = "2")]
     pub previous_digest: ::prost::alloc::string::String,
+}
+/// A manifest went into the archive, or came back.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StorageClassSet {
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub archived: bool,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

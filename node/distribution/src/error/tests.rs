@@ -51,6 +51,7 @@ fn every() -> Vec<(ServiceError, u16, &'static str)> {
         (E::TagImmutable(TagFixed::default()), 400, "TAG_INVALID"),
         (E::TagNotAsExpected(TagFound::default()), 412, "DENIED"),
         (E::ManifestUnknown(text()), 404, "MANIFEST_UNKNOWN"),
+        (E::ImageArchived(text()), 404, "MANIFEST_UNKNOWN"),
         (
             E::ManifestBlobsUnknown(vec![]),
             404,

@@ -36,6 +36,7 @@ pub(super) enum Miss {
     Unknown,
     TagElsewhere,
     Referenced,
+    Archived,
 }
 
 // === impl Miss ===
@@ -62,6 +63,10 @@ impl Miss {
             Self::Referenced => (
                 "ImageReferencedByManifestList",
                 "Requested image referenced by manifest list",
+            ),
+            Self::Archived => (
+                "ImageInaccessible",
+                "Requested image is archived: restore it before it is pulled",
             ),
         };
         ImageFailure {

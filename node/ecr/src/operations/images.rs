@@ -5,10 +5,13 @@
 use std::collections::BTreeMap;
 
 use entrepot_oci::{Digest, MANIFEST_BYTES_MAX, Reference, RepositoryName, Tag};
-use entrepot_service::{Gathering, ImageInfo, ManifestPush, ServiceError, TagCondition};
+use entrepot_service::{
+    Gathering, ImageInfo, ManifestPush, ServiceError, TagCondition, WantedReferrers,
+};
 use serde::{Deserialize, Serialize};
 
 use super::image_ids::{self, ImageFailure, ImageId, Miss};
+use super::storage_class::{StatusFilter, status_of};
 use crate::api::Api;
 use crate::call::Call;
 use crate::error::ApiError;
@@ -72,6 +75,7 @@ pub(super) struct DeleteOutput {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Filter {
     tag_status: Option<TagStatus>,
+    image_status: Option<StatusFilter>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -137,6 +141,10 @@ struct ImageDetail {
     #[serde(skip_serializing_if = "Option::is_none")]
     image_status: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    last_archived_at: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_activated_at: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     last_recorded_pull_time: Option<f64>,
 }
 
@@ -164,6 +172,7 @@ pub(super) struct ReferrersInput {
 #[serde(rename_all = "camelCase", default)]
 struct ReferrersFilter {
     artifact_types: Vec<String>,
+    artifact_status: StatusFilter,
 }
 
 #[derive(Serialize)]
@@ -192,6 +201,12 @@ struct Referrer {
 impl Filter {
     pub(super) fn status(&self) -> TagStatus {
         self.tag_status.unwrap_or(TagStatus::Any)
+    }
+
+    /// Unless it is said, of those that can be pulled.
+    fn shows(&self, image: &ImageInfo) -> bool {
+        let status = self.image_status.unwrap_or_default();
+        status.shows(image.is_archived)
     }
 }
 
@@ -283,6 +298,10 @@ pub(super) async fn get(call: &Call, input: IdsInput) -> Result<GetOutput, ApiEr
     let (mut held, mut bytes) = (call.registry.gathering(), 0);
     for id in each(input.image_ids) {
         let image = match image_ids::find(call, "ecr:BatchGetImage", &repository, &id).await? {
+            Ok(image) if image.is_archived => {
+                failures.push(Miss::Archived.failure(id));
+                continue;
+            }
             Ok(image) => image,
             Err(miss) => {
                 failures.push(miss.failure(id));
@@ -299,6 +318,10 @@ pub(super) async fn get(call: &Call, input: IdsInput) -> Result<GetOutput, ApiEr
             // Deleted since.
             Err(ServiceError::ManifestUnknown(_)) => {
                 failures.push(Miss::Unknown.failure(id));
+                continue;
+            }
+            Err(ServiceError::ImageArchived(_)) => {
+                failures.push(Miss::Archived.failure(id));
                 continue;
             }
             Err(error) => return Err(call.failed(error)),
@@ -408,7 +431,11 @@ pub(super) async fn list(call: &Call, input: ListInput) -> Result<ListOutput, Ap
             .await
             .map_err(|error| call.failed(error))?;
         for image in found.images {
-            let ids: Vec<ImageId> = ids_of(&image, status);
+            let ids = if input.filter.shows(&image) {
+                ids_of(&image, status)
+            } else {
+                Vec::new()
+            };
             for id in ids.into_iter().skip(position.skip) {
                 if image_ids.len() == size {
                     let next_token = Some(page::token(&position));
@@ -501,7 +528,7 @@ pub(super) async fn describe(
                 });
             }
             after = Some(image.digest);
-            if status.shows(&image.tags) {
+            if status.shows(&image.tags) && input.filter.shows(&image) {
                 image_details.push(detail(call, &repository, image));
             }
         }
@@ -528,7 +555,9 @@ fn detail(call: &Call, repository: &RepositoryName, image: ImageInfo) -> ImageDe
         image_manifest_media_type: image.media_type,
         artifact_media_type: image.artifact_type.map(|it| it.to_string()),
         subject_manifest_digest: subject.map(|subject| subject.to_string()),
-        image_status: is_private.then_some("ACTIVE"),
+        image_status: is_private.then_some(status_of(image.is_archived)),
+        last_archived_at: image.last_archived_at_ms.map(seconds),
+        last_activated_at: image.last_activated_at_ms.map(seconds),
         last_recorded_pull_time: image.pulled_at_ms.filter(|_| is_private).map(seconds),
     }
 }
@@ -545,25 +574,33 @@ pub(super) async fn referrers(
     let subject = subject.ok_or_else(invalid)?;
     let after = digest_of(page::start::<String>(input.next_token.as_deref())?.as_deref())?;
     let size = page::size(input.max_results.or(Some(SIZE_DEFAULT)));
+    let wanted = WantedReferrers {
+        types: &input.filter.artifact_types,
+        class: input.filter.artifact_status.class(),
+    };
     let found = call
         .registry
-        .list_referrers(
+        .referrers_in(
             &call.caller,
             &repository,
             &subject,
-            &input.filter.artifact_types,
+            wanted,
             after.as_ref(),
             size,
         )
         .await
         .map_err(|error| call.failed(error))?;
-    let referrers = found.referrers.into_iter().map(|referrer| Referrer {
+    let archived = found.archived;
+    let status = input.filter.artifact_status;
+    let shown = found.referrers.into_iter();
+    let shown = shown.filter(|referrer| status.shows(archived.contains(&referrer.digest)));
+    let referrers = shown.map(|referrer| Referrer {
+        artifact_status: status_of(archived.contains(&referrer.digest)),
         digest: referrer.digest.to_string(),
         media_type: referrer.media_type.to_string(),
         artifact_type: referrer.artifact_type.map(|it| it.to_string()),
         size: referrer.size,
         annotations: referrer.annotations,
-        artifact_status: "ACTIVE",
     });
     Ok(ReferrersOutput {
         referrers: referrers.collect(),

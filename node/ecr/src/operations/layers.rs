@@ -131,6 +131,13 @@ pub(super) async fn download_url(call: &Call, input: UrlInput) -> Result<UrlOutp
         .await
         .map_err(|error| match error {
             ServiceError::BlobUnknown(_) => unknown(),
+            ServiceError::ImageArchived(_) => ApiError::new(
+                "LayerInaccessibleException",
+                format!(
+                    "The layer with digest '{digest}' in the repository with name '{repository}' \
+                     is archived: restore an image that has it"
+                ),
+            ),
             error => call.failed(error),
         })?;
     let (origin, region) = (call.origin(), call.region());
@@ -166,9 +173,15 @@ pub(super) async fn check(call: &Call, input: CheckInput) -> Result<CheckOutput,
             Err(ServiceError::BlobUnknown(_)) => None,
             Err(error) => return Err(call.failed(error)),
         };
+        let archived = call
+            .registry
+            .is_layer_archived(&call.caller, &repository, &digest)
+            .await
+            .map_err(|error| call.failed(error))?;
         output.layers.push(Layer {
             layer_digest: text,
             layer_availability: match size {
+                Some(_) if archived => "ARCHIVED",
                 Some(_) => "AVAILABLE",
                 None => "UNAVAILABLE",
             },

@@ -248,7 +248,11 @@ fn result(image: &PreviewedImage) -> PreviewResult {
             }
         },
         applied_rule_priority: image.priority,
-        storage_class: "STANDARD",
+        storage_class: if image.is_archived {
+            "ARCHIVE"
+        } else {
+            "STANDARD"
+        },
     }
 }
 

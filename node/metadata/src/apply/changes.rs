@@ -12,8 +12,8 @@ use crate::overlay::Overlay;
 use crate::read;
 use crate::records::changes::change_record::Kind;
 use crate::records::changes::{
-    ChangeRecord, ChangesRecord, ManifestPutRecord, RepositoryChangesRecord, TagDeletedRecord,
-    TagMovedRecord,
+    ChangeRecord, ChangesRecord, ManifestPutRecord, RepositoryChangesRecord, StorageClassRecord,
+    TagDeletedRecord, TagMovedRecord,
 };
 use crate::records::{ManifestRecord, TagRecord};
 use crate::store::StorageError;
@@ -25,6 +25,8 @@ type Home = (String, String);
 #[derive(Default)]
 struct Batch {
     manifests_put: Vec<ManifestPutRecord>,
+    /// That went into the archive, or came back.
+    moved: Vec<StorageClassRecord>,
     manifests_deleted: Vec<String>,
     /// Tags as they are now; none: deleted.
     tags: BTreeMap<String, Option<TagRecord>>,
@@ -45,12 +47,7 @@ pub(super) fn of(overlay: &Overlay<'_>) -> Result<Option<ChangesRecord>, Storage
                 match value {
                     Some(value) => {
                         let record: ManifestRecord = read::decode(key, value.clone())?;
-                        batch.manifests_put.push(ManifestPutRecord {
-                            digest,
-                            media_type: record.media_type,
-                            artifact_type: record.artifact_type,
-                            subject: record.subject,
-                        });
+                        batch.put(digest, record);
                     }
                     None => batch.manifests_deleted.push(digest),
                 }
@@ -99,11 +96,28 @@ fn home<'a, 'k>(
 // === impl Batch ===
 
 impl Batch {
+    /// A manifest's record is written when it comes, and then when it goes into the
+    /// archive or comes back.
+    fn put(&mut self, digest: String, record: ManifestRecord) {
+        let archived = record.archived_at_ms.is_some();
+        if archived || record.activated_at_ms.is_some() {
+            self.moved.push(StorageClassRecord { digest, archived });
+            return;
+        }
+        self.manifests_put.push(ManifestPutRecord {
+            digest,
+            media_type: record.media_type,
+            artifact_type: record.artifact_type,
+            subject: record.subject,
+        });
+    }
+
     /// In an order that leaves no tag without its manifest on the way. `room`:
     /// how many changes may still be listed.
     fn record(self, (account, repository): Home, room: &mut usize) -> RepositoryChangesRecord {
         let Self {
             manifests_put,
+            moved,
             manifests_deleted,
             tags,
             arrived,
@@ -126,6 +140,7 @@ impl Batch {
         let mut all = manifests_put
             .into_iter()
             .map(Kind::ManifestPut)
+            .chain(moved.into_iter().map(Kind::StorageClass))
             .chain(tags)
             .chain(manifests_deleted.into_iter().map(Kind::ManifestDeleted))
             .map(|kind| ChangeRecord { kind: Some(kind) });

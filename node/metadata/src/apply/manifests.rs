@@ -15,6 +15,7 @@ use super::counts::{Counted, Image};
 use super::held::{self, Bounds, Thing};
 use super::registry::{Creation, require_repository};
 use super::replicas::{Claims, Replica, require_unsettled};
+use super::storage_class::Shelf;
 use super::tags::{self, Condition, Move};
 use super::tasks::{self, Deletion, Enqueue, Going};
 use super::undelete::{self, Departure};
@@ -26,7 +27,7 @@ use crate::overlay::Overlay;
 use crate::query::{self, ManifestEntry, Mutability, Quotas, RegistrySettings, TagOrigin};
 use crate::read;
 use crate::records::{ManifestRecord, RepositoryRecord};
-use crate::response::{ManifestDeleted, ManifestPut, Outcome, Refused, TagFixed, TagFound};
+use crate::response::{ManifestDeleted, ManifestPut, Outcome, Refused, TagFixed};
 use crate::store::{KeyValue, StorageError};
 
 /// A [`PutManifest`] whose every name is valid.
@@ -85,7 +86,7 @@ pub(super) fn put(
             release(overlay, account, repository, &before, at_ms)?;
         }
     }
-
+    let restored = push.restore(overlay, created)?;
     push.check_tag_quota(overlay, settings.quotas.as_ref(), created)?;
     let mut enqueue = Enqueue::new(
         overlay,
@@ -98,7 +99,7 @@ pub(super) fn put(
     )?;
     let mut tags_kept = Vec::new();
     if push.tags.is_empty() {
-        enqueue.run(overlay, None, !created)?;
+        enqueue.run(overlay, None, !created && !restored)?;
     }
     for tag in &push.tags {
         if fixed.contains(tag) {
@@ -116,7 +117,7 @@ pub(super) fn put(
         if moved.overtaken {
             tags_kept.push(tag.to_string());
         }
-        enqueue.run(overlay, Some(tag), moved.was_there)?;
+        enqueue.run(overlay, Some(tag), moved.was_there && !restored)?;
     }
     Ok(Outcome::ManifestPut(ManifestPut {
         created,
@@ -141,10 +142,7 @@ pub(super) fn delete(
     };
     require_unreferenced(overlay, &account, &repository, &digest)?;
     if let Some(expected) = &command.expected {
-        if expected.index != entry.index {
-            return Err(Refused::ManifestUnknown(digest.to_string()).into());
-        }
-        require_tags(overlay, &account, &repository, &digest, &expected.tags)?;
+        tags::require_as_expected(overlay, &account, &repository, &entry, expected)?;
     }
     let going = Going::look(overlay, &account, &repository, &digest)?;
     let tags = tags::delete_all(overlay, &account, &repository, &digest)?;
@@ -208,33 +206,6 @@ pub(super) fn parents(
         parts.digest()
     });
     found.collect()
-}
-
-/// # Errors
-/// [`Refused::TagNotAsExpected`] unless these are its tags, all of them.
-fn require_tags(
-    overlay: &Overlay<'_>,
-    account: &RegistryId,
-    repository: &RepositoryName,
-    digest: &Digest,
-    expected: &[String],
-) -> Result<(), Stop> {
-    let limit = expected.len() + 1;
-    let found = query::tags_of(overlay, account, repository, digest, limit)?;
-    let found: BTreeSet<&str> = found.iter().map(Tag::as_str).collect();
-    let expected: BTreeSet<&str> = expected.iter().map(String::as_str).collect();
-    let odd = |these: &BTreeSet<&str>, those: &BTreeSet<&str>| {
-        these.difference(those).next().map(ToString::to_string)
-    };
-    let came = odd(&found, &expected).map(|tag| TagFound {
-        tag,
-        digest: Some(digest.to_string()),
-    });
-    let gone = || odd(&expected, &found).map(|tag| TagFound { tag, digest: None });
-    match came.or_else(gone) {
-        Some(found) => Err(Refused::TagNotAsExpected(found).into()),
-        None => Ok(()),
-    }
 }
 
 /// Removes a manifest that has no tags and no tasks, with its bytes; how many pairs
@@ -472,6 +443,23 @@ impl Push {
         Ok(true)
     }
 
+    /// Brings back from the archive what was pushed again, and what a new index
+    /// names; whether the image itself came back.
+    fn restore(&self, overlay: &mut Overlay<'_>, created: bool) -> Result<bool, Stop> {
+        let archive = Shelf {
+            account: &self.account,
+            repository: &self.repository,
+            at_ms: self.command.at_ms,
+        };
+        if created {
+            let children: Vec<Digest> = self.children.iter().copied().collect();
+            archive.activate(overlay, &children)?;
+            return Ok(false);
+        }
+        let set = archive.activate(overlay, &[self.digest])?;
+        Ok(set.images > 0)
+    }
+
     /// Notes for whose sake the image is here, and what it names.
     fn claim(
         &self,
@@ -646,6 +634,7 @@ impl Push {
             pushed_at_ms: self.command.at_ms,
             index,
             absent: absent.iter().map(ToString::to_string).collect(),
+            ..ManifestRecord::default()
         };
         overlay.put(key, &record);
         overlay.put_bytes(

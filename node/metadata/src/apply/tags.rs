@@ -4,6 +4,8 @@
 //! back to an older push of the same source. What a command expects of
 //! tags is decided here alone: whoever asked has seen an older state.
 
+use std::collections::BTreeSet;
+
 use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 
 use super::counts::Counted;
@@ -11,11 +13,11 @@ use super::manifests;
 use super::registry::require_repository;
 use super::tasks::{Deletion, Going};
 use super::{Stop, invalid, parse, undelete};
-use crate::command::{DeleteTag, TagCondition, TagState};
+use crate::command::{DeleteTag, ImageState, TagCondition, TagState};
 use crate::keys::{self, Namespace};
 use crate::limits::SCAN_PAGE;
 use crate::overlay::Overlay;
-use crate::query::{self, TagOrigin};
+use crate::query::{self, ManifestEntry, TagOrigin};
 use crate::read;
 use crate::records::{TagOriginRecord, TagRecord};
 use crate::response::{Done, Outcome, Refused, TagFound};
@@ -97,6 +99,49 @@ pub(super) fn remove(
     overlay.delete(keys::tag(account, repository, tag));
     overlay.delete(tag_of);
     Ok(())
+}
+
+/// # Errors
+/// Unless the image is still as somebody has seen it.
+pub(super) fn require_as_expected(
+    overlay: &Overlay<'_>,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    entry: &ManifestEntry,
+    expected: &ImageState,
+) -> Result<(), Stop> {
+    let digest = &entry.digest;
+    if (expected.index, expected.archived_at_ms) != (entry.index, entry.archived_at_ms) {
+        return Err(Refused::ManifestUnknown(digest.to_string()).into());
+    }
+    require_tags(overlay, account, repository, digest, &expected.tags)
+}
+
+/// # Errors
+/// [`Refused::TagNotAsExpected`] unless these are its tags, all of them.
+fn require_tags(
+    overlay: &Overlay<'_>,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    digest: &Digest,
+    expected: &[String],
+) -> Result<(), Stop> {
+    let limit = expected.len() + 1;
+    let found = query::tags_of(overlay, account, repository, digest, limit)?;
+    let found: BTreeSet<&str> = found.iter().map(Tag::as_str).collect();
+    let expected: BTreeSet<&str> = expected.iter().map(String::as_str).collect();
+    let odd = |these: &BTreeSet<&str>, those: &BTreeSet<&str>| {
+        these.difference(those).next().map(ToString::to_string)
+    };
+    let came = odd(&found, &expected).map(|tag| TagFound {
+        tag,
+        digest: Some(digest.to_string()),
+    });
+    let gone = || odd(&expected, &found).map(|tag| TagFound { tag, digest: None });
+    match came.or_else(gone) {
+        Some(found) => Err(Refused::TagNotAsExpected(found).into()),
+        None => Ok(()),
+    }
 }
 
 /// Deletes the tags of a manifest and returns them, sorted.

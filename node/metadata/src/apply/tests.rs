@@ -27,6 +27,7 @@ mod replication;
 mod round;
 mod settings;
 mod sparse;
+mod storage_class;
 mod trust;
 mod undelete;
 

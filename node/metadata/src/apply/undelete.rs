@@ -16,6 +16,7 @@ use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 use super::counts::{Counted, Image};
 use super::held::{Bounds, Thing};
 use super::registry::Creation;
+use super::storage_class::Shelf;
 use super::tags::Move;
 use super::tasks::Enqueue;
 use super::{Stop, invalid, manifests, parse, reported};
@@ -239,6 +240,7 @@ impl Restoration<'_> {
         for image in all.values() {
             self.put(overlay, image, &settings)?;
         }
+        self.activate(overlay, &all)?;
         if let Some(quotas) = &settings.quotas {
             let image = Image {
                 account: self.account,
@@ -258,6 +260,28 @@ impl Restoration<'_> {
             tags_kept,
             tasks,
         }))
+    }
+
+    /// What is in the archive comes back to there. What an image outside of it names
+    /// is not left there.
+    fn activate(
+        &self,
+        overlay: &mut Overlay<'_>,
+        all: &BTreeMap<Digest, DeletedImage>,
+    ) -> Result<(), Stop> {
+        let archive = Shelf {
+            account: self.account,
+            repository: self.repository,
+            at_ms: self.at_ms,
+        };
+        for (digest, image) in all {
+            if image.manifest.archived_at_ms.is_none() {
+                archive.activate(overlay, &image.manifest.children)?;
+            } else if archive.active_parent(overlay, digest)?.is_some() {
+                archive.activate(overlay, &[*digest])?;
+            }
+        }
+        Ok(())
     }
 
     /// Of these tags, those that nothing has, and the others.

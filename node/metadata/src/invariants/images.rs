@@ -61,6 +61,12 @@ pub(super) fn manifest(check: &mut Check<'_>, pair: &Pair) -> Result<(), Storage
                 pair,
             )?;
         }
+        check.require(
+            entry.archived_at_ms.is_some()
+                || !query::is_archived(check.view, &account, &repository, child)?,
+            "what an index names is not in the archive unless the index is",
+            &pair.key,
+        );
         check.require_key(
             &index(Namespace::ChildUse, child),
             "an index's manifests know that it uses them",

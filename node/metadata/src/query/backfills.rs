@@ -436,6 +436,10 @@ impl Walk<'_> {
         image: &ManifestEntry,
         after: Option<&Tag>,
     ) -> Result<Option<Tag>, StorageError> {
+        // What is in the archive is copied when it comes back.
+        if image.archived_at_ms.is_some() {
+            return Ok(None);
+        }
         let prefix = keys::of_digest(Namespace::TagOf, self.account, repository, &image.digest);
         let mut after = after.cloned();
         let mut any = after.is_some();

@@ -55,6 +55,11 @@ pub enum Change {
         tag: Tag,
         previous: Option<Digest>,
     },
+    /// A manifest went into the archive, or came back.
+    StorageClass {
+        digest: Digest,
+        archived: bool,
+    },
 }
 
 /// What the entry at log index `index` changed. The caller knows that it was
@@ -114,6 +119,10 @@ fn change(key: &[u8], record: ChangeRecord) -> Result<Change, StorageError> {
         Some(Kind::TagDeleted(deleted)) => Ok(Change::TagDeleted {
             tag: parsed(key, "tag", &deleted.tag)?,
             previous: optional(key, "digest", deleted.previous.as_deref())?,
+        }),
+        Some(Kind::StorageClass(set)) => Ok(Change::StorageClass {
+            digest: digest(&set.digest)?,
+            archived: set.archived,
         }),
         None => Err(StorageError::corrupt(key, "a change without its kind")),
     }

@@ -34,6 +34,12 @@ pub struct ManifestEntry {
     pub pushed_at_ms: i64,
     /// Log index of the first push.
     pub index: u64,
+    /// Since when it is in the archive, if it is: then it is known, and not given.
+    pub archived_at_ms: Option<i64>,
+    /// When it last came back from the archive.
+    pub activated_at_ms: Option<i64>,
+    /// When it last went into the archive, whether it came back or not.
+    pub last_archived_at_ms: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +91,8 @@ pub fn manifest(
     Ok(content.map(|content| StoredManifest { entry, content }))
 }
 
-/// A manifest as it is served, without what else is known of it.
+/// A manifest as it is served, without what else is known of it. None: it is not
+/// there, or it is in the archive.
 pub fn served_manifest(
     view: &dyn KeyValue,
     account: &RegistryId,
@@ -93,7 +100,8 @@ pub fn served_manifest(
     digest: &Digest,
 ) -> Result<Option<ServedManifest>, StorageError> {
     let key = keys::manifest(account, repository, digest);
-    let Some(record) = read::record::<MediaTypeRecord>(view, &key)? else {
+    let record = read::record::<MediaTypeRecord>(view, &key)?;
+    let Some(record) = record.filter(|it| it.archived_at_ms.is_none()) else {
         return Ok(None);
     };
     let content = view.get(keys::content(account, repository, digest).as_bytes())?;
@@ -102,6 +110,18 @@ pub fn served_manifest(
         media_type: record.media_type,
         content,
     }))
+}
+
+/// Whether a manifest is there, and in the archive.
+pub fn is_archived(
+    view: &dyn KeyValue,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Result<bool, StorageError> {
+    let key = keys::manifest(account, repository, digest);
+    let record = read::record::<MediaTypeRecord>(view, &key)?;
+    Ok(record.is_some_and(|record| record.archived_at_ms.is_some()))
 }
 
 /// What is known of a manifest, at the price of one small read.
@@ -291,6 +311,9 @@ pub(super) fn entry_of(
         size: record.size,
         pushed_at_ms: record.pushed_at_ms,
         index: record.index,
+        archived_at_ms: record.archived_at_ms,
+        activated_at_ms: record.activated_at_ms,
+        last_archived_at_ms: record.archived_at_ms.or(record.last_archived_at_ms),
     })
 }
 

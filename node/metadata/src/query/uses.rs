@@ -31,6 +31,18 @@ pub fn indexes_naming(
     naming(view, Namespace::ChildUse, named, limit)
 }
 
+/// At most `limit` manifests of a repository whose subject is `subject`.
+pub(crate) fn referring_to(
+    view: &dyn KeyValue,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    subject: &Digest,
+    limit: usize,
+) -> Result<Vec<Digest>, StorageError> {
+    let named = (account, repository, subject);
+    naming(view, Namespace::Referrer, named, limit)
+}
+
 fn naming(
     view: &dyn KeyValue,
     namespace: Namespace,

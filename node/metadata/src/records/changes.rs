@@ -22,12 +22,12 @@ pub struct RepositoryChangesRecord {
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct ChangeRecord {
-    #[prost(oneof = "change_record::Kind", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "change_record::Kind", tags = "1, 2, 3, 4, 25")]
     pub kind: Option<change_record::Kind>,
 }
 
 pub mod change_record {
-    use super::{ManifestPutRecord, TagDeletedRecord, TagMovedRecord};
+    use super::{ManifestPutRecord, StorageClassRecord, TagDeletedRecord, TagMovedRecord};
 
     #[derive(Clone, PartialEq, Eq, prost::Oneof)]
     pub enum Kind {
@@ -40,6 +40,8 @@ pub mod change_record {
         TagMoved(TagMovedRecord),
         #[prost(message, tag = "4")]
         TagDeleted(TagDeletedRecord),
+        #[prost(message, tag = "25")]
+        StorageClass(StorageClassRecord),
     }
 }
 
@@ -77,4 +79,13 @@ pub struct TagDeletedRecord {
     /// The digest that it pointed to.
     #[prost(string, optional, tag = "2")]
     pub previous: Option<String>,
+}
+
+/// A manifest went into the archive, or came back.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct StorageClassRecord {
+    #[prost(string, tag = "1")]
+    pub digest: String,
+    #[prost(bool, tag = "2")]
+    pub archived: bool,
 }

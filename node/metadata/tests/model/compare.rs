@@ -259,6 +259,7 @@ fn images(state: &MemoryState, oracle: &Oracle, account: &AccountId, name: &Repo
         let expected = entries.iter().filter(|it| it.subject == Some(entry.digest));
         assert!(referrers.iter().eq(expected));
     }
+    crate::archive::compare(&entries, oracle, &home);
     same(
         "manifests",
         entries.iter().map(|entry| {

@@ -7,6 +7,7 @@
 // The model is meant to be naive, and all of this is test code.
 #![allow(clippy::disallowed_types, clippy::unwrap_used)]
 
+mod archive;
 mod collection;
 mod compare;
 mod identity;

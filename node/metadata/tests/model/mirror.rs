@@ -49,6 +49,9 @@ impl Mirror {
                 assert_eq!(before, previous.map(|it| it.to_string()));
                 assert_ne!(before, Some(digest.to_string()));
             }
+            Change::StorageClass { digest, .. } => {
+                assert!(self.manifests.contains(&at(&digest)));
+            }
             Change::TagDeleted { tag, previous } => {
                 let before = self.tags.remove(&at(&tag));
                 assert!(before.is_some());

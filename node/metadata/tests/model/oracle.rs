@@ -20,6 +20,7 @@ use entrepot_metadata::response::{
 };
 use entrepot_metadata::{Command, Envelope, Outcome, Refused, Response};
 
+use crate::archive::Shelf;
 use crate::undelete::Deleted;
 
 /// Account and repository.
@@ -54,12 +55,14 @@ pub(crate) struct Oracle {
     pub(crate) manifests: HashMap<(Home, String), PutManifest>,
     /// Index and child: not there when the index was.
     pub(crate) absent: HashSet<(Home, String, String)>,
+    /// Of what is in the archive, or was.
+    pub(crate) shelves: HashMap<(Home, String), Shelf>,
     pub(crate) tags: HashMap<(Home, String), (String, Option<Origin>)>,
     /// The newest sequence that a tag ever had from a source.
     newest: HashMap<(Home, String, String), u64>,
     /// By image and source, this registry's own being an empty one: the newest push
     /// and the newest deletion.
-    replicas: HashMap<(Home, String, String), (u64, u64)>,
+    pub(crate) replicas: HashMap<(Home, String, String), (u64, u64)>,
     pub(crate) tasks: HashMap<TaskId, OracleTask>,
     /// Deleted images that can be restored.
     pub(crate) deleted: HashMap<(Home, String), Deleted>,
@@ -211,6 +214,7 @@ impl Oracle {
             Command::RestoreImage(it) => self.restore(index, it),
             Command::ExpireDeleted(it) => Ok(self.expire(it)),
             Command::CollectBlobs(it) => self.collect_blobs(index, it),
+            Command::SetStorageClass(it) => self.set_storage_class(index, &it),
             // Tested by themselves, against a model of their own.
             Command::FormCluster(_)
             | Command::AddMember(_)
@@ -318,6 +322,7 @@ impl Oracle {
         self.links.retain(|(at, _)| *at != home);
         self.manifests.retain(|(at, _), _| *at != home);
         self.absent.retain(|(at, _, _)| *at != home);
+        self.shelves.retain(|(at, _), _| *at != home);
         self.tags.retain(|(at, _), _| *at != home);
         self.newest.retain(|(at, _, _), _| *at != home);
         self.replicas.retain(|(at, _, _), _| *at != home);
@@ -482,7 +487,7 @@ impl Oracle {
     }
 
     /// The manifests of a repository that name something.
-    fn users(&self, home: &Home, uses: impl Fn(&PutManifest) -> bool) -> Vec<String> {
+    pub(crate) fn users(&self, home: &Home, uses: impl Fn(&PutManifest) -> bool) -> Vec<String> {
         self.manifests
             .iter()
             .filter(|((at, _), manifest)| at == home && uses(manifest))
@@ -567,11 +572,13 @@ impl Oracle {
             let entry = |child: &String| (home.clone(), it.digest.clone(), child.clone());
             self.absent.extend(absent.into_iter().map(entry));
             self.manifests.insert(key.clone(), it.clone());
+            self.shelves.remove(&key);
             self.replaced(&key, it.at_ms);
         }
+        let restored = self.bring_back(&home, it, created);
         let mut tasks = 0;
         if tags.is_empty() {
-            tasks += self.enqueue(index, &home, it, "", !created);
+            tasks += self.enqueue(index, &home, it, "", !created && !restored);
         }
         let mut tags_kept = Vec::new();
         for tag in tags {
@@ -580,7 +587,7 @@ impl Oracle {
                 continue;
             }
             let was_there = self.move_tag(&home, &tag, it, &mut tags_kept);
-            tasks += self.enqueue(index, &home, it, &tag, was_there);
+            tasks += self.enqueue(index, &home, it, &tag, was_there && !restored);
         }
         Ok(Outcome::ManifestPut(ManifestPut {
             created,

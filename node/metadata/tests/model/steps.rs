@@ -7,7 +7,7 @@ use entrepot_metadata::command::{
     BeginCollection, Blank, CreateAccount, CreateRepository, DeleteManifest, DeleteReplica,
     DeleteRepository, DeleteRule, DeleteTag, EndTask, LinkBlob, MountBlob, PutManifest,
     PutRegistrySettings, PutRepositorySettings, PutRule, ReplaceRules, RetryTasks, RuleSpec,
-    TagCondition, TagState, UnlinkBlob,
+    SetStorageClass, TagCondition, TagState, UnlinkBlob,
 };
 use entrepot_metadata::limits::{ENVELOPES_KEPT, RELINKED_AFTER_MS};
 use entrepot_metadata::records::Origin;
@@ -193,6 +193,12 @@ fn command() -> BoxedStrategy<Command> {
                     .into()
             }),
         3 => undelete::restore(account(), repository(), manifest()),
+        5 => (account(), repository(), manifest(), proptest::bool::weighted(0.7), at()).prop_map(
+            |(account, repository, digest, archive, at_ms)| {
+                SetStorageClass { account, repository, digest, archive, at_ms, expected: None }
+                    .into()
+            }
+        ),
         3 => rule_command(),
         3 => (
             (account(), repository(), manifest()),

@@ -179,6 +179,7 @@ impl Oracle {
             }
         }
         let all = self.put_back(&home, image)?;
+        self.reshelve(&home, all.keys(), it.at_ms);
         let mut tasks = 0;
         let pushed = |digest: &String| PutManifest {
             digest: digest.clone(),

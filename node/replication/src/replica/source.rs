@@ -299,6 +299,9 @@ fn is_offered(
     image: &ManifestEntry,
     tag: Option<&Tag>,
 ) -> Result<bool, StorageError> {
+    if image.archived_at_ms.is_some() {
+        return Ok(false);
+    }
     let (account, repository) = (&place.source, &home.repository);
     let tasks = query::tasks_of(view, account, repository, &image.digest, TASKS_MAX)?;
     let mut is_there = false;

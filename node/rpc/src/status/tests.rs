@@ -101,6 +101,7 @@ fn every_error_of_the_service_has_its_status_and_code() {
             "BLOB_UPLOAD_INVALID",
         ),
         (E::ManifestUnknown(text()), C::NotFound, "MANIFEST_UNKNOWN"),
+        (E::ImageArchived(text()), C::NotFound, "MANIFEST_UNKNOWN"),
         (
             E::ManifestBlobsUnknown(vec![]),
             C::FailedPrecondition,

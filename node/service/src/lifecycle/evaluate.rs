@@ -230,9 +230,13 @@ impl<'a> Family<'a> {
             for &follower in children.iter().chain(&self.referrers[image]) {
                 let with = self.subject(follower).and_then(|subject| done[subject]);
                 let is_held = parents[follower] > 0 || done[follower].is_some();
+                let is_there = self.images[follower].archived_at_ms.is_some();
                 let Some(with) = with.filter(|_| !is_held) else {
                     continue;
                 };
+                if with.action == Doing::Archive && is_there {
+                    continue;
+                }
                 let verdict = Verdict {
                     image: follower,
                     ..with

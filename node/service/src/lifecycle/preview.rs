@@ -46,6 +46,8 @@ pub struct PreviewedImage {
     pub priority: i64,
     /// Into the archive; else it would go for good.
     pub to_archive: bool,
+    /// It is there now.
+    pub is_archived: bool,
 }
 
 /// Previews that were read lately.
@@ -216,6 +218,7 @@ fn told(images: Vec<Candidate>, verdicts: &[Verdict]) -> Vec<PreviewedImage> {
                 pushed_at_ms: image.pushed_at_ms,
                 priority: verdict.priority,
                 to_archive: verdict.action == Doing::Archive,
+                is_archived: image.archived_at_ms.is_some(),
             })
         })
         .collect()

@@ -1,4 +1,4 @@
-//! Evaluates lifecycle policies, and lets go what is due.
+//! Evaluates lifecycle policies, and lets go, or into the archive, what is due.
 //!
 //! One node of a region does it for a repository: the one that its name ranks first
 //! among those that answer. The invariant: an image only goes if it is what the
@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use entrepot_metadata::KeyValue;
-use entrepot_metadata::command::{DeleteManifest, ImageState, PutRepositoryText};
+use entrepot_metadata::command::{DeleteManifest, ImageState, PutRepositoryText, SetStorageClass};
 use entrepot_metadata::limits::QUOTA_TAGS_MAX;
 use entrepot_metadata::query::{self, Cause, ManifestEntry, TextKind, TextOf};
-use entrepot_metadata::response::Refused;
+use entrepot_metadata::response::{Outcome, Refused};
 use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 use entrepot_replication::placement;
 use prometheus_client::metrics::counter::Counter;
@@ -47,8 +47,8 @@ const IMAGES_PAGE: usize = 50;
 /// Tags of one image; one that has more stays.
 const TAGS_MAX: usize = 10_000;
 const _: () = assert!(QUOTA_TAGS_MAX <= TAGS_MAX as u64);
-/// Images that go before the policy is looked at again, and those that go before all
-/// are looked at again: what a rule counts changes meanwhile.
+/// Images that go, or go into the archive, before the policy is looked at again, and
+/// before all are looked at again: what a rule counts changes meanwhile.
 const GOING_AT_ONCE: usize = 20;
 const GOING_MAX: u64 = 500;
 /// A rest after each evaluation, as a multiple of the time that it took: so that
@@ -64,8 +64,9 @@ pub struct LifecycleRun {
     pub expired: u64,
     /// Not what they had been any more, or named by an index that stayed.
     pub kept: u64,
-    /// Are to go into the archive, which there is none of yet.
-    pub to_archive: u64,
+    /// Went into the archive.
+    #[serde(default)]
+    pub archived: u64,
     /// Others are due that the next evaluation lets go, at once.
     #[serde(default)]
     pub more: bool,
@@ -85,6 +86,7 @@ pub struct LifecycleMetrics {
     pub evaluations: Counter,
     pub failures: Counter,
     pub expired: Counter,
+    pub archived: Counter,
 }
 
 /// Evaluates this node's share of its region's lifecycle policies.
@@ -128,6 +130,11 @@ impl LifecycleMetrics {
             "lifecycle_expired",
             "Images that went because a lifecycle policy said so",
             self.expired.clone(),
+        );
+        registry.register(
+            "lifecycle_archived",
+            "Images that went into the archive because a lifecycle policy said so",
+            self.archived.clone(),
         );
     }
 }
@@ -181,6 +188,7 @@ impl Lifecycles {
                 Ok(run) => {
                     self.metrics.evaluations.inc();
                     self.metrics.expired.inc_by(run.expired);
+                    self.metrics.archived.inc_by(run.archived);
                 }
                 Err(error) => {
                     self.metrics.failures.inc();
@@ -308,18 +316,15 @@ impl Registry {
             stayed: HashSet::new(),
             by_pulls,
         };
-        let (going, archiving): (Vec<_>, Vec<_>) = due
-            .into_iter()
-            .partition(|(_, verdict)| verdict.action == Doing::Expire);
-        evaluated.run.to_archive = archiving.len() as u64;
-        for some in going.chunks(GOING_AT_ONCE) {
+        for some in due.chunks(GOING_AT_ONCE) {
             // What has to stay does not count: it must not keep the others.
-            evaluated.run.more = evaluated.run.expired >= GOING_MAX;
+            let done = evaluated.run.expired + evaluated.run.archived;
+            evaluated.run.more = done >= GOING_MAX;
             if evaluated.run.more || !evaluated.is_in_force().await? {
                 break;
             }
             for (image, verdict) in some {
-                evaluated.expire(image, verdict.priority).await?;
+                evaluated.carry_out(image, *verdict).await?;
             }
         }
         evaluated.noted().await
@@ -335,40 +340,19 @@ impl Evaluated<'_> {
         Ok(text.as_deref() == Some(self.text))
     }
 
-    async fn expire(&mut self, image: &Candidate, priority: i64) -> Result<(), ServiceError> {
+    async fn carry_out(&mut self, image: &Candidate, verdict: Verdict) -> Result<(), ServiceError> {
         let stays = image.subject.is_some_and(|it| self.stayed.contains(&it));
         if stays || image.tags.len() > TAGS_MAX {
             self.stay(image);
             return Ok(());
         }
-        let (account, repository, digest) = (self.account, self.repository, &image.digest);
-        let command = DeleteManifest {
-            at_ms: self.registry.cluster_clock.now_ms(),
-            expected: Some(ImageState {
-                index: image.index,
-                tags: image.tags.iter().map(Tag::to_string).collect(),
-            }),
-            // What nobody pulls here may be pulled elsewhere every day.
-            here_only: self.by_pulls.contains(&priority),
-            author: self.registry.author_named("", Cause::Lifecycle)?,
-            ..DeleteManifest::new(account, repository, digest)
+        let command = match verdict.action {
+            Doing::Expire => self.deletion(image, verdict.priority)?.into(),
+            Doing::Archive => self.archiving(image).into(),
         };
-        let response = self.registry.propose(command.into()).await?;
+        let response = self.registry.propose(command).await?;
         match response.into_result() {
-            Ok(_) => {
-                self.run.expired += 1;
-                self.images.push(PreviewedImage {
-                    digest: image.digest,
-                    tags: image.tags.clone(),
-                    pushed_at_ms: image.pushed_at_ms,
-                    priority,
-                    to_archive: false,
-                });
-                info!(
-                    %account, %repository, %digest, priority,
-                    "an image goes, as its lifecycle policy says"
-                );
-            }
+            Ok(outcome) => self.done(image, verdict, &outcome),
             Err(
                 Refused::ManifestUnknown(_)
                 | Refused::TagNotAsExpected(_)
@@ -377,6 +361,54 @@ impl Evaluated<'_> {
             Err(error) => return Err(refused(error)),
         }
         Ok(())
+    }
+
+    fn deletion(&self, image: &Candidate, priority: i64) -> Result<DeleteManifest, ServiceError> {
+        Ok(DeleteManifest {
+            at_ms: self.registry.cluster_clock.now_ms(),
+            expected: Some(image.state()),
+            // What nobody pulls here may be pulled elsewhere every day.
+            here_only: self.by_pulls.contains(&priority),
+            author: self.registry.author_named("", Cause::Lifecycle)?,
+            ..DeleteManifest::new(self.account, self.repository, &image.digest)
+        })
+    }
+
+    fn archiving(&self, image: &Candidate) -> SetStorageClass {
+        let (account, repository, digest) = (self.account, self.repository, &image.digest);
+        let at_ms = self.registry.cluster_clock.now_ms();
+        SetStorageClass {
+            expected: Some(image.state()),
+            ..SetStorageClass::new(account, repository, digest, true, at_ms)
+        }
+    }
+
+    fn done(&mut self, image: &Candidate, verdict: Verdict, outcome: &Outcome) {
+        let (account, repository, digest) = (self.account, self.repository, &image.digest);
+        let priority = verdict.priority;
+        let to_archive = verdict.action == Doing::Archive;
+        if let Outcome::StorageClassSet(set) = outcome {
+            // With its subject it may have gone already.
+            self.run.archived += 1;
+            info!(
+                %account, %repository, %digest, priority, images = set.images,
+                "an image goes into the archive, as its lifecycle policy says"
+            );
+        } else {
+            self.run.expired += 1;
+            info!(
+                %account, %repository, %digest, priority,
+                "an image goes, as its lifecycle policy says"
+            );
+        }
+        self.images.push(PreviewedImage {
+            digest: image.digest,
+            tags: image.tags.clone(),
+            pushed_at_ms: image.pushed_at_ms,
+            priority,
+            to_archive,
+            is_archived: image.archived_at_ms.is_some(),
+        });
     }
 
     fn stay(&mut self, image: &Candidate) {
@@ -478,9 +510,22 @@ fn candidate(entry: ManifestEntry, tags: Vec<Tag>) -> Candidate {
         tags,
         pushed_at_ms: entry.pushed_at_ms,
         pulled_at_ms: None,
-        activated_at_ms: None,
-        archived_at_ms: None,
+        activated_at_ms: entry.activated_at_ms,
+        archived_at_ms: entry.archived_at_ms,
         children: entry.children,
         subject: entry.subject,
+    }
+}
+
+// === impl Candidate ===
+
+impl Candidate {
+    /// As it was looked at.
+    fn state(&self) -> ImageState {
+        ImageState {
+            index: self.index,
+            tags: self.tags.iter().map(Tag::to_string).collect(),
+            archived_at_ms: self.archived_at_ms,
+        }
     }
 }

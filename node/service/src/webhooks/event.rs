@@ -23,6 +23,8 @@ pub enum EventKind {
     Delete,
     /// An image arrived from another region.
     Replicate,
+    /// An image went into the archive, or came back.
+    StorageClass,
 }
 
 /// Something to be told.
@@ -87,6 +89,7 @@ pub(super) fn of_changes(
             Change::ManifestDeleted { digest } if !tagged(digest) => {
                 maker.deleted(Some(digest), None);
             }
+            Change::StorageClass { digest, archived } => maker.moved(digest, *archived),
             Change::ManifestPut { .. } | Change::ManifestDeleted { .. } => {}
         }
     }
@@ -195,6 +198,15 @@ impl Maker<'_> {
         let mut detail = self.detail(digest, tag);
         detail.insert("action-type".to_owned(), "DELETE".into());
         self.image_action(EventKind::Delete, tag, digest, detail);
+    }
+
+    /// Into the archive, or out of it.
+    fn moved(&mut self, digest: &Digest, archived: bool) {
+        let mut detail = self.detail(Some(digest), None);
+        let class = if archived { "ARCHIVE" } else { "STANDARD" };
+        detail.insert("action-type".to_owned(), "UPDATE_STORAGE_CLASS".into());
+        detail.insert("target-storage-class".to_owned(), class.into());
+        self.image_action(EventKind::StorageClass, None, Some(digest), detail);
     }
 
     /// The entry changed more than is remembered: the repository is to be listed.

@@ -42,6 +42,7 @@ mod rules;
 mod scrub;
 mod settings;
 mod standing;
+mod storage_class;
 mod surplus;
 mod templates;
 mod tokens;

@@ -44,6 +44,9 @@ fn a_manifest_is_found_as_it_was_pushed() {
             size: 300,
             pushed_at_ms: 20,
             index: machine.index,
+            archived_at_ms: None,
+            activated_at_ms: None,
+            last_archived_at_ms: None,
         }
     );
     assert_eq!(machine.tag_digest("v1"), Some(digest(10)));
@@ -322,6 +325,7 @@ fn an_image_that_is_not_as_expected_any_more_stays() {
         expected: Some(ImageState {
             index,
             tags: tags.iter().map(ToString::to_string).collect(),
+            archived_at_ms: None,
         }),
         ..DeleteManifest::new(&account(), &app(), &digest(10))
     };

@@ -46,6 +46,7 @@ pub(super) fn evaluate(
             let is_named = |it: &&Candidate| it.children.contains(&image.digest) && !gone(it);
             if let Some(with) = with
                 && !images.iter().any(|it| is_named(&it))
+                && (with.1 == Doing::Expire || image.archived_at_ms.is_none())
             {
                 fates.entry(image.digest).or_insert(*with);
             }

@@ -157,8 +157,6 @@ def test_what_is_told_of_an_image(world):
     fails("ValidationException", lambda: ecr.describe_image_scan_findings(**image))
     fails("ValidationException", lambda: ecr.start_image_scan(**image))
     assert ecr.describe_image_signing_status(**image)["signingStatuses"] == []
-    fails("ValidationException",
-          lambda: ecr.update_image_storage_class(**image, targetStorageClass="ARCHIVE"))
     image["imageId"] = {"imageTag": "none"}
     fails("ImageNotFoundException", lambda: ecr.describe_image_replication_status(**image))
 

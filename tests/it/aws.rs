@@ -13,9 +13,10 @@ use self::table::Table;
 use crate::support::{EU, US, step};
 
 /// All of them; a walk is `tests/aws/walk_NAME.py`.
-const WALKS: [&str; 11] = [
+const WALKS: [&str; 12] = [
     "images",
     "repositories",
+    "storage_class",
     "registry",
     "public",
     "regions",

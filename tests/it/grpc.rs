@@ -210,6 +210,7 @@ fn expect(message: &WatchRepositoryReply, expected: &[String]) -> Result<()> {
             format!("tag {} {} {}", tag.tag, tag.digest, tag.previous_digest)
         }
         Some(Kind::TagDeleted(tag)) => format!("untag {} {}", tag.tag, tag.previous_digest),
+        Some(Kind::StorageClassSet(set)) => format!("class {} {}", set.digest, set.archived),
         None => "nothing".to_owned(),
     });
     let told: Vec<String> = told.collect();

@@ -52,6 +52,7 @@ mod rolling;
 mod settings;
 mod signed;
 mod soak;
+mod storage_class;
 mod support;
 mod synchronous;
 mod throttling;

@@ -226,9 +226,8 @@ fn again(effect: Effect) -> String {
         Effect::ChangesWebhooks => "entrepot webhook list",
         Effect::ChangesBackfills => "entrepot backfill list",
         Effect::ChangesLifecycle => "entrepot lifecycle get",
-        Effect::ChangesImages => "entrepot image list",
+        Effect::ChangesImages | Effect::DeletesImage => "entrepot image list",
         Effect::Collects => "entrepot gc status",
-        Effect::DeletesImage => "entrepot image list",
         Effect::Mends => "entrepot check",
     };
     format!("the change may have been made all the same, `{shown_by}` tells; if not, {again}")

@@ -61,18 +61,18 @@ async fn what_is_in_the_archive_is_pulled_from_no_node() -> Result<()> {
         ensure!(moved["moved"] == 1, "{moved}");
         ensure!(!is_pulled(&cluster, "v1").await?);
         ensure!(is_pulled(&cluster, "v2").await?);
-        let listed = cluster.admin(2)?.json(&["image", "list", REPOSITORY]);
-        let listed = classes(&listed.await?);
+        let other = cluster.admin(2)?;
+        let listed = other.json(&["image", "list", REPOSITORY]).await?;
+        let listed = classes(&listed);
         let expected = [("v1", "ARCHIVE"), ("v2", "STANDARD")];
         ensure!(
             listed == expected.map(|(tag, class)| (tag.to_owned(), class.to_owned())),
             "{listed:?}"
         );
-        let usage = cluster.admin(2)?.json(&["usage"]).await?;
+        let usage = other.json(&["usage"]).await?;
         ensure!(usage["total"][1]["storage_class"] == "ARCHIVE", "{usage}");
         ensure!(usage["total"][1]["images"] == 1, "{usage}");
-        let moved = cluster.admin(2)?.json(&["image", "activate", &image]);
-        let moved = moved.await?;
+        let moved = other.json(&["image", "activate", &image]).await?;
         ensure!(moved["storage_class"] == "STANDARD", "{moved}");
         ensure!(is_pulled(&cluster, "v1").await?);
         Ok(())

@@ -12,7 +12,7 @@ use crate::support::{US, step};
 const REPOSITORY: &str = "team/app";
 /// What nothing needs any more goes soon.
 const UNREFERENCED_AFTER_S: u64 = 1;
-const GONE: Duration = Duration::from_secs(60);
+const GONE: Duration = Duration::from_mins(1);
 
 async fn listed(cluster: &Cluster, node: u64) -> Result<Vec<Value>> {
     let list = ["image", "list", REPOSITORY, "--deleted"];

@@ -60,8 +60,8 @@ impl ClusterBlobs {
                 .into_iter()
                 .map(|(suspect, finding)| self.fetch_again(suspect, finding));
             let fetches: Vec<_> = fetches.collect();
-            let fetched = stream::iter(fetches).buffered(FETCHES_MAX);
-            mended.findings.extend(fetched.collect::<Vec<_>>().await);
+            let copies = stream::iter(fetches).buffered(FETCHES_MAX);
+            mended.findings.extend(copies.collect::<Vec<_>>().await);
             if !rest.is_empty() && start.elapsed() >= FETCHES_TIME {
                 mended.cut_at = last;
                 break;

@@ -319,6 +319,9 @@ pub const COUNT_STEP: usize = 1_000;
 /// image has, and what refers to it.
 pub const ARCHIVED_AT_ONCE_MAX: u64 = IMAGE_MANIFESTS_MAX as u64 + ARCHIVE_REFERRERS_MAX as u64;
 
+/// Manifests that are looked at for that, whether they go along or not.
+pub const ARCHIVE_LOOKS_MAX: usize = 20_000;
+
 /// Referrers that go into the archive with an image, or come back with it.
 pub const ARCHIVE_REFERRERS_MAX: usize = 1_000;
 

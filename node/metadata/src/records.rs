@@ -223,6 +223,10 @@ pub struct ManifestRecord {
     /// When it last came back from the archive.
     #[prost(int64, optional, tag = "26")]
     pub activated_at_ms: Option<i64>,
+    /// Log index that says how old it is, where that is not `index`: of its last return
+    /// from the archive, or of its first push where it was restored since.
+    #[prost(uint64, optional, tag = "28")]
+    pub age_index: Option<u64>,
     /// When it last went into the archive, if it is not there now.
     #[prost(int64, optional, tag = "27")]
     pub last_archived_at_ms: Option<i64>,

@@ -82,15 +82,15 @@ async fn everything_may_be_named_by_sha512() {
         let reply = client.call("GET", &target).await;
         assert_eq!(reply.status, StatusCode::NOT_FOUND, "{target}");
     }
-    for target in [
-        format!("/v2/app/manifests/{digest}"),
-        format!("/v2/app/blobs/{config}"),
-    ] {
-        let reply = client.call("DELETE", &target).await;
-        assert_eq!(reply.status, StatusCode::ACCEPTED, "{target}");
-        let reply = client.call("GET", &target).await;
-        assert_eq!(reply.status, StatusCode::NOT_FOUND, "{target}");
-    }
+    let target = format!("/v2/app/manifests/{digest}");
+    let reply = client.call("DELETE", &target).await;
+    assert_eq!(reply.status, StatusCode::ACCEPTED, "{target}");
+    let reply = client.call("GET", &target).await;
+    assert_eq!(reply.status, StatusCode::NOT_FOUND, "{target}");
+    // The image may be restored, which needs it.
+    let target = format!("/v2/app/blobs/{config}");
+    let reply = client.call("DELETE", &target).await;
+    assert_eq!(reply.status, StatusCode::METHOD_NOT_ALLOWED, "{target}");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use entrepot_oci::{Digest, RegistryId, RepositoryName};
 use super::{Stop, invalid, parse};
 use crate::command::CountHeld;
 use crate::keys::{self, Key, Namespace, Parts};
-use crate::limits::COUNT_STEP;
+use crate::limits::{COUNT_STEP, DELETION_MANIFESTS_PAGE};
 use crate::overlay::Overlay;
 use crate::query::{self, Allowance, RegistrySettings};
 use crate::read;
@@ -222,8 +222,14 @@ fn step(
         if start.as_bytes() >= &end[..] {
             continue;
         }
-        let page = view.scan(start.as_bytes(), &end, room)?;
+        // A record of a manifest may be of some hundred KiB.
+        let limit = match namespace {
+            Namespace::Manifest => room.min(DELETION_MANIFESTS_PAGE),
+            _ => room,
+        };
+        let page = view.scan(start.as_bytes(), &end, limit)?;
         room -= page.len();
+        let is_full = page.len() == limit;
         let last = page.last().map(|(key, _)| key.clone());
         for (key, value) in page {
             let mut parts = Parts::of(&key);
@@ -242,7 +248,7 @@ fn step(
             record.bytes = record.bytes.saturating_add(bytes);
             record.images += u64::from(is_image);
         }
-        if room == 0 {
+        if is_full {
             record.counted_to = last.or_else(|| record.counted_to.take());
             return Ok(further);
         }

@@ -86,7 +86,7 @@ pub(super) fn put(
             release(overlay, account, repository, &before, at_ms)?;
         }
     }
-    let restored = push.restore(overlay, created)?;
+    let restored = push.restore(overlay, index, created)?;
     push.check_tag_quota(overlay, settings.quotas.as_ref(), created)?;
     let mut enqueue = Enqueue::new(
         overlay,
@@ -445,10 +445,11 @@ impl Push {
 
     /// Brings back from the archive what was pushed again, and what a new index
     /// names; whether the image itself came back.
-    fn restore(&self, overlay: &mut Overlay<'_>, created: bool) -> Result<bool, Stop> {
+    fn restore(&self, overlay: &mut Overlay<'_>, index: u64, created: bool) -> Result<bool, Stop> {
         let archive = Shelf {
             account: &self.account,
             repository: &self.repository,
+            index,
             at_ms: self.command.at_ms,
         };
         if created {

@@ -6,6 +6,8 @@
 //! an index names and is there is not in the archive unless the index is, so that
 //! what can be pulled can be pulled as a whole.
 
+use std::collections::BTreeSet;
+
 use entrepot_oci::{Digest, RegistryId, RepositoryName};
 
 use super::manifests::parents;
@@ -16,7 +18,8 @@ use super::{Stop, invalid, parse};
 use crate::command::SetStorageClass;
 use crate::keys::{self, Namespace};
 use crate::limits::{
-    ARCHIVE_PARENTS_MAX, ARCHIVE_REFERRERS_MAX, ARCHIVED_AT_ONCE_MAX, TAGS_PER_PUSH_MAX,
+    ARCHIVE_LOOKS_MAX, ARCHIVE_PARENTS_MAX, ARCHIVE_REFERRERS_MAX, ARCHIVED_AT_ONCE_MAX,
+    TAGS_PER_PUSH_MAX,
 };
 use crate::overlay::Overlay;
 use crate::query;
@@ -53,10 +56,12 @@ pub(super) fn set(
     let shelf = Shelf {
         account: &account,
         repository: &repository,
+        index,
         at_ms,
     };
     let set = if command.archive {
-        if let Some(by) = shelf.active_parent(overlay, &digest)? {
+        let mut looks_left = ARCHIVE_LOOKS_MAX;
+        if let Some(by) = shelf.active_parent(overlay, &digest, &mut looks_left)? {
             let reason = Referenced {
                 digest: digest.to_string(),
                 by: by.to_string(),
@@ -76,6 +81,7 @@ pub(super) fn set(
 pub(super) struct Shelf<'a> {
     pub(super) account: &'a RegistryId,
     pub(super) repository: &'a RepositoryName,
+    pub(super) index: u64,
     pub(super) at_ms: i64,
 }
 
@@ -95,6 +101,7 @@ impl Shelf<'_> {
         let mut set = StorageClassSet::default();
         let mut referrers_left = ARCHIVE_REFERRERS_MAX;
         let mut queue = digests.to_vec();
+        let mut seen: BTreeSet<Digest> = digests.iter().copied().collect();
         while let Some(digest) = queue.pop() {
             let key = keys::manifest(self.account, self.repository, &digest);
             let record: Option<ManifestRecord> = read::record(overlay, &key)?;
@@ -102,22 +109,23 @@ impl Shelf<'_> {
             let Some(record) = record.filter(|it| it.archived_at_ms.is_some()) else {
                 continue;
             };
-            if set.images == ARCHIVED_AT_ONCE_MAX {
+            if set.images == ARCHIVED_AT_ONCE_MAX || seen.len() > ARCHIVE_LOOKS_MAX {
                 let why = "has too many manifests to come back from the archive in one step";
                 return Err(invalid("image", why).into());
             }
             let after = ManifestRecord {
                 archived_at_ms: None,
                 activated_at_ms: Some(self.at_ms),
+                age_index: Some(self.index),
                 last_archived_at_ms: record.archived_at_ms,
                 ..record
             };
             overlay.put(key, &after);
             set.images += 1;
-            queue.extend(self.children(&after)?);
             let referrers = self.referrers(overlay, &digest, &mut referrers_left)?;
             set.left |= referrers_left == 0;
-            queue.extend(referrers);
+            let others = self.children(&after)?.into_iter().chain(referrers);
+            queue.extend(others.filter(|other| seen.insert(*other)));
         }
         Ok(set)
     }
@@ -129,14 +137,20 @@ impl Shelf<'_> {
     ) -> Result<StorageClassSet, StorageError> {
         let mut set = StorageClassSet::default();
         let mut referrers_left = ARCHIVE_REFERRERS_MAX;
+        let mut looks_left = ARCHIVE_LOOKS_MAX;
         let mut queue = vec![root];
         while let Some(digest) = queue.pop() {
+            if looks_left == 0 {
+                set.left = true;
+                break;
+            }
+            looks_left -= 1;
             let key = keys::manifest(self.account, self.repository, &digest);
             let record: Option<ManifestRecord> = read::record(overlay, &key)?;
             let Some(record) = record.filter(|it| it.archived_at_ms.is_none()) else {
                 continue;
             };
-            if digest != root && !self.goes_along(overlay, &digest, &record)? {
+            if digest != root && !self.goes_along(overlay, &digest, &record, &mut looks_left)? {
                 continue;
             }
             if set.images == ARCHIVED_AT_ONCE_MAX {
@@ -165,9 +179,10 @@ impl Shelf<'_> {
         overlay: &Overlay<'_>,
         digest: &Digest,
         record: &ManifestRecord,
+        looks_left: &mut usize,
     ) -> Result<bool, StorageError> {
         let (account, repository) = (self.account, self.repository);
-        if self.active_parent(overlay, digest)?.is_some() {
+        if self.active_parent(overlay, digest, looks_left)?.is_some() {
             return Ok(false);
         }
         if let Some(subject) = &record.subject {
@@ -187,14 +202,17 @@ impl Shelf<'_> {
         &self,
         overlay: &Overlay<'_>,
         digest: &Digest,
+        looks_left: &mut usize,
     ) -> Result<Option<Digest>, StorageError> {
         let (account, repository) = (self.account, self.repository);
         let limit = ARCHIVE_PARENTS_MAX + 1;
         let found = parents(overlay, account, repository, digest, None, limit)?;
         for (at, parent) in found.into_iter().enumerate() {
-            let entry = query::manifest_entry(overlay, account, repository, &parent)?;
-            let is_active = entry.is_some_and(|entry| entry.archived_at_ms.is_none());
-            if is_active || at == ARCHIVE_PARENTS_MAX {
+            if *looks_left == 0 || at == ARCHIVE_PARENTS_MAX {
+                return Ok(Some(parent));
+            }
+            *looks_left -= 1;
+            if !query::is_archived(overlay, account, repository, &parent)? {
                 return Ok(Some(parent));
             }
         }

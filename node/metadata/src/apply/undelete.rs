@@ -23,12 +23,13 @@ use super::{Stop, invalid, manifests, parse, reported};
 use crate::command::{Author, ExpireDeleted, RestoreImage};
 use crate::keys::{self, Key, Namespace};
 use crate::limits::{
-    AUTHOR_BYTES_MAX, DELETED_TAGS_MAX, DELETION_STEP_PAIRS, EXPIRED_AT_ONCE_MAX,
-    RESTORED_AT_ONCE_MAX, UNDELETE_WINDOW_MS_MAX,
+    ARCHIVE_LOOKS_MAX, AUTHOR_BYTES_MAX, DELETED_TAGS_MAX, DELETION_STEP_PAIRS,
+    EXPIRED_AT_ONCE_MAX, RESTORED_AT_ONCE_MAX, UNDELETE_WINDOW_MS_MAX,
 };
 use crate::overlay::Overlay;
 use crate::query::{self, DeletedImage, ManifestEntry, Mutability, RegistrySettings};
 use crate::read;
+use crate::records::pulls::PullRecord;
 use crate::records::undelete::DeletedRecord;
 use crate::records::{ManifestRecord, RepositoryRecord};
 use crate::response::{DeletedExpired, ImageRestored, Outcome, Refused, TagFixed};
@@ -78,6 +79,8 @@ impl Departure<'_> {
             manifests::remove(overlay, account, repository, entry)?;
             return manifests::release(overlay, account, repository, entry, self.at_ms);
         };
+        let pull: Option<PullRecord> =
+            read::record(overlay, &keys::pull(account, repository, &entry.digest))?;
         manifests::detach(overlay, account, repository, entry)?;
         let tags = self.tags.iter().take(DELETED_TAGS_MAX).cloned();
         let record = DeletedRecord {
@@ -88,6 +91,7 @@ impl Departure<'_> {
             index: self.index,
             cause: self.author.map(|it| it.cause).unwrap_or_default(),
             by: self.author.map(|it| it.by.clone()).unwrap_or_default(),
+            pulled_at_ms: pull.map(|pull| pull.pulled_at_ms),
         };
         let digest = &entry.digest;
         overlay.put(keys::deleted(account, repository, digest), &record);
@@ -272,12 +276,17 @@ impl Restoration<'_> {
         let archive = Shelf {
             account: self.account,
             repository: self.repository,
+            index: self.index,
             at_ms: self.at_ms,
         };
+        let mut looks_left = ARCHIVE_LOOKS_MAX;
         for (digest, image) in all {
             if image.manifest.archived_at_ms.is_none() {
                 archive.activate(overlay, &image.manifest.children)?;
-            } else if archive.active_parent(overlay, digest)?.is_some() {
+            } else if archive
+                .active_parent(overlay, digest, &mut looks_left)?
+                .is_some()
+            {
                 archive.activate(overlay, &[*digest])?;
             }
         }
@@ -322,25 +331,29 @@ impl Restoration<'_> {
         let (account, repository) = (self.account, self.repository);
         let mut all = BTreeMap::new();
         let mut gone = BTreeSet::new();
+        let mut seen = BTreeSet::from([image.manifest.digest]);
         let mut queue = vec![image];
         while let Some(image) = queue.pop() {
-            if all.len() >= RESTORED_AT_ONCE_MAX {
-                let max = u32::try_from(RESTORED_AT_ONCE_MAX).unwrap_or(u32::MAX);
-                return Err(Refused::RestoreTooLarge(max).into());
-            }
             let manifest = image.manifest.clone();
             all.insert(manifest.digest, image);
             for child in &manifest.children {
-                let is_queued = queue.iter().any(|it| it.manifest.digest == *child);
                 let may_lack = manifest.absent.contains(child);
-                if is_queued || all.contains_key(child) || gone.contains(child) {
+                if seen.contains(child) || gone.contains(child) {
                     continue;
                 }
                 if read::exists(view, &keys::manifest(account, repository, child))? {
                     continue;
                 }
                 match query::deleted_image(view, account, repository, child)? {
-                    Some(child) => queue.push(child),
+                    // Before it is kept: each may be of some hundred KiB.
+                    Some(_) if seen.len() >= RESTORED_AT_ONCE_MAX => {
+                        let max = u32::try_from(RESTORED_AT_ONCE_MAX).unwrap_or(u32::MAX);
+                        return Err(Refused::RestoreTooLarge(max).into());
+                    }
+                    Some(image) => {
+                        seen.insert(*child);
+                        queue.push(image);
+                    }
                     None if may_lack => {}
                     None => drop(gone.insert(*child)),
                 }
@@ -353,8 +366,8 @@ impl Restoration<'_> {
         }
     }
 
-    /// As it was, but for the log index: nobody who has decided anything of it before
-    /// means this one.
+    /// As it was, and as old, but for the log index: nobody who has decided anything of
+    /// it before means this one.
     fn put(
         &self,
         overlay: &mut Overlay<'_>,
@@ -366,14 +379,20 @@ impl Restoration<'_> {
         self.require_blobs(overlay, entry)?;
         let own = keys::deleted(account, repository, &entry.digest);
         let record: Option<DeletedRecord> = read::record(overlay, &own)?;
+        let pulled_at_ms = record.as_ref().and_then(|record| record.pulled_at_ms);
         let Some(manifest) = record.and_then(|record| record.manifest) else {
             return Err(Refused::DeletedUnknown(entry.digest.to_string()).into());
         };
+        if let Some(pulled_at_ms) = pulled_at_ms {
+            let pull = keys::pull(account, repository, &entry.digest);
+            overlay.put(pull, &PullRecord { pulled_at_ms });
+        }
         let key = keys::manifest(account, repository, &entry.digest);
         if settings.quotas.is_some() {
             self.count(overlay, &key, manifest.content_len, settings)?;
         }
         let manifest = ManifestRecord {
+            age_index: Some(manifest.age_index.unwrap_or(manifest.index)),
             index: self.index,
             ..manifest
         };
@@ -436,8 +455,12 @@ impl Restoration<'_> {
         let (account, repository) = (self.account, self.repository);
         let (index, at_ms) = (self.index, self.at_ms);
         let mut enqueue = Enqueue::new(overlay, account, repository, digest, true, index, at_ms)?;
+        // What is in the archive is copied when it comes back from there.
+        let is_copied = !query::is_archived(overlay, account, repository, digest)?;
         if digest != self.digest || tags.is_empty() {
-            enqueue.run(overlay, None, false)?;
+            if is_copied {
+                enqueue.run(overlay, None, false)?;
+            }
             return Ok(enqueue.count());
         }
         for tag in tags {
@@ -449,7 +472,9 @@ impl Restoration<'_> {
                 origin: None,
             };
             to.run(overlay, index, at_ms)?;
-            enqueue.run(overlay, Some(tag), false)?;
+            if is_copied {
+                enqueue.run(overlay, Some(tag), false)?;
+            }
         }
         Ok(enqueue.count())
     }

@@ -32,8 +32,11 @@ pub struct ManifestEntry {
     pub size: u64,
     /// Of the first push.
     pub pushed_at_ms: i64,
-    /// Log index of the first push.
+    /// Log index of the first push, or of its restoration.
     pub index: u64,
+    /// Log index that says how old it is among others: of the first push, or of its
+    /// last return from the archive.
+    pub age_index: u64,
     /// Since when it is in the archive, if it is: then it is known, and not given.
     pub archived_at_ms: Option<i64>,
     /// When it last came back from the archive.
@@ -313,6 +316,7 @@ pub(super) fn entry_of(
         index: record.index,
         archived_at_ms: record.archived_at_ms,
         activated_at_ms: record.activated_at_ms,
+        age_index: record.age_index.unwrap_or(record.index),
         last_archived_at_ms: record.archived_at_ms.or(record.last_archived_at_ms),
     })
 }

@@ -24,6 +24,9 @@ pub struct DeletedRecord {
     /// Who did: an ARN, or the region that a deletion came from. Empty: not known.
     #[prost(string, tag = "7")]
     pub by: String,
+    /// When it was last pulled, if that was recorded.
+    #[prost(int64, optional, tag = "8")]
+    pub pulled_at_ms: Option<i64>,
 }
 
 /// Why something was changed.

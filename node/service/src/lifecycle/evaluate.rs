@@ -22,6 +22,8 @@ pub(super) struct Candidate {
     /// Log index of its first push: images are as old as that says, whatever the
     /// clocks of the nodes that took them said.
     pub(super) index: u64,
+    /// The least is the oldest.
+    pub(super) age_index: u64,
     pub(super) tags: Vec<Tag>,
     pub(super) pushed_at_ms: i64,
     /// None: never, or not recorded.
@@ -206,7 +208,7 @@ impl<'a> Family<'a> {
     fn by_age(&self) -> Vec<usize> {
         let is_free = |at: &usize| self.parents[*at] == 0 && self.subject(*at).is_none();
         let mut free: Vec<usize> = (0..self.images.len()).filter(is_free).collect();
-        free.sort_unstable_by_key(|&at| (self.images[at].activated_at_ms, self.images[at].index));
+        free.sort_unstable_by_key(|&at| self.images[at].age_index);
         free
     }
 

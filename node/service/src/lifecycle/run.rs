@@ -510,6 +510,7 @@ fn candidate(entry: ManifestEntry, tags: Vec<Tag>) -> Candidate {
         tags,
         pushed_at_ms: entry.pushed_at_ms,
         pulled_at_ms: None,
+        age_index: entry.age_index,
         activated_at_ms: entry.activated_at_ms,
         archived_at_ms: entry.archived_at_ms,
         children: entry.children,

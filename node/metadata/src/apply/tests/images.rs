@@ -46,6 +46,7 @@ fn a_manifest_is_found_as_it_was_pushed() {
             index: machine.index,
             archived_at_ms: None,
             activated_at_ms: None,
+            age_index: machine.index,
             last_archived_at_ms: None,
         }
     );

@@ -59,6 +59,8 @@ fn what_is_in_the_archive_is_known_and_not_given() {
     let back = ManifestEntry {
         archived_at_ms: None,
         activated_at_ms: Some(50),
+        // Anew from here.
+        age_index: machine.index - 1,
         ..gone
     };
     assert_eq!(entry(&machine, 10), back);

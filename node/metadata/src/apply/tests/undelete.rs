@@ -3,8 +3,8 @@
 use super::{Machine, account, app, digest, image, index_of, replica_of, rule, tag};
 use crate::command::{
     Author, BeginCollection, Command, DeleteManifest, DeleteReplica, DeleteRepository, DeleteTag,
-    ExpireDeleted, ExpiredImage, PutManifest, PutRegistrySettings, PutRepositorySettings,
-    QuotasChange, RestoreImage, UnlinkBlob,
+    ExpireDeleted, ExpiredImage, Pull, PutManifest, PutRegistrySettings, PutRepositorySettings,
+    QuotasChange, RecordPulls, RestoreImage, UnlinkBlob,
 };
 use crate::keys::Namespace;
 use crate::limits::{UNDELETE_WINDOW_MS, UNDELETE_WINDOW_MS_MAX};
@@ -75,6 +75,25 @@ fn expire(machine: &mut Machine, cutoff_ms: i64) -> u64 {
     }
 }
 
+/// Else a lifecycle policy would let it go for not having been pulled.
+#[test]
+fn a_restored_image_was_pulled_when_it_was_pulled() {
+    let mut machine = Machine::with_app();
+    machine.done(image(10, &[1], &["v1"]));
+    let pull = Pull::new(&account().into(), &app(), &digest(10), 25);
+    machine.done(RecordPulls {
+        pulls: vec![pull],
+        at_ms: 25,
+    });
+    let pulled = |machine: &Machine| {
+        query::pulled_at_ms(&machine.state, &account(), &app(), &digest(10)).unwrap()
+    };
+    machine.done(delete(10));
+    assert_eq!(pulled(&machine), None);
+    restored(&mut machine, restore(10));
+    assert_eq!(pulled(&machine), Some(25));
+}
+
 #[test]
 fn a_deleted_image_comes_back_as_it_was() {
     let mut machine = Machine::with_app();
@@ -106,6 +125,7 @@ fn a_deleted_image_comes_back_as_it_was() {
     // Who has decided on the one before does not mean this one.
     assert!(after.entry.index > before.entry.index);
     assert_eq!(after.entry.pushed_at_ms, before.entry.pushed_at_ms);
+    assert_eq!(after.entry.age_index, before.entry.index);
     assert_eq!(machine.tag_digest("v2"), Some(digest(10)));
     assert_eq!(
         machine.refused(restore(10)),

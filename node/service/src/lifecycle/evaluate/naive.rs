@@ -91,7 +91,7 @@ fn matches(rule: &Rule, image: &Candidate) -> bool {
 fn is_due(rule: &Rule, image: &Candidate, free: &[&Candidate], now_ms: i64) -> bool {
     let selection = &rule.selection;
     let born = |it: &Candidate| it.activated_at_ms.unwrap_or(it.pushed_at_ms);
-    let age = |it: &Candidate| (it.activated_at_ms, it.index);
+    let age = |it: &Candidate| it.age_index;
     let since_ms = match selection.count_type {
         CountType::ImageCountMoreThan => {
             let newer = |pattern: Option<usize>| {

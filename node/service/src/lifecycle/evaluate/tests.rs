@@ -23,6 +23,7 @@ fn image(name: &str, tags: &[&str], days: i64) -> Candidate {
     Candidate {
         digest: digest(name),
         index: u64::try_from(1_000 - days).unwrap(),
+        age_index: u64::try_from(1_000 - days).unwrap(),
         tags: tags.iter().map(|tag| tag.parse().unwrap()).collect(),
         pushed_at_ms: NOW_MS - days * DAY_MS,
         pulled_at_ms: None,
@@ -218,6 +219,7 @@ fn a_pull_keeps_an_image_and_one_that_came_back_is_as_young_as_its_return() {
     let back = Candidate {
         pulled_at_ms: Some(NOW_MS - 80 * DAY_MS),
         activated_at_ms: Some(NOW_MS - 5 * DAY_MS),
+        age_index: 995,
         ..image("back", &["b"], 90)
     };
     let images = [
@@ -235,7 +237,7 @@ fn a_pull_keeps_an_image_and_one_that_came_back_is_as_young_as_its_return() {
 #[test]
 fn the_log_says_which_is_the_newest() {
     let mut behind = image("behind", &["v2"], 10);
-    behind.index = 1_000;
+    behind.age_index = 1_000;
     let images = [("behind", behind), ("first", image("first", &["v1"], 1))];
     assert_eq!(expired(&[(count(&["v"], 1), "expire")], &images), ["first"]);
 }
@@ -276,6 +278,7 @@ fn images() -> impl Strategy<Value = Vec<Candidate>> {
                 pulled_at_ms: some(pulled),
                 // As the log has it, whatever the clocks said.
                 index: at as u64,
+                age_index: at as u64,
                 activated_at_ms: some(activated),
                 archived_at_ms: some(archived - 200),
                 children,

@@ -62,8 +62,8 @@ it. The manifests of an index stay, without a tag, unless --children is given: t
 that no other index and no tag names.
 
 UNIQUE are blobs that no other repository has: of the region, for operators of the cluster; else of \
-the registry. Their space is free when the image can no longer be restored, and nothing has named \
-them for as long as is shown.
+the registry. Their space is free as long after as is shown: when the image can no longer be \
+restored, and nothing has named them for a while.
 
 Examples:
   entrepot image delete team/app:1.4 --dry-run

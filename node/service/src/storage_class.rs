@@ -7,7 +7,8 @@
 use entrepot_metadata::command::SetStorageClass;
 use entrepot_metadata::query;
 use entrepot_metadata::response::{Outcome, StorageClassSet};
-use entrepot_oci::{Digest, Reference, RepositoryName};
+use entrepot_metadata::{KeyValue, StorageError};
+use entrepot_oci::{Digest, Reference, RegistryId, RepositoryName};
 
 use crate::metadata::refused;
 use crate::{Caller, ImageInfo, Registry, ServiceError, Target};
@@ -142,17 +143,36 @@ impl Registry {
         repository: &RepositoryName,
         layer: &Digest,
     ) -> Result<bool, ServiceError> {
-        let (view, account) = (self.current().await?, &who.account);
-        let view = view.as_ref();
-        let images = query::images_naming(view, account, repository, layer, USES_MAX)?;
-        if images.is_empty() || images.len() == USES_MAX {
+        let account = &who.account;
+        // Most are not, and this node's copy is enough to say so.
+        let is_archived = is_archived_at(self.local()?.as_ref(), account, repository, layer)?;
+        if !is_archived {
             return Ok(false);
         }
-        for image in images {
-            if !query::is_archived(view, account, repository, &image)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let view = self.current().await?;
+        Ok(is_archived_at(view.as_ref(), account, repository, layer)?)
     }
+}
+
+/// Deleted images name their layers until they can no longer be restored: they do not
+/// count.
+fn is_archived_at(
+    view: &dyn KeyValue,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    layer: &Digest,
+) -> Result<bool, StorageError> {
+    let images = query::images_naming(view, account, repository, layer, USES_MAX)?;
+    if images.len() == USES_MAX {
+        return Ok(false);
+    }
+    let mut is_archived = false;
+    for image in images {
+        match query::manifest_entry(view, account, repository, &image)? {
+            Some(entry) if entry.archived_at_ms.is_none() => return Ok(false),
+            Some(_) => is_archived = true,
+            None => {}
+        }
+    }
+    Ok(is_archived)
 }

@@ -173,11 +173,14 @@ pub(super) async fn check(call: &Call, input: CheckInput) -> Result<CheckOutput,
             Err(ServiceError::BlobUnknown(_)) => None,
             Err(error) => return Err(call.failed(error)),
         };
-        let archived = call
-            .registry
-            .is_layer_archived(&call.caller, &repository, &digest)
-            .await
-            .map_err(|error| call.failed(error))?;
+        let archived = match size {
+            Some(_) => call
+                .registry
+                .is_layer_archived(&call.caller, &repository, &digest)
+                .await
+                .map_err(|error| call.failed(error))?,
+            None => false,
+        };
         output.layers.push(Layer {
             layer_digest: text,
             layer_availability: match size {

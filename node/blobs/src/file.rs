@@ -240,6 +240,11 @@ impl BlobStore for FileStore {
         run(move || shared.care.layout.room().bytes()).await
     }
 
+    async fn unwritten_for(&self, digest: &Digest) -> Result<Option<Duration>, BlobError> {
+        let (shared, digest) = (Arc::clone(&self.shared), *digest);
+        run(move || shared.unwritten_for(&digest)).await
+    }
+
     async fn abandoned(&self, idle: Duration, delete: bool) -> Result<Abandoned, BlobError> {
         let shared = Arc::clone(&self.shared);
         run(move || {
@@ -284,6 +289,16 @@ impl Shared {
             digest: *digest,
             size,
         }))
+    }
+
+    /// Of a clock that was put back, it is not known how long ago that was.
+    fn unwritten_for(&self, digest: &Digest) -> Result<Option<Duration>, BlobError> {
+        let path = self.care.layout.blob(digest);
+        match fs::metadata(&path).and_then(|metadata| metadata.modified()) {
+            Ok(written) => Ok(Some(written.elapsed().unwrap_or_default())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(BlobError::io("stat blob", path)(error)),
+        }
     }
 
     /// Whether the blob is here and is `content`, which is proven, so that another

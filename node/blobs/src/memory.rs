@@ -11,6 +11,7 @@ use std::{
     io,
     ops::{Bound, Range},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -151,6 +152,11 @@ impl BlobStore for MemoryStore {
             digest: *digest,
             size: stored.content.len() as u64,
         }))
+    }
+
+    /// It does not note when a blob was written: as long ago as can be.
+    async fn unwritten_for(&self, digest: &Digest) -> Result<Option<Duration>, BlobError> {
+        Ok(self.stat(digest).await?.map(|_| Duration::MAX))
     }
 
     async fn open(

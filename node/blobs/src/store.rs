@@ -41,6 +41,8 @@ pub struct BlobStat {
 pub struct Abandoned {
     pub files: u64,
     pub bytes: u64,
+    /// Other files, that could not be looked at or deleted.
+    pub failed: u64,
 }
 
 /// What a commit made durable.
@@ -150,6 +152,9 @@ pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
     /// Bytes that there is room for at the moment; none: nobody can tell. A
     /// hint: what is staged meanwhile, or has a quota of its own, may find less.
     async fn room_bytes(&self) -> Result<Option<u64>, BlobError>;
+
+    /// For how long nobody has written to the blob; none: it is not there.
+    async fn unwritten_for(&self, digest: &Digest) -> Result<Option<Duration>, BlobError>;
 
     /// What stagings have left behind that are none any more, such as one whose file
     /// could not be removed, and what nobody has written to for as long as `idle`.

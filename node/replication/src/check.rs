@@ -21,11 +21,11 @@ use entrepot_proto::peer::blobs_client::BlobsClient;
 use entrepot_proto::peer::{CheckReply, CheckRequest, FileFault, FileFinding, StatRequest};
 use futures::{StreamExt, stream};
 use tonic::Request;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::ClusterBlobs;
 use crate::collection::{Records, STAGING_IDLE};
-use crate::error::ReplicationError;
+use crate::error::{ReplicationError, chain};
 
 /// Files and records of one page, each.
 const PAGE: usize = 500;
@@ -135,7 +135,7 @@ impl ClusterBlobs {
         if after.is_none() {
             reply
                 .findings
-                .extend(self.left_behind(request.repair).await?);
+                .extend(self.left_behind(request.repair).await);
         }
         Ok(reply)
     }
@@ -256,15 +256,39 @@ impl ClusterBlobs {
         }
     }
 
-    async fn left_behind(&self, delete: bool) -> Result<Option<FileFinding>, ReplicationError> {
-        let Abandoned { files, bytes } = self.store.abandoned(STAGING_IDLE, delete).await?;
-        Ok((files > 0).then(|| FileFinding {
+    /// That it cannot be looked at is a finding too: the others are no worse for it.
+    async fn left_behind(&self, delete: bool) -> Option<FileFinding> {
+        let staging = FileFinding {
             fault: FileFault::Staging.into(),
+            ..FileFinding::default()
+        };
+        let found = match self.store.abandoned(STAGING_IDLE, delete).await {
+            Ok(found) => found,
+            Err(error) => {
+                let failure = chain(&error);
+                warn!(
+                    error = failure,
+                    "what uploads have left behind is not looked at"
+                );
+                return Some(FileFinding { failure, ..staging });
+            }
+        };
+        let Abandoned {
             files,
             bytes,
-            mended: delete,
-            ..FileFinding::default()
-        }))
+            failed,
+        } = found;
+        let failure = match failed {
+            0 => String::new(),
+            failed => format!("{failed} could not be looked at or deleted: see the node's log"),
+        };
+        (files + failed > 0).then(|| FileFinding {
+            files: files + failed,
+            bytes,
+            mended: delete && failed == 0,
+            failure,
+            ..staging
+        })
     }
 }
 

@@ -13,6 +13,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use tracing::warn;
+
 use crate::{Abandoned, BlobError};
 
 /// The files of stagings that are alive. Clones share them.
@@ -61,7 +63,7 @@ impl Drop for Owner {
 }
 
 /// The files in `staging` that nobody owns, or has written to for `idle`; with
-/// `delete`, they go. Blocks the thread.
+/// `delete`, they go. One that fails keeps no other from it. Blocks the thread.
 pub(super) fn abandoned(
     staging: &Path,
     owners: &Owners,
@@ -73,14 +75,17 @@ pub(super) fn abandoned(
     let mut found = Abandoned::default();
     for entry in fs::read_dir(staging).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let failed = |error| BlobError::io("look at staging file", &path)(error);
         let looked = fs::symlink_metadata(&path)
             .and_then(|metadata| Ok((metadata.len(), metadata.modified()?)));
         let (bytes, written) = match looked {
             Ok(looked) => looked,
             // It has just been published, or removed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(failed(error)),
+            Err(error) => {
+                warn!(path = %path.display(), %error, "a staging file cannot be looked at");
+                found.failed += 1;
+                continue;
+            }
         };
         // Of a clock that was put back, it is not known how long ago that was.
         let age = now.duration_since(written).unwrap_or_default();
@@ -92,7 +97,11 @@ pub(super) fn abandoned(
             match fs::remove_file(&path) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(BlobError::io("delete staging file", &path)(error)),
+                Err(error) => {
+                    warn!(path = %path.display(), %error, "a staging file cannot be deleted");
+                    found.failed += 1;
+                    continue;
+                }
             }
         }
         found.files += 1;

@@ -371,10 +371,20 @@ async fn what_nobody_brings_in_any_more_goes_and_nothing_else() {
         abandoned(Duration::from_hours(1), true).await,
         Abandoned::default()
     );
-    let left = Abandoned { files: 1, bytes: 4 };
+    let left = Abandoned {
+        files: 1,
+        bytes: 4,
+        failed: 0,
+    };
     assert_eq!(abandoned(Duration::ZERO, false).await, left);
     assert_eq!(abandoned(Duration::ZERO, true).await, left);
     assert_eq!(abandoned(Duration::ZERO, true).await, Abandoned::default());
+    assert!(!staging_of("left").exists());
+    // A directory is no file that can be removed: what else there is goes.
+    fs::create_dir(staging_of("stays")).expect("a directory");
+    fs::write(staging_of("left"), "torn").expect("a file of nobody");
+    let some = Abandoned { failed: 1, ..left };
+    assert_eq!(abandoned(Duration::ZERO, true).await, some);
     assert!(!staging_of("left").exists());
     let committed = alive.commit(Expected::Digest(sha256(&content))).await;
     assert_eq!(committed.expect("commit").size, 8 * READ_BYTES as u64);

@@ -93,7 +93,8 @@ impl Orphans {
 
     /// Deletes what uploads have left behind that are over.
     pub async fn clear_staging(&self) -> Result<(), ReplicationError> {
-        let Abandoned { files, bytes } = self.blobs.store.abandoned(STAGING_IDLE, true).await?;
+        let found = self.blobs.store.abandoned(STAGING_IDLE, true).await?;
+        let Abandoned { files, bytes, .. } = found;
         if files > 0 {
             info!(files, bytes, "what uploads had left behind was deleted");
         }

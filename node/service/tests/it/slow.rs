@@ -130,6 +130,10 @@ impl BlobStore for SlowStore {
         self.inner.stat(digest).await
     }
 
+    async fn unwritten_for(&self, digest: &Digest) -> Result<Option<Duration>, BlobError> {
+        self.inner.unwritten_for(digest).await
+    }
+
     async fn open(
         &self,
         digest: &Digest,

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -37,6 +38,10 @@ impl BlobStore for LosingBlobs {
 
     async fn stat(&self, digest: &Digest) -> Result<Option<BlobStat>, BlobError> {
         self.0.stat(digest).await
+    }
+
+    async fn unwritten_for(&self, digest: &Digest) -> Result<Option<Duration>, BlobError> {
+        self.0.unwritten_for(digest).await
     }
 
     async fn open(

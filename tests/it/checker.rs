@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use entrepot_harness::{Admin, Blob, Cluster, Image, Node, Random, digest_of, media, wait_until};
@@ -53,6 +53,10 @@ async fn a_check_tells_what_is_wrong_and_mends_it() -> Result<()> {
                 .open(bad.blob_file(&cut.digest)?)?;
             file.set_len(1_000)?;
             fs::write(&orphan_file, &orphan)?;
+            // What was written just now may belong to a push: it stays for an hour.
+            let long_ago = SystemTime::now() - Duration::from_hours(2);
+            let file = fs::File::options().write(true).open(&orphan_file)?;
+            file.set_modified(long_ago)?;
             let found = check(&admin, &[]).await?;
             let expected = [
                 ("missing", missing.digest.as_str(), Some(2)),

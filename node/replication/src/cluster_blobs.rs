@@ -31,6 +31,8 @@ const DISTRUSTED_MAX: usize = 1_024;
 /// Damaged copies that are replaced at the same time because a reader found
 /// them. More are left to repair.
 const HEALED_MAX: usize = 2;
+/// Copies that checks fetch at the same time, all of them together.
+pub(crate) const MENDED_MAX: usize = 4;
 
 /// What acknowledged uploads may still hold for the copies that they did not
 /// wait for, KiB.
@@ -79,6 +81,10 @@ pub struct ClusterBlobs {
     pub(crate) tally: Arc<Tally>,
     pub(crate) scrub: ScrubControl,
     healing: Arc<Semaphore>,
+    /// Places for the copies that a check has fetched.
+    pub(crate) mending: Arc<Semaphore>,
+    /// For all copies that nobody waits for.
+    pub(crate) repair_pace: Arc<Pace>,
 }
 
 /// The blobs that are being fetched for readers, so that those who want the same
@@ -148,6 +154,8 @@ impl ClusterBlobs {
             tally: Arc::default(),
             scrub: ScrubControl::default(),
             healing: Arc::new(Semaphore::new(HEALED_MAX)),
+            mending: Arc::new(Semaphore::new(MENDED_MAX)),
+            repair_pace: Arc::new(Pace::new(limits.repair_bytes_per_s)),
         })
     }
 

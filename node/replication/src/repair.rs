@@ -27,7 +27,6 @@ use self::survey::Survey;
 use crate::ClusterBlobs;
 use crate::error::{ReplicationError, chain};
 use crate::metrics::level;
-use crate::pace::Pace;
 use crate::ranges::Sums;
 
 /// Between two passes. A peer that comes back starts one earlier, and while a
@@ -53,7 +52,6 @@ pub struct Repair {
     metadata: Arc<dyn Metadata>,
     group: GroupId,
     clock: Arc<dyn Clock>,
-    pace: Arc<Pace>,
 }
 
 // === impl Repair ===
@@ -66,7 +64,6 @@ impl Repair {
     ) -> Self {
         Self {
             group: GroupId::region(blobs.region().clone()),
-            pace: Arc::new(Pace::new(blobs.limits.repair_bytes_per_s)),
             blobs,
             metadata,
             clock,
@@ -183,7 +180,7 @@ impl Repair {
     async fn fetch(&self, blob: Blob) -> Option<Digest> {
         let (metrics, progress) = (&self.blobs.metrics, &self.blobs.repair);
         let (digest, size) = (blob.digest, blob.size);
-        let pace = Some(Arc::clone(&self.pace));
+        let pace = Some(Arc::clone(&self.blobs.repair_pace));
         let fetched = self.blobs.fetch_at(blob, pace).await;
         match &fetched {
             Ok(_) => {

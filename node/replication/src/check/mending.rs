@@ -3,6 +3,7 @@
 //!
 //! Takes no longer than a page may; what is left then is found again by the next page.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +17,10 @@ use tracing::warn;
 
 use super::Suspect;
 use crate::ClusterBlobs;
-use crate::collection::{COLLECTION_LEVEL, Records};
+use crate::cluster_blobs::MENDED_MAX;
+use crate::collection::{COLLECTION_LEVEL, ORPHAN_PATIENCE, Records};
 use crate::error::{ReplicationError, chain};
 
-/// Copies that are fetched at the same time.
-const FETCHES_MAX: usize = 4;
 /// For one of them. It goes on in the background.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(8);
 /// No fetch of a page is begun after that.
@@ -54,13 +54,13 @@ impl ClusterBlobs {
         let (orphans, mut wrong): (Vec<_>, Vec<_>) = wrong.into_iter().partition(is_orphan);
         mended.findings = orphans.into_iter().map(|(_, finding)| finding).collect();
         while !wrong.is_empty() {
-            let rest = wrong.split_off(FETCHES_MAX.min(wrong.len()));
+            let rest = wrong.split_off(MENDED_MAX.min(wrong.len()));
             let last = wrong.last().map(|(suspect, _)| suspect.digest);
             let fetches = wrong
                 .into_iter()
                 .map(|(suspect, finding)| self.fetch_again(suspect, finding));
             let fetches: Vec<_> = fetches.collect();
-            let copies = stream::iter(fetches).buffered(FETCHES_MAX);
+            let copies = stream::iter(fetches).buffered(MENDED_MAX);
             mended.findings.extend(copies.collect::<Vec<_>>().await);
             if !rest.is_empty() && start.elapsed() >= FETCHES_TIME {
                 mended.cut_at = last;
@@ -77,20 +77,31 @@ impl ClusterBlobs {
         wrong: &mut [(Suspect, FileFinding)],
         at_ms: i64,
     ) {
-        let orphans = wrong
-            .iter()
-            .filter(|(suspect, _)| suspect.fault == FileFault::Orphan);
-        let due = orphans.map(|(suspect, _)| BlobStat {
-            digest: suspect.digest,
-            size: suspect.file_bytes.unwrap_or_default(),
-        });
-        let due: Vec<BlobStat> = due.collect();
+        let mut due = BTreeMap::new();
+        for (suspect, finding) in &mut *wrong {
+            if suspect.fault != FileFault::Orphan {
+                continue;
+            }
+            let digest = suspect.digest;
+            match self.store.unwritten_for(&digest).await {
+                Ok(Some(age)) if age < ORPHAN_PATIENCE => {
+                    "it was written within the last hour, and may belong to a push under way"
+                        .clone_into(&mut finding.failure);
+                }
+                Ok(_) => {
+                    let size = suspect.file_bytes.unwrap_or_default();
+                    due.insert(digest, BlobStat { digest, size });
+                }
+                Err(error) => finding.failure = chain(&error),
+            }
+        }
         if due.is_empty() {
             return;
         }
-        let collected = self.collect_nobodys(records, &due, at_ms).await;
+        let stats: Vec<BlobStat> = due.values().cloned().collect();
+        let collected = self.collect_nobodys(records, &stats, at_ms).await;
         for (suspect, finding) in wrong {
-            if suspect.fault != FileFault::Orphan {
+            if !due.contains_key(&suspect.digest) {
                 continue;
             }
             match &collected {
@@ -113,9 +124,19 @@ impl ClusterBlobs {
             "this node's disk is full".clone_into(&mut finding.failure);
             return finding;
         }
+        let Ok(permit) = Arc::clone(&self.mending).try_acquire_owned() else {
+            "this node is still fetching others: it is left to repair"
+                .clone_into(&mut finding.failure);
+            return finding;
+        };
         let (blobs, size) = (Arc::clone(self), blob.size);
         // It goes on when nobody waits for it any more.
-        let fetch = tokio::spawn(async move { blobs.fetch(blob).await });
+        let fetch = tokio::spawn(async move {
+            let pace = Arc::clone(&blobs.repair_pace);
+            let fetched = blobs.fetch_at(blob, Some(pace)).await;
+            drop(permit);
+            fetched
+        });
         match tokio::time::timeout(FETCH_TIMEOUT, fetch).await {
             Ok(Ok(Ok(_))) => {
                 self.metrics.fetched_blobs.inc();

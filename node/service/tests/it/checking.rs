@@ -13,7 +13,7 @@ use entrepot_service::{
 };
 
 use crate::cluster::{Cluster, EAST, Node, Plan, app, root, tag};
-use crate::content::{KIB, content, eventually, image, sha256};
+use crate::content::{KIB, content, eventually, image, index, sha256, variant};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -206,4 +206,36 @@ async fn a_look_at_a_deletion_deletes_nothing_and_tells_what_goes() {
     assert_eq!(gone.manifests, told.manifests);
     assert_eq!(node.tagged("v1").await, None);
     assert_eq!(node.tagged("other").await, Some(other));
+
+    // The one that has gone still has the shared one, and is none that others count.
+    let other = request(tag("other"), true);
+    let told = node.registry.remove_image(&who, &other).await.unwrap();
+    assert_eq!((told.blobs, told.blob_bytes), (2, 201 * KIB as u64));
+    // A week in which it can be restored, and the day after.
+    let days = Duration::from_hours(8 * 24).as_millis();
+    assert_eq!(told.unreferenced_after_ms.cast_unsigned(), days as u64);
+}
+
+#[tokio::test]
+async fn more_children_than_go_at_once_are_refused() {
+    let cluster = Plan::new(&[(EAST, 1)]).start().await.with_account().await;
+    let (node, who) = (cluster.node(1), root());
+    let layer = sha256(&content(1, KIB));
+    node.push(&content(1, KIB)).await;
+    let children: Vec<_> = (0..1_001).map(|n| variant((layer, KIB), n)).collect();
+    for child in &children {
+        node.put_manifest(&sha256(child).to_string(), child).await;
+    }
+    let digest = node.put_manifest("all", &index(&children)).await;
+    let request = |with_children| ImageDeletionRequest {
+        repository: app(),
+        reference: tag("all"),
+        with_children,
+        dry_run: false,
+    };
+    let refused = node.registry.remove_image(&who, &request(true)).await;
+    assert!(matches!(refused, Err(ServiceError::Invalid(_))));
+    assert_eq!(node.tagged("all").await, Some(digest));
+    let gone = node.registry.remove_image(&who, &request(false)).await;
+    assert_eq!(gone.unwrap().children_left, 1_000);
 }

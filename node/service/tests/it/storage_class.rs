@@ -5,7 +5,9 @@ use std::slice::from_ref;
 
 use bytes::Bytes;
 use entrepot_oci::{Digest, Reference, media_type};
-use entrepot_service::{ClassFilter, LifecycleMetrics, Lifecycles, ServiceError, WantedReferrers};
+use entrepot_service::{
+    ClassFilter, ImageDeletionRequest, LifecycleMetrics, Lifecycles, ServiceError, WantedReferrers,
+};
 use serde_json::json;
 
 use crate::cluster::{EAST, Node, Plan, WEST, app, root, tag};
@@ -74,6 +76,33 @@ async fn an_archived_image_is_known_and_given_by_no_node() {
     let unknown = set(node, &tag("v2"), true).await;
     assert_eq!(unknown, Err(ServiceError::ManifestUnknown("v2".to_owned())));
     cluster.check(EAST);
+}
+
+#[tokio::test]
+async fn a_deleted_image_keeps_no_layer_out_of_the_archive() {
+    let cluster = Plan::new(&[(EAST, 1)]).start().await;
+    let node = cluster.node(1);
+    let layer = content(1, 100);
+    node.push_image("v1", from_ref(&layer)).await;
+    let both = [layer.clone(), content(2, 100)];
+    node.push_image("v2", &both).await;
+    let (who, app, digest) = (root(), app(), sha256(&layer));
+    let is_archived = async || {
+        let asked = node.registry.is_layer_archived(&who, &app, &digest);
+        asked.await.unwrap()
+    };
+    assert_eq!(set(node, &tag("v1"), true).await, Ok(1));
+    assert!(!is_archived().await);
+    for (name, archived) in [("v2", true), ("v1", false)] {
+        let request = ImageDeletionRequest {
+            repository: app.clone(),
+            reference: tag(name),
+            with_children: false,
+            dry_run: false,
+        };
+        node.registry.remove_image(&who, &request).await.unwrap();
+        assert_eq!(is_archived().await, archived);
+    }
 }
 
 #[tokio::test]

@@ -212,8 +212,7 @@ async fn a_look_at_a_deletion_deletes_nothing_and_tells_what_goes() {
     let told = node.registry.remove_image(&who, &other).await.unwrap();
     assert_eq!((told.blobs, told.blob_bytes), (2, 201 * KIB as u64));
     // A week in which it can be restored, and the day after.
-    let days = Duration::from_hours(8 * 24).as_millis();
-    assert_eq!(told.unreferenced_after_ms.cast_unsigned(), days as u64);
+    assert_eq!(told.unreferenced_after_ms, 8 * 24 * 60 * 60 * 1_000);
 }
 
 #[tokio::test]

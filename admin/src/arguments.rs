@@ -21,7 +21,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use entrepot_oci::{AccountId, RepositoryName};
 
 pub(crate) use self::accounts::{Account, AccountCreate};
-pub(crate) use self::collection::{Check, Gc, GcRun, ImageDelete, TagOrDigest};
+pub(crate) use self::collection::{Check, Gc, GcRun, ImageDelete};
 pub(crate) use self::images::{Image, Named, Purge, Restore};
 pub(crate) use self::lifecycle::{Lifecycle, LifecyclePut};
 pub(crate) use self::nodes::{Drain, Node, Region, Remove, Replace, Revoke, Token};

@@ -1,10 +1,10 @@
 //! The grammar of `entrepot gc`, `entrepot check` and `entrepot image delete`.
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use entrepot_oci::{Digest, RepositoryName, Tag};
+
+use super::images::Named;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Gc {
@@ -95,7 +95,7 @@ pub(crate) struct Check {
 pub(crate) struct ImageDelete {
     /// REPOSITORY:TAG or REPOSITORY@DIGEST
     #[arg(value_name = "IMAGE")]
-    pub(crate) image: NamedImage,
+    pub(crate) image: Named,
 
     /// With those manifests of an index that nothing else names
     #[arg(long)]
@@ -110,60 +110,6 @@ pub(crate) struct ImageDelete {
     pub(crate) yes: bool,
 }
 
-/// One image, by a tag or by its digest.
-#[derive(Debug, Clone)]
-pub(crate) struct NamedImage {
-    pub(crate) repository: RepositoryName,
-    pub(crate) which: TagOrDigest,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) enum TagOrDigest {
-    Tag(Tag),
-    Digest(Digest),
-}
-
 fn age(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| error.to_string())
-}
-
-// === impl NamedImage ===
-
-impl FromStr for NamedImage {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // A digest has a colon of its own.
-        let (repository, which) = if let Some((repository, digest)) = text.split_once('@') {
-            let digest = digest.parse().map_err(|error| format!("{error}"))?;
-            (repository, TagOrDigest::Digest(digest))
-        } else if let Some((repository, tag)) = text.split_once(':') {
-            let tag = tag.parse().map_err(|error| format!("{error}"))?;
-            (repository, TagOrDigest::Tag(tag))
-        } else {
-            return Err("a tag or a digest is missing: REPOSITORY:TAG or \
-                        REPOSITORY@DIGEST"
-                .to_owned());
-        };
-        Ok(Self {
-            repository: repository.parse().map_err(|error| format!("{error}"))?,
-            which,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_image_is_named_by_its_tag_or_its_digest() {
-        let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        let image: NamedImage = format!("team/app@{digest}").parse().unwrap();
-        assert!(matches!(image.which, TagOrDigest::Digest(it) if it.to_string() == digest));
-        let image: NamedImage = "team/app:1.4".parse().unwrap();
-        assert!(matches!(image.which, TagOrDigest::Tag(tag) if tag.as_str() == "1.4"));
-        "team/app".parse::<NamedImage>().unwrap_err();
-        "team/app@x".parse::<NamedImage>().unwrap_err();
-    }
 }

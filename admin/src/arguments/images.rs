@@ -248,7 +248,13 @@ mod tests {
         assert_eq!(named.reference.to_string(), "1.4");
         let named: ByDigest = format!("team/app@{digest}").parse().unwrap();
         assert_eq!(named.digest.to_string(), digest);
-        for wrong in ["team/app", "team/app@1.4", "team/app:", "app@sha256:12"] {
+        for wrong in [
+            "team/app",
+            "team/app@x",
+            "team/app@1.4",
+            "team/app:",
+            "app@sha256:12",
+        ] {
             assert!(wrong.parse::<Named>().is_err(), "{wrong}");
         }
         assert!("team/app:1.4".parse::<ByDigest>().is_err());

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use entrepot_oci::Reference;
 use entrepot_proto::admin::{CheckFilesReply, DeleteImageRequest};
 use tokio::time::sleep;
 
 use super::print;
-use crate::arguments::{Check, Gc, GcRun, ImageDelete, TagOrDigest};
+use crate::arguments::{Check, Gc, GcRun, ImageDelete};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::human;
@@ -106,9 +107,9 @@ pub(super) async fn delete(
         dry_run,
         yes: _,
     } = options;
-    let (tag, digest) = match &image.which {
-        TagOrDigest::Tag(tag) => (tag.to_string(), String::new()),
-        TagOrDigest::Digest(digest) => (String::new(), digest.to_string()),
+    let (tag, digest) = match &image.reference {
+        Reference::Tag(tag) => (tag.to_string(), String::new()),
+        Reference::Digest(digest) => (String::new(), digest.to_string()),
     };
     let request = DeleteImageRequest {
         repository: image.repository.to_string(),

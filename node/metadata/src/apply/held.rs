@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use entrepot_oci::{Digest, RegistryId, RepositoryName};
 
+use super::counts::Counted;
 use super::{Stop, invalid, parse};
 use crate::command::CountHeld;
 use crate::keys::{self, Key, Namespace, Parts};
@@ -48,6 +49,25 @@ type Further = BTreeMap<RepositoryName, RepositoryHeldRecord>;
 // === impl Thing ===
 
 impl Thing<'_> {
+    /// An image comes: against the quotas of images of its repository, and as any
+    /// thing. Nothing is counted in a registry without quotas.
+    ///
+    /// # Errors
+    /// [`Refused::QuotaReached`] if it does not fit.
+    pub(super) fn add_image(
+        &self,
+        overlay: &mut Overlay<'_>,
+        bounds: &Bounds<'_>,
+    ) -> Result<(), Stop> {
+        if bounds.settings.quotas.is_none() {
+            return Ok(());
+        }
+        let max = bounds.settings.of_repository(bounds.record).images;
+        let max = bounds.is_bounded.then_some(max);
+        Counted::Images(self.account, self.repository).add(overlay, self.key, max)?;
+        self.add(overlay, bounds)
+    }
+
     /// It comes, and has yet to be written.
     ///
     /// # Errors

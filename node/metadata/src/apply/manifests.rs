@@ -554,13 +554,6 @@ impl Push {
         settings: &RegistrySettings,
         record: &RepositoryRecord,
     ) -> Result<(), Stop> {
-        if settings.quotas.is_none() {
-            return Ok(());
-        }
-        let is_bounded = self.origin.is_none();
-        let max = settings.of_repository(record).images;
-        let max = is_bounded.then_some(max);
-        Counted::Images(&self.account, &self.repository).add(overlay, key, max)?;
         let thing = Thing {
             account: &self.account,
             repository: &self.repository,
@@ -571,9 +564,9 @@ impl Push {
         let bounds = Bounds {
             settings,
             record,
-            is_bounded,
+            is_bounded: self.origin.is_none(),
         };
-        thing.add(overlay, &bounds)
+        thing.add_image(overlay, &bounds)
     }
 
     /// That the manifest may have the tags that it is to get. Replicas get theirs.

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 
-use super::counts::{Counted, Image};
+use super::counts::Image;
 use super::held::{Bounds, Thing};
 use super::registry::Creation;
 use super::storage_class::Shelf;
@@ -388,9 +388,7 @@ impl Restoration<'_> {
             overlay.put(pull, &PullRecord { pulled_at_ms });
         }
         let key = keys::manifest(account, repository, &entry.digest);
-        if settings.quotas.is_some() {
-            self.count(overlay, &key, manifest.content_len, settings)?;
-        }
+        self.count(overlay, &key, manifest.content_len, settings)?;
         let manifest = ManifestRecord {
             age_index: Some(manifest.age_index.unwrap_or(manifest.index)),
             index: self.index,
@@ -413,8 +411,6 @@ impl Restoration<'_> {
         settings: &RegistrySettings,
     ) -> Result<(), Stop> {
         let (account, repository) = (self.account, self.repository);
-        let max = settings.of_repository(self.record).images;
-        Counted::Images(account, repository).add(overlay, key, Some(max))?;
         let thing = Thing {
             account,
             repository,
@@ -427,7 +423,7 @@ impl Restoration<'_> {
             record: self.record,
             is_bounded: true,
         };
-        thing.add(overlay, &bounds)
+        thing.add_image(overlay, &bounds)
     }
 
     /// Its uses have held them ever since it was pushed.

@@ -136,7 +136,7 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::StepBackfill(command) => backfills::step(overlay, index, &command),
         Command::SettleReplicas(command) => replicas::settle(overlay, command),
         Command::BeginCollection(command) => collection::begin(overlay, command),
-        Command::CollectLinks(command) => collection::links(overlay, &command),
+        Command::CollectLinks(command) => collection::links(overlay, index, &command),
         Command::CollectBlobs(command) => collection::blobs(overlay, index, &command),
         Command::CollectFiles(command) => collection::files(overlay, index, &command),
         Command::ConfirmCollected(command) => collection::confirm(overlay, &command),

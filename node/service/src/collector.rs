@@ -25,6 +25,7 @@ use entrepot_oci::Digest;
 use entrepot_replication::collection::COLLECTION_LEVEL;
 use entrepot_replication::placement;
 use prometheus_client::metrics::counter::Counter;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 pub(crate) use self::asked::Collecting;
@@ -35,13 +36,17 @@ use crate::{Registry, ServiceError, audit};
 
 /// From one look at what there is to collect to the next.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// Things of one step.
-const PAGE: usize = COLLECTED_AT_ONCE_MAX;
+/// Things of one step: so few that whoever reads meanwhile waits for some
+/// milliseconds until it is applied.
+const PAGE: usize = 50;
+const _: () = assert!(PAGE <= COLLECTED_AT_ONCE_MAX);
 /// Deleted images of one step, each of which may be about many blobs.
-const EXPIRED_PAGE: usize = 200;
-/// Pages of what is remembered that are looked through in one round, for what may be
-/// forgotten.
-const FORGET_PAGES: usize = 4;
+const EXPIRED_PAGE: usize = 50;
+/// Pages of what is remembered that are looked through in one interval, for what may
+/// be forgotten.
+const FORGET_PAGES: usize = 200;
+/// Between two of these pages.
+const FORGET_REST: Duration = Duration::from_millis(2);
 /// Between two steps of the look at what was there before collection began.
 const WALK_REST: Duration = Duration::from_millis(20);
 /// What was collected is remembered for so long at least: a push that looked at its
@@ -94,7 +99,7 @@ impl Default for CollectorSettings {
     fn default() -> Self {
         Self {
             unreferenced_after: Duration::from_hours(24),
-            per_second: 20_000,
+            per_second: 2_000,
         }
     }
 }
@@ -159,17 +164,34 @@ impl Collector {
 
     /// Works until it is dropped.
     pub async fn run(self) {
+        let mut tidied: Option<Instant> = None;
         loop {
-            let round = self.round().await;
-            if round.has_failed || round.candidates < PAGE {
-                tokio::time::sleep(INTERVAL).await;
+            let began = Instant::now();
+            let tidies = tidied.is_none_or(|at| at.elapsed() >= INTERVAL);
+            if tidies {
+                tidied = Some(began);
             }
+            let round = self.steps(tidies).await;
+            let rest = if round.has_failed || round.candidates < PAGE {
+                INTERVAL
+            } else {
+                // What the steps took counts: the rate is what was asked for, not less.
+                self.time_of(round.candidates)
+                    .saturating_sub(began.elapsed())
+            };
+            tokio::time::sleep(rest).await;
         }
     }
 
     /// Takes one step of each kind, if it is this node's turn. One that fails keeps
     /// none of the others from being taken.
     pub async fn round(&self) -> Round {
+        self.steps(true).await
+    }
+
+    /// `tidies`: looks through what is remembered as well, which is much while there is
+    /// much to collect.
+    async fn steps(&self, tidies: bool) -> Round {
         let mut round = Round::default();
         let (is_mine, now_ms) = (self.is_mine(), self.registry.cluster_clock.now_ms());
         self.registry.blobs.collection().note(|it| {
@@ -192,10 +214,12 @@ impl Collector {
         let links = self.tried("links", links, &mut round);
         let blobs = self.blobs().await;
         let blobs = self.tried("blobs", blobs, &mut round);
-        let gone = self.confirm_for_the_gone(&mut round).await;
-        self.tried("nodes that are gone", gone, &mut round);
-        let forgotten = self.forget().await;
-        self.tried("what is remembered", forgotten, &mut round);
+        if tidies {
+            let gone = self.confirm_for_the_gone(&mut round).await;
+            self.tried("nodes that are gone", gone, &mut round);
+            let forgotten = self.forget().await;
+            self.tried("what is remembered", forgotten, &mut round);
+        }
         let (links, blobs) = (links.map(|it| it.1), blobs.map(|it| it.1));
         round.candidates = images.max(links).max(blobs).unwrap_or(0);
         round
@@ -272,7 +296,6 @@ impl Collector {
                 audit::expired(&it.account, &it.repository, &it.image, index, node);
             }
         }
-        self.pace(due.len()).await;
         // What there was no room for comes next.
         let more = expired.more || due.len() == EXPIRED_PAGE;
         Ok(if more && expired.images > 0 {
@@ -297,11 +320,19 @@ impl Collector {
             return Ok((Collected::default(), 0));
         }
         let number = links.len();
-        let (collected, _) = self.collect(CollectLinks { links, cutoff_ms }).await?;
+        let digests = links.iter().filter_map(|link| link.digest.parse().ok());
+        let there = self.there(digests)?;
+        let command = CollectLinks {
+            links,
+            cutoff_ms,
+            nodes: self.nodes(),
+            at_ms: self.registry.cluster_clock.now_ms(),
+        };
+        let (collected, index) = self.collect(command).await?;
         self.metrics.links.inc_by(collected.links);
         let standing = self.registry.blobs.collection();
         standing.note(|it| it.links += collected.links);
-        self.pace(number).await;
+        self.note(&there, &collected, index)?;
         Ok((collected, number))
     }
 
@@ -311,21 +342,36 @@ impl Collector {
         if found.is_empty() {
             return Ok((Collected::default(), 0));
         }
-        // Copies that repair made are not known to the state.
-        let mut nodes = self.registry.peers.in_region(self.registry.region());
-        nodes.truncate(HOLDERS_MAX);
+        let there = self.there(found.iter().copied())?;
         let command = CollectBlobs {
             digests: found.iter().map(Digest::to_string).collect(),
-            nodes,
+            nodes: self.nodes(),
             at_ms: self.registry.cluster_clock.now_ms(),
         };
-        let view = self.registry.local()?;
-        let mut there = Vec::with_capacity(found.len());
-        for digest in &found {
-            there.extend(query::blob(view.as_ref(), digest)?);
-        }
-        drop(view);
         let (collected, index) = self.collect(command).await?;
+        self.note(&there, &collected, index)?;
+        Ok((collected, found.len()))
+    }
+
+    /// Who may have files: copies that repair made are not known to the state.
+    fn nodes(&self) -> Vec<u64> {
+        let mut nodes = self.registry.peers.in_region(self.registry.region());
+        nodes.truncate(HOLDERS_MAX);
+        nodes
+    }
+
+    fn there(&self, digests: impl Iterator<Item = Digest>) -> Result<Vec<Blob>, ServiceError> {
+        let view = self.registry.local()?;
+        let mut there = Vec::new();
+        for digest in digests {
+            there.extend(query::blob(view.as_ref(), &digest)?);
+        }
+        Ok(there)
+    }
+
+    /// Counts what a step collected, and notes which of the blobs that were there have
+    /// gone.
+    fn note(&self, there: &[Blob], collected: &Collected, index: u64) -> Result<(), ServiceError> {
         self.metrics.blobs.inc_by(collected.blobs);
         self.metrics.bytes.inc_by(collected.bytes);
         let standing = self.registry.blobs.collection();
@@ -333,13 +379,9 @@ impl Collector {
             it.blobs += collected.blobs;
             it.bytes += collected.bytes;
         });
-        self.note(&there, index)?;
-        self.pace(found.len()).await;
-        Ok((collected, found.len()))
-    }
-
-    /// Notes which of the blobs that were there have gone.
-    fn note(&self, there: &[Blob], index: u64) -> Result<(), ServiceError> {
+        if collected.blobs == 0 {
+            return Ok(());
+        }
         let view = self.registry.local()?;
         let node = self.registry.blobs.health().own();
         for blob in there {
@@ -409,11 +451,14 @@ impl Collector {
                 self.propose(ForgetCollected { floor, digests }).await?;
             }
             let last = found.last().map(|last| (last.index, last.digest));
-            let more = found.len() == PAGE;
+            // They come by their log index, which is nearly by age.
+            let is_young = found.iter().all(|it| it.at_ms > until_ms);
+            let more = found.len() == PAGE && !is_young;
             *self.looked_to() = last.filter(|_| more);
             if !more {
                 break;
             }
+            tokio::time::sleep(FORGET_REST).await;
         }
         Ok(())
     }
@@ -425,10 +470,11 @@ impl Collector {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn pace(&self, number: usize) {
+    /// In how long so many may be collected.
+    fn time_of(&self, number: usize) -> Duration {
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         let rate = self.settings.per_second.max(1);
-        tokio::time::sleep(Duration::from_secs(1) * number / rate).await;
+        Duration::from_secs(1) * number / rate
     }
 
     /// What was collected, and at which log index.

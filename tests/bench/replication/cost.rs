@@ -22,8 +22,10 @@ const LINE: Between = Between {
 };
 const AT_ONCE: usize = 4;
 /// Layers, the bytes of each, and images of a round.
-const IMAGES: [(&str, usize, usize, usize); 2] =
-    [("1 × 2 KB", 1, 2_000, 200), ("2 × 16 MiB", 2, 16 * MIB, 6)];
+const IMAGES: [(&str, usize, usize, usize); 2] = [
+    ("1 × 2 KB", 1, 2_000, 1_000),
+    ("2 × 16 MiB", 2, 16 * MIB, 6),
+];
 /// Until nobody expects an answer of a region that is cut off.
 const UNTIL_AWAY: Duration = Duration::from_secs(6);
 const DRAINS_WITHIN: Duration = Duration::from_mins(2);

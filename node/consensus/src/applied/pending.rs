@@ -22,6 +22,8 @@ use crate::types::Position;
 const ENTRIES_MAX: usize = 32;
 /// Bytes of their keys and values at most; what reaches this goes at once.
 const BYTES_MAX: usize = 256 * 1024;
+/// Changes at most: sled takes some microseconds for each, in which nobody reads.
+const CHANGES_MAX: usize = 320;
 
 #[derive(Debug, Default)]
 pub(super) struct Pending {
@@ -48,7 +50,7 @@ impl Pending {
 
     /// Whether it is time for them to go to the tree.
     pub(super) fn is_full(&self) -> bool {
-        self.entries >= ENTRIES_MAX || self.bytes >= BYTES_MAX
+        self.entries >= ENTRIES_MAX || self.bytes >= BYTES_MAX || self.changes.len() >= CHANGES_MAX
     }
 
     pub(super) fn position(&self) -> Option<&Position> {

@@ -51,6 +51,14 @@ struct Grave<'a> {
     nodes: &'a BTreeSet<u64>,
 }
 
+/// Where blobs go that no repository has.
+struct Burial {
+    index: u64,
+    at_ms: i64,
+    /// Who may have files of them, beside those who said so.
+    nodes: BTreeSet<u64>,
+}
+
 // === candidates ===
 
 /// None: collection has not begun.
@@ -223,9 +231,14 @@ fn walk(overlay: &mut Overlay<'_>, state: &mut CollectionRecord) -> Result<(), S
     Ok(())
 }
 
-pub(super) fn links(overlay: &mut Overlay<'_>, command: &CollectLinks) -> Result<Outcome, Stop> {
+pub(super) fn links(
+    overlay: &mut Overlay<'_>,
+    index: u64,
+    command: &CollectLinks,
+) -> Result<Outcome, Stop> {
     require_begun(overlay)?;
     check_number("links", command.links.len())?;
+    let burial = Burial::new(index, command.at_ms, &command.nodes)?;
     let mut collected = Collected::default();
     for link in &command.links {
         let account = parse("account", &link.account)?;
@@ -259,7 +272,11 @@ pub(super) fn links(overlay: &mut Overlay<'_>, command: &CollectLinks) -> Result
             Some(_) => Why::ImageDeleted,
             None => Why::Unreferenced,
         };
-        unlinked(overlay, &digest, why)?;
+        if burial.nodes.is_empty() {
+            unlinked(overlay, &digest, why)?;
+        } else if !is_linked(overlay, &digest)? {
+            burial.take(overlay, &digest, why, &mut collected)?;
+        }
     }
     Ok(Outcome::Collected(collected))
 }
@@ -271,38 +288,16 @@ pub(super) fn blobs(
 ) -> Result<Outcome, Stop> {
     require_begun(overlay)?;
     check_number("blobs", command.digests.len())?;
-    if command.nodes.len() > HOLDERS_MAX {
-        return Err(invalid("nodes", "must be at most 64").into());
-    }
+    let burial = Burial::new(index, command.at_ms, &command.nodes)?;
     let mut collected = Collected::default();
     for digest in &command.digests {
         let digest = parse("digest", digest)?;
         let candidate: Option<UnlinkedRecord> = read::record(overlay, &keys::unlinked(&digest))?;
         overlay.delete(keys::unlinked(&digest));
-        let key = keys::blob(&digest);
-        let Some(blob): Option<BlobRecord> = read::record(overlay, &key)? else {
-            continue;
-        };
-        if is_linked(overlay, &digest)? {
-            continue;
+        if !is_linked(overlay, &digest)? {
+            let why = candidate.map_or(Why::Unknown, |it| it.why());
+            burial.take(overlay, &digest, why, &mut collected)?;
         }
-        overlay.delete(key);
-        collected.blobs += 1;
-        collected.bytes += blob.size;
-        if blob.content.is_some() && blob.holders.is_empty() {
-            // No node has a file of it.
-            continue;
-        }
-        let mut nodes: BTreeSet<u64> = command.nodes.iter().copied().collect();
-        nodes.extend(&blob.holders);
-        let grave = Grave {
-            index,
-            size: blob.size,
-            why: candidate.map_or(Why::Unknown, |it| it.why()),
-            at_ms: command.at_ms,
-            nodes: &nodes,
-        };
-        grave.dig(overlay, &digest)?;
     }
     Ok(Outcome::Collected(collected))
 }
@@ -392,6 +387,52 @@ fn check_number(what: &str, number: usize) -> Result<(), Refused> {
         return Err(invalid(what, "must be at most 1000"));
     }
     Ok(())
+}
+
+// === impl Burial ===
+
+impl Burial {
+    fn new(index: u64, at_ms: i64, nodes: &[u64]) -> Result<Self, Refused> {
+        if nodes.len() > HOLDERS_MAX {
+            return Err(invalid("nodes", "must be at most 64"));
+        }
+        Ok(Self {
+            index,
+            at_ms,
+            nodes: nodes.iter().copied().collect(),
+        })
+    }
+
+    /// Takes a blob without links, if it is there.
+    fn take(
+        &self,
+        overlay: &mut Overlay<'_>,
+        digest: &Digest,
+        why: Why,
+        collected: &mut Collected,
+    ) -> Result<(), StorageError> {
+        let key = keys::blob(digest);
+        let Some(blob): Option<BlobRecord> = read::record(overlay, &key)? else {
+            return Ok(());
+        };
+        overlay.delete(key);
+        collected.blobs += 1;
+        collected.bytes += blob.size;
+        if blob.content.is_some() && blob.holders.is_empty() {
+            // No node has a file of it.
+            return Ok(());
+        }
+        let mut nodes = self.nodes.clone();
+        nodes.extend(&blob.holders);
+        let grave = Grave {
+            index: self.index,
+            size: blob.size,
+            why,
+            at_ms: self.at_ms,
+            nodes: &nodes,
+        };
+        grave.dig(overlay, digest)
+    }
 }
 
 // === impl Grave ===

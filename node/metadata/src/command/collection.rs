@@ -12,7 +12,7 @@ use entrepot_oci::{Digest, RegistryId, RepositoryName};
 pub struct BeginCollection {}
 
 /// Takes blobs out of repositories in which no manifest has named them since
-/// `cutoff_ms`.
+/// `cutoff_ms`, and collects those that no other repository has.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct CollectLinks {
     /// At most 1,000.
@@ -20,6 +20,12 @@ pub struct CollectLinks {
     pub links: Vec<UnusedLink>,
     #[prost(int64, tag = "2")]
     pub cutoff_ms: i64,
+    /// As of [`CollectBlobs`]. Empty: what no repository has any more is a candidate
+    /// of the next of these.
+    #[prost(uint64, repeated, tag = "3")]
+    pub nodes: Vec<u64>,
+    #[prost(int64, tag = "4")]
+    pub at_ms: i64,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]

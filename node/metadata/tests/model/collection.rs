@@ -261,9 +261,13 @@ impl World {
 
     fn collect_links(&mut self) {
         let links = query::unused_links(&self.state, i64::MAX, None, MANY).unwrap();
+        // None: what no repository has any more goes with the next step.
+        let some = self.below(NODES + 1);
         self.propose(CollectLinks {
             links,
             cutoff_ms: i64::MAX,
+            nodes: (0..some).collect(),
+            at_ms: 1,
         });
     }
 
@@ -568,7 +572,13 @@ impl World {
 pub(crate) fn candidates(state: &MemoryState, cutoff_ms: Option<i64>, nodes: &[u64]) -> Command {
     if let Some(cutoff_ms) = cutoff_ms {
         let links = query::unused_links(state, cutoff_ms, None, MANY).unwrap();
-        return CollectLinks { links, cutoff_ms }.into();
+        let command = CollectLinks {
+            links,
+            cutoff_ms,
+            nodes: nodes.to_vec(),
+            at_ms: 1,
+        };
+        return command.into();
     }
     let found = query::unlinked_blobs(state, MANY).unwrap();
     let command = CollectBlobs {

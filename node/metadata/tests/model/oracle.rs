@@ -210,7 +210,7 @@ impl Oracle {
             Command::DeleteReplica(it) => self.delete_replica(index, it),
             Command::DeleteRepository(it) => self.delete_repository(it),
             Command::BeginCollection(_) => Ok(self.begin_collection()),
-            Command::CollectLinks(it) => self.collect_links(it),
+            Command::CollectLinks(it) => self.collect_links(index, it),
             Command::RestoreImage(it) => self.restore(index, it),
             Command::ExpireDeleted(it) => Ok(self.expire(it)),
             Command::CollectBlobs(it) => self.collect_blobs(index, it),
@@ -408,17 +408,30 @@ impl Oracle {
         Outcome::Collected(Collected::default())
     }
 
-    fn collect_links(&mut self, it: CollectLinks) -> Result<Outcome, Refused> {
+    fn collect_links(&mut self, index: u64, it: CollectLinks) -> Result<Outcome, Refused> {
         self.require_collection()?;
         let mut collected = Collected::default();
+        let mut digests = Vec::new();
         for it_link in it.links {
             let home = (it_link.account, it_link.repository);
             let is_due = self.since_ms(&home, &it_link.digest) <= it.cutoff_ms;
             if is_due
                 && !self.is_used(&home, &it_link.digest)
-                && self.links.remove(&(home, it_link.digest))
+                && self.links.remove(&(home, it_link.digest.clone()))
             {
                 collected.links += 1;
+                digests.push(it_link.digest);
+            }
+        }
+        if !it.nodes.is_empty() {
+            let (nodes, at_ms) = (it.nodes, it.at_ms);
+            let blobs = CollectBlobs {
+                digests,
+                nodes,
+                at_ms,
+            };
+            if let Outcome::Collected(gone) = self.collect_blobs(index, blobs)? {
+                (collected.blobs, collected.bytes) = (gone.blobs, gone.bytes);
             }
         }
         Ok(Outcome::Collected(collected))

@@ -21,13 +21,17 @@ use super::{Records, Turn};
 use crate::ClusterBlobs;
 use crate::error::{ReplicationError, chain};
 
-/// Files of one batch.
-const BATCH: usize = 500;
+/// Files of one batch: so few that whoever reads meanwhile waits for some milliseconds
+/// until it is confirmed.
+const BATCH: usize = 200;
 const _: () = assert!(BATCH <= COLLECTED_AT_ONCE_MAX);
-/// Files that are deleted at the same time.
-const AT_ONCE: usize = 16;
+/// Files that are deleted at the same time: a file system takes one after the other,
+/// and clients want the cores.
+const AT_ONCE: usize = 4;
 /// From one look at what there is to delete to the next.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The same while there is something.
+const NEXT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Clones share the numbers.
 #[derive(Debug, Clone, Default)]
@@ -62,7 +66,7 @@ impl RemovalMetrics {
         );
         registry.register(
             "gc_files_pending",
-            "Files that this node has still to delete, 500 at most",
+            "Files that this node has still to delete, 200 at most",
             self.pending.clone(),
         );
     }
@@ -91,7 +95,9 @@ impl Removals {
         loop {
             match self.batch().await {
                 Ok(BATCH) => {}
-                Ok(_) => tokio::time::sleep(LOOK_INTERVAL).await,
+                Ok(0) => tokio::time::sleep(LOOK_INTERVAL).await,
+                // What is collected goes at the same pace, not all of a second at once.
+                Ok(_) => tokio::time::sleep(NEXT_INTERVAL).await,
                 Err(error) => {
                     self.metrics.failures.inc();
                     self.blobs.standing.note(|it| it.file_failures += 1);

@@ -29,7 +29,11 @@ impl Machine {
 
     fn collect_links(&mut self, cutoff_ms: i64) -> Collected {
         let links = query::unused_links(&self.state, cutoff_ms, None, MANY).unwrap();
-        self.collected(CollectLinks { links, cutoff_ms })
+        self.collected(CollectLinks {
+            links,
+            cutoff_ms,
+            ..CollectLinks::default()
+        })
     }
 
     fn collect_blobs(&mut self) -> Collected {
@@ -98,6 +102,42 @@ fn what_no_image_names_goes_in_its_time() {
     assert_eq!(entry.pending, [1, 2, 3]);
     assert_eq!((entry.why, entry.at_ms), (Why::Unreferenced, 70));
     assert_eq!(entry.index, machine.index);
+}
+
+#[test]
+fn a_blob_goes_with_its_last_link() {
+    let mut machine = Machine::collecting();
+    let mount = MountBlob {
+        create_repository: true,
+        ..MountBlob::new(&account(), &app(), &repository("zoo"), &digest(1), 10)
+    };
+    machine.done(mount);
+    machine.done(image(10, &[2], &[]));
+    machine.delete_image(10, 50);
+    let step = |machine: &Machine, cutoff_ms| CollectLinks {
+        links: query::unused_links(&machine.state, cutoff_ms, None, MANY).unwrap(),
+        cutoff_ms,
+        nodes: vec![3],
+        at_ms: 70,
+    };
+    // It goes with the second of its links.
+    let collected = machine.collected(step(&machine, 10));
+    assert_eq!(
+        (collected.links, collected.blobs, collected.bytes),
+        (2, 1, 100)
+    );
+    assert!(!machine.knows(1) && machine.knows(2));
+    let collected = machine.collected(step(&machine, 50));
+    assert_eq!((collected.links, collected.blobs), (1, 1));
+    let entry = |number| query::collected(&machine.state, &digest(number)).unwrap();
+    let (first, second) = (entry(1).unwrap(), entry(2).unwrap());
+    assert_eq!((first.why, first.at_ms), (Why::Unreferenced, 70));
+    assert_eq!(
+        (second.why, second.index),
+        (Why::ImageDeleted, machine.index)
+    );
+    assert_eq!(second.pending, [1, 2, 3]);
+    assert_eq!(machine.collect_blobs().blobs, 0);
 }
 
 #[test]

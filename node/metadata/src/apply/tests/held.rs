@@ -273,7 +273,11 @@ fn whatever_goes_makes_room() {
 fn collect(machine: &mut Machine) -> Result<Outcome, Refused> {
     let cutoff_ms = i64::MAX;
     let links = query::unused_links(&machine.state, cutoff_ms, None, 100).unwrap();
-    machine.run(CollectLinks { links, cutoff_ms })?;
+    machine.run(CollectLinks {
+        links,
+        cutoff_ms,
+        ..CollectLinks::default()
+    })?;
     let found = query::unlinked_blobs(&machine.state, 100).unwrap();
     machine.run(CollectBlobs {
         digests: found.iter().map(ToString::to_string).collect(),

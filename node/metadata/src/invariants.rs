@@ -13,6 +13,7 @@ mod following;
 mod held;
 mod identity;
 mod images;
+mod kept;
 mod members;
 mod registry;
 mod settings;
@@ -179,6 +180,9 @@ impl Check<'_> {
             Namespace::PullsSince => images::pulls_since(pair),
             Namespace::Deleted => undelete::deleted(self, pair),
             Namespace::DeletedUntil => undelete::until(self, pair),
+            Namespace::Kept => kept::registry(self, pair),
+            Namespace::RepositoryKept => kept::repository(self, pair),
+            Namespace::KeptOrder => kept::order(self, pair),
             Namespace::Tag => images::tag(self, pair),
             Namespace::TagOf => images::tag_of(self, pair),
             Namespace::TagOrigin => images::tag_origin(self, pair),

@@ -33,7 +33,9 @@ pub(crate) use identity::{
 };
 pub(crate) use parts::Parts;
 pub(crate) use pulls::{pull, pulls_since};
-pub(crate) use undelete::{deleted, deleted_until, deleted_until_then};
+pub(crate) use undelete::{
+    deleted, deleted_until, deleted_until_then, kept, kept_of, kept_order, repository_kept,
+};
 
 use entrepot_oci::{AccountId, Algorithm, Digest, RegionName, RegistryId, RepositoryName, Tag};
 
@@ -148,6 +150,13 @@ pub(crate) enum Namespace {
     Deleted = 0x46,
     /// time in ms, account, repository, digest -> nothing: when that goes for good
     DeletedUntil = 0x47,
+    /// account -> `KeptRecord`: how much there is of these
+    Kept = 0x48,
+    /// account, repository -> `KeptRecord`
+    RepositoryKept = 0x49,
+    /// account, repository, log index, digest -> nothing: the same, those deleted first
+    /// first
+    KeptOrder = 0x4a,
     /// account, repository, tag -> `TagRecord`
     Tag = 0x50,
     /// account, repository, digest, tag -> nothing: a manifest's tags
@@ -181,7 +190,7 @@ pub(crate) enum Namespace {
 }
 
 /// Every namespace, in order.
-const NAMESPACES: [Namespace; 64] = [
+const NAMESPACES: [Namespace; 67] = [
     Namespace::Envelope,
     Namespace::EnvelopeSlot,
     Namespace::Cluster,
@@ -231,6 +240,9 @@ const NAMESPACES: [Namespace; 64] = [
     Namespace::PullsSince,
     Namespace::Deleted,
     Namespace::DeletedUntil,
+    Namespace::Kept,
+    Namespace::RepositoryKept,
+    Namespace::KeptOrder,
     Namespace::Tag,
     Namespace::TagOf,
     Namespace::TagOrigin,

@@ -16,6 +16,7 @@ mod following;
 mod held;
 mod identity;
 mod images;
+mod kept;
 mod members;
 mod pulls;
 mod registry;
@@ -64,6 +65,7 @@ pub use images::{
     manifest, manifest_entry, manifests, referrers, served_manifest, tag, tags, tags_of,
 };
 pub(crate) use images::{manifest_of, tag_of};
+pub use kept::{Kept, kept, registries_kept, repository_kept};
 pub use members::{
     Member, Region, all_members, is_formed, level, member, members, public_region, region, regions,
 };

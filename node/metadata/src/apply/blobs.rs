@@ -227,6 +227,7 @@ impl NewLink<'_> {
             settings: &settings,
             record,
             is_bounded: self.is_bounded,
+            is_held: false,
         };
         thing.add(overlay, &bounds)
     }

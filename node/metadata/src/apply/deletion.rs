@@ -169,7 +169,7 @@ impl Step<'_, '_> {
                 if self.room == 0 {
                     return Ok(false);
                 }
-                let pairs = undelete::forget(self.overlay, account, repository, image);
+                let pairs = undelete::forget(self.overlay, account, repository, image)?;
                 self.took(pairs);
             }
             if page.len() < limit {

@@ -4,12 +4,14 @@
 //! Nothing is counted in a registry before the first quota of bytes, or of all its
 //! images, is set in it. What was there by then is counted in bounded steps, one with
 //! whatever comes: first the links of all its repositories, then their manifests, as
-//! their keys sort. The invariant: what is said to be held is the sum over the links
-//! and the manifests up to where the count has got, after every command, whichever
-//! made or removed them; so whether more fits is decided exactly, once all is counted.
+//! their keys sort, those of deleted images that can be restored last. The invariant:
+//! what is said to be held is the sum over the links and the manifests up to where the
+//! count has got, after every command, whichever made or removed them; so whether more
+//! fits is decided exactly, once all is counted.
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use entrepot_oci::{Digest, RegistryId, RepositoryName};
 
 use super::counts::Counted;
@@ -21,11 +23,12 @@ use crate::overlay::Overlay;
 use crate::query::{self, Allowance, RegistrySettings};
 use crate::read;
 use crate::records::held::{HeldRecord, RepositoryHeldRecord};
+use crate::records::undelete::DeletedRecord;
 use crate::records::{BlobRecord, ManifestRecord, RepositoryRecord, SettingsRecord};
 use crate::response::{Done, Outcome, Refused};
 use crate::store::{KeyValue, StorageError};
 
-/// A link or a manifest that comes or goes.
+/// A link or a manifest that comes or goes. What is kept of a deleted image is no image.
 pub(super) struct Thing<'a> {
     pub(super) account: &'a RegistryId,
     pub(super) repository: &'a RepositoryName,
@@ -41,6 +44,8 @@ pub(super) struct Bounds<'a> {
     pub(super) record: &'a RepositoryRecord,
     /// Not: it is counted and not refused.
     pub(super) is_bounded: bool,
+    /// Its bytes were held before: none come with it.
+    pub(super) is_held: bool,
 }
 
 /// What came to be counted of each repository.
@@ -84,7 +89,8 @@ impl Thing<'_> {
             if self.is_image {
                 allowance.check_image().map_err(Refused::QuotaReached)?;
             }
-            let fits = allowance.check_bytes(self.bytes);
+            let more = if bounds.is_held { 0 } else { self.bytes };
+            let fits = allowance.check_bytes(more);
             fits.map_err(Refused::QuotaReached)?;
         }
         if registry.has_counted(self.key.as_bytes()) {
@@ -99,8 +105,21 @@ impl Thing<'_> {
         Ok(())
     }
 
+    /// It comes, and is not refused: it is counted if the count has got there.
+    pub(super) fn note(&self, overlay: &mut Overlay<'_>) -> Result<(), StorageError> {
+        self.change(overlay, u64::saturating_add)
+    }
+
     /// It goes.
     pub(super) fn remove(&self, overlay: &mut Overlay<'_>) -> Result<(), StorageError> {
+        self.change(overlay, u64::saturating_sub)
+    }
+
+    fn change(
+        &self,
+        overlay: &mut Overlay<'_>,
+        change: impl Fn(u64, u64) -> u64,
+    ) -> Result<(), StorageError> {
         let key = keys::held(self.account);
         let Some(mut registry): Option<HeldRecord> = read::record(overlay, &key)? else {
             return Ok(());
@@ -109,10 +128,11 @@ impl Thing<'_> {
             return Ok(());
         }
         let mut here = self.here(overlay)?;
-        registry.bytes = registry.bytes.saturating_sub(self.bytes);
-        registry.images = registry.images.saturating_sub(u64::from(self.is_image));
-        here.bytes = here.bytes.saturating_sub(self.bytes);
-        here.images = here.images.saturating_sub(u64::from(self.is_image));
+        let images = u64::from(self.is_image);
+        registry.bytes = change(registry.bytes, self.bytes);
+        registry.images = change(registry.images, images);
+        here.bytes = change(here.bytes, self.bytes);
+        here.images = change(here.images, images);
         overlay.put(key, &registry);
         let key = keys::repository_held(self.account, self.repository);
         overlay.put(key, &here);
@@ -230,9 +250,10 @@ fn step(
     record: &mut HeldRecord,
 ) -> Result<Further, StorageError> {
     const _: () = assert!((Namespace::Link as u8) < Namespace::Manifest as u8);
+    const _: () = assert!((Namespace::Manifest as u8) < Namespace::Deleted as u8);
     let mut further = Further::new();
     let mut room = COUNT_STEP;
-    for namespace in [Namespace::Link, Namespace::Manifest] {
+    for namespace in [Namespace::Link, Namespace::Manifest, Namespace::Deleted] {
         let prefix = Key::new(namespace).account(account);
         let end = prefix.prefix_end();
         let start = match &record.counted_to {
@@ -244,8 +265,8 @@ fn step(
         }
         // A record of a manifest may be of some hundred KiB.
         let limit = match namespace {
-            Namespace::Manifest => room.min(DELETION_MANIFESTS_PAGE),
-            _ => room,
+            Namespace::Link => room,
+            _ => room.min(DELETION_MANIFESTS_PAGE),
         };
         let page = view.scan(start.as_bytes(), &end, limit)?;
         room -= page.len();
@@ -257,10 +278,10 @@ fn step(
             let repository: RepositoryName = parts.name("repository")?;
             let digest = parts.digest()?;
             let is_image = namespace == Namespace::Manifest;
-            let bytes = if is_image {
-                read::decode::<ManifestRecord>(&key, value)?.content_len
-            } else {
-                blob_bytes(view, &digest)?
+            let bytes = match namespace {
+                Namespace::Manifest => read::decode::<ManifestRecord>(&key, value)?.content_len,
+                Namespace::Deleted => deleted_bytes(&key, value)?,
+                _ => blob_bytes(view, &digest)?,
             };
             let here = further.entry(repository).or_default();
             here.bytes = here.bytes.saturating_add(bytes);
@@ -275,6 +296,12 @@ fn step(
     }
     record.counted_to = None;
     Ok(further)
+}
+
+/// Of the manifest that is kept.
+fn deleted_bytes(key: &[u8], value: Bytes) -> Result<u64, StorageError> {
+    let record: DeletedRecord = read::decode(key, value)?;
+    Ok(record.manifest.map_or(0, |manifest| manifest.content_len))
 }
 
 /// A blob that is linked has a record.

@@ -78,9 +78,9 @@ pub(super) fn put(
     if created {
         // What is stored already has had its references ever since.
         let absent = push.check_references(overlay)?;
-        push.count(overlay, &key, &settings, &record)?;
         let (account, repository) = (&push.account, &push.repository);
         let before = undelete::replaced(overlay, account, repository, &push.digest)?;
+        push.count(overlay, &key, &settings, &record)?;
         push.store(overlay, key, index, &absent);
         if let Some(before) = before {
             release(overlay, account, repository, &before, at_ms)?;
@@ -565,6 +565,7 @@ impl Push {
             settings,
             record,
             is_bounded: self.origin.is_none(),
+            is_held: false,
         };
         thing.add_image(overlay, &bounds)
     }

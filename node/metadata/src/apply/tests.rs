@@ -15,6 +15,7 @@ mod following;
 mod held;
 mod identity;
 mod images;
+mod kept;
 mod members;
 mod order;
 mod origins;

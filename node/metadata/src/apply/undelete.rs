@@ -2,17 +2,21 @@
 //!
 //! What is deleted leaves everything that says it is there, and keeps what it needs to
 //! come back: its bytes, and its uses of blobs, so that collection takes these for
-//! used. A deletion whose proposer does not say who asks keeps nothing, as releases
+//! used. All of that is held by its repository as before, within bounds of its own
+//! ([`kept`]). A deletion whose proposer does not say who asks keeps nothing, as releases
 //! that know nothing of this apply it.
 //!
 //! The invariants: a digest of a repository is there or deleted, never both; the blobs
 //! of what is deleted are linked in its repository; and it is known by the time at
 //! which it goes.
 
+pub(super) mod kept;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 
+use self::kept::Kept;
 use super::counts::Image;
 use super::held::{Bounds, Thing};
 use super::registry::Creation;
@@ -24,7 +28,7 @@ use crate::command::{Author, ExpireDeleted, RestoreImage};
 use crate::keys::{self, Key, Namespace};
 use crate::limits::{
     ARCHIVE_LOOKS_MAX, AUTHOR_BYTES_MAX, DELETED_TAGS_MAX, DELETION_STEP_PAIRS,
-    EXPIRED_AT_ONCE_MAX, RESTORED_AT_ONCE_MAX, UNDELETE_WINDOW_MS_MAX,
+    EXPIRED_AT_ONCE_MAX, KEPT_BYTES_MAX, RESTORED_AT_ONCE_MAX, UNDELETE_WINDOW_MS_MAX,
 };
 use crate::overlay::Overlay;
 use crate::query::{self, DeletedImage, ManifestEntry, Mutability, RegistrySettings};
@@ -96,7 +100,15 @@ impl Departure<'_> {
         let digest = &entry.digest;
         overlay.put(keys::deleted(account, repository, digest), &record);
         overlay.mark(keys::deleted_until(until_ms, account, repository, digest));
-        Ok(())
+        let kept = Kept {
+            account,
+            repository,
+            manifest: entry,
+            index: self.index,
+        };
+        kept.begin(overlay)?;
+        let home = (account, repository);
+        kept::bound(overlay, home, KEPT_BYTES_MAX, self.at_ms)
     }
 
     /// Until when it can be restored; none: it goes at once.
@@ -122,21 +134,35 @@ pub(super) fn forget(
     account: &RegistryId,
     repository: &RepositoryName,
     image: &DeletedImage,
-) -> usize {
+) -> Result<usize, StorageError> {
     let digest = &image.manifest.digest;
-    overlay.delete(keys::deleted(account, repository, digest));
-    overlay.delete(keys::deleted_until(
-        image.until_ms,
-        account,
-        repository,
-        digest,
-    ));
+    unmark(overlay, account, repository, image)?;
     overlay.delete(keys::content(account, repository, digest));
     for blob in &image.manifest.blobs {
         overlay
             .delete(keys::of_digest(Namespace::BlobUse, account, repository, blob).digest(digest));
     }
-    3 + image.manifest.blobs.len()
+    Ok(4 + image.manifest.blobs.len())
+}
+
+/// An image is not deleted any more: it comes back, or goes for good.
+fn unmark(
+    overlay: &mut Overlay<'_>,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    image: &DeletedImage,
+) -> Result<(), StorageError> {
+    let (manifest, until_ms) = (&image.manifest, image.until_ms);
+    let digest = &manifest.digest;
+    overlay.delete(keys::deleted(account, repository, digest));
+    overlay.delete(keys::deleted_until(until_ms, account, repository, digest));
+    let kept = Kept {
+        account,
+        repository,
+        manifest,
+        index: image.index,
+    };
+    kept.end(overlay)
 }
 
 /// A manifest of that digest comes, which is to be stored now: what is kept of it goes.
@@ -147,11 +173,11 @@ pub(super) fn replaced(
     repository: &RepositoryName,
     digest: &Digest,
 ) -> Result<Option<ManifestEntry>, StorageError> {
-    let found = query::deleted_image(overlay, account, repository, digest)?;
-    Ok(found.map(|image| {
-        forget(overlay, account, repository, &image);
-        image.manifest
-    }))
+    let Some(image) = query::deleted_image(overlay, account, repository, digest)? else {
+        return Ok(None);
+    };
+    forget(overlay, account, repository, &image)?;
+    Ok(Some(image.manifest))
 }
 
 pub(super) fn expire(overlay: &mut Overlay<'_>, command: &ExpireDeleted) -> Result<Outcome, Stop> {
@@ -177,7 +203,7 @@ pub(super) fn expire(overlay: &mut Overlay<'_>, command: &ExpireDeleted) -> Resu
         let Some(due) = due else {
             continue;
         };
-        let pairs = forget(overlay, &account, &repository, &due);
+        let pairs = forget(overlay, &account, &repository, &due)?;
         let at_ms = command.cutoff_ms;
         manifests::release(overlay, &account, &repository, &due.manifest, at_ms)?;
         room = room.saturating_sub(pairs);
@@ -387,6 +413,7 @@ impl Restoration<'_> {
             let pull = keys::pull(account, repository, &entry.digest);
             overlay.put(pull, &PullRecord { pulled_at_ms });
         }
+        unmark(overlay, account, repository, image)?;
         let key = keys::manifest(account, repository, &entry.digest);
         self.count(overlay, &key, manifest.content_len, settings)?;
         let manifest = ManifestRecord {
@@ -395,14 +422,11 @@ impl Restoration<'_> {
             ..manifest
         };
         overlay.put(key, &manifest);
-        overlay.delete(own);
-        let until_ms = image.until_ms;
-        let digest = &entry.digest;
-        overlay.delete(keys::deleted_until(until_ms, account, repository, digest));
         manifests::attach(overlay, account, repository, entry);
         Ok(())
     }
 
+    /// One image more: its bytes have been held ever since it was pushed.
     fn count(
         &self,
         overlay: &mut Overlay<'_>,
@@ -422,6 +446,7 @@ impl Restoration<'_> {
             settings,
             record: self.record,
             is_bounded: true,
+            is_held: true,
         };
         thing.add_image(overlay, &bounds)
     }

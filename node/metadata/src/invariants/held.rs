@@ -5,6 +5,7 @@ use entrepot_oci::{RegistryId, RepositoryName};
 use super::{Check, Pair};
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::SCAN_PAGE;
+use crate::query;
 use crate::read;
 use crate::records::held::{HeldRecord, RepositoryHeldRecord};
 use crate::records::{BlobRecord, ManifestRecord};
@@ -65,7 +66,7 @@ pub(super) fn repository(check: &mut Check<'_>, pair: &Pair) -> Result<(), Stora
     Ok(())
 }
 
-/// What is counted of the links and manifests under a prefix.
+/// What is counted of the links, manifests and deleted images under a prefix.
 fn sum(
     check: &mut Check<'_>,
     registry: &HeldRecord,
@@ -98,10 +99,20 @@ fn sum(
             Ok(())
         },
     )?;
+    pages(
+        check,
+        &prefix(Key::new(Namespace::Deleted)),
+        |_, key, value| {
+            if registry.has_counted(key) {
+                sum.bytes += query::deleted_of(key, value)?.manifest.content_len;
+            }
+            Ok(())
+        },
+    )?;
     Ok(sum)
 }
 
-fn pages(
+pub(super) fn pages(
     check: &mut Check<'_>,
     prefix: &Key,
     mut each: impl FnMut(&Check<'_>, &[u8], bytes::Bytes) -> Result<(), StorageError>,

@@ -33,6 +33,16 @@ pub(super) fn deleted(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageE
         "a deleted image goes in time",
         pair,
     )?;
+    check.require_key(
+        &keys::kept_order(&account, &repository, image.index, &digest),
+        "a deleted image is known by when it was deleted",
+        pair,
+    )?;
+    check.require_key(
+        &keys::repository_kept(&account, &repository),
+        "what a repository keeps is counted",
+        pair,
+    )?;
     for blob in &image.manifest.blobs {
         check.require_key(
             &keys::link(&account, &repository, blob),

@@ -1,6 +1,9 @@
 //! Images that were deleted and can be restored.
 
 use super::ManifestRecord;
+#[cfg(doc)]
+use crate::limits::KEPT_BYTES_MAX;
+use crate::limits::KEPT_IMAGE_BYTES;
 
 /// An image that was deleted, as it was. Its bytes and what it uses of its
 /// repository's blobs stay where they were.
@@ -29,6 +32,17 @@ pub struct DeletedRecord {
     pub pulled_at_ms: Option<i64>,
 }
 
+/// How much is kept of the deleted images of a repository, or of all repositories of a
+/// registry; none: nothing.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct KeptRecord {
+    #[prost(uint64, tag = "1")]
+    pub images: u64,
+    /// Of their manifests.
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+}
+
 /// Why something was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
 #[repr(i32)]
@@ -41,6 +55,16 @@ pub enum Cause {
     Replication = 2,
     /// What was deleted was restored.
     Restore = 3,
+}
+
+// === impl KeptRecord ===
+
+impl KeptRecord {
+    /// How much of [`KEPT_BYTES_MAX`] it takes.
+    pub(crate) fn cost(&self) -> u64 {
+        self.bytes
+            .saturating_add(self.images.saturating_mul(KEPT_IMAGE_BYTES))
+    }
 }
 
 // === impl Cause ===

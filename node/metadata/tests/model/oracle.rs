@@ -581,12 +581,13 @@ impl Oracle {
             if !unknown.digests.is_empty() && !sparse {
                 return Err(Refused::ManifestsUnknown(unknown));
             }
+            let before = self.deleted.remove(&key);
             self.takes_image(&home, it)?;
             let entry = |child: &String| (home.clone(), it.digest.clone(), child.clone());
             self.absent.extend(absent.into_iter().map(entry));
             self.manifests.insert(key.clone(), it.clone());
             self.shelves.remove(&key);
-            self.replaced(&key, it.at_ms);
+            self.let_go(&home, before, it.at_ms);
         }
         let restored = self.bring_back(&home, it, created);
         let mut tasks = 0;

@@ -58,13 +58,19 @@ impl Oracle {
         if it.origin.is_some() {
             return Ok(());
         }
+        self.takes_number(home, 0)?;
+        self.takes_bytes(home, it.content.len() as u64)
+    }
+
+    /// That a registry may have one image more than it has, and than `more`.
+    pub(crate) fn takes_number(&self, home: &Home, more: u64) -> Result<(), Refused> {
         let images = self.manifests.keys().filter(|(at, _)| at.0 == home.0);
-        let held = images.count() as u64;
+        let held = images.count() as u64 + more;
         let max = self.quotas_of(home).2;
         if max > 0 && held >= max {
             return Err(reached(home, QuotaKind::RegistryImages, (max, held, 1)));
         }
-        self.takes_bytes(home, it.content.len() as u64)
+        Ok(())
     }
 
     fn quotas_of(&self, home: &Home) -> (u64, u64, u64) {
@@ -98,7 +104,12 @@ impl Oracle {
         let blobs: u64 = links.map(|(_, digest)| self.blobs[digest].0).sum();
         let manifests = self.manifests.iter().filter(|((at, _), _)| is_meant(at));
         let manifests: u64 = manifests.map(|(_, it)| it.content.len() as u64).sum();
-        blobs + manifests
+        // What is kept of deleted images counts until it goes.
+        let deleted = self.deleted.iter().filter(|((at, _), _)| is_meant(at));
+        let deleted: u64 = deleted
+            .map(|(_, it)| it.manifest.content.len() as u64)
+            .sum();
+        blobs + manifests + deleted
     }
 }
 

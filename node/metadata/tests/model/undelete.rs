@@ -115,11 +115,19 @@ impl Oracle {
         self.deleted.insert(key, deleted);
     }
 
-    /// It was pushed again.
-    pub(crate) fn replaced(&mut self, key: &(Home, String), at_ms: i64) {
-        if let Some(before) = self.deleted.remove(key) {
-            self.release(&key.0, &before.manifest.blobs, at_ms);
+    /// What was kept of an image went for good.
+    pub(crate) fn let_go(&mut self, home: &Home, before: Option<Deleted>, at_ms: i64) {
+        if let Some(before) = before {
+            self.release(home, &before.manifest.blobs, at_ms);
         }
+    }
+
+    /// How many deleted images there are, and how many bytes their manifests have.
+    fn kept(&self, is_meant: impl Fn(&(Home, String)) -> bool) -> (u64, u64) {
+        let found = self.deleted.iter().filter(|(key, _)| is_meant(key));
+        found.fold((0, 0), |sum, (_, it)| {
+            (sum.0 + 1, sum.1 + it.manifest.content.len() as u64)
+        })
     }
 
     /// The deleted images that name a blob.
@@ -139,7 +147,8 @@ impl Oracle {
                 found.index == image.index && (it.now || found.until_ms <= it.cutoff_ms)
             });
             if is_due {
-                self.replaced(&key, it.cutoff_ms);
+                let gone = self.deleted.remove(&key);
+                self.let_go(&key.0, gone, it.cutoff_ms);
                 images += 1;
             }
         }
@@ -234,6 +243,10 @@ impl Oracle {
         if !gone.is_empty() {
             return Err(Refused::ChildrenGone(digests(gone)));
         }
+        // Their bytes have been held all the while.
+        for more in 0..all.len() as u64 {
+            self.takes_number(home, more)?;
+        }
         for (digest, image) in &all {
             let key = (home.clone(), digest.clone());
             self.deleted.remove(&key);
@@ -267,4 +280,10 @@ pub(crate) fn compare(
     let mut expected: Vec<_> = expected.collect();
     expected.sort();
     assert_eq!(found, expected, "deleted images");
+    let kept = query::repository_kept(state, account, repository).unwrap();
+    let of_home = |(at, _): &(Home, String)| *at == home;
+    assert_eq!((kept.images, kept.bytes), oracle.kept(of_home));
+    let kept = query::kept(state, account).unwrap();
+    let of_account = |(at, _): &(Home, String)| at.0 == home.0;
+    assert_eq!((kept.images, kept.bytes), oracle.kept(of_account));
 }

@@ -11,14 +11,14 @@ use proptest::prelude::{
 use super::{Machine, account, app, digest, image, replica, repository, tag};
 use crate::apply::apply;
 use crate::command::{
-    BeginCollection, CollectBlobs, CollectLinks, Command, CountHeld, CreateRepository,
+    Author, BeginCollection, CollectBlobs, CollectLinks, Command, CountHeld, CreateRepository,
     DeleteManifest, DeleteRepository, DeleteTag, Envelope, LinkBlob, MountBlob, PutManifest,
-    PutRegistrySettings, PutRepositorySettings, QuotasChange, UnlinkBlob,
+    PutRegistrySettings, PutRepositorySettings, QuotasChange, RestoreImage, UnlinkBlob,
 };
 use crate::invariants;
 use crate::keys;
 use crate::limits::{COUNT_STEP, QUOTA_BYTES_MAX, UNBOUNDED};
-use crate::query::{self, Held};
+use crate::query::{self, Cause, Held};
 use crate::response::{Outcome, QuotaKind, QuotaReached, Refused};
 use crate::store::{MemoryState, Writes};
 
@@ -272,6 +272,7 @@ fn whatever_goes_makes_room() {
 
 fn collect(machine: &mut Machine) -> Result<Outcome, Refused> {
     let cutoff_ms = i64::MAX;
+    machine.run(super::kept::all_due(&machine.state))?;
     let links = query::unused_links(&machine.state, cutoff_ms, None, 100).unwrap();
     machine.run(CollectLinks {
         links,
@@ -410,6 +411,11 @@ fn counted(state: &MemoryState) -> BTreeMap<RepositoryName, (u64, u64)> {
         let name = found.name;
         let manifests = query::manifests(state, &account(), &name, None, 999).unwrap();
         let mut bytes: u64 = manifests.iter().map(|it| it.content_len).sum();
+        let deleted = query::deleted_images(state, &account(), &name, None, 999).unwrap();
+        bytes += deleted
+            .iter()
+            .map(|it| it.manifest.content_len)
+            .sum::<u64>();
         for blob in query::blobs(state, None, 999).unwrap() {
             if query::linked(state, &account(), &name, &blob.digest).unwrap() {
                 bytes += blob.size;
@@ -456,8 +462,13 @@ fn change() -> impl Strategy<Value = Option<Command>> {
                 let sequence = u64::from(number);
                 some(if far { replica(push, "eu-west-1", sequence).into() } else { push.into() })
             }),
+        3 => (name(), number.clone(), any::<bool>()).prop_map(move |(name, number, is_kept)| {
+            let author = is_kept.then(|| Author::new("root", Cause::Client));
+            let command = DeleteManifest::new(&account(), &repository(name), &digest(number));
+            some(DeleteManifest { author, ..command }.into())
+        }),
         2 => (name(), number).prop_map(move |(name, number)| {
-            some(DeleteManifest::new(&account(), &repository(name), &digest(number)).into())
+            some(RestoreImage::new(&account(), &repository(name), &digest(number), 9).into())
         }),
         1 => (name(), 1..60_u64).prop_map(move |(name, index)| {
             let command = DeleteRepository::new(&account(), &repository(name), index);

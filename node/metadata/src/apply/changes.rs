@@ -21,12 +21,20 @@ use crate::store::StorageError;
 /// Account and repository.
 type Home = (String, String);
 
+/// A manifest whose record was written.
+struct Written {
+    put: ManifestPutRecord,
+    is_archived: bool,
+    /// It was in the archive, and has come back.
+    is_activated: bool,
+}
+
 /// What the batch says of one repository.
 #[derive(Default)]
 struct Batch {
-    manifests_put: Vec<ManifestPutRecord>,
-    /// That went into the archive, or came back.
-    moved: Vec<StorageClassRecord>,
+    manifests: Vec<Written>,
+    /// What is not deleted any more: it came back, unless it went for good.
+    restored: BTreeSet<String>,
     manifests_deleted: Vec<String>,
     /// Tags as they are now; none: deleted.
     tags: BTreeMap<String, Option<TagRecord>>,
@@ -46,11 +54,15 @@ pub(super) fn of(overlay: &Overlay<'_>) -> Result<Option<ChangesRecord>, Storage
                 let digest = parts.digest()?.to_string();
                 match value {
                     Some(value) => {
-                        let record: ManifestRecord = read::decode(key, value.clone())?;
-                        batch.put(digest, record);
+                        let record = read::decode(key, value.clone())?;
+                        batch.manifests.push(Written::new(digest, record));
                     }
                     None => batch.manifests_deleted.push(digest),
                 }
+            }
+            Some(Namespace::Deleted) if value.is_none() => {
+                let (batch, mut parts) = home(&mut batches, key)?;
+                batch.restored.insert(parts.digest()?.to_string());
             }
             Some(Namespace::Tag) => {
                 let (batch, mut parts) = home(&mut batches, key)?;
@@ -93,35 +105,59 @@ fn home<'a, 'k>(
     Ok((batches.entry((account, repository)).or_default(), parts))
 }
 
+/// The manifests that came, and those that went into the archive or came back from
+/// there: a record is written for either. What was restored came, whatever its record
+/// says of the archive, and may have come into that.
+fn arrivals(
+    manifests: Vec<Written>,
+    restored: &BTreeSet<String>,
+) -> (Vec<ManifestPutRecord>, Vec<StorageClassRecord>) {
+    let (mut put, mut moved) = (Vec::new(), Vec::new());
+    for written in manifests {
+        let archived = written.is_archived;
+        let is_new = !archived && !written.is_activated;
+        let came = is_new || restored.contains(&written.put.digest);
+        if archived || !came {
+            let digest = written.put.digest.clone();
+            moved.push(StorageClassRecord { digest, archived });
+        }
+        if came {
+            put.push(written.put);
+        }
+    }
+    (put, moved)
+}
+
+// === impl Written ===
+
+impl Written {
+    fn new(digest: String, record: ManifestRecord) -> Self {
+        Self {
+            is_archived: record.archived_at_ms.is_some(),
+            is_activated: record.activated_at_ms.is_some(),
+            put: ManifestPutRecord {
+                digest,
+                media_type: record.media_type,
+                artifact_type: record.artifact_type,
+                subject: record.subject,
+            },
+        }
+    }
+}
+
 // === impl Batch ===
 
 impl Batch {
-    /// A manifest's record is written when it comes, and then when it goes into the
-    /// archive or comes back.
-    fn put(&mut self, digest: String, record: ManifestRecord) {
-        let archived = record.archived_at_ms.is_some();
-        if archived || record.activated_at_ms.is_some() {
-            self.moved.push(StorageClassRecord { digest, archived });
-            return;
-        }
-        self.manifests_put.push(ManifestPutRecord {
-            digest,
-            media_type: record.media_type,
-            artifact_type: record.artifact_type,
-            subject: record.subject,
-        });
-    }
-
     /// In an order that leaves no tag without its manifest on the way. `room`:
     /// how many changes may still be listed.
     fn record(self, (account, repository): Home, room: &mut usize) -> RepositoryChangesRecord {
+        let (manifests_put, moved) = arrivals(self.manifests, &self.restored);
         let Self {
-            manifests_put,
-            moved,
             manifests_deleted,
             tags,
             arrived,
             mut left,
+            ..
         } = self;
         let tags = tags.into_iter().filter_map(|(tag, record)| match record {
             // Only where it came from was noted anew.

@@ -1,9 +1,11 @@
 //! What an entry is remembered to have changed.
 
 use super::{Machine, account, app, digest, image, link, replica, tag};
-use crate::command::{DeleteManifest, DeleteTag, PutManifest};
+use crate::command::{
+    Author, DeleteManifest, DeleteTag, PutManifest, RestoreImage, SetStorageClass,
+};
 use crate::limits::{CHANGES_PER_ENTRY_MAX, ENVELOPES_KEPT, TAGS_PER_PUSH_MAX};
-use crate::query::{self, Change, RepositoryChanges};
+use crate::query::{self, Cause, Change, RepositoryChanges};
 
 impl Machine {
     /// What the last entry changed in `app`.
@@ -120,6 +122,42 @@ fn a_manifest_goes_after_its_tags() {
         machine.changes(),
         [deleted("a", 10), deleted("c", 10), gone]
     );
+}
+
+/// Whatever it has seen of the archive before it was deleted.
+#[test]
+fn what_is_restored_has_come() {
+    let mut machine = Machine::with_app();
+    machine.done(image(10, &[1], &["v1"]));
+    let archive = |archive| SetStorageClass::new(&account(), &app(), &digest(10), archive, 25);
+    let delete = || DeleteManifest {
+        at_ms: 30,
+        author: Some(Author::new("root", Cause::Client)),
+        ..DeleteManifest::new(&account(), &app(), &digest(10))
+    };
+    let restore = || RestoreImage::new(&account(), &app(), &digest(10), 31);
+    let shelved = |archived| Change::StorageClass {
+        digest: digest(10),
+        archived,
+    };
+    machine.done(archive(true));
+    assert_eq!(machine.changes(), [shelved(true)]);
+    machine.done(delete());
+    machine.done(restore());
+    let came = machine.changes();
+    assert_eq!(came, [put(10), shelved(true), moved("v1", 10, None)]);
+    machine.done(archive(false));
+    assert_eq!(machine.changes(), [shelved(false)]);
+    machine.done(delete());
+    machine.done(restore());
+    assert_eq!(machine.changes(), [put(10), moved("v1", 10, None)]);
+    // A push that takes the place of what was kept, and what goes for good.
+    machine.done(delete());
+    machine.done(image(10, &[1], &[]));
+    assert_eq!(machine.changes(), [put(10)]);
+    machine.done(delete());
+    machine.done(super::kept::all_due(&machine.state));
+    assert_eq!(machine.changes(), []);
 }
 
 #[test]

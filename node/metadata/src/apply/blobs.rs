@@ -229,6 +229,7 @@ impl NewLink<'_> {
             is_bounded: self.is_bounded,
             is_held: false,
         };
+        held::advance(overlay, self.account, &settings)?;
         thing.add(overlay, &bounds)
     }
 }

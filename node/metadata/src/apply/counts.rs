@@ -79,13 +79,38 @@ impl Counted<'_> {
         key: &Key,
         max: Option<u64>,
     ) -> Result<(), Stop> {
-        let mut record = self.counted(overlay)?;
+        self.advance(overlay)?;
+        self.add_one(overlay, key, max)
+    }
+
+    /// The same, of one of several that come: what was there before is counted no
+    /// further, and has to be begun with [`Counted::advance`].
+    ///
+    /// # Errors
+    /// [`Refused::QuotaReached`].
+    pub(super) fn add_one(
+        &self,
+        overlay: &mut Overlay<'_>,
+        key: &Key,
+        max: Option<u64>,
+    ) -> Result<(), Stop> {
+        let own = self.key();
+        let Some(mut record) = read::record::<CountRecord>(overlay, &own)? else {
+            return Ok(());
+        };
         if let Some(max) = max.filter(|max| record.number >= *max) {
             return Err(Refused::QuotaReached(self.reached(max)).into());
         }
         if is_counted(&record, key) {
             record.number += 1;
+            overlay.put(own, &record);
         }
+        Ok(())
+    }
+
+    /// A step further in counting what was there before.
+    pub(super) fn advance(&self, overlay: &mut Overlay<'_>) -> Result<(), StorageError> {
+        let record = self.counted(overlay)?;
         overlay.put(self.key(), &record);
         Ok(())
     }

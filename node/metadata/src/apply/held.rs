@@ -55,7 +55,8 @@ type Further = BTreeMap<RepositoryName, RepositoryHeldRecord>;
 
 impl Thing<'_> {
     /// An image comes: against the quotas of images of its repository, and as any
-    /// thing. Nothing is counted in a registry without quotas.
+    /// thing. Nothing is counted in a registry without quotas, and what was there
+    /// before by [`advance_images`] alone.
     ///
     /// # Errors
     /// [`Refused::QuotaReached`] if it does not fit.
@@ -69,11 +70,12 @@ impl Thing<'_> {
         }
         let max = bounds.settings.of_repository(bounds.record).images;
         let max = bounds.is_bounded.then_some(max);
-        Counted::Images(self.account, self.repository).add(overlay, self.key, max)?;
+        Counted::Images(self.account, self.repository).add_one(overlay, self.key, max)?;
         self.add(overlay, bounds)
     }
 
-    /// It comes, and has yet to be written.
+    /// It comes, and has yet to be written. What was there before is counted by
+    /// [`advance`] alone.
     ///
     /// # Errors
     /// [`Refused::QuotaReached`] if it does not fit.
@@ -81,7 +83,7 @@ impl Thing<'_> {
         if !bounds.settings.counts_bytes {
             return Ok(());
         }
-        let mut registry = further(overlay, self.account)?;
+        let mut registry = registry_held(overlay, self.account)?;
         let mut here = self.here(overlay)?;
         if bounds.is_bounded {
             let home = (self.account, self.repository);
@@ -215,33 +217,64 @@ pub(super) fn begin(settings: &mut SettingsRecord) {
     settings.quotas.get_or_insert_default();
 }
 
+/// Before images come into a repository: a step further in counting those that were
+/// there before, and all that the registry holds. Once in a command, however many
+/// come.
+pub(super) fn advance_images(
+    overlay: &mut Overlay<'_>,
+    (account, repository): (&RegistryId, &RepositoryName),
+    settings: &RegistrySettings,
+) -> Result<(), StorageError> {
+    if settings.quotas.is_some() {
+        Counted::Images(account, repository).advance(overlay)?;
+    }
+    advance(overlay, account, settings)
+}
+
+/// Before something comes into a registry: a step further in counting what it held
+/// before. Once in a command.
+pub(super) fn advance(
+    overlay: &mut Overlay<'_>,
+    account: &RegistryId,
+    settings: &RegistrySettings,
+) -> Result<(), StorageError> {
+    if settings.counts_bytes {
+        further(overlay, account)?;
+    }
+    Ok(())
+}
+
 /// A step further in counting what was there before.
 pub(super) fn count(overlay: &mut Overlay<'_>, command: &CountHeld) -> Result<Outcome, Stop> {
     let account = parse("account", &command.account)?;
     if !query::registry_settings(overlay, &account)?.counts_bytes {
         return Err(invalid("registry", "is not counted").into());
     }
-    let registry = further(overlay, &account)?;
-    overlay.put(keys::held(&account), &registry);
+    further(overlay, &account)?;
     Ok(Outcome::Done(Done {}))
 }
 
-/// What a registry holds, counted one step further; what that brings to the
-/// repositories is written, the registry's own record is the caller's to write.
-fn further(overlay: &mut Overlay<'_>, account: &RegistryId) -> Result<HeldRecord, StorageError> {
-    let record: Option<HeldRecord> = read::record(overlay, &keys::held(account))?;
-    let mut record = record.unwrap_or_else(HeldRecord::begun);
-    if record.counted_to.is_none() {
-        return Ok(record);
-    }
-    let further = step(overlay, account, &mut record)?;
+fn registry_held(view: &dyn KeyValue, account: &RegistryId) -> Result<HeldRecord, StorageError> {
+    let record: Option<HeldRecord> = read::record(view, &keys::held(account))?;
+    Ok(record.unwrap_or_else(HeldRecord::begun))
+}
+
+/// What a registry holds is counted one step further. Its record is written in any
+/// case: whatever comes then need not read it again.
+fn further(overlay: &mut Overlay<'_>, account: &RegistryId) -> Result<(), StorageError> {
+    let mut record = registry_held(overlay, account)?;
+    let further = match &record.counted_to {
+        Some(_) => step(overlay, account, &mut record)?,
+        None => Further::new(),
+    };
     for (repository, more) in further {
         let mut here = repository_held(overlay, account, &repository)?;
         here.bytes = here.bytes.saturating_add(more.bytes);
         here.images += more.images;
         overlay.put(keys::repository_held(account, &repository), &here);
     }
-    Ok(record)
+    overlay.put(keys::held(account), &record);
+    Ok(())
 }
 
 fn step(

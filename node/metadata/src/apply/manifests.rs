@@ -80,6 +80,7 @@ pub(super) fn put(
         let absent = push.check_references(overlay)?;
         let (account, repository) = (&push.account, &push.repository);
         let before = undelete::replaced(overlay, account, repository, &push.digest)?;
+        held::advance_images(overlay, (account, repository), &settings)?;
         push.count(overlay, &key, &settings, &record)?;
         push.store(overlay, key, index, &absent);
         if let Some(before) = before {

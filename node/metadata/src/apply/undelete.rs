@@ -18,7 +18,7 @@ use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 
 use self::kept::Kept;
 use super::counts::Image;
-use super::held::{Bounds, Thing};
+use super::held::{self, Bounds, Thing};
 use super::registry::Creation;
 use super::storage_class::Shelf;
 use super::tags::Move;
@@ -267,6 +267,7 @@ impl Restoration<'_> {
         let (tags, tags_kept) = self.free(overlay, wanted)?;
         let all = self.with_children(overlay, image)?;
         let settings = query::registry_settings(overlay, self.account)?;
+        held::advance_images(overlay, (self.account, self.repository), &settings)?;
         for image in all.values() {
             self.put(overlay, image, &settings)?;
         }

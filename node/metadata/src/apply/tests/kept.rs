@@ -4,17 +4,17 @@ use bytes::Bytes;
 use entrepot_oci::Digest;
 use prost::Message as _;
 
-use super::{Machine, account, app, digest, image};
+use super::{Machine, account, app, digest, image, index_of, link};
 use crate::apply::apply;
 use crate::apply::undelete::kept::bound;
 use crate::command::{
-    Author, Command, DeleteManifest, Envelope, ExpireDeleted, ExpiredImage, PutRegistrySettings,
-    PutRepositorySettings, QuotasChange, RestoreImage,
+    Author, Command, CountHeld, CreateRepository, DeleteManifest, Envelope, ExpireDeleted,
+    ExpiredImage, LinkBlob, PutRegistrySettings, PutRepositorySettings, QuotasChange, RestoreImage,
 };
 use crate::keys::{self, Key};
-use crate::limits::{KEPT_BYTES_MAX, KEPT_IMAGE_BYTES};
+use crate::limits::{COUNT_STEP, KEPT_BYTES_MAX, KEPT_IMAGE_BYTES, QUOTA_BYTES_MAX};
 use crate::overlay::Overlay;
-use crate::query::{self, Cause, Kept};
+use crate::query::{self, Cause, Held, Kept};
 use crate::read;
 use crate::records::undelete::{DeletedRecord, KeptRecord};
 use crate::response::Refused;
@@ -170,6 +170,48 @@ fn beyond_what_a_repository_may_keep_the_first_go() {
     assert_eq!(left(cost(5) - 1), sorted(&[10, 11, 13, 14]));
     assert_eq!(left(cost(2)), sorted(&[11, 13]));
     assert_eq!(left(0), []);
+}
+
+/// However many images it brings.
+#[test]
+fn a_restoration_counts_one_step_further() {
+    let mut machine = Machine::default();
+    machine.done(CreateRepository::new(&account(), &app(), 1));
+    for number in 0..2 * COUNT_STEP as u64 {
+        let digest =
+            entrepot_oci::Digest::of(entrepot_oci::Algorithm::Sha256, &number.to_be_bytes());
+        let link = LinkBlob {
+            digest: digest.to_string(),
+            ..link("app", 1)
+        };
+        let id = u128::from(machine.index + 1).to_be_bytes();
+        let envelope = Envelope::new(id, link.into()).to_bytes();
+        let (writes, response) = apply(&machine.state, machine.index + 1, &envelope).unwrap();
+        response.into_result().unwrap();
+        machine.state.apply_writes(&writes);
+        machine.index += 1;
+    }
+    machine.done(image(10, &[], &[]));
+    machine.done(image(11, &[], &[]));
+    machine.done(index_of(12, &[10, 11]));
+    for number in [12, 11, 10] {
+        machine.done(delete(number));
+    }
+    machine.done(quotas(QUOTA_BYTES_MAX, 10));
+    machine.done(restore(12));
+    let found = query::held(&machine.state, &account()).unwrap().unwrap();
+    let one_step = Held {
+        bytes: COUNT_STEP as u64 * 100,
+        images: 0,
+        is_whole: false,
+    };
+    assert_eq!(found, one_step);
+    // The other links, and the manifests.
+    for _ in 0..2 {
+        machine.done(CountHeld::new(&account()));
+    }
+    let all = 2 * COUNT_STEP as u64 * 100 + 30;
+    assert_eq!(held(&machine), (all, 3));
 }
 
 /// A GiB is much for a test: the first image only says that it has so much.

@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use crate::command::{Command, LONG_INLINE_LEVEL};
 use crate::group::GroupId;
 use crate::limits::{INLINE_BYTES_MAX, INLINE_BYTES_MAX_FIRST};
+use crate::query;
 use crate::response::Response;
 use crate::store::{KeyValue, StorageError};
 
@@ -37,6 +38,16 @@ pub trait Metadata: Send + Sync + fmt::Debug + 'static {
 
     /// Whether every node of the cluster understands commands of `level`.
     fn understands(&self, level: u32) -> Result<bool, MetadataError>;
+
+    /// The same, unless some node has not told yet, as the nodes of a cluster that has
+    /// just been formed: that is not known then, and is in a moment.
+    fn understands_or_unknown(&self, level: u32) -> Result<Option<bool>, MetadataError> {
+        if self.understands(level)? {
+            return Ok(Some(true));
+        }
+        let told = query::level(self.view(&GroupId::global())?.as_ref())?;
+        Ok((told > 0).then_some(false))
+    }
 
     /// Bytes of the largest blob that the metadata takes now.
     fn inline_bytes_max(&self) -> Result<usize, MetadataError> {

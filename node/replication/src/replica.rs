@@ -325,7 +325,12 @@ impl ReplicaServer {
             sequence: deletion.source_sequence,
         };
         let origin = origin_at(&origin, (&account, &repository))?;
-        let kept = self.metadata.understands(UNDELETE_LEVEL)?;
+        // Where that is not known, the source asks again in a moment: nothing is lost
+        // for good because a cluster is young.
+        let Some(kept) = self.metadata.understands_or_unknown(UNDELETE_LEVEL)? else {
+            let group = GroupId::global();
+            return Err(MetadataError::NotYetKnown { group }.into());
+        };
         let region = origin.source.region.as_str();
         let command = DeleteReplica {
             at_ms: self.clock.now_ms(),

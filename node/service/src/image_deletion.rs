@@ -344,7 +344,7 @@ impl Registry {
             is_there: BTreeMap::new(),
         };
         let mut after_ms = millis(self.collecting().settings.unreferenced_after);
-        if self.author(who)?.is_some() {
+        if self.author(who).await?.is_some() {
             let settings = query::registry_settings(home.view.as_ref(), &who.account)?;
             let window_ms = i64::try_from(settings.undelete_window_ms).unwrap_or(i64::MAX);
             after_ms = after_ms.saturating_add(window_ms);
@@ -374,7 +374,7 @@ impl Registry {
                     tags: Vec::new(),
                     archived_at_ms: child.archived_at_ms,
                 }),
-                author: self.author(who)?,
+                author: self.author(who).await?,
                 ..DeleteManifest::new(&who.account, repository, &child.digest)
             };
             let response = self.propose(command.into()).await?;

@@ -188,13 +188,13 @@ impl Registry {
                 condition: TagCondition::Is(*digest).command(),
                 with_manifest: true,
                 at_ms: self.cluster_clock.now_ms(),
-                author: self.author(who)?,
+                author: self.author(who).await?,
                 ..DeleteTag::new(&who.account, repository, tag)
             }
             .into(),
             None => DeleteManifest {
                 at_ms: self.cluster_clock.now_ms(),
-                author: self.author(who)?,
+                author: self.author(who).await?,
                 ..DeleteManifest::new(&who.account, repository, digest)
             }
             .into(),

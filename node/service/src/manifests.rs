@@ -380,7 +380,7 @@ impl Registry {
             Reference::Tag(tag) => DeleteTag {
                 condition: condition.command(),
                 at_ms: self.cluster_clock.now_ms(),
-                author: self.author(who)?,
+                author: self.author(who).await?,
                 ..DeleteTag::new(&who.account, repository, tag)
             }
             .into(),
@@ -388,7 +388,7 @@ impl Registry {
                 condition.without_tag()?;
                 DeleteManifest {
                     at_ms: self.cluster_clock.now_ms(),
-                    author: self.author(who)?,
+                    author: self.author(who).await?,
                     ..DeleteManifest::new(&who.account, repository, digest)
                 }
                 .into()

@@ -70,10 +70,31 @@ impl Registry {
         }
     }
 
-    /// Whether every node of the cluster has told what it understands.
+    /// Whether every node of the cluster has told what it understands, but for those
+    /// that are about to join.
     fn has_told_levels(&self) -> Result<bool, MetadataError> {
-        let members = query::members(self.metadata.view(&self.global)?.as_ref())?;
-        Ok(!members.is_empty() && members.iter().all(|member| member.level > 0))
+        Ok(query::level(self.metadata.view(&self.global)?.as_ref())? > 0)
+    }
+
+    /// Whether every node understands a level: where some have not told yet, that is
+    /// waited for as in [`Registry::propose_to`].
+    ///
+    /// # Errors
+    /// `Unavailable` when they do not tell in time.
+    pub(crate) async fn understands_in_time(&self, level: u32) -> Result<bool, ServiceError> {
+        let deadline = Instant::now() + LEVELS_TOLD_WITHIN;
+        loop {
+            if let Some(understands) = self.metadata.understands_or_unknown(level)? {
+                return Ok(understands);
+            }
+            if Instant::now() >= deadline {
+                return Err(ServiceError::unavailable(
+                    "a node of the cluster has not told yet which version it runs: try again \
+                     when it is up",
+                ));
+            }
+            tokio::time::sleep(LEVELS_LOOK).await;
+        }
     }
 
     /// That `repository` exists.

@@ -35,17 +35,24 @@ pub struct RestoredImage {
 
 impl Registry {
     /// What says that a deletion is this caller's; none while a node of the cluster
-    /// would not understand it: then nothing is kept of what is deleted.
-    pub(crate) fn author(&self, who: &Caller) -> Result<Option<Author>, ServiceError> {
-        self.author_named(&who.principal.arn(), Cause::Client)
+    /// runs a version that would not understand it: then nothing is kept of what is
+    /// deleted.
+    ///
+    /// # Errors
+    /// `Unavailable` where that is not known in time: nothing is deleted for good
+    /// because a cluster is young.
+    pub(crate) async fn author(&self, who: &Caller) -> Result<Option<Author>, ServiceError> {
+        self.author_named(&who.principal.arn(), Cause::Client).await
     }
 
-    pub(crate) fn author_named(
+    /// # Errors
+    /// As [`Registry::author`].
+    pub(crate) async fn author_named(
         &self,
         by: &str,
         cause: Cause,
     ) -> Result<Option<Author>, ServiceError> {
-        let understands = self.metadata.understands(UNDELETE_LEVEL)?;
+        let understands = self.understands_in_time(UNDELETE_LEVEL).await?;
         Ok(understands.then(|| Author::new(by, cause)))
     }
 
@@ -93,7 +100,7 @@ impl Registry {
         };
         let command = RestoreImage {
             without_tags,
-            author: self.author(who)?,
+            author: self.author(who).await?,
             ..RestoreImage::new(
                 &who.account,
                 repository,

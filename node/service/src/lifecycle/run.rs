@@ -347,7 +347,7 @@ impl Evaluated<'_> {
             return Ok(());
         }
         let command = match verdict.action {
-            Doing::Expire => self.deletion(image, verdict.priority)?.into(),
+            Doing::Expire => self.deletion(image, verdict.priority).await?.into(),
             Doing::Archive => self.archiving(image).into(),
         };
         let response = self.registry.propose(command).await?;
@@ -363,13 +363,18 @@ impl Evaluated<'_> {
         Ok(())
     }
 
-    fn deletion(&self, image: &Candidate, priority: i64) -> Result<DeleteManifest, ServiceError> {
+    async fn deletion(
+        &self,
+        image: &Candidate,
+        priority: i64,
+    ) -> Result<DeleteManifest, ServiceError> {
+        let author = self.registry.author_named("", Cause::Lifecycle).await?;
         Ok(DeleteManifest {
             at_ms: self.registry.cluster_clock.now_ms(),
             expected: Some(image.state()),
             // What nobody pulls here may be pulled elsewhere every day.
             here_only: self.by_pulls.contains(&priority),
-            author: self.registry.author_named("", Cause::Lifecycle)?,
+            author,
             ..DeleteManifest::new(self.account, self.repository, &image.digest)
         })
     }

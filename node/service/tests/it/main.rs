@@ -53,3 +53,4 @@ mod uploads;
 mod usage;
 mod watch;
 mod webhooks;
+mod young;

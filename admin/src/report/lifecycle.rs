@@ -176,6 +176,11 @@ fn rule(rule: &Value) -> [String; 5] {
         Some(class) => format!("{} to {class}", text(&rule["action"]["type"])),
         None => text(&rule["action"]["type"]),
     };
+    let action = match rule["action"]["undeleteWindow"].as_str() {
+        Some("0") => format!("{action} at once"),
+        Some(window) => format!("{action}, kept {window}"),
+        None => action,
+    };
     [
         text(&rule["rulePriority"]),
         format!("{images} {}", human::list(&tags)),

@@ -1,6 +1,7 @@
 //! The grammar of lifecycle policies: first what the schema says of each member,
 //! then what its rules say of each other. Beyond ECR's it has the action `retain`
-//! and `countPer`, and lets images expire by when they were last pulled.
+//! and `countPer`, lets images expire by when they were last pulled, and says with
+//! `undeleteWindow` for how long they can be restored.
 //!
 //! The work is bounded by the text's length, which is bounded first.
 
@@ -11,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::rule::{
     Action, ActionKind, CountPer, CountType, CountUnit, Policy, Rule, Selection, StorageClass,
-    TagStatus,
+    TagStatus, UndeleteWindow,
 };
 
 /// As ECR has them.
@@ -96,18 +97,24 @@ fn rule(value: &Value) -> Result<Rule, String> {
 fn action(value: &Value) -> Result<Action, String> {
     let action = object(value)?;
     required(action, &["type"])?;
-    only(action, &["type", "targetStorageClass"])?;
+    only(action, &["type", "targetStorageClass", "undeleteWindow"])?;
     let kind = one_of(&action["type"], &KINDS)?;
     let target = action.get("targetStorageClass");
     let target = target
         .map(|it| one_of(it, &[("archive", StorageClass::Archive)]))
         .transpose()?;
-    if (kind == ActionKind::Transition) != target.is_some() {
+    let window = action.get("undeleteWindow");
+    let window = window
+        .map(|it| string(it).and_then(UndeleteWindow::parse))
+        .transpose()?;
+    let has_other = kind != ActionKind::Expire && window.is_some();
+    if (kind == ActionKind::Transition) != target.is_some() || has_other {
         return Err(NO_SHAPE.to_owned());
     }
     Ok(Action {
         kind,
         target_storage_class: target,
+        undelete_window: window,
     })
 }
 
@@ -444,6 +451,36 @@ mod tests {
         let archived = json!({"tagStatus": "any", "storageClass": "archive", "countUnit": "days",
             "countType": "sinceImageTransitioned", "countNumber": 90});
         assert!(parse(&one(&archived, &expire())).is_ok());
+    }
+
+    #[test]
+    fn what_expires_can_be_restored_for_as_long_as_its_rule_says() {
+        let any = json!({"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 1});
+        let expire =
+            |window: &Value| one(&any, &json!({"type": "expire", "undeleteWindow": window}));
+        for window in ["0", "36h", "3d"] {
+            let policy = parse(&expire(&json!(window))).unwrap();
+            let text = serde_json::to_string(&policy).unwrap();
+            let kept =
+                format!("\"action\":{{\"type\":\"expire\",\"undeleteWindow\":\"{window}\"}}");
+            assert!(text.contains(&kept), "{text}");
+            assert_eq!(parse(&text).unwrap(), policy);
+        }
+        let windows = parse(&expire(&json!("36h"))).unwrap().windows_ms();
+        assert_eq!(
+            windows.into_iter().collect::<Vec<_>>(),
+            [(1, 36 * 3_600_000)]
+        );
+        let error = parse(&expire(&json!(3))).unwrap_err();
+        assert!(error.starts_with("instance type (integer)"), "{error}");
+        let error = parse(&expire(&json!("3 days"))).unwrap_err();
+        assert!(error.starts_with("ECMA 262 regex"), "{error}");
+        for action in [
+            json!({"type": "retain", "undeleteWindow": "3d"}),
+            json!({"type": "transition", "targetStorageClass": "archive", "undeleteWindow": "3d"}),
+        ] {
+            assert_eq!(parse(&one(&any, &action)).unwrap_err(), super::NO_SHAPE);
+        }
     }
 
     #[test]

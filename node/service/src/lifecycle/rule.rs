@@ -1,11 +1,15 @@
 //! A lifecycle policy, once it is right: written in the order in which ECR writes
 //! it.
 
-use std::collections::BTreeSet;
+mod window;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use entrepot_metadata::query::matches_wildcard;
 use entrepot_oci::Tag;
 use serde::Serialize;
+
+pub(super) use self::window::UndeleteWindow;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Policy {
@@ -19,6 +23,16 @@ impl Policy {
         let looks = |rule: &&Rule| rule.selection.count_type == CountType::SinceImagePulled;
         let rules = self.rules.iter().filter(looks);
         rules.map(|rule| rule.priority).collect()
+    }
+
+    /// For how long what a rule deletes can be restored, in ms, by the rule's
+    /// priority, of those that say so.
+    pub(super) fn windows_ms(&self) -> BTreeMap<i64, u64> {
+        let windows = self.rules.iter().filter_map(|rule| {
+            let window = rule.action.undelete_window.as_ref()?;
+            Some((rule.priority, window.ms()))
+        });
+        windows.collect()
     }
 }
 
@@ -99,6 +113,9 @@ pub(super) struct Action {
     pub(super) kind: ActionKind,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) target_storage_class: Option<StorageClass>,
+    /// Beyond ECR. None: what the registry's settings say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) undelete_window: Option<UndeleteWindow>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

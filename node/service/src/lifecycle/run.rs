@@ -6,12 +6,14 @@
 //! has won. Two nodes that disagree on whose turn it is do the same, which is
 //! harmless.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use entrepot_metadata::KeyValue;
-use entrepot_metadata::command::{DeleteManifest, ImageState, PutRepositoryText, SetStorageClass};
+use entrepot_metadata::command::{
+    Author, DeleteManifest, ImageState, PutRepositoryText, SetStorageClass,
+};
 use entrepot_metadata::limits::QUOTA_TAGS_MAX;
 use entrepot_metadata::query::{self, Cause, ManifestEntry, TextKind, TextOf};
 use entrepot_metadata::response::{Outcome, Refused};
@@ -110,6 +112,8 @@ struct Evaluated<'a> {
     stayed: HashSet<Digest>,
     /// The rules that look at when images were pulled here.
     by_pulls: BTreeSet<i64>,
+    /// Of rules that say for how long what they delete can be restored.
+    windows_ms: BTreeMap<i64, u64>,
 }
 
 // === impl LifecycleMetrics ===
@@ -291,7 +295,7 @@ impl Registry {
             ServiceError::NotFound(format!("{repository} has no lifecycle policy"))
         })?;
         let policy = parsed(&text)?;
-        let by_pulls = policy.by_pulls();
+        let (by_pulls, windows_ms) = (policy.by_pulls(), policy.windows_ms());
         let (count, due) = {
             let (account, repository) = (account.clone(), repository.clone());
             let evaluating = self.blocking.run(move || {
@@ -315,6 +319,7 @@ impl Registry {
             images: Vec::new(),
             stayed: HashSet::new(),
             by_pulls,
+            windows_ms,
         };
         for some in due.chunks(GOING_AT_ONCE) {
             // What has to stay does not count: it must not keep the others.
@@ -369,6 +374,11 @@ impl Evaluated<'_> {
         priority: i64,
     ) -> Result<DeleteManifest, ServiceError> {
         let author = self.registry.author_named("", Cause::Lifecycle).await?;
+        let window_ms = self.windows_ms.get(&priority).copied();
+        let author = author.map(|author| Author {
+            window_ms,
+            ..author
+        });
         Ok(DeleteManifest {
             at_ms: self.registry.cluster_clock.now_ms(),
             expected: Some(image.state()),

@@ -87,6 +87,32 @@ async fn what_is_due_goes_and_the_rest_stays() {
     cluster.check(EAST);
 }
 
+/// How long can be restored what a policy of such an action has let go.
+async fn restorable_ms(action: serde_json::Value) -> Vec<i64> {
+    let cluster = Plan::new(&[(EAST, 1)]).start().await;
+    let node = cluster.node(1);
+    push(node, "dev-1", 1).await;
+    push(node, "dev-2", 2).await;
+    let text = json!({"rules": [{"rulePriority": 3, "action": action, "selection":
+        {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 1}}]});
+    put(node, &text.to_string()).await;
+    assert_eq!(run(node).await.unwrap().expired, 1);
+    let (who, app) = (root(), app());
+    let deleted = node.registry.deleted_images(&who, &app, None, None).await;
+    let deleted = deleted.unwrap().images.into_iter();
+    cluster.check(EAST);
+    deleted.map(|it| it.until_ms - it.deleted_at_ms).collect()
+}
+
+#[tokio::test]
+async fn a_rule_says_how_long_its_images_can_be_restored() {
+    let day_ms = 24 * 60 * 60 * 1_000;
+    let of = |window: &str| json!({"type": "expire", "undeleteWindow": window});
+    assert_eq!(restorable_ms(of("3d")).await, [3 * day_ms]);
+    assert_eq!(restorable_ms(of("0")).await, [0_i64; 0]);
+    assert_eq!(restorable_ms(json!({"type": "expire"})).await, [7 * day_ms]);
+}
+
 #[tokio::test]
 async fn policies_are_carried_out_without_being_asked_to() {
     let mut cluster = Plan::new(&[(EAST, 3)]).start().await.with_account().await;

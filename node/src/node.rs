@@ -19,8 +19,9 @@ use entrepot_replication::server::{BlobsServer, PingServer};
 use entrepot_service::peer::UploadsServer;
 use entrepot_service::trust::Trust;
 use entrepot_service::{
-    Backfills, Collector, CollectorMetrics, Courier, LifecycleMetrics, Lifecycles, MembersServer,
-    PullTimes, Registry, RegistryParts, WebhookMetrics, Webhooks,
+    Backfills, Collector, CollectorMetrics, Courier, HoldingMetrics, HoldingWatch,
+    LifecycleMetrics, Lifecycles, MembersServer, PullTimes, Registry, RegistryParts,
+    WebhookMetrics, Webhooks,
 };
 use futures::FutureExt as _;
 use tokio::task::JoinSet;
@@ -105,6 +106,7 @@ struct Chores {
     lifecycles: Lifecycles,
     pull_times: PullTimes,
     collector: Collector,
+    holdings: HoldingWatch,
 }
 
 /// What clients and watchers are served with.
@@ -176,12 +178,15 @@ impl Chores {
         done.register(metrics.registry());
         let collected = CollectorMetrics::default();
         collected.register(metrics.registry());
+        let held = HoldingMetrics::default();
+        held.register(metrics.registry());
         Self {
             backfills: Backfills::new(Arc::clone(registry)),
             webhooks: Webhooks::new(Arc::clone(registry), told),
             lifecycles: Lifecycles::new(Arc::clone(registry), done),
             pull_times: PullTimes::new(Arc::clone(registry)),
             collector: Collector::new(Arc::clone(registry), collected, config.care.collector),
+            holdings: HoldingWatch::new(Arc::clone(registry), held),
         }
     }
 }
@@ -214,6 +219,7 @@ impl Workers {
         work.spawn(failures.vital("backfills", self.chores.backfills.run().map(Ok)));
         work.spawn(failures.vital("webhooks", self.chores.webhooks.run().map(Ok)));
         work.spawn(failures.vital("lifecycle policies", self.chores.lifecycles.run().map(Ok)));
+        work.spawn(failures.vital("watch over quotas", self.chores.holdings.run().map(Ok)));
         work.spawn(failures.vital("times of pulls", self.chores.pull_times.run().map(Ok)));
         if let Some(tls) = self.tls {
             let follow = tls.follow().map(Ok);

@@ -53,7 +53,7 @@ pub use collection::{
 pub use destination::{Destination, DestinationError};
 pub(crate) use following::settings_task_of;
 pub use following::{SettingsTask, settings_tasks};
-pub use held::{Allowance, Held, allowance, held, repository_held};
+pub use held::{Allowance, Held, allowance, held, registries_held, repository_held};
 pub(crate) use identity::policy_user_of;
 pub use identity::{
     AWS_POLICIES, Entity, Managed, Permissions, Policy, PolicyUser, PolicyVersion, Role, entities,

@@ -26,6 +26,7 @@ mod configuration;
 mod departure;
 mod error;
 mod feed;
+mod holdings;
 #[cfg(test)]
 mod hostile;
 mod hosts;
@@ -106,6 +107,7 @@ pub use entrepot_metadata::query::{Count, Held, Quotas};
 pub use entrepot_metadata::response::{TagFixed, TagFound};
 pub use entrepot_replication::upkeep::NodeUpkeep;
 pub use error::ServiceError;
+pub use holdings::{HoldingMetrics, HoldingWatch};
 pub use hosts::{Domain, DomainError, RegistryHost};
 pub use image_deletion::{GoneManifest, ImageDeletion, ImageDeletionRequest};
 pub use images::{ImageInfo, ImagePage, StoredImage};

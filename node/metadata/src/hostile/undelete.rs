@@ -61,6 +61,7 @@ pub(super) fn read_all(view: &dyn KeyValue) -> Result<(), StorageError> {
     query::deleted_images(view, &account(), &"app".parse().unwrap(), None, FEW)?;
     query::due_images(view, i64::MAX, FEW)?;
     query::registries_kept(view, None, FEW)?;
+    query::registries_held(view, None, FEW)?;
     query::repository_kept(view, &account(), &"app".parse().unwrap())?;
     Ok(())
 }

@@ -6,7 +6,7 @@
 use entrepot_oci::{RegistryId, RepositoryName};
 
 use super::registry::{RegistrySettings, RepositoryQuotas, registry_settings};
-use crate::keys;
+use crate::keys::{self, Key, Namespace, Parts};
 use crate::limits::UNBOUNDED;
 use crate::read;
 use crate::records::RepositoryRecord;
@@ -59,6 +59,25 @@ pub fn repository_held(
     let key = keys::repository_held(account, repository);
     let record: Option<RepositoryHeldRecord> = read::record(view, &key)?;
     Ok(Some(record.unwrap_or_default().held(registry.is_whole)))
+}
+
+/// At most `limit` of the registries that are counted and sort after `after`.
+pub fn registries_held(
+    view: &dyn KeyValue,
+    after: Option<&RegistryId>,
+    limit: usize,
+) -> Result<Vec<(RegistryId, Held)>, StorageError> {
+    let prefix = Key::new(Namespace::Held);
+    let start = after.map(|after| keys::held(after).successor());
+    let found = read::page(view, &prefix, start.as_ref(), limit)?;
+    let found = found.into_iter().map(|(key, value)| {
+        let mut parts = Parts::of(&key);
+        let account = parts.registry()?;
+        parts.end()?;
+        let record: HeldRecord = read::decode(&key, value)?;
+        Ok((account, record.held()))
+    });
+    found.collect()
 }
 
 /// What a repository may still take, and its registry; none: nobody counts it. A

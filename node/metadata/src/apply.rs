@@ -15,6 +15,7 @@ mod deletion;
 mod envelopes;
 mod following;
 mod held;
+mod history;
 mod identity;
 mod manifests;
 mod members;
@@ -144,6 +145,7 @@ fn run(overlay: &mut Overlay<'_>, index: u64, command: Option<Command>) -> Resul
         Command::ForgetCollected(command) => collection::forget(overlay, index, &command),
         Command::RestoreImage(command) => undelete::restore(overlay, index, &command),
         Command::ExpireDeleted(command) => undelete::expire(overlay, &command),
+        Command::ForgetTags(command) => history::forget(overlay, &command),
         Command::PutReplicaSettings(command) => following::put(overlay, index, command),
         Command::EndSettingsTask(command) => following::end(overlay, &command),
         Command::RecordPulls(command) => pulls::record(overlay, &command),

@@ -15,6 +15,7 @@ mod collection;
 mod deletion;
 mod following;
 mod held;
+mod history;
 mod identity;
 mod members;
 mod new;
@@ -42,6 +43,7 @@ pub use self::collection::{
 pub use self::deletion::DeleteRepository;
 pub use self::following::{EndSettingsTask, PutReplicaSettings};
 pub use self::held::CountHeld;
+pub use self::history::{ForgetTags, ForgottenTag};
 pub use self::identity::{
     AttachPolicy, CreateEntity, CreatePolicy, CreatePolicyVersion, DeleteEntity,
     DeleteInlinePolicy, DeletePolicy, DeletePolicyVersion, DetachPolicy, PutInlinePolicy, RoleSpec,
@@ -88,7 +90,7 @@ pub struct Envelope {
         oneof = "Command",
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 30, 31, 32, \
                 33, 34, 40, 70, 71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 100, 101, 102, 103, 104, 120, 121, 122, 140, 141, 142, 150, 151, \
-                160, 170, 171, 172, 173, 174, 175, 180, 181, 187, 189"
+                160, 170, 171, 172, 173, 174, 175, 180, 181, 185, 187, 189"
     )]
     pub command: Option<Command>,
     /// Log index up to which the proposer's copy was applied when it drew the id:
@@ -249,6 +251,8 @@ pub enum Command {
     CountHeld(CountHeld),
     #[prost(message, tag = "187")]
     SetStorageClass(SetStorageClass),
+    #[prost(message, tag = "185")]
+    ForgetTags(ForgetTags),
 }
 
 /// Makes the cluster's first account, `AccountExists` when there is any; or one
@@ -422,6 +426,9 @@ pub struct PutManifest {
     /// and remembered for the deletions that come later.
     #[prost(bool, tag = "17")]
     pub ordered: bool,
+    /// Set: it is remembered of each tag that it moves.
+    #[prost(message, optional, tag = "35")]
+    pub author: Option<Author>,
 }
 
 /// What a tag must be like for a command to change anything.
@@ -505,7 +512,8 @@ pub struct DeleteTag {
     /// Of the tasks that copy the deletion.
     #[prost(int64, tag = "6")]
     pub at_ms: i64,
-    /// Set: a manifest that goes as well can be restored for a while.
+    /// Set: the deletion is remembered, and a manifest that goes as well can be restored
+    /// for a while.
     #[prost(message, optional, tag = "20")]
     pub author: Option<Author>,
 }
@@ -757,6 +765,7 @@ impl Command {
             | Self::ForgetCollected(_)
             | Self::RestoreImage(_)
             | Self::ExpireDeleted(_)
+            | Self::ForgetTags(_)
             | Self::SetStorageClass(_) => 9,
             Self::TagRepository(command) if command.distinct => 9,
             Self::DeleteManifest(command) if !command.is_plain() => 9,
@@ -850,6 +859,7 @@ impl Command {
             Self::ExpireDeleted(_) => "expire_deleted",
             Self::CountHeld(_) => "count_held",
             Self::SetStorageClass(_) => "set_storage_class",
+            Self::ForgetTags(_) => "forget_tags",
         }
     }
 }
@@ -935,6 +945,7 @@ into_command!(
     ExpireDeleted,
     CountHeld,
     SetStorageClass,
+    ForgetTags,
 );
 
 // === impl CreateAccount ===
@@ -956,7 +967,7 @@ impl CreateRepository {
 impl PutManifest {
     /// Every version can apply it.
     fn is_plain(&self) -> bool {
-        !self.ordered && self.origin.as_ref().is_none_or(Origin::is_plain)
+        !self.ordered && self.author.is_none() && self.origin.as_ref().is_none_or(Origin::is_plain)
     }
 }
 

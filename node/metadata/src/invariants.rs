@@ -11,6 +11,7 @@ mod collection;
 mod envelopes;
 mod following;
 mod held;
+mod history;
 mod identity;
 mod images;
 mod kept;
@@ -188,6 +189,9 @@ impl Check<'_> {
             Namespace::TagOrigin => images::tag_origin(self, pair),
             Namespace::Replica => images::replica(self, pair),
             Namespace::Settled => images::settled(self, pair),
+            Namespace::TagMove => history::tag_move(self, pair),
+            Namespace::TagHistory => history::history(self, pair),
+            Namespace::GoneTag => history::gone(self, pair),
             Namespace::Task => tasks::task(self, pair),
             Namespace::Outbox => tasks::outbox(self, pair),
             Namespace::Denied => tasks::denied(self, pair),

@@ -12,6 +12,7 @@ mod backfills;
 mod collection;
 mod following;
 mod held;
+mod history;
 mod identity;
 mod parts;
 mod pulls;
@@ -26,6 +27,7 @@ pub(crate) use collection::{
 };
 pub(crate) use following::{settings_of, settings_origin, settings_outbox, settings_task};
 pub(crate) use held::{held, held_of, repository_held};
+pub(crate) use history::{gone_tag, gone_tags_then, tag_history, tag_move, tag_moves};
 pub(crate) use identity::{
     PolicyUse, access_key, access_key_of, access_keys_of, entities, entity, first_account,
     group_member, group_members, identities, policies, policy, policy_use, policy_uses,
@@ -167,6 +169,12 @@ pub(crate) enum Namespace {
     Replica = 0x53,
     /// account, source region, source account -> `SettledRecord`
     Settled = 0x54,
+    /// account, repository, tag, number -> `TagMoveRecord`
+    TagMove = 0x55,
+    /// account, repository, tag -> `TagHistoryRecord`
+    TagHistory = 0x56,
+    /// time in ms, account, repository, tag -> nothing: when a tag went of which is told
+    GoneTag = 0x57,
     /// account, repository, digest, tag, destination -> `TaskRecord`
     Task = 0x60,
     /// sequence and a task's key -> nothing: the open tasks, oldest first
@@ -190,7 +198,7 @@ pub(crate) enum Namespace {
 }
 
 /// Every namespace, in order.
-const NAMESPACES: [Namespace; 67] = [
+const NAMESPACES: [Namespace; 70] = [
     Namespace::Envelope,
     Namespace::EnvelopeSlot,
     Namespace::Cluster,
@@ -248,6 +256,9 @@ const NAMESPACES: [Namespace; 67] = [
     Namespace::TagOrigin,
     Namespace::Replica,
     Namespace::Settled,
+    Namespace::TagMove,
+    Namespace::TagHistory,
+    Namespace::GoneTag,
     Namespace::Task,
     Namespace::Outbox,
     Namespace::Denied,

@@ -364,6 +364,16 @@ pub const RESTORED_AT_ONCE_MAX: usize = 1_000;
 /// many as [`DELETION_STEP_PAIRS`] are about.
 pub const EXPIRED_AT_ONCE_MAX: usize = 1_000;
 
+/// Moves of one tag that are remembered.
+pub const TAG_MOVES_MAX: u64 = 100;
+
+/// How long they are remembered of a tag that was deleted: 90 days.
+pub const GONE_TAG_KEPT_MS: i64 = 90 * 24 * 60 * 60 * 1_000;
+
+/// Deleted tags that one command looks at to forget their moves; of these it forgets as
+/// many as [`DELETION_STEP_PAIRS`] are about.
+pub const FORGOTTEN_AT_ONCE_MAX: usize = 1_000;
+
 /// Bytes of the name of who asked for a change: an ARN's.
 pub const AUTHOR_BYTES_MAX: usize = 2_048;
 

@@ -14,6 +14,7 @@ mod collection;
 mod destination;
 mod following;
 mod held;
+mod history;
 mod identity;
 mod images;
 mod kept;
@@ -54,6 +55,8 @@ pub use destination::{Destination, DestinationError};
 pub(crate) use following::settings_task_of;
 pub use following::{SettingsTask, settings_tasks};
 pub use held::{Allowance, Held, allowance, held, registries_held, repository_held};
+pub use history::{GoneTag, TagMove, gone_tags, tag_moves};
+pub(crate) use history::{gone_tag_of, tag_move_of};
 pub(crate) use identity::policy_user_of;
 pub use identity::{
     AWS_POLICIES, Entity, Managed, Permissions, Policy, PolicyUser, PolicyVersion, Role, entities,

@@ -10,6 +10,7 @@ pub mod changes;
 pub mod collection;
 pub mod following;
 pub mod held;
+pub mod history;
 pub mod identity;
 pub mod members;
 pub mod pulls;

@@ -290,6 +290,7 @@ impl ReplicaServer {
             origin: Some(origin.record(&account, &repository)),
             absent: replica.absent,
             ordered: self.metadata.understands(ORDERED_LEVEL)?,
+            author: author(&origin, self.metadata.understands(UNDELETE_LEVEL)?),
             ..PutManifest::new(
                 &account,
                 &repository,
@@ -331,10 +332,9 @@ impl ReplicaServer {
             let group = GroupId::global();
             return Err(MetadataError::NotYetKnown { group }.into());
         };
-        let region = origin.source.region.as_str();
         let command = DeleteReplica {
             at_ms: self.clock.now_ms(),
-            author: kept.then(|| Author::new(region, Cause::Replication)),
+            author: author(&origin, kept),
             ..DeleteReplica::new(&account, &repository, &digest, tag.as_ref(), &origin)
         };
         self.propose(command.into()).await
@@ -591,6 +591,12 @@ impl Replication for ReplicaServer {
 }
 
 /// Where something comes from that is for a repository here.
+/// What says that a change came from another region; none where that is not to be said.
+fn author(origin: &TagOrigin, is_said: bool) -> Option<Author> {
+    let region = origin.source.region.as_str();
+    is_said.then(|| Author::new(region, Cause::Replication))
+}
+
 fn origin_at(
     told: &Origin,
     (account, repository): (&AccountId, &RepositoryName),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use entrepot_metadata::command::{self, DeleteManifest, DeleteTag};
 use entrepot_metadata::limits::IMAGE_MANIFESTS_MAX;
-use entrepot_metadata::query::{self, ServedManifest};
+use entrepot_metadata::query::{self, Cause, ServedManifest};
 use entrepot_metadata::response::Refused;
 use entrepot_metadata::{KeyValue, StorageError};
 use entrepot_oci::{
@@ -171,6 +171,17 @@ impl Registry {
         repository: &RepositoryName,
         push: ManifestPush,
     ) -> Result<PutManifest, ServiceError> {
+        self.put_for(who, repository, push, Cause::Push).await
+    }
+
+    /// `cause`: what is remembered of the tags that it moves.
+    pub(crate) async fn put_for(
+        &self,
+        who: &Caller,
+        repository: &RepositoryName,
+        push: ManifestPush,
+        cause: Cause,
+    ) -> Result<PutManifest, ServiceError> {
         if push.content.len() > MANIFEST_BYTES_MAX {
             return Err(ServiceError::ManifestTooLarge {
                 max: MANIFEST_BYTES_MAX,
@@ -188,6 +199,7 @@ impl Registry {
         let command = command::PutManifest {
             tags: push.tags.iter().map(Tag::to_string).collect(),
             condition: push.condition.command(),
+            author: self.author_of_push(who, cause)?,
             create_repository: self.creates_for(who, repository).await?
                 && self.creates_plain(&who.account, repository).await?,
             ..command::PutManifest::new(

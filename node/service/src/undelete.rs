@@ -56,6 +56,17 @@ impl Registry {
         Ok(understands.then(|| Author::new(by, cause)))
     }
 
+    /// What says that a push is this caller's; none as long as it is not known that every
+    /// node of the cluster would understand it: no push waits for that.
+    pub(crate) fn author_of_push(
+        &self,
+        who: &Caller,
+        cause: Cause,
+    ) -> Result<Option<Author>, ServiceError> {
+        let understands = self.metadata.understands(UNDELETE_LEVEL)?;
+        Ok(understands.then(|| Author::new(&who.principal.arn(), cause)))
+    }
+
     /// A page of the deleted images of a repository that can be restored, in order of
     /// digest.
     pub async fn deleted_images(
@@ -98,19 +109,36 @@ impl Registry {
             Reference::Digest(digest) => *digest,
             Reference::Tag(tag) => self.deleted_by_tag(who, repository, tag).await?,
         };
+        self.restore_authorized(who, repository, &digest, without_tags)
+            .await
+    }
+
+    /// The same for whoever was asked already.
+    pub(crate) async fn restore_authorized(
+        &self,
+        who: &Caller,
+        repository: &RepositoryName,
+        digest: &Digest,
+        without_tags: bool,
+    ) -> Result<RestoredImage, ServiceError> {
         let command = RestoreImage {
             without_tags,
-            author: self.author(who).await?,
+            author: self
+                .author_named(&who.principal.arn(), Cause::Restore)
+                .await?,
             ..RestoreImage::new(
                 &who.account,
                 repository,
-                &digest,
+                digest,
                 self.cluster_clock.now_ms(),
             )
         };
         let response = self.propose(command.into()).await?;
         match response.into_result().map_err(refused)? {
-            Outcome::ImageRestored(restored) => Ok(RestoredImage { digest, restored }),
+            Outcome::ImageRestored(restored) => Ok(RestoredImage {
+                digest: *digest,
+                restored,
+            }),
             _ => Err(ServiceError::unavailable(
                 "what became of it was not told; look whether the image is there",
             )),

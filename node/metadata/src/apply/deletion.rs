@@ -9,6 +9,7 @@
 use entrepot_oci::{RegistryId, RepositoryName};
 
 use super::counts::Counted;
+use super::history::{self, Change, Named};
 use super::{Stop, collection, held, manifests, parse, settings, tags, tasks, undelete};
 use crate::command::DeleteRepository;
 use crate::keys::{self, Key, Namespace, Parts};
@@ -79,6 +80,7 @@ impl Step<'_, '_> {
         Ok(self.tags()?
             && self.tasks()?
             && self.origins()?
+            && self.histories()?
             && self.manifests()?
             && self.kept()?
             && self.links()?)
@@ -97,11 +99,22 @@ impl Step<'_, '_> {
     fn tags(&mut self) -> Result<bool, StorageError> {
         let limit = self.room_for(2);
         let found = query::tags(self.overlay, self.account, self.repository, None, limit)?;
+        // What tags pointed to goes with them.
+        let unsaid = Change {
+            index: 0,
+            at_ms: 0,
+            author: None,
+        };
         for entry in &found {
             let (digest, tag) = (&entry.digest, &entry.tag);
             let (overlay, account, repository) =
                 (&mut *self.overlay, self.account, self.repository);
-            tags::remove(overlay, account, repository, digest, tag)?;
+            let named = Named {
+                account,
+                repository,
+                tag,
+            };
+            tags::remove(overlay, named, digest, unsaid)?;
         }
         self.deleted.tags += found.len() as u64;
         self.took(2 * found.len());
@@ -123,17 +136,35 @@ impl Step<'_, '_> {
     /// anew begins with none.
     fn origins(&mut self) -> Result<bool, StorageError> {
         for namespace in [Namespace::TagOrigin, Namespace::Replica] {
-            let limit = self.room_for(1);
-            let origins = self.page(namespace, limit)?;
-            for key in &origins {
-                self.overlay.delete(Key::of(key.clone()));
-            }
-            self.took(origins.len());
-            if origins.len() == limit {
+            if !self.all_of(namespace)? {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// What tags pointed to.
+    fn histories(&mut self) -> Result<bool, StorageError> {
+        let limit = self.room_for(2);
+        let prefix = Key::new(Namespace::TagHistory).home(self.account, self.repository);
+        let found = read::page(self.overlay, &prefix, None, limit)?;
+        let number = found.len();
+        for (key, value) in found {
+            history::forget_history(self.overlay, &key, value)?;
+        }
+        self.took(2 * number);
+        Ok(number < limit && self.all_of(Namespace::TagMove)?)
+    }
+
+    /// Whether no pair of a namespace is left that nothing else knows of.
+    fn all_of(&mut self, namespace: Namespace) -> Result<bool, StorageError> {
+        let limit = self.room_for(1);
+        let found = self.page(namespace, limit)?;
+        for key in &found {
+            self.overlay.delete(Key::of(key.clone()));
+        }
+        self.took(found.len());
+        Ok(found.len() < limit)
     }
 
     fn manifests(&mut self) -> Result<bool, StorageError> {

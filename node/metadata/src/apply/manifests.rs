@@ -13,6 +13,7 @@ use super::blobs::referenced;
 use super::collection;
 use super::counts::{Counted, Image};
 use super::held::{self, Bounds, Thing};
+use super::history::Change;
 use super::registry::{Creation, require_repository};
 use super::replicas::{Claims, Replica, require_unsettled};
 use super::storage_class::Shelf;
@@ -52,7 +53,7 @@ pub(super) fn put(
     command: PutManifest,
 ) -> Result<Outcome, Stop> {
     let push = Push::parse(command)?;
-    if push.is_late(overlay)? {
+    if push.is_late(overlay, index)? {
         return Ok(Outcome::ManifestPut(ManifestPut {
             created: false,
             repository_created: false,
@@ -113,8 +114,9 @@ pub(super) fn put(
             tag,
             digest: &push.digest,
             origin: push.origin.as_ref(),
+            change: push.change(index),
         };
-        let moved = to.run(overlay, index, at_ms)?;
+        let moved = to.run(overlay)?;
         if moved.overtaken {
             tags_kept.push(tag.to_string());
         }
@@ -146,7 +148,12 @@ pub(super) fn delete(
         tags::require_as_expected(overlay, &account, &repository, &entry, expected)?;
     }
     let going = Going::look(overlay, &account, &repository, &digest)?;
-    let tags = tags::delete_all(overlay, &account, &repository, &digest)?;
+    let change = Change {
+        index,
+        at_ms: command.at_ms,
+        author: command.author.as_ref(),
+    };
+    let tags = tags::delete_all(overlay, &account, &repository, &digest, change)?;
     tasks::delete_all(overlay, &account, &repository, &digest)?;
     let departure = Departure {
         account: &account,
@@ -388,6 +395,7 @@ impl Push {
             return Err(invalid("tags", "must be at most 100"));
         }
         let condition = Condition::parse(command.condition.as_ref())?;
+        undelete::check(command.author.as_ref())?;
         if condition.is_some() && command.tags.is_empty() {
             return Err(invalid("condition", "must be of a tag"));
         }
@@ -418,6 +426,14 @@ impl Push {
         })
     }
 
+    fn change(&self, index: u64) -> Change<'_> {
+        Change {
+            index,
+            at_ms: self.command.at_ms,
+            author: self.command.author.as_ref(),
+        }
+    }
+
     fn replica<'a>(&'a self, digest: &'a Digest) -> Option<Replica<'a>> {
         let origin = self.origin.as_ref().filter(|_| self.command.ordered)?;
         Some(Replica {
@@ -429,7 +445,7 @@ impl Push {
     }
 
     /// Whether it is a replica of what its source has deleted since.
-    fn is_late(&self, overlay: &mut Overlay<'_>) -> Result<bool, Stop> {
+    fn is_late(&self, overlay: &mut Overlay<'_>, index: u64) -> Result<bool, Stop> {
         let Some(replica) = self.replica(&self.digest) else {
             return Ok(false);
         };
@@ -439,7 +455,7 @@ impl Push {
         }
         // Its tags were there, and went with it.
         for tag in &self.tags {
-            replica.delete_tag(overlay, tag)?;
+            replica.delete_tag(overlay, tag, self.change(index))?;
         }
         Ok(true)
     }

@@ -14,6 +14,7 @@ use entrepot_oci::{AccountId, Digest, RegistryId, RepositoryName, Tag};
 
 pub(super) use self::claims::Claims;
 pub(super) use self::settling::{require_unsettled, settle};
+use super::history::{Change, Named};
 use super::undelete::{self, Departure};
 use super::{Stop, invalid, manifests, parse, tags, tasks};
 use crate::command::DeleteReplica;
@@ -63,7 +64,14 @@ pub(super) fn delete(
         origin: &origin,
     };
     match tag {
-        Some(tag) => replica.delete_tag(overlay, &tag)?,
+        Some(tag) => {
+            let change = Change {
+                index,
+                at_ms: command.at_ms,
+                author: command.author.as_ref(),
+            };
+            replica.delete_tag(overlay, &tag, change)?;
+        }
         None => replica.delete_image(overlay, index, command)?,
     }
     Ok(Outcome::Done(Done {}))
@@ -75,6 +83,14 @@ impl Replica<'_> {
     fn record(&self, view: &dyn KeyValue) -> Result<ReplicaRecord, StorageError> {
         let record: Option<ReplicaRecord> = read::record(view, &self.key())?;
         Ok(record.unwrap_or_default())
+    }
+
+    fn named<'a>(&'a self, tag: &'a Tag) -> Named<'a> {
+        Named {
+            account: self.account,
+            repository: self.repository,
+            tag,
+        }
     }
 
     fn key(&self) -> keys::Key {
@@ -121,6 +137,7 @@ impl Replica<'_> {
         &self,
         overlay: &mut Overlay<'_>,
         tag: &Tag,
+        change: Change<'_>,
     ) -> Result<(), StorageError> {
         let source = &self.origin.source;
         let key = keys::tag_origin(self.account, self.repository, tag, source);
@@ -137,7 +154,7 @@ impl Replica<'_> {
             return Ok(());
         };
         if self.is_of_source(&entry) {
-            tags::remove(overlay, self.account, self.repository, &entry.digest, tag)?;
+            tags::remove(overlay, self.named(tag), &entry.digest, change)?;
         }
         Ok(())
     }
@@ -159,7 +176,12 @@ impl Replica<'_> {
             ..before
         };
         overlay.put(self.key(), &record);
-        let (tags, is_tagged) = self.delete_tags(overlay)?;
+        let change = Change {
+            index,
+            at_ms: command.at_ms,
+            author: command.author.as_ref(),
+        };
+        let (tags, is_tagged) = self.delete_tags(overlay, change)?;
         let is_its = claims::is_live(&before) && !claims::is_live(&record);
         if is_tagged || !is_its || self.claims().any(overlay)? {
             return Ok(());
@@ -188,7 +210,11 @@ impl Replica<'_> {
     }
 
     /// Those that went, sorted, and whether the image has tags then.
-    fn delete_tags(&self, overlay: &mut Overlay<'_>) -> Result<(Vec<String>, bool), StorageError> {
+    fn delete_tags(
+        &self,
+        overlay: &mut Overlay<'_>,
+        change: Change<'_>,
+    ) -> Result<(Vec<String>, bool), StorageError> {
         let (account, repository) = (self.account, self.repository);
         let (mut gone, mut kept) = (Vec::new(), Vec::new());
         loop {
@@ -215,7 +241,7 @@ impl Replica<'_> {
                 // Nothing is noted of the tag: the source may have moved it to another
                 // image before, and that push may come later. Those of this image do
                 // not come back, whatever their tags.
-                tags::remove(overlay, account, repository, self.digest, &tag)?;
+                tags::remove(overlay, self.named(&tag), self.digest, change)?;
                 gone.push(tag.to_string());
             }
         }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 
 use super::counts::Counted;
+use super::history::{Change, Named};
 use super::manifests;
 use super::registry::require_repository;
 use super::tasks::{Deletion, Going};
@@ -30,6 +31,7 @@ pub(super) struct Move<'a> {
     pub(super) tag: &'a Tag,
     pub(super) digest: &'a Digest,
     pub(super) origin: Option<&'a TagOrigin>,
+    pub(super) change: Change<'a>,
 }
 
 pub(super) struct Moved {
@@ -64,7 +66,17 @@ pub(super) fn delete(
         return Err(Refused::TagUnknown(tag.to_string()).into());
     };
     let going = Going::look(overlay, &account, &repository, &entry.digest)?;
-    remove(overlay, &account, &repository, &entry.digest, &tag)?;
+    let change = Change {
+        index,
+        at_ms: command.at_ms,
+        author: command.author.as_ref(),
+    };
+    let named = Named {
+        account: &account,
+        repository: &repository,
+        tag: &tag,
+    };
+    remove(overlay, named, &entry.digest, change)?;
     let with_manifest = command.with_manifest
         && manifests::delete_untagged(
             overlay,
@@ -89,11 +101,19 @@ pub(super) fn delete(
 /// Removes a tag that points to `digest`.
 pub(super) fn remove(
     overlay: &mut Overlay<'_>,
-    account: &RegistryId,
-    repository: &RepositoryName,
+    named: Named<'_>,
     digest: &Digest,
-    tag: &Tag,
+    change: Change<'_>,
 ) -> Result<(), StorageError> {
+    let Named {
+        account,
+        repository,
+        tag,
+    } = named;
+    if change.author.is_some() {
+        let before = query::tag(overlay, account, repository, tag)?;
+        change.note(overlay, named, before.as_ref(), None)?;
+    }
     let tag_of = keys::tag_of(account, repository, digest, tag);
     Counted::Tags(account, repository, digest).remove(overlay, &tag_of)?;
     overlay.delete(keys::tag(account, repository, tag));
@@ -150,6 +170,7 @@ pub(super) fn delete_all(
     account: &RegistryId,
     repository: &RepositoryName,
     digest: &Digest,
+    change: Change<'_>,
 ) -> Result<Vec<String>, StorageError> {
     let mut deleted = Vec::new();
     loop {
@@ -159,7 +180,12 @@ pub(super) fn delete_all(
             return Ok(deleted);
         }
         for tag in tags {
-            remove(overlay, account, repository, digest, &tag)?;
+            let named = Named {
+                account,
+                repository,
+                tag: &tag,
+            };
+            remove(overlay, named, digest, change)?;
             deleted.push(tag.to_string());
         }
     }
@@ -212,12 +238,8 @@ impl Condition {
 // === impl Move ===
 
 impl Move<'_> {
-    pub(super) fn run(
-        &self,
-        overlay: &mut Overlay<'_>,
-        index: u64,
-        at_ms: i64,
-    ) -> Result<Moved, StorageError> {
+    pub(super) fn run(&self, overlay: &mut Overlay<'_>) -> Result<Moved, StorageError> {
+        let Change { index, at_ms, .. } = self.change;
         let key = keys::tag(self.account, self.repository, self.tag);
         let before = query::tag(overlay, self.account, self.repository, self.tag)?;
         let was_there = before
@@ -242,6 +264,15 @@ impl Move<'_> {
                     .map(|origin| origin.record(self.account, self.repository)),
             };
             overlay.put(key, &record);
+        }
+        if !was_there {
+            let named = Named {
+                account: self.account,
+                repository: self.repository,
+                tag: self.tag,
+            };
+            self.change
+                .note(overlay, named, before.as_ref(), Some(self.digest))?;
         }
         if let Some(before) = before.filter(|_| !was_there) {
             let key = self.index_key(&before.digest);

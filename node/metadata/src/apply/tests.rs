@@ -13,6 +13,7 @@ mod deletion;
 mod envelopes;
 mod following;
 mod held;
+mod history;
 mod identity;
 mod images;
 mod kept;

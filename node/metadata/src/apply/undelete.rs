@@ -19,6 +19,7 @@ use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 use self::kept::Kept;
 use super::counts::Image;
 use super::held::{self, Bounds, Thing};
+use super::history::Change;
 use super::registry::Creation;
 use super::storage_class::Shelf;
 use super::tags::Move;
@@ -60,6 +61,7 @@ struct Restoration<'a> {
     record: &'a RepositoryRecord,
     index: u64,
     at_ms: i64,
+    author: Option<&'a Author>,
 }
 
 /// That a name is one that may be kept.
@@ -246,6 +248,7 @@ pub(super) fn restore(
         record: &record,
         index,
         at_ms: command.at_ms,
+        author: command.author.as_ref(),
     };
     let wanted = if command.without_tags {
         Vec::new()
@@ -492,8 +495,13 @@ impl Restoration<'_> {
                 tag,
                 digest,
                 origin: None,
+                change: Change {
+                    index,
+                    at_ms,
+                    author: self.author,
+                },
             };
-            to.run(overlay, index, at_ms)?;
+            to.run(overlay)?;
             if is_copied {
                 enqueue.run(overlay, Some(tag), false)?;
             }

@@ -152,6 +152,7 @@ impl PutManifest {
             condition: None,
             absent: Vec::new(),
             ordered: false,
+            author: None,
         }
     }
 }

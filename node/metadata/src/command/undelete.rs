@@ -9,8 +9,9 @@ use crate::records::undelete::Cause;
 /// From which on deleted images are kept for a while.
 pub const UNDELETE_LEVEL: u32 = 9;
 
-/// Who asks for a change, and why. A deletion that says so keeps the images that it
-/// deletes for the registry's window; else they go at once.
+/// Who asks for a change, and why. Of a command that says so it is remembered which tags
+/// it moved, and the images that it deletes are kept for the registry's window; else they
+/// go at once.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Author {
     /// An ARN, or the region that a change comes from; at most

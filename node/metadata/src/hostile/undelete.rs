@@ -2,7 +2,8 @@
 
 use crate::apply::tests::{Machine, account, digest, image, index_of};
 use crate::command::{
-    Author, Command, DeleteManifest, ExpireDeleted, ExpiredImage, PutRegistrySettings, RestoreImage,
+    Author, Command, DeleteManifest, ExpireDeleted, ExpiredImage, ForgetTags, ForgottenTag,
+    PutManifest, PutRegistrySettings, RestoreImage,
 };
 use crate::query::{self, Cause};
 use crate::store::{KeyValue, StorageError};
@@ -13,7 +14,7 @@ const FEW: usize = 10;
 fn delete(number: u8) -> DeleteManifest {
     DeleteManifest {
         at_ms: 30,
-        author: Some(Author::new("arn:aws:iam::123456789012:root", Cause::Client)),
+        author: Some(author(Cause::Client)),
         ..DeleteManifest::new(&account(), &"app".parse().unwrap(), &digest(number))
     }
 }
@@ -22,9 +23,18 @@ fn restore(number: u8) -> RestoreImage {
     RestoreImage::new(&account(), &"app".parse().unwrap(), &digest(number), 40)
 }
 
-/// An index and its one manifest.
+fn author(cause: Cause) -> Author {
+    Author::new("arn:aws:iam::123456789012:root", cause)
+}
+
+/// An index and its one manifest, whose tag has moved before.
 pub(super) fn prepare(machine: &mut Machine) {
-    machine.done(image(20, &[2], &["gone"]));
+    for number in [22, 20] {
+        machine.done(PutManifest {
+            author: Some(author(Cause::Push)),
+            ..image(number, &[2], &["gone"])
+        });
+    }
     machine.done(index_of(21, &[20]));
     machine.done(delete(21));
     machine.done(delete(20));
@@ -54,6 +64,18 @@ pub(super) fn commands() -> Vec<(&'static str, Command)> {
             }
             .into(),
         ),
+        (
+            "good-forget-tag",
+            ForgetTags {
+                tags: vec![ForgottenTag::new(
+                    &account(),
+                    &"app".parse().unwrap(),
+                    &"gone".parse().unwrap(),
+                )],
+                cutoff_ms: i64::MAX,
+            }
+            .into(),
+        ),
     ]
 }
 
@@ -63,5 +85,13 @@ pub(super) fn read_all(view: &dyn KeyValue) -> Result<(), StorageError> {
     query::registries_kept(view, None, FEW)?;
     query::registries_held(view, None, FEW)?;
     query::repository_kept(view, &account(), &"app".parse().unwrap())?;
+    query::gone_tags(view, i64::MAX, FEW)?;
+    query::tag_moves(
+        view,
+        &account(),
+        &"app".parse().unwrap(),
+        &"gone".parse().unwrap(),
+        FEW,
+    )?;
     Ok(())
 }

@@ -53,8 +53,10 @@ pub enum Cause {
     Lifecycle = 1,
     /// It was changed in another registry, which a rule copies.
     Replication = 2,
-    /// What was deleted was restored.
+    /// What was deleted was restored, or a tag set back.
     Restore = 3,
+    /// A client pushed an image, or set its tag.
+    Push = 4,
 }
 
 // === impl KeptRecord ===
@@ -77,6 +79,7 @@ impl Cause {
             Self::Lifecycle => "lifecycle",
             Self::Replication => "replication",
             Self::Restore => "restore",
+            Self::Push => "push",
         }
     }
 }

@@ -293,6 +293,7 @@ fn images(state: &MemoryState, oracle: &Oracle, account: &AccountId, name: &Repo
                 (digest.clone(), references, it.content, it.at_ms)
             }),
     );
+    crate::history::compare(state, oracle, (account, name));
     crate::undelete::compare(state, oracle, (account, name));
     same(
         "tags",

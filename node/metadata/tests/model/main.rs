@@ -10,6 +10,7 @@
 mod archive;
 mod collection;
 mod compare;
+mod history;
 mod identity;
 mod mirror;
 mod oracle;
@@ -79,6 +80,7 @@ impl World {
             Step::Expire { cutoff_ms, now } => {
                 Envelope::new(id, undelete::due(&self.state, *cutoff_ms, *now))
             }
+            Step::Forget { cutoff_ms } => Envelope::new(id, history::due(&self.state, *cutoff_ms)),
             Step::Repeat { back } => {
                 let again = self.envelopes.iter().rev().nth(*back);
                 again

@@ -21,6 +21,7 @@ use entrepot_metadata::response::{
 use entrepot_metadata::{Command, Envelope, Outcome, Refused, Response};
 
 use crate::archive::Shelf;
+use crate::history::Moved;
 use crate::undelete::Deleted;
 
 /// Account and repository.
@@ -66,6 +67,8 @@ pub(crate) struct Oracle {
     pub(crate) tasks: HashMap<TaskId, OracleTask>,
     /// Deleted images that can be restored.
     pub(crate) deleted: HashMap<(Home, String), Deleted>,
+    /// What tags pointed to before.
+    pub(crate) moves: HashMap<(Home, String), Vec<Moved>>,
     /// How long, in each registry.
     pub(crate) windows: HashMap<String, u64>,
     answered: HashMap<Bytes, Response>,
@@ -108,8 +111,15 @@ impl Oracle {
         }
         // A refused command leaves nothing, whatever it did before.
         let before = self.clone();
-        let outcome = match self.run(index, envelope.command.clone().unwrap()) {
-            Ok(outcome) => outcome,
+        let command = envelope.command.clone().unwrap();
+        let asked = crate::history::asked(&command);
+        let outcome = match self.run(index, command) {
+            Ok(outcome) => {
+                if let Some(asked) = &asked {
+                    self.remember_moves(index, asked, &before.tags);
+                }
+                outcome
+            }
             Err(reason) => {
                 *self = before;
                 reason.into()
@@ -212,6 +222,7 @@ impl Oracle {
             Command::BeginCollection(_) => Ok(self.begin_collection()),
             Command::CollectLinks(it) => self.collect_links(index, it),
             Command::RestoreImage(it) => self.restore(index, it),
+            Command::ForgetTags(it) => Ok(self.forget_tags(it)),
             Command::ExpireDeleted(it) => Ok(self.expire(it)),
             Command::CollectBlobs(it) => self.collect_blobs(index, it),
             Command::SetStorageClass(it) => self.set_storage_class(index, &it),
@@ -328,6 +339,7 @@ impl Oracle {
         self.replicas.retain(|(at, _, _), _| *at != home);
         self.tasks.retain(|(at, ..), _| *at != home);
         self.deleted.retain(|(at, _), _| *at != home);
+        self.moves.retain(|(at, _), _| *at != home);
         Ok(Outcome::RepositoryDeleted(deleted))
     }
 

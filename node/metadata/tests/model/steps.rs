@@ -47,6 +47,8 @@ pub(crate) enum Step {
     },
     /// Lets deleted images go whose time is over then, or now.
     Expire { cutoff_ms: i64, now: bool },
+    /// Forgets deleted tags that went then, or before.
+    Forget { cutoff_ms: i64 },
     /// Proposes an earlier envelope again.
     Repeat { back: usize },
 }
@@ -61,6 +63,7 @@ impl Step {
             | Self::DeleteRepository { .. }
             | Self::Collect { .. }
             | Self::Expire { .. }
+            | Self::Forget { .. }
             | Self::Repeat { .. } => 0,
         }
     }
@@ -127,6 +130,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(cutoff_ms, nodes)| Step::Collect { cutoff_ms, nodes }),
         1 => (undelete::at(), proptest::bool::weighted(0.2))
             .prop_map(|(cutoff_ms, now)| Step::Expire { cutoff_ms, now }),
+        1 => undelete::at().prop_map(|cutoff_ms| Step::Forget { cutoff_ms }),
         2 => (0_usize..20).prop_map(|back| Step::Repeat { back }),
     ]
 }
@@ -285,10 +289,15 @@ fn push() -> impl Strategy<Value = PutManifest> {
     let references = (vec(1_u8..4, 0..3), vec(manifest(), 0..2), subject);
     let origin = (origin(), vec(manifest(), 0..2), any::<bool>());
     let origin = proptest::option::weighted(0.3, origin);
-    let how = (origin, condition(), at(), any::<bool>());
+    let how = (
+        origin,
+        condition(),
+        at(),
+        (any::<bool>(), undelete::author()),
+    );
     (names, references, how).prop_map(|((account, repository, digest, tags), references, how)| {
         let (blobs, children, subject) = references;
-        let (origin, condition, at_ms, create_repository) = how;
+        let (origin, condition, at_ms, (create_repository, author)) = how;
         let (origin, absent, ordered) = match origin {
             Some((origin, absent, ordered)) => (Some(origin), absent, ordered),
             None => (None, Vec::new(), false),
@@ -311,6 +320,7 @@ fn push() -> impl Strategy<Value = PutManifest> {
             condition,
             absent,
             ordered,
+            author,
         }
     })
 }

@@ -61,7 +61,7 @@ pub(crate) fn restore(
                 digest,
                 at_ms,
                 without_tags,
-                author: None,
+                author: Some(Author::new("arn", Cause::Restore)),
             };
             command.into()
         })

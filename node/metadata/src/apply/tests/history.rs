@@ -1,0 +1,130 @@
+//! What tags pointed to is remembered, as far as there is room.
+
+use super::{Machine, account, app, digest, image, tag};
+use crate::command::{
+    Author, DeleteManifest, DeleteRepository, DeleteTag, ForgetTags, ForgottenTag, PutManifest,
+    RestoreImage,
+};
+use crate::limits::TAG_MOVES_MAX;
+use crate::query::{self, Cause, TagMove};
+
+fn author(cause: Cause) -> Author {
+    Author::new("ci", cause)
+}
+
+fn push(number: u8, at_ms: i64) -> PutManifest {
+    PutManifest {
+        author: Some(author(Cause::Push)),
+        at_ms,
+        ..image(number, &[1], &["v1"])
+    }
+}
+
+fn moves(machine: &Machine) -> Vec<TagMove> {
+    query::tag_moves(&machine.state, &account(), &app(), &tag("v1"), 1_000).unwrap()
+}
+
+#[test]
+fn each_move_is_remembered_with_who_made_it_and_why() {
+    let mut machine = Machine::with_app();
+    machine.done(push(10, 1));
+    // Where it is already.
+    machine.done(push(10, 2));
+    machine.done(push(11, 3));
+    machine.done(DeleteTag {
+        at_ms: 4,
+        author: Some(author(Cause::Client)),
+        ..DeleteTag::new(&account(), &app(), &tag("v1"))
+    });
+    // Whose it is, nobody says.
+    machine.done(PutManifest {
+        at_ms: 5,
+        ..image(10, &[1], &["v1"])
+    });
+    machine.done(DeleteManifest {
+        at_ms: 6,
+        author: Some(author(Cause::Lifecycle)),
+        ..DeleteManifest::new(&account(), &app(), &digest(10))
+    });
+    machine.done(RestoreImage {
+        author: Some(author(Cause::Restore)),
+        ..RestoreImage::new(&account(), &app(), &digest(10), 7)
+    });
+    let found = moves(&machine);
+    assert!(found.iter().all(|it| it.by == "ci"));
+    let found: Vec<_> = found
+        .into_iter()
+        .map(|it| (it.number, it.at_ms, it.from, it.to, it.since_ms, it.cause))
+        .collect();
+    let (old, new) = (Some(digest(10)), Some(digest(11)));
+    let expected = [
+        (1, 1, None, old, None, Cause::Push),
+        (2, 3, old, new, Some(1), Cause::Push),
+        (3, 4, new, None, Some(3), Cause::Client),
+        (4, 6, old, None, Some(5), Cause::Lifecycle),
+        (5, 7, None, old, None, Cause::Restore),
+    ];
+    assert_eq!(found, expected);
+}
+
+fn forget(machine: &mut Machine, cutoff_ms: i64) {
+    machine.done(ForgetTags {
+        tags: vec![ForgottenTag::new(&account(), &app(), &tag("v1"))],
+        cutoff_ms,
+    });
+}
+
+#[test]
+fn those_of_a_deleted_tag_are_forgotten_in_time_unless_it_comes_back() {
+    let delete = |at_ms| DeleteTag {
+        at_ms,
+        author: Some(author(Cause::Client)),
+        ..DeleteTag::new(&account(), &app(), &tag("v1"))
+    };
+    let mut machine = Machine::with_app();
+    machine.done(push(10, 1));
+    forget(&mut machine, 100);
+    machine.done(delete(2));
+    assert_eq!(query::gone_tags(&machine.state, 1, 10).unwrap(), []);
+    let gone = query::gone_tags(&machine.state, 2, 10).unwrap();
+    assert_eq!(gone.len(), 1);
+    assert_eq!(gone[0].tag, tag("v1"));
+    forget(&mut machine, 1);
+    assert_eq!(moves(&machine).len(), 2);
+    machine.done(push(10, 3));
+    forget(&mut machine, 100);
+    assert_eq!(query::gone_tags(&machine.state, 100, 10).unwrap(), []);
+    machine.done(delete(4));
+    forget(&mut machine, 3);
+    assert_eq!(moves(&machine).len(), 4);
+    forget(&mut machine, 4);
+    assert_eq!(moves(&machine), []);
+    assert_eq!(query::gone_tags(&machine.state, 100, 10).unwrap(), []);
+    machine.done(push(10, 5));
+    assert_eq!(moves(&machine)[0].number, 1);
+}
+
+#[test]
+fn only_so_many_are_remembered_and_none_of_a_repository_that_is_gone() {
+    let mut machine = Machine::with_app();
+    let last = i64::try_from(TAG_MOVES_MAX).unwrap() + 3;
+    for at_ms in 1..=last {
+        machine.done(push(10 + u8::try_from(at_ms % 2).unwrap(), at_ms));
+    }
+    let found = moves(&machine);
+    assert_eq!(found.len() as u64, TAG_MOVES_MAX);
+    assert_eq!(found.first().map(|it| it.at_ms), Some(4));
+    assert_eq!(found.last().map(|it| it.at_ms), Some(last));
+    machine.done(DeleteTag {
+        at_ms: last + 1,
+        author: Some(author(Cause::Client)),
+        ..DeleteTag::new(&account(), &app(), &tag("v1"))
+    });
+    machine.done(DeleteRepository {
+        force: true,
+        ..DeleteRepository::new(&account(), &app(), 1)
+    });
+    assert_eq!(moves(&machine), []);
+    let gone = query::gone_tags(&machine.state, i64::MAX, 1).unwrap();
+    assert_eq!(gone, []);
+}

@@ -11,6 +11,7 @@ mod lifecycle;
 mod nodes;
 mod replication;
 mod size;
+mod tags;
 mod webhooks;
 
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ pub(crate) use self::nodes::{Drain, Node, Region, Remove, Replace, Revoke, Token
 pub(crate) use self::replication::{
     Backfill, Bandwidth, Near, Replication, Rule, RulePut, Slo, Status, To, Wait, Which, Window,
 };
+pub(crate) use self::tags::{Tag, TagRestore, Tagged};
 pub(crate) use self::webhooks::{Event, Webhook, WebhookPut};
 use crate::endpoint::{EndpointParser, EndpointUrl};
 
@@ -165,6 +167,10 @@ pub(crate) enum Command {
     /// The images of a repository
     #[command(subcommand)]
     Image(Image),
+
+    /// What tags pointed to before
+    #[command(subcommand)]
+    Tag(Tag),
 
     /// The policies by which images of a repository go
     #[command(subcommand)]

@@ -7,6 +7,7 @@ mod lifecycle;
 mod nodes;
 mod replication;
 mod rules;
+mod tags;
 mod webhooks;
 
 use std::io::{self, Write};
@@ -91,6 +92,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Image(command) => images::image(&client, command, json).await,
         Command::Gc(command) => collection::gc(&client, command, json).await,
         Command::Check(options) => collection::check(&client, &options, json).await,
+        Command::Tag(command) => tags::tag(&client, command, json).await,
         Command::Repair(Repair::Status) => {
             print(&RepairReport::from(client.repair_status().await?), json)
         }

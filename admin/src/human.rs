@@ -4,6 +4,7 @@
 //! a terminal, so that no name or message can move its cursor.
 
 use std::fmt::Display;
+use std::time::{Duration, SystemTime};
 
 use comfy_table::{Table, presets};
 
@@ -24,6 +25,8 @@ const SECOND_MS: u64 = 1000;
 const MINUTE_MS: u64 = 60 * SECOND_MS;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
+/// From which on a time has no form of four digits.
+const YEAR_10000_MS: u64 = 253_402_300_800_000;
 
 /// A borderless table, without an end of line.
 pub(crate) fn table<const COLUMNS: usize>(
@@ -86,6 +89,16 @@ pub(crate) fn between(from_ms: i64, to_ms: i64) -> String {
     duration(u64::try_from(to_ms.saturating_sub(from_ms)).unwrap_or(0))
 }
 
+/// `2026-01-31T18:00:00.250Z`: whole, so that it names the same moment when it is given
+/// back.
+pub(crate) fn time(at_ms: i64) -> String {
+    let ms = u64::try_from(at_ms).ok().filter(|ms| *ms < YEAR_10000_MS);
+    ms.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms))
+        .map_or(NOTHING.to_owned(), |at| {
+            humantime::format_rfc3339_millis(at).to_string()
+        })
+}
+
 /// `sha256:9f86d081884c`
 pub(crate) fn digest(digest: &str) -> String {
     match digest.split_once(':') {
@@ -99,7 +112,10 @@ pub(crate) fn digest(digest: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{DAY_MS, HOUR_MS, MINUTE_MS, between, digest, duration, plain, size, table};
+    use super::{
+        DAY_MS, HOUR_MS, MINUTE_MS, YEAR_10000_MS, between, digest, duration, plain, size, table,
+        time,
+    };
 
     #[test]
     fn sizes_step_by_1024_and_round_down() {
@@ -120,6 +136,16 @@ mod tests {
         assert_eq!(duration(400 * DAY_MS), "400d");
         assert_eq!(between(5, 2), "0ms");
         assert_eq!(between(i64::MIN, i64::MAX), "106751991167d");
+    }
+
+    #[test]
+    fn times_are_whole_and_strange_ones_left_out() {
+        assert_eq!(time(1_769_882_400_250), "2026-01-31T18:00:00.250Z");
+        let last = i64::try_from(YEAR_10000_MS).unwrap() - 1;
+        assert_eq!(time(last), "9999-12-31T23:59:59.999Z");
+        for strange in [-1, last + 1, i64::MAX, i64::MIN] {
+            assert_eq!(time(strange), "-");
+        }
     }
 
     #[test]

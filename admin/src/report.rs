@@ -19,6 +19,7 @@ mod replication;
 mod repository;
 mod rule;
 mod scrub;
+mod tag;
 mod trust;
 mod undelete;
 mod usage;
@@ -48,6 +49,7 @@ pub(crate) use repository::{
 };
 pub(crate) use rule::{DeletedRule, PutRuleReport, RulesReport};
 pub(crate) use scrub::{ScrubReport, StartedScrub};
+pub(crate) use tag::{RestoredTag, TagHistoryReport};
 pub(crate) use trust::{RevokedNode, TokenReport};
 pub(crate) use undelete::{DeletedImagesReport, PurgedImage, RestoredImage};
 pub(crate) use usage::UsageReport;

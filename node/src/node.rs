@@ -20,7 +20,7 @@ use entrepot_service::peer::UploadsServer;
 use entrepot_service::trust::Trust;
 use entrepot_service::{
     Backfills, Collector, CollectorMetrics, Courier, HoldingMetrics, HoldingWatch,
-    LifecycleMetrics, Lifecycles, MembersServer, PullTimes, Registry, RegistryParts,
+    LifecycleMetrics, Lifecycles, MembersServer, PullTimes, Registry, RegistryParts, TagHistories,
     WebhookMetrics, Webhooks,
 };
 use futures::FutureExt as _;
@@ -107,6 +107,7 @@ struct Chores {
     pull_times: PullTimes,
     collector: Collector,
     holdings: HoldingWatch,
+    tag_histories: TagHistories,
 }
 
 /// What clients and watchers are served with.
@@ -187,6 +188,7 @@ impl Chores {
             pull_times: PullTimes::new(Arc::clone(registry)),
             collector: Collector::new(Arc::clone(registry), collected, config.care.collector),
             holdings: HoldingWatch::new(Arc::clone(registry), held),
+            tag_histories: TagHistories::new(Arc::clone(registry)),
         }
     }
 }
@@ -216,6 +218,8 @@ impl Workers {
         work.spawn(failures.vital("deletion of files", self.care.removals.run().map(Ok)));
         work.spawn(failures.vital("search for orphans", self.care.orphans.run().map(Ok)));
         work.spawn(failures.vital("collector", self.chores.collector.run().map(Ok)));
+        let forgotten = self.chores.tag_histories.run().map(Ok);
+        work.spawn(failures.vital("forgetting of deleted tags", forgotten));
         work.spawn(failures.vital("backfills", self.chores.backfills.run().map(Ok)));
         work.spawn(failures.vital("webhooks", self.chores.webhooks.run().map(Ok)));
         work.spawn(failures.vital("lifecycle policies", self.chores.lifecycles.run().map(Ok)));

@@ -39,6 +39,15 @@ async fn tables_of_the_sample_cluster() {
         ("image-restore.txt", "image restore team/app:1.4"),
         ("image-archive.txt", "image archive team/app:1.4"),
         ("image-activate.txt", "image activate team/app:1.4"),
+        ("tag-history.txt", "tag history team/app:latest"),
+        (
+            "tag-restore.txt",
+            "tag restore team/app:latest --at 2026-01-01T00:30:00Z",
+        ),
+        (
+            "tag-restore-dry-run.txt",
+            "tag restore team/app:latest --at 2h --dry-run",
+        ),
         ("replication-status.txt", "replication status"),
         ("usage.txt", "usage"),
         ("repair-status.txt", "repair status"),
@@ -73,6 +82,11 @@ async fn empty_lists_say_so_to_people_and_are_empty_to_programs() {
             "image list team/app",
             "There are no images in team/app.\n",
             json!({"repository": "team/app", "images": []}),
+        ),
+        (
+            "tag history team/app:1.0",
+            "Nothing is known of team/app:1.0.\n",
+            json!({"repository": "team/app", "tag": "1.0", "moves": []}),
         ),
         (
             "replication status",

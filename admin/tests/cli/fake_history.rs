@@ -2,8 +2,9 @@
 
 use entrepot_proto::admin::history_server::History;
 use entrepot_proto::admin::{
-    DeletedImage, ListDeletedImagesReply, ListDeletedImagesRequest, PurgeImageReply,
-    PurgeImageRequest, RestoreImageReply, RestoreImageRequest,
+    DeletedImage, GetTagHistoryReply, GetTagHistoryRequest, ListDeletedImagesReply,
+    ListDeletedImagesRequest, PurgeImageReply, PurgeImageRequest, RestoreImageReply,
+    RestoreImageRequest, RestoreTagReply, RestoreTagRequest, TagMove,
 };
 use tonic::{Request, Response, Status};
 
@@ -63,6 +64,63 @@ impl History for Service {
             manifests: 3,
             tags: tags("1.4"),
             tags_kept: tags("latest"),
+        }))
+    }
+
+    async fn get_tag_history(
+        &self,
+        request: Request<GetTagHistoryRequest>,
+    ) -> Answer<GetTagHistoryReply> {
+        let request = self.enter(request).await?;
+        if request.tag != "latest" {
+            return Ok(Response::new(GetTagHistoryReply::default()));
+        }
+        let one = |log_index, at_ms, from: &str, to: &str, reason: &str, by: &str| TagMove {
+            at_ms,
+            from: from.to_owned(),
+            to: to.to_owned(),
+            reason: reason.to_owned(),
+            by: by.to_owned(),
+            log_index,
+        };
+        let ci = "arn:aws:iam::123456789012:user/ci";
+        // A page of two, and one of one.
+        let (moves, next) = match request.after.as_str() {
+            "" => (
+                vec![
+                    one(90, 1_767_232_800_000, &digest("b"), "", "lifecycle", ""),
+                    one(
+                        80,
+                        1_767_229_200_250,
+                        &digest("a"),
+                        &digest("b"),
+                        "push",
+                        ci,
+                    ),
+                ],
+                "2",
+            ),
+            _ => (
+                vec![one(70, 1_767_225_600_000, "", &digest("a"), "push", ci)],
+                "",
+            ),
+        };
+        Ok(Response::new(GetTagHistoryReply {
+            moves,
+            next: next.to_owned(),
+        }))
+    }
+
+    async fn restore_tag(&self, request: Request<RestoreTagRequest>) -> Answer<RestoreTagReply> {
+        let request = self.enter(request).await?;
+        if request.at_ms < 1_767_225_600_000 {
+            let text = "nothing is known of team/app:latest at that time";
+            return Err(Status::not_found(text));
+        }
+        Ok(Response::new(RestoreTagReply {
+            digest: digest("a"),
+            previous: digest("b"),
+            image_restored: true,
         }))
     }
 

@@ -29,6 +29,7 @@ async fn help_of_the_program_and_its_groups() {
     check_help("help-repository.txt", "repository").await;
     check_help("help-rule.txt", "rule").await;
     check_help("help-image.txt", "image").await;
+    check_help("help-tag.txt", "tag").await;
     check_help("help-replication.txt", "replication").await;
     check_help("help-backfill.txt", "backfill").await;
     check_help("help-lifecycle.txt", "lifecycle").await;
@@ -73,6 +74,8 @@ async fn help_of_each_command() {
     check_help("help-image-purge.txt", "image purge").await;
     check_help("help-image-archive.txt", "image archive").await;
     check_help("help-image-activate.txt", "image activate").await;
+    check_help("help-tag-history.txt", "tag history").await;
+    check_help("help-tag-restore.txt", "tag restore").await;
     check_help("help-replication-status.txt", "replication status").await;
     check_help("help-replication-wait.txt", "replication wait").await;
     check_help("help-backfill-start.txt", "backfill start").await;
@@ -152,6 +155,8 @@ async fn help_shows_the_json_that_the_command_prints() {
         ("image list", " team/app"),
         ("image archive", " team/app:1.4"),
         ("image activate", " team/app:1.4"),
+        ("tag history", " team/app:latest"),
+        ("tag restore", " team/app:latest --at 2h"),
         ("replication status", ""),
         ("replication wait", " team/app:1.4"),
         ("backfill start", " --to eu-west-1"),

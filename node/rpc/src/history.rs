@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use entrepot_oci::{Digest, Reference, RepositoryName};
+use entrepot_oci::{Digest, Reference, RepositoryName, Tag};
 use entrepot_proto::admin;
 use entrepot_proto::admin::history_server::History;
-use entrepot_service::{DeletedImage, Registry};
+use entrepot_service::{DeletedImage, Registry, TagMove, TagRestoration};
 use tonic::{Request, Response, Status};
 
 use crate::admin::parse;
@@ -71,6 +71,49 @@ impl History for HistoryServer {
         }))
     }
 
+    async fn get_tag_history(
+        &self,
+        request: Request<admin::GetTagHistoryRequest>,
+    ) -> Result<Response<admin::GetTagHistoryReply>, Status> {
+        let who = caller::of(&request)?;
+        let request = request.into_inner();
+        let name: RepositoryName = parse(&request.repository)?;
+        let tag: Tag = parse(&request.tag)?;
+        let before: Option<u64> = given(&request.after).map(parse).transpose()?;
+        let page = self
+            .registry
+            .tag_history(&who, &name, &tag, before, limit(request.limit))
+            .await
+            .map_err(|error| status(&error))?;
+        let last = page.moves.last().filter(|_| page.more);
+        let next = last.map(|last| last.number.to_string());
+        Ok(Response::new(admin::GetTagHistoryReply {
+            moves: page.moves.into_iter().map(moved).collect(),
+            next: next.unwrap_or_default(),
+        }))
+    }
+
+    async fn restore_tag(
+        &self,
+        request: Request<admin::RestoreTagRequest>,
+    ) -> Result<Response<admin::RestoreTagReply>, Status> {
+        let who = caller::of(&request)?;
+        let request = request.into_inner();
+        let wanted = TagRestoration {
+            repository: parse(&request.repository)?,
+            tag: parse(&request.tag)?,
+            at_ms: request.at_ms,
+            dry_run: request.dry_run,
+        };
+        let back = self.registry.restore_tag(&who, &wanted).await;
+        let back = back.map_err(|error| status(&error))?;
+        Ok(Response::new(admin::RestoreTagReply {
+            digest: back.digest.to_string(),
+            previous: text(back.previous),
+            image_restored: back.image_restored,
+        }))
+    }
+
     async fn purge_image(
         &self,
         request: Request<admin::PurgeImageRequest>,
@@ -82,6 +125,21 @@ impl History for HistoryServer {
         let purged = self.registry.purge_image(&who, &name, &digest).await;
         purged.map_err(|error| status(&error))?;
         Ok(Response::new(admin::PurgeImageReply {}))
+    }
+}
+
+fn text(digest: Option<Digest>) -> String {
+    digest.map(|digest| digest.to_string()).unwrap_or_default()
+}
+
+fn moved(one: TagMove) -> admin::TagMove {
+    admin::TagMove {
+        at_ms: one.at_ms,
+        from: text(one.from),
+        to: text(one.to),
+        reason: one.cause.name().to_owned(),
+        by: one.by,
+        log_index: one.index,
     }
 }
 

@@ -7,12 +7,12 @@
 use entrepot_access::Identity;
 use entrepot_access::policy::{Decision, Reason, Source as Kind};
 use entrepot_metadata::query::DeletedImage;
-use entrepot_oci::{Digest, RegistryId, RepositoryName};
+use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 use serde_json::{Map, Value};
 use tracing::info;
 
 use crate::authorize::Asked;
-use crate::{Caller, Source};
+use crate::{Caller, RestoredTag, Source};
 
 /// What the names of actions begin with that change nothing.
 const READS: [&str; 6] = [
@@ -99,6 +99,35 @@ pub(crate) fn expired(
     put("deletedBy", Value::from(image.by.as_str()));
     put("deletedAtMs", Value::from(image.deleted_at_ms));
     put("logIndex", Value::from(index));
+    write(line);
+}
+
+/// Notes a tag that was set back to what it pointed to at a time.
+pub(crate) fn tag_restored(
+    who: &Caller,
+    repository: &RepositoryName,
+    tag: &Tag,
+    restored: &RestoredTag,
+    at_ms: i64,
+) {
+    let mut line = of(who);
+    let mut put = |name: &str, value: Value| {
+        line.insert(name.to_owned(), value);
+    };
+    put("action", Value::from("entrepot:RestoreTag"));
+    put(
+        "resource",
+        Value::from(format!("{}/{repository}:{tag}", who.account)),
+    );
+    put("decision", Value::from("allow"));
+    put("reason", Value::from("restore"));
+    put(
+        "from",
+        Value::from(restored.previous.map(|it| it.to_string())),
+    );
+    put("to", Value::from(restored.digest.to_string()));
+    put("imageRestored", Value::from(restored.image_restored));
+    put("atMs", Value::from(at_ms));
     write(line);
 }
 

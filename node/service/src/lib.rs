@@ -26,6 +26,7 @@ mod configuration;
 mod departure;
 mod error;
 mod feed;
+mod history;
 mod holdings;
 #[cfg(test)]
 mod hostile;
@@ -102,11 +103,12 @@ pub use entrepot_metadata::query::{
     NearRegions, Objective, Place, PrefixMapping, RegistrySettings, Repository, RepositorySettings,
     RuleOptions, Task, TaskKey, TaskState, TimeWindow,
 };
-pub use entrepot_metadata::query::{Cause, DeletedImage};
+pub use entrepot_metadata::query::{Cause, DeletedImage, TagMove};
 pub use entrepot_metadata::query::{Count, Held, Quotas};
 pub use entrepot_metadata::response::{TagFixed, TagFound};
 pub use entrepot_replication::upkeep::NodeUpkeep;
 pub use error::ServiceError;
+pub use history::{RestoredTag, TagHistories, TagMovePage, TagRestoration};
 pub use holdings::{HoldingMetrics, HoldingWatch};
 pub use hosts::{Domain, DomainError, RegistryHost};
 pub use image_deletion::{GoneManifest, ImageDeletion, ImageDeletionRequest};

@@ -1160,6 +1160,69 @@ pub struct PurgeImageRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PurgeImageReply {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TagMove {
+    #[prost(int64, tag = "1")]
+    pub at_ms: i64,
+    /// Digests; empty: there was no such tag.
+    #[prost(string, tag = "2")]
+    pub from: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub to: ::prost::alloc::string::String,
+    /// push, client (a deletion), lifecycle, replication or restore.
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    /// An ARN, or the region that a copy came from; empty: not known.
+    #[prost(string, tag = "5")]
+    pub by: ::prost::alloc::string::String,
+    /// Of the command that moved it.
+    #[prost(uint64, tag = "6")]
+    pub log_index: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetTagHistoryRequest {
+    #[prost(string, tag = "1")]
+    pub repository: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub tag: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub after: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "4")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetTagHistoryReply {
+    #[prost(message, repeated, tag = "1")]
+    pub moves: ::prost::alloc::vec::Vec<TagMove>,
+    /// Where the next page starts; empty: that was the last.
+    #[prost(string, tag = "2")]
+    pub next: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestoreTagRequest {
+    #[prost(string, tag = "1")]
+    pub repository: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub tag: ::prost::alloc::string::String,
+    /// Milliseconds since 1970.
+    #[prost(int64, tag = "3")]
+    pub at_ms: i64,
+    /// Nothing changes.
+    #[prost(bool, tag = "4")]
+    pub dry_run: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestoreTagReply {
+    /// What it points to now, and did at that time.
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+    /// Until now; empty: there was no such tag.
+    #[prost(string, tag = "2")]
+    pub previous: ::prost::alloc::string::String,
+    /// The image had been deleted, and is back as well, or would be.
+    #[prost(bool, tag = "3")]
+    pub image_restored: bool,
+}
 /// How much there is to copy. An image counts once for each of its tags; bytes are
 /// those of all different blobs and manifests.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -6579,6 +6642,58 @@ pub mod history_client {
                 .insert(GrpcMethod::new("entrepot.admin.v1.History", "PurgeImage"));
             self.inner.unary(req, path, codec).await
         }
+        /// Who moved a tag when, from what to what: its last 100 moves, the newest first. The
+        /// tag need not be there any more: they are told of for 90 days after it was deleted.
+        pub async fn get_tag_history(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetTagHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetTagHistoryReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.History/GetTagHistory",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.admin.v1.History", "GetTagHistory"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Sets a tag to what it pointed to at a time, unless somebody moves it meanwhile. An
+        /// image that was deleted since comes back for it.
+        pub async fn restore_tag(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RestoreTagRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RestoreTagReply>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/entrepot.admin.v1.History/RestoreTag",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("entrepot.admin.v1.History", "RestoreTag"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -6616,6 +6731,21 @@ pub mod history_server {
             &self,
             request: tonic::Request<super::PurgeImageRequest>,
         ) -> std::result::Result<tonic::Response<super::PurgeImageReply>, tonic::Status>;
+        /// Who moved a tag when, from what to what: its last 100 moves, the newest first. The
+        /// tag need not be there any more: they are told of for 90 days after it was deleted.
+        async fn get_tag_history(
+            &self,
+            request: tonic::Request<super::GetTagHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetTagHistoryReply>,
+            tonic::Status,
+        >;
+        /// Sets a tag to what it pointed to at a time, unless somebody moves it meanwhile. An
+        /// image that was deleted since comes back for it.
+        async fn restore_tag(
+            &self,
+            request: tonic::Request<super::RestoreTagRequest>,
+        ) -> std::result::Result<tonic::Response<super::RestoreTagReply>, tonic::Status>;
     }
     /// What was deleted, and the way back. Of the caller's registry in the region of the
     /// node asked.
@@ -6815,6 +6945,96 @@ pub mod history_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PurgeImageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.History/GetTagHistory" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetTagHistorySvc<T: History>(pub Arc<T>);
+                    impl<
+                        T: History,
+                    > tonic::server::UnaryService<super::GetTagHistoryRequest>
+                    for GetTagHistorySvc<T> {
+                        type Response = super::GetTagHistoryReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetTagHistoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as History>::get_tag_history(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetTagHistorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/entrepot.admin.v1.History/RestoreTag" => {
+                    #[allow(non_camel_case_types)]
+                    struct RestoreTagSvc<T: History>(pub Arc<T>);
+                    impl<
+                        T: History,
+                    > tonic::server::UnaryService<super::RestoreTagRequest>
+                    for RestoreTagSvc<T> {
+                        type Response = super::RestoreTagReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RestoreTagRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as History>::restore_tag(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RestoreTagSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

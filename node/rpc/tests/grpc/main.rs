@@ -5,6 +5,7 @@
 
 mod access;
 mod blobs;
+mod history;
 mod lists;
 mod manifests;
 mod server;

@@ -11,6 +11,7 @@ use entrepot_blobs::MemoryStore;
 use entrepot_metadata::command::CreateAccount;
 use entrepot_metadata::{GroupId, LocalMetadata, Metadata};
 use entrepot_oci::{Algorithm, Digest, RegionName, media_type};
+use entrepot_proto::admin::history_client::HistoryClient;
 use entrepot_proto::environment::{Blocking, Clock, SystemClock};
 use entrepot_proto::peers::{ClusterSecret, Dial, PeerInfo, Peers, TcpDial};
 use entrepot_proto::registry::append_upload_request::Part;
@@ -43,6 +44,7 @@ const PIECE_BYTES: usize = 256 * 1024;
 /// A node that serves; dropped, it is gone.
 pub(crate) struct Server {
     pub(crate) client: RegistryClient<Channel>,
+    pub(crate) history: HistoryClient<Channel>,
     _served: JoinSet<()>,
 }
 
@@ -78,6 +80,7 @@ impl Server {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
         let channel = endpoint.connect().await.unwrap();
         Self {
+            history: HistoryClient::new(channel.clone()),
             client: RegistryClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX),
             _served: served,
         }

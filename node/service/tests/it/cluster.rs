@@ -62,6 +62,7 @@ pub(crate) struct Plan {
     courier: Arc<dyn Courier>,
     keeping_unnamed: Option<Duration>,
     clock: Arc<dyn Clock>,
+    cluster_clock: Arc<dyn Clock>,
 }
 
 /// Running nodes; dropped, they are gone.
@@ -143,6 +144,7 @@ impl Plan {
             courier: Arc::new(NoCourier),
             keeping_unnamed: None,
             clock: clock(),
+            cluster_clock: clock(),
         }
     }
 
@@ -170,6 +172,12 @@ impl Plan {
     /// What the nodes' own machines say, which is not what most of them say.
     pub(crate) fn own_clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Arc::new(clock);
+        self
+    }
+
+    /// What most nodes take for the time.
+    pub(crate) fn cluster_clock(mut self, clock: &Arc<impl Clock + 'static>) -> Self {
+        self.cluster_clock = Arc::<_>::clone(clock) as Arc<dyn Clock>;
         self
     }
 
@@ -252,7 +260,7 @@ impl Plan {
             blobs: Arc::clone(&blobs),
             peers: Arc::clone(&peers),
             clock: Arc::clone(&self.clock),
-            cluster_clock: clock(),
+            cluster_clock: Arc::clone(&self.cluster_clock),
             view: Arc::new(NoGroups),
             verifier: Verifier::new().unwrap(),
             settings: Settings {

@@ -21,6 +21,7 @@ mod deletion;
 mod departure;
 mod files;
 mod following;
+mod history;
 mod hostile;
 mod images;
 mod lag;

@@ -240,7 +240,8 @@ or of a wrong size are fetched from the others. What is wrong with records is no
 defect, please report it; pushing the image again makes it whole. Whether the bytes of a file are the \
 right ones, `entrepot scrub` finds out. A large copy \
 that is not there after some seconds is still being fetched: check again. Exits with 1 if anything is \
-wrong that was not mended, or if a node does not answer.
+wrong that was not mended, or if a node does not answer: it is not asked again, and of how many nodes \
+it is not known whether they have a copy, COPIES says.
 
 Examples:
   entrepot check
@@ -252,9 +253,9 @@ something could not be mended):
   {\"repair\": false, \"manifests\": 214, \"links\": 1042, \"blobs\": 900, \"mended\": 0,
    \"nodes\": [{\"node\": 1, \"answered\": true, \"files\": 900, \"records\": 900}],
    \"findings\": [{\"kind\": \"missing\", \"node\": 1, \"digest\": \"sha256:9f86d0...\", \"bytes\": 512,
-                 \"copies\": 2, \"copies_wanted\": 3, \"detail\": null, \"mended\": false,
-                 \"failure\": null}],
-   \"findings_left_out\": 0}")]
+                 \"copies\": 2, \"copies_wanted\": 3, \"copies_unknown\": 0, \"detail\": null,
+                 \"mended\": false, \"failure\": null}],
+   \"findings_left_out\": 0, \"silent\": []}")]
     Check(Check),
 }
 

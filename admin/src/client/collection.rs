@@ -74,17 +74,19 @@ impl Client {
         .await
     }
 
-    /// The page behind `after`.
+    /// The page behind `after`. `silent`: nodes that are not asked.
     pub(crate) async fn check_files(
         &self,
         node: u64,
         after: String,
         repair: bool,
+        silent: Vec<u64>,
     ) -> Result<CheckFilesReply, Failure> {
         let request = CheckFilesRequest {
             node,
             after,
             repair,
+            silent,
         };
         let effect = if repair { Effect::Mends } else { Effect::Reads };
         let mut collection = self.collection.clone();

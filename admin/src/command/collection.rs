@@ -133,7 +133,11 @@ pub(super) async fn check(client: &Client, options: &Check, json: bool) -> Resul
     let mut progress = Progress::new();
     let mut report = CheckReport::new(options.repair);
     let number = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
-    for (nth, node) in (0..).zip(&nodes) {
+    // Of those known to be silent the others need not be asked either.
+    for node in nodes.iter().filter(|node| !node.answered) {
+        report.silent(node.node);
+    }
+    for (nth, node) in (0..).zip(&nodes).filter(|(_, node)| node.answered) {
         let mut done = |page: &CheckFilesReply, report: &CheckReport| {
             let per_mille = (nth * 1_000 + page.permille) / number;
             progress.step(&report.progress(Some(node.node)), per_mille);
@@ -161,7 +165,8 @@ async fn check_node(
     let mut after = String::new();
     for _ in 0..PARTS_MAX {
         let start = Instant::now();
-        let page = client.check_files(node, after.clone(), options.repair);
+        let silent = report.silent_nodes();
+        let page = client.check_files(node, after.clone(), options.repair, silent);
         let page = page.await?;
         if !page.answered {
             report.silent(node);

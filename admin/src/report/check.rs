@@ -1,5 +1,6 @@
 //! `entrepot check`
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use entrepot_proto::admin::{CheckFilesReply, CheckRecordsReply, Finding, FindingKind};
@@ -14,12 +15,15 @@ const SHOWN_MAX: usize = 10_000;
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct CheckReport {
     repair: bool,
+    /// In order of id.
     nodes: Vec<Node>,
     manifests: u64,
     links: u64,
     blobs: u64,
     findings: Vec<Found>,
     findings_left_out: u64,
+    /// Nodes that did not say which copies they have.
+    silent: BTreeSet<u64>,
     /// Of all findings, those that were mended.
     mended: u64,
     #[serde(skip)]
@@ -43,6 +47,7 @@ struct Found {
     bytes: u64,
     copies: Option<u64>,
     copies_wanted: Option<u64>,
+    copies_unknown: Option<u64>,
     detail: Option<String>,
     mended: bool,
     failure: Option<String>,
@@ -74,6 +79,7 @@ impl From<Finding> for Found {
             bytes: found.bytes,
             copies: is_copy.then_some(found.copies),
             copies_wanted: is_copy.then_some(found.copies_wanted),
+            copies_unknown: is_copy.then_some(found.copies_unknown),
             detail: given(found.detail),
             mended: found.mended,
             failure: given(found.failure),
@@ -100,7 +106,10 @@ impl Found {
                 .unwrap_or_default(),
             human::size(self.bytes),
             copies
-                .map(|(copies, wanted)| format!("{copies} of {wanted}"))
+                .map(|(copies, wanted)| match self.copies_unknown {
+                    None | Some(0) => format!("{copies} of {wanted}"),
+                    Some(unknown) => format!("{copies} of {wanted}, {unknown} unknown"),
+                })
                 .unwrap_or_default(),
             self.detail.clone().unwrap_or_default(),
             mended,
@@ -122,6 +131,7 @@ impl CheckReport {
         let at = self.at(node);
         at.files += page.files;
         at.records += page.records;
+        self.silent.extend(page.silent);
         self.find(page.findings);
     }
 
@@ -136,6 +146,12 @@ impl CheckReport {
     pub(crate) fn silent(&mut self, node: u64) {
         self.at(node).answered = false;
         self.left += 1;
+        self.silent.insert(node);
+    }
+
+    /// Those that did not answer: they are not asked again.
+    pub(crate) fn silent_nodes(&self) -> Vec<u64> {
+        self.silent.iter().copied().collect()
     }
 
     /// What is wrong, or is not known.
@@ -152,15 +168,16 @@ impl CheckReport {
     }
 
     fn at(&mut self, node: u64) -> &mut Node {
-        let found = self.nodes.iter().position(|it| it.node == node);
-        let index = found.unwrap_or_else(|| {
-            self.nodes.push(Node {
+        let found = self.nodes.binary_search_by_key(&node, |it| it.node);
+        let index = found.unwrap_or_else(|index| {
+            let new = Node {
                 node,
                 answered: true,
                 files: 0,
                 records: 0,
-            });
-            self.nodes.len() - 1
+            };
+            self.nodes.insert(index, new);
+            index
         });
         &mut self.nodes[index]
     }

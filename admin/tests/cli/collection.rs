@@ -66,5 +66,6 @@ async fn pages_are_summed_up() {
     let check = json("check --json").await;
     assert_eq!(check["nodes"][0]["files"], 1_000);
     assert_eq!(check["nodes"][1]["answered"], false);
+    assert_eq!(check["silent"], serde_json::json!([2, 3]));
     assert_eq!(check["findings"].as_array().unwrap().len(), 5);
 }

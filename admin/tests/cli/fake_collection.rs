@@ -51,6 +51,7 @@ fn finding(kind: FindingKind, node: u64, repair: bool) -> Finding {
         bytes: MIB,
         copies: if is_copy && !is_lost { 2 } else { 0 },
         copies_wanted: if is_copy { 3 } else { 0 },
+        copies_unknown: u64::from(is_lost),
         detail: if kind == FindingKind::Staging {
             "2 files".to_owned()
         } else {
@@ -180,14 +181,15 @@ impl Collection for Service {
 
     async fn check_files(&self, request: Request<CheckFilesRequest>) -> Answer<CheckFilesReply> {
         let request = self.enter(request).await?;
-        if request.node != 1 {
-            return Ok(Response::new(CheckFilesReply::default()));
-        }
         let found = |kinds: &[FindingKind]| {
             let found = kinds.iter().map(|kind| finding(*kind, 1, request.repair));
             found.collect()
         };
         let is_first = request.after.is_empty();
+        let silent = if is_first { vec![2] } else { vec![2, 3] };
+        if request.silent != silent {
+            return Err(Status::invalid_argument("who is silent is not asked again"));
+        }
         Ok(Response::new(CheckFilesReply {
             answered: true,
             files: 500,
@@ -199,6 +201,7 @@ impl Collection for Service {
             },
             next: if is_first { DIGEST } else { "" }.to_owned(),
             permille: if is_first { 888 } else { 1_000 },
+            silent: vec![2, 3],
         }))
     }
 

@@ -8,8 +8,8 @@
 
 mod mending;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use entrepot_blobs::{Abandoned, BlobStat};
@@ -18,8 +18,13 @@ use entrepot_metadata::seam::MetadataError;
 use entrepot_metadata::{GroupId, KeyValue};
 use entrepot_oci::Digest;
 use entrepot_proto::peer::blobs_client::BlobsClient;
-use entrepot_proto::peer::{CheckReply, CheckRequest, FileFault, FileFinding, StatRequest};
+use entrepot_proto::peer::node_client::NodeClient;
+use entrepot_proto::peer::{
+    CheckReply, CheckRequest, FileFault, FileFinding, PingRequest, StatRequest,
+};
+use entrepot_proto::peers::PeerChannel;
 use futures::{StreamExt, stream};
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::Request;
 use tracing::{debug, warn};
 
@@ -38,8 +43,15 @@ const SECOND_LOOK_AFTER: Duration = Duration::from_secs(3);
 const STAT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Nodes that are asked at the same time.
 const STATS_AT_ONCE: usize = 16;
-/// For a page, with what is mended of it.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(28);
+/// For all of them to tell of all that is wrong on a page; of what is left then, the
+/// copies are not known.
+const STATS_TIME: Duration = Duration::from_secs(6);
+/// For a page, with what is mended of it: whoever asks waits for it.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(22);
+/// A node that looks at a page is asked so often whether it is still there, and has so
+/// long to say so.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+const PING_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Files and records side by side.
 #[derive(Debug, Default)]
@@ -67,25 +79,54 @@ struct Suspect {
     blob: Option<Blob>,
 }
 
+/// Who did not answer within a run of pages, and is not asked again.
+#[derive(Debug, Default)]
+struct Silent(Mutex<BTreeSet<u64>>);
+
+// === impl Silent ===
+
+impl Silent {
+    fn add(&self, node: u64) {
+        let mut nodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.insert(node);
+    }
+
+    fn contains(&self, node: u64) -> bool {
+        let nodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.contains(&node)
+    }
+
+    fn into_nodes(self) -> Vec<u64> {
+        let nodes = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        nodes.into_iter().collect()
+    }
+}
+
 // === impl ClusterBlobs ===
 
 impl ClusterBlobs {
-    /// Has `node` look at a page of its files; none: it did not answer.
+    /// Has `node` look at a page of its files; none: it did not answer, which shows
+    /// within seconds.
     pub async fn check_at(
         self: &Arc<Self>,
         node: u64,
         request: CheckRequest,
     ) -> Result<Option<CheckReply>, ReplicationError> {
         if node == self.own() {
-            return self.check_page(&request).await.map(Some);
+            let page = timeout(PAGE_TIMEOUT, self.check_page(&request)).await;
+            return page.map_or(Ok(None), |page| page.map(Some));
         }
         let Some(channel) = self.peers.channel(node) else {
             return Ok(None);
         };
         let mut asked = Request::new(request);
         asked.set_timeout(PAGE_TIMEOUT);
-        let mut client = BlobsClient::new(channel);
-        match tokio::time::timeout(PAGE_TIMEOUT, client.check(asked)).await {
+        let mut client = BlobsClient::new(channel.clone());
+        let page = tokio::select! {
+            page = timeout(PAGE_TIMEOUT, client.check(asked)) => page,
+            () = silence(channel) => return Ok(None),
+        };
+        match page {
             Ok(Ok(reply)) => Ok(Some(reply.into_inner())),
             Ok(Err(status)) => {
                 debug!(node, %status, "a node does not look at its files");
@@ -106,6 +147,7 @@ impl ClusterBlobs {
                 ReplicationError::Refused(format!("{after:?} is no place to go on from"))
             })?),
         };
+        let start = Instant::now();
         let records = self.known_records()?;
         tokio::time::sleep(PAGE_REST).await;
         let page = Page::read(self, records, after.as_ref()).await?;
@@ -114,6 +156,7 @@ impl ClusterBlobs {
             records: page.records,
             findings: Vec::new(),
             next: page.up_to.map(|it| it.to_string()).unwrap_or_default(),
+            silent: Vec::new(),
         };
         let mut suspects = page.suspects(self, records)?;
         if !suspects.is_empty() {
@@ -121,9 +164,10 @@ impl ClusterBlobs {
             records.metadata.linearize(&records.group).await?;
             suspects = self.still(records, suspects).await?;
         }
-        let findings = self.findings(&suspects).await;
+        let (findings, silent) = self.findings(&suspects, &request.silent).await;
+        reply.silent = silent;
         reply.findings = if request.repair {
-            let mended = self.mend(records, suspects, findings, request.at_ms);
+            let mended = self.mend(records, suspects, findings, request.at_ms, start);
             let mended = mended.await;
             if let Some(cut_at) = mended.cut_at {
                 reply.next = cut_at.to_string();
@@ -201,13 +245,22 @@ impl ClusterBlobs {
         Ok(still)
     }
 
-    /// Asks the others for their copies of what is not right here.
-    async fn findings(&self, suspects: &[Suspect]) -> Vec<FileFinding> {
-        let asked: Vec<_> = suspects.iter().map(|it| self.finding(it)).collect();
-        stream::iter(asked).buffered(STATS_AT_ONCE).collect().await
+    /// Asks the others for their copies of what is not right here, but for those that
+    /// are known to be silent. With whoever did not answer.
+    async fn findings(&self, suspects: &[Suspect], known: &[u64]) -> (Vec<FileFinding>, Vec<u64>) {
+        let silent = Silent::default();
+        let here = self.peers.in_region(self.region());
+        for node in here.iter().filter(|node| known.contains(node)) {
+            silent.add(*node);
+        }
+        let until = Instant::now() + STATS_TIME;
+        let asked = suspects.iter().map(|it| self.finding(it, &silent, until));
+        let asked: Vec<_> = asked.collect();
+        let findings = stream::iter(asked).buffered(STATS_AT_ONCE).collect().await;
+        (findings, silent.into_nodes())
     }
 
-    async fn finding(&self, suspect: &Suspect) -> FileFinding {
+    async fn finding(&self, suspect: &Suspect, silent: &Silent, until: Instant) -> FileFinding {
         let finding = FileFinding {
             fault: suspect.fault.into(),
             digest: suspect.digest.to_string(),
@@ -220,26 +273,42 @@ impl ClusterBlobs {
                 ..finding
             };
         };
-        let mut copies = 0;
+        let (mut copies, mut copies_unknown) = (0, 0);
         for node in self.placement(&blob.digest) {
-            if node != self.own() && self.has_copy(node, blob).await {
-                copies += 1;
+            if node == self.own() {
+                continue;
+            }
+            match self.has_copy(node, blob, silent, until).await {
+                Some(true) => copies += 1,
+                Some(false) => {}
+                None => copies_unknown += 1,
             }
         }
         FileFinding {
             bytes: blob.size,
             copies,
+            copies_unknown,
             copies_wanted: self.copies() as u64,
             ..finding
         }
     }
 
-    /// Whether a node says that it has all of a blob. Who does not say so has none.
-    async fn has_copy(&self, node: u64, blob: &Blob) -> bool {
+    /// Whether a node has all of a blob; none: it does not say.
+    async fn has_copy(
+        &self,
+        node: u64,
+        blob: &Blob,
+        silent: &Silent,
+        until: Instant,
+    ) -> Option<bool> {
+        // One that is down, or hangs, would be waited for, for each of many blobs.
+        if silent.contains(node) || Instant::now() >= until {
+            return None;
+        }
         let channel = self.peers.channel(node);
-        // One that is down would be waited for, for each of many blobs.
         let Some(channel) = channel.filter(|_| self.health.is_alive(node)) else {
-            return false;
+            silent.add(node);
+            return None;
         };
         let mut request = Request::new(StatRequest {
             digest: blob.digest.to_string(),
@@ -247,12 +316,21 @@ impl ClusterBlobs {
         });
         request.set_timeout(STAT_TIMEOUT);
         let mut client = BlobsClient::new(channel);
-        match tokio::time::timeout(STAT_TIMEOUT, client.stat(request)).await {
+        let answered_by = until.min(Instant::now() + STAT_TIMEOUT);
+        match timeout_at(answered_by, client.stat(request)).await {
             Ok(Ok(reply)) => {
                 let stat = reply.into_inner();
-                stat.found && stat.size == blob.size
+                Some(stat.found && stat.size == blob.size)
             }
-            _ => false,
+            Ok(Err(status)) => {
+                let digest = blob.digest;
+                debug!(node, %digest, %status, "a node does not tell of its copy");
+                None
+            }
+            Err(_) => {
+                silent.add(node);
+                None
+            }
         }
     }
 
@@ -289,6 +367,14 @@ impl ClusterBlobs {
             failure,
             ..staging
         })
+    }
+}
+
+/// Returns when the node at the other end does not answer any more.
+async fn silence(channel: PeerChannel) {
+    let mut client = NodeClient::new(channel);
+    while let Ok(Ok(_)) = timeout(PING_TIMEOUT, client.ping(PingRequest::default())).await {
+        tokio::time::sleep(PING_INTERVAL).await;
     }
 }
 

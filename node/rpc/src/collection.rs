@@ -139,7 +139,7 @@ impl Collection for CollectionServer {
         let (node, repair) = (request.node, request.repair);
         let checked = self
             .registry
-            .check_files(&who, node, &request.after, repair)
+            .check_files(&who, node, &request.after, repair, request.silent)
             .await;
         let checked = checked.map_err(|error| status(&error))?;
         Ok(Response::new(match checked {
@@ -155,6 +155,7 @@ impl Collection for CollectionServer {
                     .map(|it| file_finding(node, it))
                     .collect(),
                 next: page.next,
+                silent: page.silent,
             },
         }))
     }
@@ -243,6 +244,7 @@ fn file_finding(node: u64, found: FileFinding) -> admin::Finding {
         bytes: found.bytes,
         copies: found.copies,
         copies_wanted: found.copies_wanted,
+        copies_unknown: found.copies_unknown,
         detail,
         mended: found.mended,
         failure: found.failure,

@@ -260,7 +260,8 @@ impl RecordFinding {
 
 impl Registry {
     /// Has a node of this region compare a page of its files with the records; none:
-    /// it did not answer. `repair`: what can be mended is.
+    /// it did not answer. `repair`: what can be mended is. `silent`: nodes that did not
+    /// answer before, and are not asked for their copies.
     ///
     /// # Errors
     /// `NotFound`: the region has no such node.
@@ -270,6 +271,7 @@ impl Registry {
         node: u64,
         after: &str,
         repair: bool,
+        silent: Vec<u64>,
     ) -> Result<Option<CheckReply>, ServiceError> {
         if repair {
             self.operates(who)?;
@@ -290,6 +292,7 @@ impl Registry {
             after: after.to_owned(),
             repair,
             at_ms: self.cluster_clock.now_ms(),
+            silent,
         };
         Ok(self.blobs.check_at(node, request).await?)
     }

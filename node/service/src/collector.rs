@@ -89,6 +89,8 @@ pub struct Collector {
     registry: Arc<Registry>,
     metrics: CollectorMetrics,
     settings: CollectorSettings,
+    /// Links, and blobs, of one step.
+    page: usize,
     /// Up to where what is remembered was looked through.
     looked_to: Mutex<Option<(u64, Digest)>>,
 }
@@ -158,6 +160,7 @@ impl Collector {
             registry,
             metrics,
             settings,
+            page: PAGE,
             looked_to: Mutex::default(),
         }
     }
@@ -314,7 +317,7 @@ impl Collector {
             .now_ms()
             .saturating_sub(after_ms);
         let view = self.registry.local()?;
-        let links = query::unused_links(view.as_ref(), cutoff_ms, None, PAGE)?;
+        let links = query::unused_links(view.as_ref(), cutoff_ms, None, self.page)?;
         drop(view);
         if links.is_empty() {
             return Ok((Collected::default(), 0));
@@ -338,7 +341,7 @@ impl Collector {
 
     /// What went, of so many candidates.
     async fn blobs(&self) -> Result<(Collected, usize), ServiceError> {
-        let found = query::unlinked_blobs(self.registry.local()?.as_ref(), PAGE)?;
+        let found = query::unlinked_blobs(self.registry.local()?.as_ref(), self.page)?;
         if found.is_empty() {
             return Ok((Collected::default(), 0));
         }

@@ -1648,6 +1648,9 @@ pub struct Finding {
     /// Why it could not be mended.
     #[prost(string, tag = "9")]
     pub failure: ::prost::alloc::string::String,
+    /// Of the nodes that should have a copy those that did not say whether they do.
+    #[prost(uint64, tag = "10")]
+    pub copies_unknown: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CheckFilesRequest {
@@ -1659,6 +1662,9 @@ pub struct CheckFilesRequest {
     /// Mend what can be mended.
     #[prost(bool, tag = "3")]
     pub repair: bool,
+    /// What the pages before gave as `silent`: these nodes are not asked again.
+    #[prost(uint64, repeated, tag = "4")]
+    pub silent: ::prost::alloc::vec::Vec<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CheckFilesReply {
@@ -1677,6 +1683,9 @@ pub struct CheckFilesReply {
     /// Of all digests, in thousandths.
     #[prost(uint32, tag = "6")]
     pub permille: u32,
+    /// Nodes that did not answer when they were asked for their copies.
+    #[prost(uint64, repeated, tag = "7")]
+    pub silent: ::prost::alloc::vec::Vec<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CheckRecordsRequest {

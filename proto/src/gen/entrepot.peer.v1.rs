@@ -1234,6 +1234,9 @@ pub struct CheckRequest {
     /// The cluster's clock.
     #[prost(int64, tag = "3")]
     pub at_ms: i64,
+    /// Nodes that are not asked for their copies: they did not answer before.
+    #[prost(uint64, repeated, tag = "4")]
+    pub silent: ::prost::alloc::vec::Vec<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FileFinding {
@@ -1255,6 +1258,9 @@ pub struct FileFinding {
     /// Why it could not be mended.
     #[prost(string, tag = "8")]
     pub failure: ::prost::alloc::string::String,
+    /// Nodes that should have one and did not say whether they do.
+    #[prost(uint64, tag = "9")]
+    pub copies_unknown: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CheckReply {
@@ -1267,6 +1273,9 @@ pub struct CheckReply {
     /// Digest up to which it was looked; empty: to the end.
     #[prost(string, tag = "4")]
     pub next: ::prost::alloc::string::String,
+    /// Nodes that did not say what they have, those that were not asked too.
+    #[prost(uint64, repeated, tag = "5")]
+    pub silent: ::prost::alloc::vec::Vec<u64>,
 }
 /// What the node that answers knows of the one that asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -22,9 +22,9 @@ use crate::collection::{COLLECTION_LEVEL, ORPHAN_PATIENCE, Records};
 use crate::error::{ReplicationError, chain};
 
 /// For one of them. It goes on in the background.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(8);
-/// No fetch of a page is begun after that.
-const FETCHES_TIME: Duration = Duration::from_secs(8);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the beginning of a page; after that no fetch of it is begun but the first ones.
+const FETCHES_TIME: Duration = Duration::from_secs(12);
 
 /// What became of a page.
 #[derive(Debug, Default)]
@@ -38,15 +38,15 @@ pub(super) struct Mended {
 
 impl ClusterBlobs {
     /// `findings` are those of `suspects`, in the same order, which is that of their
-    /// digests.
+    /// digests. `start`: of the page.
     pub(super) async fn mend(
         self: &Arc<Self>,
         records: &Records,
         suspects: Vec<Suspect>,
         findings: Vec<FileFinding>,
         at_ms: i64,
+        start: Instant,
     ) -> Mended {
-        let start = Instant::now();
         let mut mended = Mended::default();
         let mut wrong: Vec<(Suspect, FileFinding)> = suspects.into_iter().zip(findings).collect();
         self.collect_orphans(records, &mut wrong, at_ms).await;

@@ -1,16 +1,24 @@
 //! What operators ask of collection: how it stands, and a step of it now.
+//!
+//! The invariant: a request takes seconds, however slow collection is set to be. What
+//! does not fit comes with the next.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use entrepot_metadata::query::{self, Waiting};
+use entrepot_metadata::response::Collected;
 use entrepot_proto::peer::CollectionState;
+use tokio::time::Instant;
 
-use super::{Collector, CollectorMetrics, CollectorSettings, millis};
+use super::{Collector, CollectorMetrics, CollectorSettings, PAGE, millis};
 use crate::{Caller, Registry, ServiceError};
 
 /// Of what waits no more is counted than this of each kind.
 const COUNTED_MAX: usize = 10_000;
+/// For the links, and for the blobs, of a step that somebody waits for, at the rate at
+/// which collection is set to go.
+const STEP_TIME: Duration = Duration::from_secs(4);
 
 /// How collection is set up on this node.
 #[derive(Debug, Clone, Default)]
@@ -108,9 +116,19 @@ impl Registry {
             unreferenced_after: unreferenced_after.unwrap_or(settings.unreferenced_after),
             ..settings
         };
-        let collector = Collector::of(Arc::clone(self), metrics, settings);
+        let collector = Collector {
+            page: page(settings.per_second),
+            ..Collector::of(Arc::clone(self), metrics, settings)
+        };
+        let start = Instant::now();
         let (links, named_links) = collector.links().await?;
-        let (blobs, named_blobs) = collector.blobs().await?;
+        // The state was slow to take them: the blobs are for the next step.
+        let is_late = start.elapsed() > 2 * STEP_TIME;
+        let (blobs, named_blobs) = if is_late {
+            (Collected::default(), 0)
+        } else {
+            collector.blobs().await?
+        };
         let mut files_pending = 0;
         let view = self.local()?;
         for node in self.peers.in_region(self.region()) {
@@ -120,12 +138,29 @@ impl Registry {
             links: links.links,
             blobs: blobs.blobs,
             bytes: blobs.bytes,
-            more: named_links + named_blobs > 0,
+            more: is_late || named_links + named_blobs > 0,
             files_pending,
         })
     }
 
     pub(crate) fn collecting(&self) -> Collecting {
         self.collecting.get().cloned().unwrap_or_default()
+    }
+}
+
+/// As many as have their time within a step, and at least one.
+fn page(per_second: u32) -> usize {
+    let within = u64::from(per_second) * STEP_TIME.as_secs();
+    usize::try_from(within).unwrap_or(PAGE).clamp(1, PAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_as_large_as_its_time_allows() {
+        let pages = [0, 1, 10, 20_000, u32::MAX].map(page);
+        assert_eq!(pages, [1, 4, 40, PAGE, PAGE]);
     }
 }

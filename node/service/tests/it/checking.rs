@@ -2,7 +2,7 @@
 //! the deletion of an image would free.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use entrepot_blobs::{BlobStore, Expected, Hashing};
 use entrepot_oci::{Algorithm, Digest, Reference};
@@ -14,6 +14,7 @@ use entrepot_service::{
 
 use crate::cluster::{Cluster, EAST, Node, Plan, app, root, tag};
 use crate::content::{KIB, content, eventually, image, index, sha256, variant};
+use crate::network::Link;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -30,7 +31,9 @@ async fn begin(cluster: &Cluster) {
 async fn faults(node: &Node, of: u64, repair: bool) -> Vec<(FileFault, String, bool)> {
     let (mut after, mut faults) = (String::new(), Vec::new());
     loop {
-        let page = node.registry.check_files(&root(), of, &after, repair).await;
+        let (who, silent) = (root(), Vec::new());
+        let page = node.registry.check_files(&who, of, &after, repair, silent);
+        let page = page.await;
         let CheckReply { findings, next, .. } = page.unwrap().expect("an answer");
         let found = findings.into_iter();
         faults.extend(found.map(|it| (it.fault(), it.digest, it.mended)));
@@ -103,8 +106,52 @@ async fn what_is_wrong_on_a_disk_is_found_and_mended_through_any_node() {
     assert!(bad.holds(&lost).await);
     // It is on its way out, and no finding any more.
     assert_eq!(faults(one, 2, false).await, []);
-    let nobody = one.registry.check_files(&root(), 9, "", false).await;
+    let who = root();
+    let nobody = one.registry.check_files(&who, 9, "", false, Vec::new());
+    let nobody = nobody.await;
     assert!(matches!(nobody, Err(ServiceError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_is_told_of_within_seconds_and_not_asked_again() {
+    let cluster = Plan::new(&[(EAST, 3)]).start().await.with_account().await;
+    begin(&cluster).await;
+    let (one, bad) = (cluster.node(1), cluster.node(2));
+    let mut lost = Vec::new();
+    for seed in 0..40 {
+        let digest = one.push(&content(seed, 300 * KIB)).await;
+        eventually("all copies are there", async || {
+            cluster.holders(&digest).await.len() == 3
+        })
+        .await;
+        bad.store.delete(&digest).await.unwrap();
+        lost.push(digest);
+    }
+    cluster.network.set(3, Link::Frozen);
+    let ask = async |of: u64, silent: Vec<u64>| {
+        let (start, who) = (Instant::now(), root());
+        let page = one.registry.check_files(&who, of, "", false, silent);
+        (page.await.unwrap(), start.elapsed())
+    };
+    let told = |page: &CheckReply| -> Vec<_> {
+        let missing = page.findings.iter();
+        let missing = missing.filter(|it| it.fault() == FileFault::Missing);
+        missing.map(|it| (it.copies, it.copies_unknown)).collect()
+    };
+    let (page, took) = ask(2, Vec::new()).await;
+    let page = page.expect("an answer");
+    assert_eq!(told(&page), vec![(1, 1); lost.len()]);
+    assert_eq!(page.silent, [3]);
+    assert!(took < Duration::from_secs(12), "{took:?}");
+    let (page, took) = ask(2, vec![3, 9]).await;
+    let page = page.expect("an answer");
+    assert_eq!(told(&page), vec![(1, 1); lost.len()]);
+    assert_eq!(page.silent, [3]);
+    // The second look takes three of them.
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    let (page, took) = ask(3, Vec::new()).await;
+    assert_eq!(page, None);
+    assert!(took < Duration::from_secs(8), "{took:?}");
 }
 
 #[tokio::test]

@@ -69,19 +69,28 @@ impl Registry {
 
     /// Whether [`operates`](Self::operates) would let them, and nobody is told.
     pub(crate) fn may_operate(&self, who: &Caller) -> Result<bool, ServiceError> {
-        let view = self.metadata.view(&self.global)?;
-        match query::first_account(view.as_ref())? {
-            Some(first) if who.principal.belongs_to(&first.id) => {
-                self.may(who, "entrepot:OperateCluster", Target::Any)
-            }
-            _ => Ok(false),
-        }
+        self.may_in_the_cluster(who, "entrepot:OperateCluster")
+    }
+
+    /// The same of [`observes`](Self::observes).
+    pub(crate) fn may_observe(&self, who: &Caller) -> Result<bool, ServiceError> {
+        self.may_in_the_cluster(who, "entrepot:DescribeCluster")
     }
 
     /// # Errors
     /// `NotFound`: there is no such account.
     pub(crate) fn existing_account(&self, id: &AccountId) -> Result<(), ServiceError> {
         self.account_info(id).map(drop)
+    }
+
+    fn may_in_the_cluster(&self, who: &Caller, action: &str) -> Result<bool, ServiceError> {
+        let view = self.metadata.view(&self.global)?;
+        match query::first_account(view.as_ref())? {
+            Some(first) if who.principal.belongs_to(&first.id) => {
+                self.may(who, action, Target::Any)
+            }
+            _ => Ok(false),
+        }
     }
 
     fn of_the_cluster(&self, who: &Caller, action: &str) -> Result<(), ServiceError> {

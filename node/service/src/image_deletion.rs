@@ -339,7 +339,8 @@ impl Registry {
             view: self.local()?,
             account: who.account.clone(),
             repository: request.repository.clone(),
-            of_region: self.observes(who).is_ok(),
+            // They asked for no such thing, so it is in no log.
+            of_region: self.may_observe(who)?,
             looks_left: LOOKS_MAX,
             is_there: BTreeMap::new(),
         };

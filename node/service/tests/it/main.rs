@@ -12,6 +12,7 @@ mod slow;
 
 mod access;
 mod accounts;
+mod audit_lines;
 mod authorize;
 mod collection;
 mod conditions;

@@ -188,6 +188,10 @@ pub(crate) enum Failure {
         "not all is as it should be, or known: `entrepot check --repair` mends what can be mended ({0} left)"
     )]
     Found(u64),
+    #[error("the run ended before its time ({0}): run it again for what is left")]
+    RunEnded(String),
+    #[error("not all of it is gone: the answer names what may be left ({0} manifests)")]
+    DeletedInPart(usize),
     #[error("the node knows no such thing ({text}): check the names in the command")]
     NotFound { text: String },
     #[error("{endpoint} cannot serve this now ({text}): {}", again(*effect))]

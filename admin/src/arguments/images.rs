@@ -65,17 +65,21 @@ UNIQUE are blobs that no other repository has: of the region, for operators of t
 the registry. Their space is free as long after as is shown: when the image can no longer be \
 restored, and nothing has named them for a while.
 
+Where the deletion of a child fails, what went is shown, what failed with its cause, and what is \
+left, and the command leaves with 1.
+
 Examples:
   entrepot image delete team/app:1.4 --dry-run
   entrepot image delete team/app@sha256:9f86d0... --children --yes
 
-JSON (\"children_left\" are manifests that stay without a tag and without an index):
+JSON (\"children_left\" are manifests that stay without a tag and without an index, \"untried\" \
+those behind the one that \"failed\": null if none did, else its digest and the failure):
   {\"repository\": \"team/app\", \"dry_run\": true, \"digest\": \"sha256:9f86d0...\",
    \"manifests\": [{\"digest\": \"sha256:9f86d0...\",
                   \"media_type\": \"application/vnd.oci.image.manifest.v1+json\", \"bytes\": 512}],
    \"tags\": [\"1.4\"], \"children_left\": 0, \"blobs\": 3, \"blob_bytes\": 7340032,
    \"unique_blobs\": 2, \"unique_bytes\": 512, \"of_region\": true,
-   \"unreferenced_after_ms\": 86400000}")]
+   \"unreferenced_after_ms\": 86400000, \"failed\": null, \"untried\": []}")]
     Delete(ImageDelete),
 
     /// Put a deleted image back

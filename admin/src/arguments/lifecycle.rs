@@ -31,7 +31,8 @@ JSON (the policy as it is kept: its rules in order):
 Example:
   entrepot lifecycle get team/app
 
-JSON (\"last_evaluation\" is null before the first one):
+JSON (\"last_evaluation\" is null before the first one, its \"failure\" unless it ended before its \
+time):
   {\"repository\": \"team/app\",
    \"policy\": {\"rules\": [{\"rulePriority\": 1,
      \"selection\": {\"tagStatus\": \"untagged\", \"countType\": \"sinceImagePushed\", \
@@ -39,7 +40,7 @@ JSON (\"last_evaluation\" is null before the first one):
                    \"countNumber\": 14},
      \"action\": {\"type\": \"expire\"}}]},
    \"last_evaluation\": {\"evaluated_at_ms\": 1767225600000, \"images\": 214, \"expired\": 3,
-                       \"archived\": 0, \"kept\": 0, \"more\": false}}")]
+                       \"archived\": 0, \"kept\": 0, \"more\": false, \"failure\": null}}")]
     Get {
         /// The repository's name
         #[arg(value_name = "REPOSITORY")]
@@ -84,16 +85,19 @@ JSON (\"rule\" is the priority of the rule that decides, \"action\" is expire or
     /// Do now what a repository's policy says
     #[command(after_help = "\
 As the region does by itself every five minutes. It goes in parts of some 500 images, each of which \
-looks at all images anew; a command that is interrupted has done the parts before. Whoever may set \
-the policy (`ecr:PutLifecyclePolicy`) may do this.
+looks at all images anew; a command that is interrupted has done the parts before, and one that \
+fails shows what was done and leaves with 1. Whoever may set the policy (`ecr:PutLifecyclePolicy`) \
+may do this.
 
 Example:
   entrepot lifecycle run team/app --yes
 
-JSON (\"kept\" are images that were due and that somebody tagged, or that an index named, meanwhile):
+JSON (\"kept\" are images that were due and that somebody tagged, or that an index named, meanwhile; \
+\"failure\" is null unless it ended before its time):
   {\"repository\": \"team/app\", \"expired\": 1, \"archived\": 0, \"kept\": 0,
    \"images\": [{\"digest\": \"sha256:9f86d0...\", \"tags\": [\"1.4\"], \"pushed_at_ms\": 1767225600000,
-               \"rule\": 1, \"action\": \"expire\"}]}")]
+               \"rule\": 1, \"action\": \"expire\"}],
+   \"failure\": null}")]
     Run {
         /// The repository's name
         #[arg(value_name = "REPOSITORY")]

@@ -119,7 +119,12 @@ pub(super) async fn delete(
         dry_run,
     };
     let deleted = client.delete_image(request).await?;
-    print(&DeletedImage::new(image.repository, deleted, dry_run), json)
+    let report = DeletedImage::new(image.repository, deleted, dry_run);
+    print(&report, json)?;
+    match report.left() {
+        0 => Ok(()),
+        left => Err(Failure::DeletedInPart(left)),
+    }
 }
 
 pub(super) async fn check(client: &Client, options: &Check, json: bool) -> Result<(), Failure> {

@@ -58,11 +58,22 @@ async fn run(client: &Client, repository: RepositoryName, json: bool) -> Result<
     let mut report = LifecycleRunReport::new(repository.clone());
     for _ in 0..RUN_PARTS_MAX {
         let part = client.run_lifecycle(repository.as_str()).await;
-        let part = part.map_err(|failure| none(failure, &repository))?;
-        if !report.add(part)? {
-            return print(&report, json);
+        let part = part.map_err(|failure| none(failure, &repository));
+        match part.and_then(|part| report.add(part)) {
+            Ok(true) => {}
+            Ok(false) => {
+                print(&report, json)?;
+                return report.failure().map_or(Ok(()), Err);
+            }
+            Err(failure) if report.is_empty() => return Err(failure),
+            // What the parts before have done is not lost with it.
+            Err(failure) => {
+                print(&report, json)?;
+                return Err(failure);
+            }
         }
     }
+    print(&report, json)?;
     Err(Failure::Nonsense("a run that does not end"))
 }
 

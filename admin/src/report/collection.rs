@@ -316,6 +316,16 @@ pub(crate) struct DeletedImage {
     unique_bytes: u64,
     of_region: bool,
     unreferenced_after_ms: u64,
+    /// Of a child that may have gone or not; none: all went.
+    failed: Option<Failed>,
+    /// Children that stay since another one failed before.
+    untried: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Failed {
+    digest: String,
+    failure: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -345,7 +355,38 @@ impl DeletedImage {
             unique_bytes: reply.unique_bytes,
             of_region: reply.of_region,
             unreferenced_after_ms: reply.unreferenced_after_ms,
+            failed: (!reply.failed.is_empty()).then_some(Failed {
+                digest: reply.failed,
+                failure: reply.failure,
+            }),
+            untried: reply.untried,
         }
+    }
+
+    /// Manifests that were to go and may be there.
+    pub(crate) fn left(&self) -> usize {
+        self.untried.len() + usize::from(self.failed.is_some())
+    }
+
+    /// Of what was to go with an index and did not.
+    fn not_gone(&self, failed: &Failed) -> String {
+        let failure = human::plain(&failed.failure);
+        let mut text = format!(
+            "\n{} may have gone or not: {failure}",
+            human::plain(&failed.digest)
+        );
+        if self.untried.is_empty() {
+            return text;
+        }
+        let number = human::count(self.untried.len(), "manifest");
+        let _ = write!(
+            text,
+            "\n{number} left without a tag, to be deleted by digest:"
+        );
+        for digest in &self.untried {
+            let _ = write!(text, "\n  {}", human::plain(digest));
+        }
+        text
     }
 }
 
@@ -380,6 +421,10 @@ impl Report for DeletedImage {
                 self.children_left,
                 if self.dry_run { "would stay" } else { "stay" }
             );
+        }
+        if let Some(failed) = &self.failed {
+            // What that frees is not known.
+            return text + &self.not_gone(failed);
         }
         let whose = if self.of_region {
             "no other repository"

@@ -30,6 +30,7 @@ struct Evaluation {
     archived: u64,
     kept: u64,
     more: bool,
+    failure: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,6 +52,8 @@ pub(crate) struct LifecycleRunReport {
     /// Of the last part: what stayed is due again in the next.
     kept: u64,
     images: Vec<Image>,
+    /// Why it ended before its time; none: it did not.
+    failure: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -114,6 +117,7 @@ impl From<&admin::LifecycleEvaluation> for Evaluation {
             archived: last.archived,
             kept: last.kept,
             more: last.more,
+            failure: Some(last.failure.clone()).filter(|it| !it.is_empty()),
         }
     }
 }
@@ -129,9 +133,12 @@ impl Report for PolicyReport {
             None => "Not evaluated yet.".to_owned(),
             Some(last) => {
                 let more = if last.more { ", and more are due" } else { "" };
+                let failure = last.failure.as_deref().map(human::plain);
+                let failure = failure.map(|it| format!(" It ended before its time: {it}"));
+                let failure = failure.unwrap_or_default();
                 format!(
                     "Evaluated {} ago: of {} images {} went, {} went into the archive, {} that \
-                     were due stayed{more}.",
+                     were due stayed{more}.{failure}",
                     human::between(last.evaluated_at_ms, now_ms),
                     last.images,
                     last.expired,
@@ -228,7 +235,18 @@ impl LifecycleRunReport {
             archived: 0,
             kept: 0,
             images: Vec::new(),
+            failure: None,
         }
+    }
+
+    /// Nothing was done yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        let failure = self.failure.as_deref();
+        failure.map(|it| Failure::RunEnded(human::plain(it)))
     }
 
     /// Takes what a part has done; whether there is more to do.
@@ -240,7 +258,8 @@ impl LifecycleRunReport {
         self.archived += done.archived;
         self.kept = done.kept;
         self.images.extend(part.images.into_iter().map(Image::from));
-        Ok(done.more)
+        self.failure = Some(done.failure).filter(|it| !it.is_empty());
+        Ok(done.more && self.failure.is_none())
     }
 }
 

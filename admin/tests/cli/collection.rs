@@ -30,6 +30,30 @@ async fn tables_of_collection() {
 }
 
 #[tokio::test]
+async fn what_went_before_a_failure_is_told() {
+    let fake = Fake::start(sample()).await;
+    let command = "image delete team/app:torn --children --yes";
+    let outcome = entrepot(command).asking(&fake).outcome().await;
+    assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+    golden::check("image-delete-torn.txt", &outcome.stdout);
+    assert!(
+        outcome.stderr.contains("not all of it is gone"),
+        "{}",
+        outcome.stderr
+    );
+    let outcome = entrepot(&format!("{command} --json"))
+        .asking(&fake)
+        .outcome()
+        .await;
+    assert_eq!(outcome.code, 1);
+    let told: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(told["manifests"].as_array().unwrap().len(), 1);
+    assert_eq!(told["untried"].as_array().unwrap().len(), 1);
+    let failure = "the metadata of this region has no leader";
+    assert_eq!(told["failed"]["failure"], failure);
+}
+
+#[tokio::test]
 async fn what_a_check_finds_is_a_table_and_a_failure() {
     let fake = Fake::start(sample()).await;
     for (name, command) in [

@@ -157,6 +157,15 @@ impl Collection for Service {
         if request.with_children {
             manifests.push(manifest(CHILD, 1_024));
         }
+        let is_torn = request.tag == "torn";
+        let (failed, failure, untried) = if is_torn {
+            manifests.truncate(1);
+            let failure = "the metadata of this region has no leader";
+            let untried = vec![CHILD.replace('9', "8")];
+            (CHILD.to_owned(), failure.to_owned(), untried)
+        } else {
+            Default::default()
+        };
         let tags = match request.tag.as_str() {
             "" => vec!["1.4".to_owned(), "latest".to_owned()],
             "latest" => {
@@ -176,6 +185,9 @@ impl Collection for Service {
             unique_bytes: 20 * MIB,
             of_region: true,
             unreferenced_after_ms: DAY_MS,
+            failed,
+            failure,
+            untried,
         }))
     }
 

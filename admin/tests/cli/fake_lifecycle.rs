@@ -41,7 +41,8 @@ fn due(state: &State) -> Vec<LifecycleImage> {
 }
 
 fn missing(state: &State, repository: &str) -> Result<(), Status> {
-    if repository == "team/app" && state.policy.is_some() {
+    let is_known = matches!(repository, "team/app" | "team/torn" | "team/lost");
+    if is_known && state.policy.is_some() {
         return Ok(());
     }
     Err(Status::not_found("there is no policy"))
@@ -118,13 +119,22 @@ impl Lifecycle for Service {
         let mut state = self.0.lock().unwrap();
         missing(&state, &asked.repository)?;
         let is_first = !state.arrives;
+        if asked.repository == "team/lost" && !is_first {
+            return Err(Status::unavailable("this region's metadata has no leader"));
+        }
         state.arrives = true;
+        let failure = if asked.repository == "team/torn" && !is_first {
+            "this region's metadata has no leader"
+        } else {
+            ""
+        };
         let images = due(&state).into_iter();
         Ok(Response::new(RunLifecycleReply {
             evaluation: Some(LifecycleEvaluation {
                 expired: u64::from(is_first),
                 archived: u64::from(!is_first),
                 more: is_first,
+                failure: failure.to_owned(),
                 ..LifecycleEvaluation::default()
             }),
             images: images.skip(usize::from(!is_first)).take(1).collect(),

@@ -23,6 +23,22 @@ async fn tables_of_a_policy() {
 }
 
 #[tokio::test]
+async fn what_a_run_did_before_it_failed_is_told() {
+    for (repository, images, cause) in [
+        ("team/torn", 2, "the run ended before its time"),
+        ("team/lost", 1, "cannot serve this now"),
+    ] {
+        let fake = Fake::start(sample()).await;
+        let command = format!("lifecycle run {repository} --yes --json");
+        let outcome = entrepot(&command).asking(&fake).outcome().await;
+        assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+        let told: Value = serde_json::from_str(&outcome.stdout).unwrap();
+        assert_eq!(told["images"].as_array().unwrap().len(), images, "{told}");
+        assert!(outcome.stderr.contains(cause), "{}", outcome.stderr);
+    }
+}
+
+#[tokio::test]
 async fn a_policy_comes_from_a_file_or_from_standard_input() {
     let fake = Fake::start(sample()).await;
     let folder = tempfile::tempdir().unwrap();

@@ -110,6 +110,14 @@ impl Collection for CollectionServer {
         };
         let deleted = self.registry.remove_image(&who, &request).await;
         let deleted = deleted.map_err(|error| status(&error))?;
+        let (failed, failure, untried) = match deleted.failed {
+            None => Default::default(),
+            Some(it) => (
+                it.digest.to_string(),
+                status(&it.error).message().to_owned(),
+                it.untried.iter().map(ToString::to_string).collect(),
+            ),
+        };
         let manifests = deleted.manifests.into_iter();
         let manifests = manifests.map(|it| admin::DeletedManifest {
             digest: it.digest.to_string(),
@@ -127,6 +135,9 @@ impl Collection for CollectionServer {
             unique_bytes: deleted.unique_bytes,
             of_region: deleted.of_region,
             unreferenced_after_ms: unsigned(deleted.unreferenced_after_ms),
+            failed,
+            failure,
+            untried,
         }))
     }
 

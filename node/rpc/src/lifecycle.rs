@@ -168,6 +168,7 @@ fn evaluation(run: &LifecycleRun) -> admin::LifecycleEvaluation {
         kept: run.kept,
         archived: run.archived,
         more: run.more,
+        failure: run.failure.clone(),
     }
 }
 

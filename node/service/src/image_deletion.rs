@@ -56,6 +56,19 @@ pub struct ImageDeletion {
     /// The blobs go so long after: when the image can no longer be restored, and
     /// nothing has named them for as long as is set.
     pub unreferenced_after_ms: i64,
+    /// None: all went that was to go. Else the blobs and bytes are those of all that
+    /// was to go.
+    pub failed: Option<FailedChild>,
+}
+
+/// Where the deletion of an index's manifests ended before its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedChild {
+    /// It may have gone: that is not known.
+    pub digest: Digest,
+    pub error: ServiceError,
+    /// Those behind it, which stay: without a tag and without an index.
+    pub untried: Vec<Digest>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -243,6 +256,7 @@ impl Home {
                 unique_bytes: 0,
                 of_region: self.of_region,
                 unreferenced_after_ms: after_ms,
+                failed: None,
             },
             children: Vec::new(),
         };
@@ -322,9 +336,14 @@ impl Registry {
             };
             let deleted = self.delete_image(who, repository, &deletion.digest, tag);
             deletion.tags = deleted.await?;
-            let stayed = self.remove_children(who, repository, &children).await?;
-            deletion.manifests.retain(|it| !stayed.contains(&it.digest));
+            let (stayed, failed) = self.remove_children(who, repository, &children).await;
+            let left = failed
+                .iter()
+                .flat_map(|it| it.untried.iter().chain([&it.digest]));
+            let left: BTreeSet<Digest> = left.chain(&stayed).copied().collect();
+            deletion.manifests.retain(|it| !left.contains(&it.digest));
             deletion.children_left += stayed.len() as u64;
+            deletion.failed = failed;
         }
         Ok(deletion)
     }
@@ -359,38 +378,61 @@ impl Registry {
             .map_err(|error| ServiceError::internal(&error))?
     }
 
-    /// Those that stayed, since somebody has named them meanwhile.
+    /// Those that stayed, since somebody has named them meanwhile; and the first that
+    /// fails, which ends it: what went is gone, and has to be told.
     async fn remove_children(
         &self,
         who: &Caller,
         repository: &RepositoryName,
         children: &[ManifestEntry],
-    ) -> Result<BTreeSet<Digest>, ServiceError> {
+    ) -> (BTreeSet<Digest>, Option<FailedChild>) {
         let mut stayed = BTreeSet::new();
-        for child in children {
-            let command = DeleteManifest {
-                at_ms: self.cluster_clock.now_ms(),
-                expected: Some(ImageState {
-                    index: child.index,
-                    tags: Vec::new(),
-                    archived_at_ms: child.archived_at_ms,
-                }),
-                author: self.author(who).await?,
-                ..DeleteManifest::new(&who.account, repository, &child.digest)
-            };
-            let response = self.propose(command.into()).await?;
-            match response.into_result() {
-                Ok(_) => {}
-                Err(
-                    Refused::ManifestUnknown(_)
-                    | Refused::TagNotAsExpected(_)
-                    | Refused::ManifestReferenced(_),
-                ) => {
+        for (nth, child) in children.iter().enumerate() {
+            match self.remove_child(who, repository, child).await {
+                Ok(true) => {}
+                Ok(false) => {
                     stayed.insert(child.digest);
                 }
-                Err(error) => return Err(refused(error)),
+                Err(error) => {
+                    let untried = children[nth + 1..].iter().map(|it| it.digest);
+                    let failed = FailedChild {
+                        digest: child.digest,
+                        error,
+                        untried: untried.collect(),
+                    };
+                    return (stayed, Some(failed));
+                }
             }
         }
-        Ok(stayed)
+        (stayed, None)
+    }
+
+    /// Whether it is gone; it stays if somebody has named it meanwhile.
+    async fn remove_child(
+        &self,
+        who: &Caller,
+        repository: &RepositoryName,
+        child: &ManifestEntry,
+    ) -> Result<bool, ServiceError> {
+        let command = DeleteManifest {
+            at_ms: self.cluster_clock.now_ms(),
+            expected: Some(ImageState {
+                index: child.index,
+                tags: Vec::new(),
+                archived_at_ms: child.archived_at_ms,
+            }),
+            author: self.author(who).await?,
+            ..DeleteManifest::new(&who.account, repository, &child.digest)
+        };
+        let response = self.propose(command.into()).await?;
+        match response.into_result() {
+            Ok(_) => Ok(true),
+            Err(
+                Refused::ManifestUnknown(_)
+                | Refused::TagNotAsExpected(_)
+                | Refused::ManifestReferenced(_),
+            ) => Ok(false),
+            Err(error) => Err(refused(error)),
+        }
     }
 }

@@ -111,7 +111,7 @@ pub use error::ServiceError;
 pub use history::{RestoredTag, TagHistories, TagMovePage, TagRestoration};
 pub use holdings::{HoldingMetrics, HoldingWatch};
 pub use hosts::{Domain, DomainError, RegistryHost};
-pub use image_deletion::{GoneManifest, ImageDeletion, ImageDeletionRequest};
+pub use image_deletion::{FailedChild, GoneManifest, ImageDeletion, ImageDeletionRequest};
 pub use images::{ImageInfo, ImagePage, StoredImage};
 pub use lifecycle::{
     EvaluatedLifecycle, LifecycleMetrics, LifecyclePolicy, LifecyclePreview, LifecycleRun,

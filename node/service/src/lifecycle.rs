@@ -7,6 +7,7 @@
 
 mod evaluate;
 mod grammar;
+mod look;
 mod preview;
 mod rule;
 mod run;

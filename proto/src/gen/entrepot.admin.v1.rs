@@ -961,7 +961,7 @@ pub struct DeleteLifecyclePolicyReply {
     pub policy: ::prost::alloc::string::String,
 }
 /// What an evaluation found and did.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LifecycleEvaluation {
     #[prost(int64, tag = "1")]
     pub evaluated_at_ms: i64,
@@ -978,6 +978,10 @@ pub struct LifecycleEvaluation {
     /// Others are due.
     #[prost(bool, tag = "6")]
     pub more: bool,
+    /// Why it ended before its time; empty: it did not. Of the image at which it ended it
+    /// is not known whether it is done.
+    #[prost(string, tag = "7")]
+    pub failure: ::prost::alloc::string::String,
 }
 /// An image that a policy does something with.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1619,6 +1623,16 @@ pub struct DeleteImageReply {
     /// When the blobs go, after the deletion.
     #[prost(uint64, tag = "10")]
     pub unreferenced_after_ms: u64,
+    /// The manifest of an index at which its deletion ended before its time, and why: it
+    /// may have gone or not. Empty: all went. The blobs above are those of all that was to
+    /// go.
+    #[prost(string, tag = "11")]
+    pub failed: ::prost::alloc::string::String,
+    #[prost(string, tag = "12")]
+    pub failure: ::prost::alloc::string::String,
+    /// Those behind it: they stay, without a tag and without an index.
+    #[prost(string, repeated, tag = "13")]
+    pub untried: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Finding {

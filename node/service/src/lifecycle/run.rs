@@ -26,8 +26,10 @@ use tracing::{info, warn};
 
 use super::evaluate::{Candidate, Doing, Verdict, evaluate};
 use super::grammar;
+use super::look::{Known, policies};
 use super::preview::PreviewedImage;
 use super::rule::Policy;
+use crate::feed::Home;
 use crate::metadata::refused;
 use crate::{Caller, Registry, ServiceError, Target};
 
@@ -38,8 +40,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// From one evaluation of a repository to the next.
 const INTERVAL_MS: i64 = 5 * 60 * 1_000;
 /// Policies read at a time, and a breath between two pages.
-const POLICIES_PAGE: usize = 200;
-const PAGE_REST: Duration = Duration::from_millis(20);
+pub(super) const POLICIES_PAGE: usize = 200;
+pub(super) const PAGE_REST: Duration = Duration::from_millis(20);
 /// Images of a repository whose policy is evaluated, and what they name and are
 /// named by: as many as are held in memory for it at a time.
 const IMAGES_MAX: usize = 1_000_000;
@@ -72,6 +74,9 @@ pub struct LifecycleRun {
     /// Others are due that the next evaluation lets go, at once.
     #[serde(default)]
     pub more: bool,
+    /// It ended before its time: what is left is for the next. Empty: it did not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub failure: String,
 }
 
 /// What an evaluation did, and with which images.
@@ -80,6 +85,9 @@ pub struct EvaluatedLifecycle {
     pub run: LifecycleRun,
     /// In the order in which it was done.
     pub images: Vec<PreviewedImage>,
+    /// What it ended with before its time. With the image at which it ended it is not
+    /// known whether it is done.
+    pub failed: Option<ServiceError>,
 }
 
 /// Clones share the numbers.
@@ -152,63 +160,69 @@ impl Lifecycles {
 
     /// Works until it is dropped.
     pub async fn run(self) {
-        let mut after = None;
+        let mut known = Known::default();
         loop {
-            match self.round(&mut after).await {
-                Ok(true) => tokio::time::sleep(PAGE_REST).await,
-                Ok(false) => tokio::time::sleep(LOOK_INTERVAL).await,
-                Err(error) => {
-                    warn!(%error, "lifecycle policies cannot be read");
-                    tokio::time::sleep(LOOK_INTERVAL).await;
-                }
+            if let Err(error) = self.round(&mut known).await {
+                warn!(%error, "lifecycle policies cannot be read");
             }
+            tokio::time::sleep(LOOK_INTERVAL).await;
         }
     }
 
-    /// A page of policies; whether there are more.
-    async fn round(
-        &self,
-        after: &mut Option<(RegistryId, RepositoryName)>,
-    ) -> Result<bool, ServiceError> {
+    /// A look at all that is this node's.
+    async fn round(&self, known: &mut Known) -> Result<(), ServiceError> {
         let registry = &self.registry;
         if !registry.metadata.understands(LEVEL)? {
-            return Ok(false);
+            return Ok(());
         }
-        let (view, kind, from) = (registry.local()?, TextKind::Lifecycle, after.clone());
-        let reading = registry
-            .blocking
-            .run(move || query::texts_of_all(view.as_ref(), kind, from.as_ref(), POLICIES_PAGE));
-        let page = reading.await;
-        let page = page.map_err(|error| ServiceError::internal(&error))??;
-        let more = page.len() == POLICIES_PAGE;
-        let last = page.last().filter(|_| more);
-        *after = last.map(|last| (last.registry.clone(), last.repository.clone()));
-        for one in page {
-            if !self.is_mine(&one) || !self.is_due(&one)? {
-                continue;
-            }
-            let began = Instant::now();
-            match self.evaluate(&one.registry, &one.repository).await {
-                Ok(run) => {
-                    self.metrics.evaluations.inc();
-                    self.metrics.expired.inc_by(run.expired);
-                    self.metrics.archived.inc_by(run.archived);
-                }
-                Err(error) => {
-                    self.metrics.failures.inc();
-                    let (account, repository) = (&one.registry, &one.repository);
-                    warn!(%account, %repository, %error, "a lifecycle policy was not evaluated");
+        known.renew(registry).await?;
+        let mut page = known.page(None);
+        while let Some(last) = page.last().cloned() {
+            page.retain(|home| self.is_mine(home));
+            let view = registry.local()?;
+            let reading = registry.blocking.run(move || policies(view.as_ref(), page));
+            let found = reading.await;
+            for one in found.map_err(|error| ServiceError::internal(&error))?? {
+                if self.is_due(&one)? {
+                    self.carry_out(&one).await;
                 }
             }
-            tokio::time::sleep((began.elapsed() * REST_FACTOR).min(REST_MAX)).await;
+            tokio::time::sleep(PAGE_REST).await;
+            page = known.page(Some(&last));
         }
-        Ok(more)
+        Ok(())
     }
 
-    fn is_mine(&self, one: &TextOf) -> bool {
+    /// Evaluates one, and rests.
+    async fn carry_out(&self, one: &TextOf) {
+        let began = Instant::now();
+        let (account, repository) = (&one.registry, &one.repository);
+        let now_ms = self.registry.cluster_clock.now_ms();
+        let evaluated = self.registry.evaluate(account, repository, now_ms).await;
+        let failed = match evaluated {
+            Ok(EvaluatedLifecycle { run, failed, .. }) => {
+                self.metrics.expired.inc_by(run.expired);
+                self.metrics.archived.inc_by(run.archived);
+                failed
+            }
+            Err(error) => Some(error),
+        };
+        match failed {
+            None => {
+                self.metrics.evaluations.inc();
+            }
+            Some(error) => {
+                self.metrics.failures.inc();
+                warn!(%account, %repository, %error, "a lifecycle policy was not evaluated");
+            }
+        }
+        tokio::time::sleep((began.elapsed() * REST_FACTOR).min(REST_MAX)).await;
+    }
+
+    fn is_mine(&self, (registry, repository): &Home) -> bool {
         let health = self.registry.blobs.health();
         let alive = health.alive_in(self.registry.region());
-        let name = format!("{}/{}", one.registry, one.repository);
+        let name = format!("{registry}/{repository}");
         placement::first(name.as_bytes(), alive) == Some(health.own())
     }
 
@@ -231,7 +245,8 @@ impl Lifecycles {
     /// Evaluates a repository's policy now, and lets go what is due.
     ///
     /// # Errors
-    /// `NotFound` when it has none, `LimitExceeded` with too many images.
+    /// `NotFound` when it has none, `LimitExceeded` with too many images, and what it
+    /// ended with before its time.
     pub async fn evaluate(
         &self,
         account: &RegistryId,
@@ -239,7 +254,7 @@ impl Lifecycles {
     ) -> Result<LifecycleRun, ServiceError> {
         let now_ms = self.registry.cluster_clock.now_ms();
         let evaluated = self.registry.evaluate(account, repository, now_ms).await?;
-        Ok(evaluated.run)
+        evaluated.failed.map_or(Ok(evaluated.run), Err)
     }
 }
 
@@ -321,18 +336,9 @@ impl Registry {
             by_pulls,
             windows_ms,
         };
-        for some in due.chunks(GOING_AT_ONCE) {
-            // What has to stay does not count: it must not keep the others.
-            let done = evaluated.run.expired + evaluated.run.archived;
-            evaluated.run.more = done >= GOING_MAX;
-            if evaluated.run.more || !evaluated.is_in_force().await? {
-                break;
-            }
-            for (image, verdict) in some {
-                evaluated.carry_out(image, *verdict).await?;
-            }
-        }
-        evaluated.noted().await
+        // What was done before a failure is told, and noted.
+        let failed = evaluated.carry_out_all(&due).await.err();
+        evaluated.noted(failed).await
     }
 }
 
@@ -343,6 +349,21 @@ impl Evaluated<'_> {
         let view = self.registry.current().await?;
         let text = policy_text(view.as_ref(), self.account, self.repository)?;
         Ok(text.as_deref() == Some(self.text))
+    }
+
+    async fn carry_out_all(&mut self, due: &[(Candidate, Verdict)]) -> Result<(), ServiceError> {
+        for some in due.chunks(GOING_AT_ONCE) {
+            // What has to stay does not count: it must not keep the others.
+            let done = self.run.expired + self.run.archived;
+            self.run.more = done >= GOING_MAX;
+            if self.run.more || !self.is_in_force().await? {
+                break;
+            }
+            for (image, verdict) in some {
+                self.carry_out(image, *verdict).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn carry_out(&mut self, image: &Candidate, verdict: Verdict) -> Result<(), ServiceError> {
@@ -431,18 +452,46 @@ impl Evaluated<'_> {
         self.stayed.insert(image.digest);
     }
 
-    /// Notes what was done. It may be that there is no such repository any more.
-    async fn noted(self) -> Result<EvaluatedLifecycle, ServiceError> {
+    /// Notes what was done, and what it `failed` with. That it cannot be noted is an
+    /// error only if nothing was done: it may be that there is no such repository any
+    /// more.
+    async fn noted(
+        mut self,
+        failed: Option<ServiceError>,
+    ) -> Result<EvaluatedLifecycle, ServiceError> {
+        if let Some(error) = &failed {
+            // What fails at once waits for its time.
+            self.run.more = !self.images.is_empty();
+            self.run.failure = error.to_string();
+        }
+        let noted = self.note().await;
+        let failed = match (failed, noted) {
+            (None, Err(error)) if self.images.is_empty() => return Err(error),
+            (None, Err(error)) => {
+                self.run.failure = error.to_string();
+                Some(error)
+            }
+            (failed, _) => failed,
+        };
+        match failed {
+            // Nothing was done that would have to be told.
+            Some(error) if self.images.is_empty() && self.run.kept == 0 => Err(error),
+            failed => Ok(EvaluatedLifecycle {
+                run: self.run,
+                images: self.images,
+                failed,
+            }),
+        }
+    }
+
+    async fn note(&self) -> Result<(), ServiceError> {
         let text = serde_json::to_string(&self.run);
         let text = text.map_err(|error| ServiceError::internal(&error))?;
         let (kind, at_ms) = (TextKind::LifecycleRun, self.run.evaluated_at_ms);
         let command = PutRepositoryText::new(self.account, self.repository, kind, &text, at_ms);
         let response = self.registry.propose(command.into()).await?;
         response.into_result().map_err(refused)?;
-        Ok(EvaluatedLifecycle {
-            run: self.run,
-            images: self.images,
-        })
+        Ok(())
     }
 }
 

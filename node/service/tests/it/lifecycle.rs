@@ -117,12 +117,13 @@ async fn a_rule_says_how_long_its_images_can_be_restored() {
 async fn policies_are_carried_out_without_being_asked_to() {
     let mut cluster = Plan::new(&[(EAST, 3)]).start().await.with_account().await;
     cluster.start_health();
-    start(&mut cluster);
     let node = cluster.node(1);
     for seed in 1..4 {
         push(node, &format!("dev-{seed}"), seed).await;
     }
     put(node, &newest("dev-")).await;
+    start(&mut cluster);
+    let node = cluster.node(1);
     eventually("the old ones go", async || images(node).await.len() == 1).await;
     let registry = &node.registry;
     eventually("the evaluation is noted", async || {

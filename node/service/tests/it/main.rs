@@ -48,6 +48,7 @@ mod storage_class;
 mod surplus;
 mod templates;
 mod tokens;
+mod torn;
 mod traffic;
 mod transfers;
 mod trust;

@@ -41,7 +41,7 @@ use entrepot_proto::peer::{
     SettledRequest, offered_image_reply,
 };
 use futures::Stream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -57,6 +57,7 @@ use self::answers::{reply, status};
 use self::claims::Place;
 use self::deposits::Deposits;
 pub(crate) use self::images::IMAGES_MAX;
+use self::passing::Places;
 use self::source::Offered;
 use self::through::{Target, Through};
 
@@ -90,7 +91,7 @@ pub struct ReplicaServer {
     admission: Arc<dyn Admission>,
     deposits: Arc<Deposits>,
     through: Arc<Through>,
-    passing: Arc<Semaphore>,
+    passing: Arc<Places>,
 }
 
 // === impl ReplicaServer ===
@@ -112,7 +113,7 @@ impl ReplicaServer {
             admission,
             deposits: Arc::default(),
             through: Arc::default(),
-            passing: Arc::new(Semaphore::new(passing::AT_ONCE)),
+            passing: Arc::default(),
         }
     }
 

@@ -3,6 +3,8 @@
 //!
 //! The invariant: what the source has not brought here goes nowhere for it.
 
+mod places;
+
 use std::time::Duration;
 
 use entrepot_metadata::query::{self, Blob, Destination, Source};
@@ -11,6 +13,8 @@ use entrepot_proto::peer::PassOnRequest;
 use tokio::time::Instant;
 use tonic::Status;
 
+pub(super) use self::places::Places;
+use self::places::Sharer;
 use super::{ReplicaServer, status};
 use crate::error::ReplicationError;
 use crate::{ship, wire};
@@ -21,8 +25,6 @@ const LOOK: Duration = Duration::from_millis(50);
 const ABSENT_MAX: Duration = Duration::from_millis(500);
 /// For one that somebody is.
 const ARRIVING_MAX: Duration = Duration::from_mins(5);
-/// Blobs that a node passes on, or waits for, at the same time.
-pub(super) const AT_ONCE: usize = 64;
 /// Images that name a blob and are looked at.
 const USES_MAX: usize = 64;
 
@@ -41,8 +43,14 @@ struct Asked {
 impl ReplicaServer {
     pub(super) async fn bring_on(&self, request: &PassOnRequest) -> Result<(), Status> {
         let asked = Asked::read(request)?;
-        let busy = |_| Status::resource_exhausted("too many are passed on already");
-        let _place = self.passing.try_acquire().map_err(busy)?;
+        let sharer = Sharer {
+            region: asked.source.region.clone(),
+            account: asked.source.account.clone(),
+            rule: request.rule.clone(),
+            to: asked.to.clone(),
+        };
+        let busy = || Status::resource_exhausted("too many are passed on already");
+        let _place = self.passing.take(sharer).ok_or_else(busy)?;
         let fail = |error: ReplicationError| status(&error);
         let from = asked.source.account.to_string();
         self.admit(&from, &asked.account, &asked.repository)

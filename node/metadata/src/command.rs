@@ -54,7 +54,7 @@ pub use self::members::{
     UpdateMember,
 };
 pub use self::pulls::{Pull, RecordPulls};
-pub use self::replication::{DeleteReplica, SettleReplicas};
+pub use self::replication::{DeleteReplica, DeniedTask, SettleReplicas};
 pub use self::settings::{
     CreationTemplate, DeleteRegistryItem, PutRegistryItem, PutRepositoryText, ReplaceRules,
     RepositorySpec, RuleSpec, TagRepository,
@@ -581,7 +581,7 @@ pub struct EndTask {
 }
 
 /// Opens the copies, or the deletions, of a repository that its destination had
-/// denied.
+/// denied: those among the first of its denied tasks, or among the first behind one.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct RetryTasks {
     #[prost(string, tag = "1")]
@@ -593,6 +593,9 @@ pub struct RetryTasks {
     pub destination: String,
     #[prost(bool, tag = "4")]
     pub deletions: bool,
+    /// None: from the first on.
+    #[prost(message, optional, tag = "5")]
+    pub after: Option<DeniedTask>,
 }
 
 /// Changes a registry's settings: those that are given, and no others.

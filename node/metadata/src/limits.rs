@@ -61,7 +61,7 @@ pub const BACKFILL_FORGOTTEN_MAX: usize = 2_000;
 /// Bytes of a backfill's id: a UUID.
 pub const BACKFILL_ID_BYTES: usize = 36;
 
-/// Denied tasks that are opened again at a time.
+/// Denied tasks of a repository that are looked at at a time, and opened again.
 pub const RETRIED_MAX: usize = 1_000;
 
 /// How far up a chain of subjects it is looked whether one of them is copied.

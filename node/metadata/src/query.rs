@@ -88,7 +88,9 @@ pub use settings::{
 pub(crate) use settled::dead_replica;
 pub use settled::{DeadReplica, dead_replicas, settled, settled_up_to};
 pub use source::{OriginError, Source, TagOrigin, was_deleted};
-pub use tasks::{Task, TaskKey, TaskKeyError, denied_tasks, open_tasks, task, tasks, tasks_of};
+pub use tasks::{
+    Task, TaskKey, TaskKeyError, denied_tasks, denied_tasks_of, open_tasks, task, tasks, tasks_of,
+};
 pub use trust::{
     AuthorityEntry, CertificateEntry, JoinTokenEntry, Standing, authority, certificates,
     is_recorded, is_revoked, join_token, standing,

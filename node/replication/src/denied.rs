@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use entrepot_metadata::command::RetryTasks;
+use entrepot_metadata::command::{DeniedTask, RetryTasks};
+use entrepot_metadata::limits::RETRIED_MAX;
 use entrepot_metadata::query::{self, Destination, TaskKey, TaskKind};
 use entrepot_oci::{AccountId, RepositoryName};
 use entrepot_proto::peer::AdmitRequest;
@@ -26,6 +27,9 @@ const PAUSE_FIRST: Duration = Duration::from_secs(2);
 const PAUSE_MAX: Duration = Duration::from_mins(1);
 /// Denied tasks looked at in one round; the next goes on behind them.
 const LOOKED_AT_MAX: usize = 2_000;
+/// Parts in which the denied tasks of a repository are opened again; what is left then
+/// is for the next round.
+const PARTS_MAX: usize = 1_000;
 /// Repositories asked about in one call.
 pub(crate) const ASKED_MAX: usize = 100;
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -143,11 +147,27 @@ impl Outbox {
         (account, destination, kind): &Way,
         repository: &RepositoryName,
     ) -> Result<(), ReplicationError> {
-        let command = RetryTasks::new(account, repository, destination, *kind);
-        let response = self.metadata.propose(&self.group, command.into()).await?;
-        response
-            .into_result()
-            .map_err(|refused| ReplicationError::Refused(refused.to_string()))?;
+        let mut after: Option<TaskKey> = None;
+        for _ in 0..PARTS_MAX {
+            let view = self.metadata.view(&self.group)?;
+            let (from, limit) = (after.as_ref(), RETRIED_MAX);
+            let part = query::denied_tasks_of(view.as_ref(), account, repository, from, limit)?;
+            drop(view);
+            if part.iter().any(|key| key.destination == *destination) {
+                let command = RetryTasks {
+                    after: after.as_ref().map(DeniedTask::from),
+                    ..RetryTasks::new(account, repository, destination, *kind)
+                };
+                let response = self.metadata.propose(&self.group, command.into()).await?;
+                response
+                    .into_result()
+                    .map_err(|refused| ReplicationError::Refused(refused.to_string()))?;
+            }
+            after = part.into_iter().nth(RETRIED_MAX - 1);
+            if after.is_none() {
+                break;
+            }
+        }
         info!(%repository, %destination, "denied tasks are allowed now and tried again");
         Ok(())
     }

@@ -71,7 +71,9 @@ pub(super) fn end(overlay: &mut Overlay<'_>, command: EndTask) -> Result<Outcome
     Ok(Outcome::TaskEnded(TaskEnded { ended: true }))
 }
 
-/// Opens what was denied, if a rule still asks for it.
+/// Opens what was denied, if a rule still asks for it. Looks at no more than
+/// [`RETRIED_MAX`] of a repository's tasks, whichever destination they are for: who
+/// proposes it goes on behind them.
 pub(super) fn retry(overlay: &mut Overlay<'_>, command: &RetryTasks) -> Result<Outcome, Stop> {
     let account: AccountId = parse("account", &command.account)?;
     let repository: RepositoryName = parse("repository", &command.repository)?;
@@ -79,39 +81,44 @@ pub(super) fn retry(overlay: &mut Overlay<'_>, command: &RetryTasks) -> Result<O
         .map_err(|error| invalid("destination", error))?;
     let rules = query::rules(overlay, &account)?;
     let prefix = Key::new(Namespace::Denied).home(&account, &repository);
-    let mut left = RETRIED_MAX;
-    let mut start = None;
-    while left > 0 {
-        let page = read::page(overlay, &prefix, start.as_ref(), SCAN_PAGE)?;
-        for (key, _) in &page {
-            let key = Parts::of(key).task()?;
-            if key.destination != destination || left == 0 {
-                continue;
-            }
-            let task = query::task(overlay, &key)?;
-            let is_deletion = |task: &Task| task.kind == TaskKind::Delete;
-            if task.as_ref().map(is_deletion) == Some(!command.deletions) {
-                continue;
-            }
-            left -= 1;
-            overlay.delete(keys::denied(&key));
-            let Some(task) = task else { continue };
-            if is_wanted(overlay, &rules, &task)? {
-                open(overlay, &task);
-            } else {
-                // Nobody asks for it any more: it has failed, and that is all.
-                let record = TaskRecord {
-                    denied: false,
-                    ..record(&task)
-                };
-                overlay.put(keys::task(&key), &record);
-            }
+    let after = command.after.as_ref();
+    let after = after.map(|after| {
+        Ok::<_, Stop>(TaskKey {
+            account: account.clone(),
+            repository: repository.clone(),
+            digest: parse("digest", &after.digest)?,
+            tag: match after.tag.as_str() {
+                "" => None,
+                tag => Some(parse("tag", tag)?),
+            },
+            destination: Destination::named(&after.destination, &account)
+                .map_err(|error| invalid("destination", error))?,
+        })
+    });
+    let start = after
+        .transpose()?
+        .map(|after| keys::denied(&after).successor());
+    for (key, _) in read::page(overlay, &prefix, start.as_ref(), RETRIED_MAX)? {
+        let key = Parts::of(&key).task()?;
+        if key.destination != destination {
+            continue;
         }
-        match page.last() {
-            Some((last, _)) if page.len() == SCAN_PAGE => {
-                start = Some(Key::of(last.to_vec()).successor());
-            }
-            _ => break,
+        let task = query::task(overlay, &key)?;
+        let is_deletion = |task: &Task| task.kind == TaskKind::Delete;
+        if task.as_ref().map(is_deletion) == Some(!command.deletions) {
+            continue;
+        }
+        overlay.delete(keys::denied(&key));
+        let Some(task) = task else { continue };
+        if is_wanted(overlay, &rules, &task)? {
+            open(overlay, &task);
+        } else {
+            // Nobody asks for it any more: it has failed, and that is all.
+            let record = TaskRecord {
+                denied: false,
+                ..record(&task)
+            };
+            overlay.put(keys::task(&key), &record);
         }
     }
     Ok(Outcome::Done(Done {}))

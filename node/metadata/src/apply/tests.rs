@@ -26,6 +26,7 @@ mod quotas;
 mod registry;
 mod removals;
 mod replication;
+mod retries;
 mod round;
 mod settings;
 mod sparse;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use entrepot_oci::{AccountId, Digest, RepositoryName, Tag};
 
 use super::{Author, RetryTasks};
-use crate::query::{Destination, TagOrigin, TaskKind};
+use crate::query::{Destination, TagOrigin, TaskKey, TaskKind};
 use crate::records::Origin;
 
 /// Another registry has deleted an image or one of its tags, and a rule there copies
@@ -49,6 +49,31 @@ pub struct SettleReplicas {
     pub records: Vec<Bytes>,
 }
 
+/// One of a repository's denied tasks.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct DeniedTask {
+    #[prost(string, tag = "1")]
+    pub digest: String,
+    /// Empty: of the image alone.
+    #[prost(string, tag = "2")]
+    pub tag: String,
+    /// As in `EndTask`.
+    #[prost(string, tag = "3")]
+    pub destination: String,
+}
+
+// === impl DeniedTask ===
+
+impl From<&TaskKey> for DeniedTask {
+    fn from(key: &TaskKey) -> Self {
+        Self {
+            digest: key.digest.to_string(),
+            tag: key.tag.as_ref().map(Tag::to_string).unwrap_or_default(),
+            destination: key.destination.name(&key.account),
+        }
+    }
+}
+
 // === impl RetryTasks ===
 
 impl RetryTasks {
@@ -63,6 +88,7 @@ impl RetryTasks {
             repository: repository.to_string(),
             destination: destination.name(account),
             deletions: kind == TaskKind::Delete,
+            after: None,
         }
     }
 }

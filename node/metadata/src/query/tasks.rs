@@ -132,6 +132,22 @@ pub fn denied_tasks(
         .collect()
 }
 
+/// The same of one repository.
+pub fn denied_tasks_of(
+    view: &dyn KeyValue,
+    account: &AccountId,
+    repository: &RepositoryName,
+    after: Option<&TaskKey>,
+    limit: usize,
+) -> Result<Vec<TaskKey>, StorageError> {
+    let all = Key::new(Namespace::Denied).home(account, repository);
+    let start = after.map(|after| keys::denied(after).successor());
+    read::page(view, &all, start.as_ref(), limit)?
+        .into_iter()
+        .map(|(key, _)| Parts::of(&key).task())
+        .collect()
+}
+
 /// At most `limit` tasks of one manifest.
 pub fn tasks_of(
     view: &dyn KeyValue,

@@ -229,7 +229,7 @@ fn command() -> BoxedStrategy<Command> {
             } else {
                 format!("{}/{}", to.region, to.account)
             };
-            RetryTasks { account, repository, destination, deletions }.into()
+            RetryTasks { account, repository, destination, deletions, after: None }.into()
         }),
     ]
     .boxed()

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
-use entrepot_oci::{AccountId, Digest, RegionName, RepositoryName, Tag};
+use entrepot_oci::{AccountId, Digest, Reference, RegionName, RepositoryName, Tag};
 
 pub(crate) use self::rule::{Rule, RulePut};
 pub(crate) use self::slo::Slo;
 pub(crate) use self::units::{Bandwidth, Near, Window};
+use crate::arguments::Named;
 
 /// The shortest time between two looks of `--watch` is one that no node notices.
 const WATCH_DEFAULT: &str = "1s";
@@ -269,17 +270,19 @@ impl FromStr for Image {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // A digest has a colon of its own.
-        let (repository, which) = if let Some((repository, digest)) = text.split_once('@') {
-            (repository, Which::Digest(part(digest)?))
-        } else if let Some((repository, tag)) = text.split_once(':') {
-            (repository, Which::Tag(part(tag)?))
-        } else {
-            (text, Which::All)
-        };
+        if !text.contains(['@', ':']) {
+            return Ok(Self {
+                repository: part(text)?,
+                which: Which::All,
+            });
+        }
+        let named: Named = text.parse()?;
         Ok(Self {
-            repository: part(repository)?,
-            which,
+            repository: named.repository,
+            which: match named.reference {
+                Reference::Digest(digest) => Which::Digest(digest),
+                Reference::Tag(tag) => Which::Tag(tag),
+            },
         })
     }
 }

@@ -167,12 +167,12 @@ impl Collector {
 
     /// Works until it is dropped.
     pub async fn run(self) {
-        let mut tidied: Option<Instant> = None;
+        let mut last_tidy: Option<Instant> = None;
         loop {
             let began = Instant::now();
-            let tidies = tidied.is_none_or(|at| at.elapsed() >= INTERVAL);
+            let tidies = last_tidy.is_none_or(|at| at.elapsed() >= INTERVAL);
             if tidies {
-                tidied = Some(began);
+                last_tidy = Some(began);
             }
             let round = self.steps(tidies).await;
             let rest = if round.has_failed || round.candidates < PAGE {

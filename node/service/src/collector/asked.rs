@@ -14,6 +14,8 @@ use tokio::time::Instant;
 use super::{Collector, CollectorMetrics, CollectorSettings, PAGE, millis};
 use crate::{Caller, Registry, ServiceError};
 
+/// Steps are repeated for so long within one request.
+const REPEATED: Duration = Duration::from_secs(1);
 /// Of what waits no more is counted than this of each kind.
 const COUNTED_MAX: usize = 10_000;
 /// For the links, and for the blobs, of a step that somebody waits for, at the rate at
@@ -121,30 +123,64 @@ impl Registry {
             ..Collector::of(Arc::clone(self), metrics, settings)
         };
         let start = Instant::now();
-        let (links, named_links) = collector.links().await?;
+        let mut done = CollectionStep {
+            more: true,
+            ..CollectionStep::default()
+        };
+        while done.more && start.elapsed() < REPEATED {
+            match collector.once().await {
+                Ok(step) => done.add(&step),
+                // What went is told; the next to ask hears of the failure, if it lasts.
+                Err(_) if done.links + done.blobs > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let view = self.local()?;
+        for node in self.peers.in_region(self.region()) {
+            done.files_pending += query::count_to_delete(view.as_ref(), node, COUNTED_MAX)?;
+        }
+        Ok(done)
+    }
+
+    pub(crate) fn collecting(&self) -> Collecting {
+        self.collecting.get().cloned().unwrap_or_default()
+    }
+}
+
+// === impl CollectionStep ===
+
+impl CollectionStep {
+    fn add(&mut self, next: &Self) {
+        self.links += next.links;
+        self.blobs += next.blobs;
+        self.bytes += next.bytes;
+        self.more = next.more;
+    }
+}
+
+// === impl Collector ===
+
+impl Collector {
+    /// One step of links and of blobs, which takes as long as they may take.
+    async fn once(&self) -> Result<CollectionStep, ServiceError> {
+        let start = Instant::now();
+        let (links, named_links) = self.links().await?;
         // The state was slow to take them: the blobs are for the next step.
         let is_late = start.elapsed() > 2 * STEP_TIME;
         let (blobs, named_blobs) = if is_late {
             (Collected::default(), 0)
         } else {
-            collector.blobs().await?
+            self.blobs().await?
         };
-        let mut files_pending = 0;
-        let view = self.local()?;
-        for node in self.peers.in_region(self.region()) {
-            files_pending += query::count_to_delete(view.as_ref(), node, COUNTED_MAX)?;
-        }
+        let time = self.time_of(named_links.max(named_blobs));
+        tokio::time::sleep(time.saturating_sub(start.elapsed())).await;
         Ok(CollectionStep {
             links: links.links,
-            blobs: blobs.blobs,
-            bytes: blobs.bytes,
+            blobs: links.blobs + blobs.blobs,
+            bytes: links.bytes + blobs.bytes,
             more: is_late || named_links + named_blobs > 0,
-            files_pending,
+            files_pending: 0,
         })
-    }
-
-    pub(crate) fn collecting(&self) -> Collecting {
-        self.collecting.get().cloned().unwrap_or_default()
     }
 }
 

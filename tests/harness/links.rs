@@ -52,6 +52,10 @@ pub enum Link {
     Breaks {
         one_in: usize,
     },
+    /// One full piece in so many arrives with a wrong bit.
+    Spoils {
+        one_in: usize,
+    },
 }
 
 /// All links of a cluster. Dropped, it passes nothing any more.
@@ -280,7 +284,13 @@ impl Flow {
                 Link::Breaks { one_in } if self.shared.below(one_in) == 0 => {
                     return Err(ErrorKind::ConnectionReset.into());
                 }
-                Link::Whole | Link::Cut | Link::Breaks { .. } => {}
+                // Full ones are those of blobs, between the heads of their frames.
+                Link::Spoils { one_in }
+                    if matches!(read, Ok(PIECE_BYTES)) && self.shared.below(one_in) == 0 =>
+                {
+                    piece[PIECE_BYTES / 2] ^= 4;
+                }
+                Link::Whole | Link::Cut | Link::Breaks { .. } | Link::Spoils { .. } => {}
             }
             let read = read?;
             let line = self.lines.borrow().get(&self.way).cloned();

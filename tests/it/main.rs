@@ -37,6 +37,7 @@ mod hosts;
 mod kinds;
 mod large;
 mod lifecycle;
+mod lying_relay;
 mod members;
 mod near;
 mod network;

@@ -10,8 +10,10 @@ pub(crate) enum Lifecycle {
     /// Set a repository's policy: from then on images go as it says
     #[command(after_help = "\
 The policy is JSON, in ECR's grammar. The region of the node that is asked carries it out within \
-about five minutes, and again every five: images that its rules let go are gone for good. Look at \
-`entrepot lifecycle preview` with the same file first.
+about five minutes, and again every five. Images that its rules let go can be restored for as \
+long as the registry keeps deleted ones, or as the rule's action says, such as {\"type\": \
+\"expire\", \"undeleteWindow\": \"12h\"}; \"3d\" are days, and with \"0\" they are gone for good at \
+once. Look at `entrepot lifecycle preview` with the same file first.
 
 Examples:
   entrepot lifecycle preview team/app --file policy.json

@@ -18,7 +18,9 @@ pub(crate) fn sample_policy() -> String {
         r#""action":{"type":"expire"}},{"rulePriority":2,"description":"builds","#,
         r#""selection":{"tagStatus":"tagged","tagPrefixList":["dev-","pr-"],"#,
         r#""countType":"sinceImagePulled","countUnit":"days","countNumber":30},"#,
-        r#""action":{"type":"transition","targetStorageClass":"archive"}}]}"#
+        r#""action":{"type":"transition","targetStorageClass":"archive"}},{"rulePriority":3,"#,
+        r#""selection":{"tagStatus":"any","countType":"imageCountMoreThan","countNumber":500},"#,
+        r#""action":{"type":"expire","undeleteWindow":"12h"}}]}"#
     )
     .to_owned()
 }

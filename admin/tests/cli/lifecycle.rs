@@ -47,7 +47,7 @@ async fn a_policy_comes_from_a_file_or_from_standard_input() {
     let put = entrepot("lifecycle put team/app --yes --file").argument(&file);
     assert_eq!(
         put.asking(&fake).answer().await,
-        "team/app has a lifecycle policy of 2 rules. It is carried out within about five minutes.\n"
+        "team/app has a lifecycle policy of 3 rules. It is carried out within about five minutes.\n"
     );
     let put = entrepot("lifecycle put team/app --json --yes --file -").stdin(br#"{"rules":[]}"#);
     let put: Value = serde_json::from_str(&put.asking(&fake).answer().await).unwrap();

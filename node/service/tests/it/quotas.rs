@@ -2,10 +2,14 @@
 //! told, and in any case before it is the repository's.
 
 use entrepot_oci::Digest;
-use entrepot_service::{QuotasChange, RegistryChange, RepositoryChange, ServiceError, UploadState};
+use entrepot_service::{
+    HoldingMetrics, HoldingWatch, QuotasChange, RegistryChange, RepositoryChange, ServiceError,
+    UploadState,
+};
+use prometheus_client::encoding::text::encode;
 
 use crate::cluster::{Cluster, EAST, Node, Plan, app, root};
-use crate::content::{KIB, MIB, body, chunk, content, empty, never, sha256};
+use crate::content::{KIB, MIB, body, chunk, content, empty, eventually, never, sha256};
 
 async fn allow(node: &Node, bytes: usize) {
     let change = RegistryChange {
@@ -166,4 +170,24 @@ async fn a_repository_may_have_a_quota_of_its_own() {
     let usage = node.registry.usage(&who).await.unwrap();
     assert_eq!(usage.held.unwrap().bytes, 1_010 * KIB as u64);
     assert_eq!(usage.bytes_max, MIB as u64);
+}
+
+#[tokio::test]
+async fn how_nearly_a_quota_is_reached_is_told_to_monitoring() {
+    let (mut cluster, _) = nearly_full().await;
+    let metrics = HoldingMetrics::default();
+    let watch = HoldingWatch::new(cluster.node(1).registry.clone(), metrics.clone());
+    cluster.spawn(watch.run());
+    let mut numbers = prometheus_client::registry::Registry::default();
+    metrics.register(&mut numbers);
+    eventually("both are told", async || {
+        let mut text = String::new();
+        encode(&mut text, &numbers).unwrap();
+        let told = |what: &str, value: usize| {
+            let labels = "{region=\"us-east-1\",account=\"123456789012\",registry=\"private\"}";
+            text.contains(&format!("registry_{what}_bytes{labels} {value}\n"))
+        };
+        told("held", 900 * KIB) && told("quota", MIB)
+    })
+    .await;
 }

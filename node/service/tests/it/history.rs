@@ -9,12 +9,13 @@ use entrepot_metadata::limits::GONE_TAG_KEPT_MS;
 use entrepot_oci::{Digest, Reference};
 use entrepot_proto::environment::Clock;
 use entrepot_service::{
-    Caller, Cause, Mutability, MutabilityMode, RepositoryChange, RestoredTag, ServiceError,
+    Caller, Cause, Change, Mutability, MutabilityMode, RepositoryChange, RestoredTag, ServiceError,
     TagCondition, TagHistories, TagMove, TagRestoration,
 };
+use tokio::time::timeout;
 
 use crate::cluster::{Cluster, EAST, Node, Plan, WEST, app, root, tag};
-use crate::content::{content, eventually};
+use crate::content::{DEADLINE, content, eventually};
 
 const NAME: &str = "v1";
 
@@ -257,6 +258,43 @@ async fn a_tag_that_is_set_back_is_copied_like_a_push() {
         assert_eq!((&it.by[..], it.cause), (EAST, Cause::Replication));
     }
     world.cluster.check(WEST);
+}
+
+#[tokio::test]
+async fn whoever_watches_is_told_of_a_tag_that_is_set_back() {
+    let world = World::new(&[(EAST, 2)]).await;
+    let one = world.push(1_000, 1).await;
+    let two = world.push(2_000, 2).await;
+    let (who, app, other) = (root(), app(), world.cluster.node(2));
+    let watch = other.registry.watch_repository(&who, &app, None, None);
+    let mut watch = watch.await.unwrap();
+    let mut next = async || {
+        let next = timeout(DEADLINE, watch.next()).await;
+        next.expect("in time").expect("not the end").unwrap()
+    };
+    assert!(next().await.changes.is_empty());
+    restore(world.at(3_000), wanted(1_000)).await.unwrap();
+    let moved = Change::TagMoved {
+        tag: NAME.parse().unwrap(),
+        digest: one,
+        previous: Some(two),
+        source_region: None,
+    };
+    assert_eq!(next().await.changes, [moved]);
+}
+
+#[tokio::test]
+async fn a_tag_that_is_set_back_brings_its_image_out_of_the_archive() {
+    let world = World::new(&[(EAST, 1)]).await;
+    let one = world.push(1_000, 1).await;
+    world.push(2_000, 2).await;
+    let (who, app, node) = (root(), app(), world.at(3_000));
+    let archived = Reference::Digest(one);
+    let set = node.registry.set_storage_class(&who, &app, &archived, true);
+    set.await.unwrap();
+    restore(node, wanted(1_000)).await.unwrap();
+    assert_eq!(node.tagged(NAME).await, Some(one));
+    world.cluster.check(EAST);
 }
 
 #[tokio::test]

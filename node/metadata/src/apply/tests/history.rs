@@ -2,8 +2,8 @@
 
 use super::{Machine, account, app, digest, image, tag};
 use crate::command::{
-    Author, DeleteManifest, DeleteRepository, DeleteTag, ForgetTags, ForgottenTag, PutManifest,
-    RestoreImage,
+    Author, Command, DeleteManifest, DeleteRepository, DeleteTag, ForgetTags, ForgottenTag,
+    PutManifest, RestoreImage,
 };
 use crate::limits::TAG_MOVES_MAX;
 use crate::query::{self, Cause, TagMove};
@@ -65,6 +65,26 @@ fn each_move_is_remembered_with_who_made_it_and_why() {
         (5, 7, None, old, None, Cause::Restore),
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn releases_that_know_nothing_of_it_are_sent_none_of_it() {
+    assert_eq!(Command::from(image(10, &[1], &["v1"])).level(), 0);
+    let forget = ForgetTags {
+        tags: Vec::new(),
+        cutoff_ms: 0,
+    };
+    for command in [push(10, 1).into(), Command::from(forget)] {
+        assert_eq!(command.level(), 9);
+    }
+    let mut machine = Machine::with_app();
+    machine.done(image(10, &[1], &["v1"]));
+    assert_eq!(moves(&machine), []);
+    // What they have set is known from the tag itself.
+    machine.done(push(11, 5));
+    let found = moves(&machine);
+    assert_eq!((found.len(), found[0].from), (1, Some(digest(10))));
+    assert!(found[0].since_ms.is_some());
 }
 
 fn forget(machine: &mut Machine, cutoff_ms: i64) {

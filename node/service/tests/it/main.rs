@@ -27,6 +27,7 @@ mod hostile;
 mod images;
 mod lag;
 mod lifecycle;
+mod lifecycle_looks;
 mod outbox;
 mod passing_on;
 mod pings;

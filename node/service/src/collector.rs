@@ -79,6 +79,8 @@ pub struct CollectorMetrics {
 pub struct Round {
     /// Of the step that had most of them.
     pub candidates: usize,
+    /// Of all steps.
+    pub total: usize,
     /// A step of it, or more.
     pub has_failed: bool,
 }
@@ -175,14 +177,10 @@ impl Collector {
                 last_tidy = Some(began);
             }
             let round = self.steps(tidies).await;
-            let rest = if round.has_failed || round.candidates < PAGE {
-                INTERVAL
-            } else {
-                // What the steps took counts: the rate is what was asked for, not less.
-                self.time_of(round.candidates)
-                    .saturating_sub(began.elapsed())
-            };
-            tokio::time::sleep(rest).await;
+            // What the steps took counts: the rate is what was asked for, not less.
+            let rest = self.time_of(round.total).saturating_sub(began.elapsed());
+            let is_behind = !round.has_failed && round.candidates >= PAGE;
+            tokio::time::sleep(if is_behind { rest } else { rest.max(INTERVAL) }).await;
         }
     }
 
@@ -223,8 +221,10 @@ impl Collector {
             let forgotten = self.forget().await;
             self.tried("what is remembered", forgotten, &mut round);
         }
-        let (links, blobs) = (links.map(|it| it.1), blobs.map(|it| it.1));
-        round.candidates = images.max(links).max(blobs).unwrap_or(0);
+        let found =
+            [images, links.map(|it| it.1), blobs.map(|it| it.1)].map(Option::unwrap_or_default);
+        round.candidates = found.into_iter().max().unwrap_or_default();
+        round.total = found.into_iter().sum();
         round
     }
 
@@ -366,7 +366,8 @@ impl Collector {
     fn there(&self, digests: impl Iterator<Item = Digest>) -> Result<Vec<Blob>, ServiceError> {
         let view = self.registry.local()?;
         let mut there = Vec::new();
-        for digest in digests {
+        // Two repositories may let go of the same one.
+        for digest in digests.collect::<BTreeSet<_>>() {
             there.extend(query::blob(view.as_ref(), &digest)?);
         }
         Ok(there)
@@ -390,12 +391,12 @@ impl Collector {
         for blob in there {
             let digest = &blob.digest;
             let entry = query::collected(view.as_ref(), digest)?;
-            let entry = entry.filter(|entry| entry.index == index);
             let why = match entry {
-                Some(entry) => entry.why.name(),
+                Some(entry) if entry.index == index => entry.why.name(),
                 // Of one that is so small that no node had a file nothing is kept.
                 None if query::blob(view.as_ref(), digest)?.is_none() => Why::Unreferenced.name(),
-                None => continue,
+                // It is there, or another one has collected it.
+                _ => continue,
             };
             audit::collected(digest, why, blob.size, index, node);
         }
@@ -419,7 +420,7 @@ impl Collector {
             if !is_gone {
                 continue;
             }
-            let found = query::all_to_delete(view.as_ref(), node, PAGE)?;
+            let found = query::all_to_delete(view.as_ref(), node, None, PAGE)?;
             let collected = found.iter().map(|it| CollectedBlob {
                 digest: it.digest.to_string(),
                 index: it.index,

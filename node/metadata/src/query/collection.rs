@@ -162,9 +162,11 @@ pub fn to_delete(
 pub fn all_to_delete(
     view: &dyn KeyValue,
     node: u64,
+    after: Option<&Digest>,
     limit: usize,
 ) -> Result<Vec<ToDelete>, StorageError> {
-    let found = read::page(view, &keys::to_delete_of(node), None, limit)?;
+    let start = after.map(|after| keys::to_delete(node, after).successor());
+    let found = read::page(view, &keys::to_delete_of(node), start.as_ref(), limit)?;
     let found = found.into_iter().map(|(key, value)| {
         let mut parts = Parts::of(&key);
         parts.number()?;

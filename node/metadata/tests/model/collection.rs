@@ -188,7 +188,7 @@ impl World {
             self.linearize(node);
         }
         let at = self.at(node);
-        let found = query::all_to_delete(&at.state, node, MANY).unwrap();
+        let found = query::all_to_delete(&at.state, node, None, MANY).unwrap();
         let deleting = found.into_iter().map(|found| {
             let known = query::blob(&at.state, &found.digest).unwrap();
             (found.digest, (found.index, known.is_none()))

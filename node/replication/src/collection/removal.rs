@@ -4,13 +4,14 @@
 //! is looked at again. The invariant: between the look at the newest state and the end
 //! of a file nobody else has its turn.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use entrepot_metadata::GroupId;
 use entrepot_metadata::limits::COLLECTED_AT_ONCE_MAX;
 use entrepot_metadata::query::{self, ToDelete};
 use entrepot_metadata::seam::Metadata;
+use entrepot_oci::Digest;
 use futures::{StreamExt, stream};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -32,6 +33,8 @@ const AT_ONCE: usize = 4;
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The same while there is something.
 const NEXT_INTERVAL: Duration = Duration::from_millis(100);
+/// The same when there is something that could not be deleted.
+const FAILED_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Clones share the numbers.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +51,16 @@ pub struct Removals {
     blobs: Arc<ClusterBlobs>,
     records: Records,
     metrics: RemovalMetrics,
+    /// How far a look has come at all that there is to delete. What could not be deleted
+    /// is passed over until the next, so that it keeps nothing back that comes after it.
+    look: Mutex<Look>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Look {
+    /// None: at its beginning.
+    after: Option<Digest>,
+    has_failed: bool,
 }
 
 // === impl RemovalMetrics ===
@@ -87,6 +100,7 @@ impl Removals {
             },
             blobs,
             metrics,
+            look: Mutex::default(),
         }
     }
 
@@ -95,6 +109,10 @@ impl Removals {
         loop {
             match self.batch().await {
                 Ok(BATCH) => {}
+                Ok(_) if self.look().after.is_some() => {}
+                Ok(_) if std::mem::take(&mut self.look().has_failed) => {
+                    tokio::time::sleep(FAILED_INTERVAL).await;
+                }
                 Ok(0) => tokio::time::sleep(LOOK_INTERVAL).await,
                 // What is collected goes at the same pace, not all of a second at once.
                 Ok(_) => tokio::time::sleep(NEXT_INTERVAL).await,
@@ -111,13 +129,22 @@ impl Removals {
         }
     }
 
+    fn look(&self) -> MutexGuard<'_, Look> {
+        // It is whole between any two statements that hold it.
+        self.look.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Deletes some of what there is to delete; how much of it is done.
     pub async fn batch(&self) -> Result<usize, ReplicationError> {
         let records = &self.records;
         let own = self.blobs.own();
         let view = records.metadata.view(&records.group)?;
-        let found = query::all_to_delete(view.as_ref(), own, BATCH)?;
+        let after = self.look().after;
+        let found = query::all_to_delete(view.as_ref(), own, after.as_ref(), BATCH)?;
         drop(view);
+        self.look().after = None;
+        let last = found.last().map(|it| it.digest);
+        let further = last.filter(|_| found.len() == BATCH);
         self.metrics
             .pending
             .set(i64::try_from(found.len()).unwrap_or(i64::MAX));
@@ -128,6 +155,7 @@ impl Removals {
         });
         let turns: Vec<_> = turns.collect();
         if turns.is_empty() {
+            self.look().after = further;
             return Ok(0);
         }
         // A restart may have brought an old state back, in which something is still to
@@ -152,11 +180,18 @@ impl Removals {
         let ended = stream::iter(ends).buffer_unordered(AT_ONCE);
         let ended: Vec<Option<(ToDelete, Turn)>> = ended.collect().await;
         // Nobody writes them before it is known that nothing is to be deleted.
+        let named = ended.len();
         let (done, turns): (Vec<_>, Vec<_>) = ended.into_iter().flatten().unzip();
+        if done.len() < named {
+            self.look().has_failed = true;
+        }
         if !done.is_empty() {
             records.confirm(own, &done).await?;
         }
         drop(turns);
+        // What is left of these is met again by the next look.
+        let all_done = done.len() == BATCH;
+        self.look().after = if all_done { after } else { further };
         Ok(done.len())
     }
 

@@ -172,7 +172,7 @@ impl Collector {
         } else {
             self.blobs().await?
         };
-        let time = self.time_of(named_links.max(named_blobs));
+        let time = self.time_of(named_links + named_blobs);
         tokio::time::sleep(time.saturating_sub(start.elapsed())).await;
         Ok(CollectionStep {
             links: links.links,

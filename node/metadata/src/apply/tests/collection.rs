@@ -249,7 +249,9 @@ fn a_collection_is_forgotten_once_nobody_deletes_and_no_older_look_counts() {
     // Of another collection.
     machine.confirm(1, 1, index - 1);
     assert_eq!(
-        query::all_to_delete(&machine.state, 1, MANY).unwrap().len(),
+        query::all_to_delete(&machine.state, 1, None, MANY)
+            .unwrap()
+            .len(),
         2
     );
     for node in 1..=3 {

@@ -7,6 +7,7 @@
 mod arguments;
 mod bootstrap;
 mod care;
+mod chores;
 mod client_port;
 mod clock;
 mod config;

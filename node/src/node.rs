@@ -18,11 +18,7 @@ use entrepot_replication::replica::through::ReadThrough;
 use entrepot_replication::server::{BlobsServer, PingServer};
 use entrepot_service::peer::UploadsServer;
 use entrepot_service::trust::Trust;
-use entrepot_service::{
-    Backfills, Collector, CollectorMetrics, Courier, HoldingMetrics, HoldingWatch,
-    LifecycleMetrics, Lifecycles, MembersServer, PullTimes, Registry, RegistryParts, TagHistories,
-    WebhookMetrics, Webhooks,
-};
+use entrepot_service::{Courier, MembersServer, PullTimes, Registry, RegistryParts};
 use futures::FutureExt as _;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -30,6 +26,7 @@ use tracing::{info, warn};
 use crate::arguments::RunArguments;
 use crate::bootstrap::Bootstrap;
 use crate::care::{Care, open_blobs};
+use crate::chores::Chores;
 use crate::client_port::FrontEnds;
 use crate::clock::ClusterClock;
 use crate::config::{ClientLimits, Config, ListenConfig};
@@ -99,17 +96,6 @@ struct Workers {
     chores: Chores,
 }
 
-/// What the use cases leave to be done later.
-struct Chores {
-    backfills: Backfills,
-    webhooks: Webhooks,
-    lifecycles: Lifecycles,
-    pull_times: PullTimes,
-    collector: Collector,
-    holdings: HoldingWatch,
-    tag_histories: TagHistories,
-}
-
 /// What clients and watchers are served with.
 struct Front {
     clients: FrontEnds,
@@ -168,31 +154,6 @@ impl Outside {
     }
 }
 
-// === impl Chores ===
-
-impl Chores {
-    fn new(registry: &Arc<Registry>, metrics: &mut Metrics, config: &Config) -> Self {
-        registry.throttling_metrics().register(metrics.registry());
-        let told = WebhookMetrics::default();
-        told.register(metrics.registry());
-        let done = LifecycleMetrics::default();
-        done.register(metrics.registry());
-        let collected = CollectorMetrics::default();
-        collected.register(metrics.registry());
-        let held = HoldingMetrics::default();
-        held.register(metrics.registry());
-        Self {
-            backfills: Backfills::new(Arc::clone(registry)),
-            webhooks: Webhooks::new(Arc::clone(registry), told),
-            lifecycles: Lifecycles::new(Arc::clone(registry), done),
-            pull_times: PullTimes::new(Arc::clone(registry)),
-            collector: Collector::new(Arc::clone(registry), collected, config.care.collector),
-            holdings: HoldingWatch::new(Arc::clone(registry), held),
-            tag_histories: TagHistories::new(Arc::clone(registry)),
-        }
-    }
-}
-
 // === impl Workers ===
 
 impl Workers {
@@ -217,14 +178,7 @@ impl Workers {
         work.spawn(failures.vital("scrub", self.care.scrub.run().map(Ok)));
         work.spawn(failures.vital("deletion of files", self.care.removals.run().map(Ok)));
         work.spawn(failures.vital("search for orphans", self.care.orphans.run().map(Ok)));
-        work.spawn(failures.vital("collector", self.chores.collector.run().map(Ok)));
-        let forgotten = self.chores.tag_histories.run().map(Ok);
-        work.spawn(failures.vital("forgetting of deleted tags", forgotten));
-        work.spawn(failures.vital("backfills", self.chores.backfills.run().map(Ok)));
-        work.spawn(failures.vital("webhooks", self.chores.webhooks.run().map(Ok)));
-        work.spawn(failures.vital("lifecycle policies", self.chores.lifecycles.run().map(Ok)));
-        work.spawn(failures.vital("watch over quotas", self.chores.holdings.run().map(Ok)));
-        work.spawn(failures.vital("times of pulls", self.chores.pull_times.run().map(Ok)));
+        self.chores.spawn(&mut work, failures);
         if let Some(tls) = self.tls {
             let follow = tls.follow().map(Ok);
             work.spawn(failures.vital("reload of certificates", follow));

@@ -386,7 +386,7 @@ impl Oracle {
             self.times.insert(link, (at_ms, None));
             return true;
         }
-        if self.collects && !is_used && since_ms + RELINKED_AFTER_MS <= at_ms {
+        if self.collects && !is_used && since_ms.saturating_add(RELINKED_AFTER_MS) <= at_ms {
             self.times.entry(link).or_default().0 = at_ms;
         }
         false

@@ -190,19 +190,19 @@ impl Oracle {
         let all = self.put_back(&home, image)?;
         self.reshelve(&home, all.keys(), it.at_ms);
         let mut tasks = 0;
-        let pushed = |digest: &String| PutManifest {
-            digest: digest.clone(),
+        if tags.is_empty() {
+            tasks += self.copied(index, &home, &it.digest, "");
+        }
+        let image = PutManifest {
+            digest: it.digest.clone(),
             ..PutManifest::default()
         };
-        if tags.is_empty() {
-            tasks += self.enqueue(index, &home, &pushed(&it.digest), "", false);
-        }
         for tag in &tags {
-            self.move_tag(&home, tag, &pushed(&it.digest), &mut Vec::new());
-            tasks += self.enqueue(index, &home, &pushed(&it.digest), tag, false);
+            self.move_tag(&home, tag, &image, &mut Vec::new());
+            tasks += self.copied(index, &home, &it.digest, tag);
         }
         for digest in all.keys().filter(|digest| **digest != it.digest) {
-            tasks += self.enqueue(index, &home, &pushed(digest), "", false);
+            tasks += self.copied(index, &home, digest, "");
         }
         Ok(Outcome::ImageRestored(ImageRestored {
             manifests: all.len() as u64,
@@ -210,6 +210,18 @@ impl Oracle {
             tags_kept,
             tasks,
         }))
+    }
+
+    /// What came back is copied as a push is, unless it is in the archive.
+    fn copied(&mut self, index: u64, home: &Home, digest: &str, tag: &str) -> u32 {
+        if self.is_archived(home, digest) {
+            return 0;
+        }
+        let pushed = PutManifest {
+            digest: digest.to_owned(),
+            ..PutManifest::default()
+        };
+        self.enqueue(index, home, &pushed, tag, false)
     }
 
     /// The image and the deleted manifests that it names, directly or not.

@@ -6,6 +6,7 @@
 //! cargo build --release -p entrepot-node -p entrepot-admin
 //! cargo bench -p entrepot-tests --bench deletion                 # about 15 minutes
 //! cargo bench -p entrepot-tests --bench deletion -- collection   # one part of it
+//! cargo bench -p entrepot-tests --bench deletion -- --rounds 1   # once instead of three times
 //! cargo bench -p entrepot-tests --bench deletion -- --quick      # to see it run
 //! ```
 //!
@@ -19,7 +20,7 @@ mod load;
 #[path = "../common/machine.rs"]
 mod machine;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 /// How much is done.
 #[derive(Debug)]
@@ -52,9 +53,14 @@ impl Sizes {
 async fn main() -> Result<()> {
     let mut sizes = Sizes::FULL;
     let mut parts = Vec::new();
-    for argument in std::env::args().skip(1) {
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--quick" => sizes = Sizes::QUICK,
+            "--rounds" => {
+                let number = arguments.next().context("--rounds needs a number")?;
+                sizes.rounds = number.parse().context("--rounds needs a number")?;
+            }
             // What cargo passes to every benchmark.
             "--bench" => {}
             "collection" | "lifecycle" => parts.push(argument),

@@ -316,22 +316,25 @@ impl ClusterBlobs {
         });
         request.set_timeout(STAT_TIMEOUT);
         let mut client = BlobsClient::new(channel);
-        let answered_by = until.min(Instant::now() + STAT_TIMEOUT);
-        match timeout_at(answered_by, client.stat(request)).await {
+        let own_end = Instant::now() + STAT_TIMEOUT;
+        let reply = timeout_at(until.min(own_end), client.stat(request)).await;
+        match reply {
             Ok(Ok(reply)) => {
                 let stat = reply.into_inner();
-                Some(stat.found && stat.size == blob.size)
+                return Some(stat.found && stat.size == blob.size);
             }
             Ok(Err(status)) => {
                 let digest = blob.digest;
                 debug!(node, %digest, %status, "a node does not tell of its copy");
-                None
             }
-            Err(_) => {
-                silent.add(node);
-                None
-            }
+            Err(_) => {}
         }
+        // Where the page's time was over first, the node has had less than its own: of
+        // this copy nothing is known, and nothing of whether the node answers.
+        if Instant::now() >= own_end {
+            silent.add(node);
+        }
+        None
     }
 
     /// That it cannot be looked at is a finding too: the others are no worse for it.

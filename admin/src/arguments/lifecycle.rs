@@ -13,7 +13,8 @@ The policy is JSON, in ECR's grammar. The region of the node that is asked carri
 about five minutes, and again every five. Images that its rules let go can be restored for as \
 long as the registry keeps deleted ones, or as the rule's action says, such as {\"type\": \
 \"expire\", \"undeleteWindow\": \"12h\"}; \"3d\" are days, and with \"0\" they are gone for good at \
-once. Look at `entrepot lifecycle preview` with the same file first.
+once. A policy with a shorter one than the registry's needs `ecr:BatchDeleteImage` as well as \
+`ecr:PutLifecyclePolicy`. Look at `entrepot lifecycle preview` with the same file first.
 
 Examples:
   entrepot lifecycle preview team/app --file policy.json

@@ -3,7 +3,8 @@
 //!
 //! Owns ECR's words for what is wrong with one: those of the schema that it holds
 //! policies against. A policy is kept with its rules in the order of their
-//! priorities.
+//! priorities. Whoever sets one lets its images go, so that one which lets them go
+//! sooner than the registry would is only set by who may delete images at once.
 
 mod evaluate;
 mod grammar;
@@ -13,7 +14,7 @@ mod rule;
 mod run;
 
 use entrepot_metadata::command::PutRepositoryText;
-use entrepot_metadata::query::TextKind;
+use entrepot_metadata::query::{self, TextKind};
 use entrepot_oci::RepositoryName;
 
 pub(crate) use self::preview::Previews;
@@ -31,11 +32,21 @@ pub struct LifecyclePolicy {
     pub last_run: Option<LifecycleRun>,
 }
 
+/// A policy's text as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) text: String,
+    /// The shortest time for which what a rule lets go can be restored, of the rules
+    /// that say so.
+    window_ms: Option<u64>,
+}
+
 impl Registry {
     /// Sets a repository's lifecycle policy; the text that is kept.
     ///
     /// # Errors
-    /// `Invalid`, in ECR's words.
+    /// `Invalid`, in ECR's words; `Denied`, also as of
+    /// [`may_shorten`](Self::may_shorten).
     pub async fn put_lifecycle_policy(
         &self,
         who: &Caller,
@@ -43,12 +54,46 @@ impl Registry {
         text: &str,
     ) -> Result<String, ServiceError> {
         self.authorize(who, "ecr:PutLifecyclePolicy", Target::Repository(name))?;
-        let text = normalized(text)?;
+        let written = normalized(text)?;
+        self.may_shorten(who, &written, Target::Repository(name))
+            .await?;
+        let text = written.text;
         let (kind, at_ms) = (TextKind::Lifecycle, self.clock.now_ms());
         let command = PutRepositoryText::new(&who.account, name, kind, &text, at_ms);
         let response = self.propose(command.into()).await?;
         response.into_result().map_err(refused)?;
         Ok(text)
+    }
+
+    /// That the caller may delete images of `target`, if the policy lets some go that can
+    /// be restored for less long than the registry says now: these are as good as deleted
+    /// by whoever sets it, and for good.
+    ///
+    /// # Errors
+    /// `Denied`, with what asks for it.
+    pub(crate) async fn may_shorten(
+        &self,
+        who: &Caller,
+        policy: &Written,
+        target: Target<'_>,
+    ) -> Result<(), ServiceError> {
+        let Some(window_ms) = policy.window_ms else {
+            return Ok(());
+        };
+        let view = self.current().await?;
+        let own_ms = query::registry_settings(view.as_ref(), &who.account)?.undelete_window_ms;
+        drop(view);
+        if window_ms >= own_ms {
+            return Ok(());
+        }
+        let said = self.authorize(who, "ecr:BatchDeleteImage", target);
+        said.map_err(|error| match error {
+            ServiceError::Denied(text) => ServiceError::Denied(format!(
+                "{text}. A lifecycle policy with an undeleteWindow that is shorter than the \
+                 registry's needs it"
+            )),
+            error => error,
+        })
     }
 
     /// # Errors
@@ -96,10 +141,12 @@ impl Registry {
 ///
 /// # Errors
 /// `Invalid`, in ECR's words.
-pub(crate) fn normalized(text: &str) -> Result<String, ServiceError> {
+pub(crate) fn normalized(text: &str) -> Result<Written, ServiceError> {
     let policy = grammar::parse(text).map_err(|problem| {
         let constraint = format_args!("Lifecycle policy validation failure: {problem}").to_string();
         invalid("LifecyclePolicyText", constraint)
     })?;
-    serde_json::to_string(&policy).map_err(|error| ServiceError::internal(&error))
+    let text = serde_json::to_string(&policy).map_err(|error| ServiceError::internal(&error))?;
+    let window_ms = policy.windows_ms().into_values().min();
+    Ok(Written { text, window_ms })
 }

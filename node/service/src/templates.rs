@@ -70,7 +70,7 @@ impl Registry {
     ) -> Result<Template, ServiceError> {
         let action = "ecr:CreateRepositoryCreationTemplate";
         self.authorize(who, action, Target::Any)?;
-        self.may_give(who, prefix, &members)?;
+        self.may_give(who, prefix, &members).await?;
         let mut template = CreationTemplate::default();
         members.change(&mut template)?;
         let (kind, body) = (ItemKind::CreationTemplate, template.encode_to_vec());
@@ -88,7 +88,7 @@ impl Registry {
     ) -> Result<Template, ServiceError> {
         let action = "ecr:UpdateRepositoryCreationTemplate";
         self.authorize(who, action, Target::Any)?;
-        self.may_give(who, prefix, &change)?;
+        self.may_give(who, prefix, &change).await?;
         let kind = ItemKind::CreationTemplate;
         let found = self.item(who, kind, prefix).await?;
         let found = found.ok_or_else(|| missing(kind, prefix))?;
@@ -101,7 +101,7 @@ impl Registry {
 
     /// That the caller may set, or take away, the policies of all repositories
     /// that the template is for: a push that somebody else makes does it for them.
-    fn may_give(
+    async fn may_give(
         &self,
         who: &Caller,
         prefix: &str,
@@ -118,6 +118,11 @@ impl Registry {
             .map_err(|error: ArnError| ServiceError::Invalid(error.to_string()))?;
         for action in members.of_policies() {
             self.authorize(who, action, Target::Named(&all))?;
+        }
+        let lifecycle = members.lifecycle.as_ref().filter(|text| !text.is_empty());
+        if let Some(text) = lifecycle {
+            let policy = lifecycle::normalized(text)?;
+            self.may_shorten(who, &policy, Target::Named(&all)).await?;
         }
         Ok(())
     }
@@ -245,7 +250,7 @@ impl TemplateChange {
         if let Some(text) = self.lifecycle {
             spec.lifecycle = match text.as_str() {
                 "" => String::new(),
-                text => lifecycle::normalized(text)?,
+                text => lifecycle::normalized(text)?.text,
             };
         }
         if let Some(ways) = self.applied_for {

@@ -135,7 +135,7 @@ impl Registry {
         let action = "ecr:StartLifecyclePolicyPreview";
         self.authorize(who, action, Target::Repository(name))?;
         let text = if let Some(text) = text {
-            normalized(text)?
+            normalized(text)?.text
         } else {
             let found = self.repository_text(who, name, TextKind::Lifecycle).await?;
             found.text

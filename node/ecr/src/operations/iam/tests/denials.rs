@@ -113,6 +113,70 @@ async fn a_template_gives_no_policies_that_its_maker_may_not_set() {
 }
 
 #[tokio::test]
+async fn whoever_may_not_delete_images_makes_no_policy_that_does_for_good() {
+    let iam = Iam::start().await;
+    let input = json!({"repositoryName": "team/app"});
+    let made = iam.0.call(Api::Ecr, "CreateRepository", input).await;
+    made.unwrap();
+    let actions = [
+        "ecr:PutLifecyclePolicy",
+        "ecr:CreateRepositoryCreationTemplate",
+        "ecr:UpdateRepositoryCreationTemplate",
+    ];
+    let statement = json!({"Effect": "Allow", "Resource": "*", "Action": actions});
+    let ann = ann(&iam, statement).await;
+    let lifecycle = |windows: &[&str]| {
+        let rules = (1..).zip(windows).map(|(priority, window)| {
+            json!({"rulePriority": priority,
+                "action": {"type": "expire", "undeleteWindow": window}, "selection": {
+                    "tagStatus": "tagged", "tagPrefixList": [format!("v{priority}")],
+                    "countType": "imageCountMoreThan", "countNumber": 1}})
+        });
+        json!({"rules": rules.collect::<Vec<_>>()}).to_string()
+    };
+    let call = async |name: &str, input: Value| {
+        let done = iam.0.call_as(ann.clone(), Api::Ecr, name, input).await;
+        done.map(drop)
+            .map_err(|error| (error.code.to_string(), error.message))
+    };
+    let put = async |windows: &[&str]| {
+        let text = lifecycle(windows);
+        let input = json!({"repositoryName": "team/app", "lifecyclePolicyText": text});
+        call("PutLifecyclePolicy", input).await
+    };
+    let template = async |verb: &str, windows: &[&str]| {
+        let input = json!({"prefix": "team", "appliedFor": ["CREATE_ON_PUSH"],
+            "lifecyclePolicy": lifecycle(windows)});
+        call(&format!("{verb}RepositoryCreationTemplate"), input).await
+    };
+    let refused = |repository: &str| {
+        let action = "ecr:BatchDeleteImage";
+        let text = format!(
+            "User: arn:aws:iam::123456789012:user/ann is not authorized to perform: {action} on \
+             resource: arn:aws:ecr:us-east-1:123456789012:repository/{repository} because no \
+             identity-based policy allows the {action} action. A lifecycle policy with an \
+             undeleteWindow that is shorter than the registry's needs it"
+        );
+        Err(("AccessDeniedException".to_owned(), text))
+    };
+    // The registry's is of 7 days.
+    assert_eq!(put(&["0"]).await, refused("team/app"));
+    assert_eq!(put(&["30d", "167h"]).await, refused("team/app"));
+    assert_eq!(put(&["7d", "168h", "30d"]).await, Ok(()));
+    assert_eq!(template("Create", &["6d"]).await, refused("team/*"));
+    assert_eq!(template("Create", &["7d"]).await, Ok(()));
+    assert_eq!(template("Update", &["6d"]).await, refused("team/*"));
+    let statement = json!({"Effect": "Allow", "Action": "ecr:BatchDeleteImage",
+        "Resource": "arn:aws:ecr:us-east-1:123456789012:repository/team/*"});
+    let document = json!({"Version": "2012-10-17", "Statement": [statement]});
+    let input =
+        json!({"UserName": "ann", "PolicyName": "q", "PolicyDocument": document.to_string()});
+    iam.get("PutUserPolicy", input).await;
+    assert_eq!(put(&["0"]).await, Ok(()));
+    assert_eq!(template("Update", &["6d"]).await, Ok(()));
+}
+
+#[tokio::test]
 async fn a_boundary_says_whose_policies_may_change() {
     let iam = Iam::start().await;
     let limits = iam.policy("limits").await;

@@ -241,7 +241,8 @@ defect, please report it; pushing the image again makes it whole. Whether the by
 right ones, `entrepot scrub` finds out. A large copy \
 that is not there after some seconds is still being fetched: check again. Exits with 1 if anything is \
 wrong that was not mended, or if a node does not answer: it is not asked again, and of how many nodes \
-it is not known whether they have a copy, COPIES says.
+it is not known whether they have a copy, COPIES says. If it fails, it shows what was found and mended \
+before, and exits with 1.
 
 Examples:
   entrepot check
@@ -249,13 +250,13 @@ Examples:
   entrepot check --node 3 --files-per-second 500
 
 JSON (\"node\" is null for what is about records, \"copies\" for what is no copy; \"failure\" says why \
-something could not be mended):
+something could not be mended, and \"complete\" is false after a failure):
   {\"repair\": false, \"manifests\": 214, \"links\": 1042, \"blobs\": 900, \"mended\": 0,
    \"nodes\": [{\"node\": 1, \"answered\": true, \"files\": 900, \"records\": 900}],
    \"findings\": [{\"kind\": \"missing\", \"node\": 1, \"digest\": \"sha256:9f86d0...\", \"bytes\": 512,
                  \"copies\": 2, \"copies_wanted\": 3, \"copies_unknown\": 0, \"detail\": null,
                  \"mended\": false, \"failure\": null}],
-   \"findings_left_out\": 0, \"silent\": []}")]
+   \"findings_left_out\": 0, \"silent\": [], \"complete\": true}")]
     Check(Check),
 }
 

@@ -38,16 +38,18 @@ names ever goes.
 
 BYTES are those of blobs that no repository has then, each once; ON DISKS as often as there are \
 copies. LATER is what nothing names now, and goes when its time is up unless somebody names it. The \
-command waits until the files are gone, as long as all nodes answer. If it is interrupted, the rest \
-goes by itself.
+command waits until the files are gone, as long as all nodes answer, for five minutes at most. If it \
+is interrupted, the rest goes by itself. If it fails, it shows what has gone before, and leaves with 1.
 
 Examples:
   entrepot gc run --dry-run
   entrepot gc run --yes
   entrepot gc run --older-than 1h --yes
 
-JSON (\"files_pending\" are files that nodes which do not answer have still to delete):
-  {\"links\": 12, \"blobs\": 9, \"bytes\": 7340032, \"files_pending\": 0}
+JSON (\"files_pending\" are files that nodes which do not answer have still to delete, \
+\"files_failure\" is null unless that is not known, and \"complete\" false after a failure):
+  {\"links\": 12, \"blobs\": 9, \"bytes\": 7340032, \"files_pending\": 0, \"files_failure\": null,
+   \"complete\": true}
 
 JSON with --dry-run (\"unreferenced_after_ms\" is the time that counts):
   {\"as_of_ms\": 1767225600000, \"unreferenced_after_ms\": 86400000, \"copies\": 3,

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use entrepot_oci::Reference;
-use entrepot_proto::admin::{CheckFilesReply, DeleteImageRequest};
-use tokio::time::sleep;
+use entrepot_proto::admin::{CheckFilesReply, DeleteImageRequest, NodeCollection};
+use tokio::time::{sleep, timeout_at};
 
 use super::print;
 use crate::arguments::{Check, Gc, GcRun, ImageDelete};
@@ -22,6 +22,8 @@ const PARTS_MAX: usize = 1_000_000;
 /// that anything has gone: some node does not answer.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 const LOOKS_MAX: usize = 20;
+/// For how long they are waited for in all.
+const FILES_TIME: Duration = Duration::from_mins(5);
 
 pub(super) async fn gc(client: &Client, command: Gc, json: bool) -> Result<(), Failure> {
     match command {
@@ -61,29 +63,53 @@ async fn preview(client: &Client, options: &GcRun, json: bool) -> Result<(), Fai
 async fn run(client: &Client, options: &GcRun, json: bool) -> Result<(), Failure> {
     let mut progress = Progress::new();
     let mut report = CollectedReport::default();
+    let done = collect(client, options, &mut report, &mut progress).await;
+    if done.is_ok() {
+        report.finish();
+        wait_for_files(client, &mut report, &mut progress).await;
+    }
+    progress.clear();
+    // What the steps before a failure have done is not lost with it.
+    if done.is_ok() || !report.is_empty() {
+        print(&report, json)?;
+    }
+    done
+}
+
+async fn collect(
+    client: &Client,
+    options: &GcRun,
+    report: &mut CollectedReport,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
     for _ in 0..PARTS_MAX {
         let step = client.run_collection(options.older_than).await?;
         report.add(&step);
         progress.tell(&report.progress());
         if !step.more {
-            wait_for_files(client, &mut report, &mut progress).await?;
-            progress.clear();
-            return print(&report, json);
+            return Ok(());
         }
     }
     Err(Failure::Nonsense("a run that does not end"))
 }
 
-/// Until they are gone, or nobody seems to delete them.
-async fn wait_for_files(
-    client: &Client,
-    report: &mut CollectedReport,
-    progress: &mut Progress,
-) -> Result<(), Failure> {
+/// Until they are gone, or nobody seems to delete them, or it takes too long. The run
+/// has done its work before: whatever happens here only says less of it.
+async fn wait_for_files(client: &Client, report: &mut CollectedReport, progress: &mut Progress) {
+    let until = Instant::now() + FILES_TIME;
     let mut looks = 0;
     while report.files_pending() > 0 && looks < LOOKS_MAX {
         sleep(LOOK_INTERVAL).await;
-        let status = client.collection_status().await?;
+        let Ok(looked) = timeout_at(until.into(), client.collection_status()).await else {
+            break;
+        };
+        let status = match looked {
+            Ok(status) => status,
+            Err(failure) => {
+                report.lose_sight(&failure);
+                break;
+            }
+        };
         let pending = status.nodes.iter().map(|node| node.files_pending).sum();
         looks = if pending < report.files_pending() {
             0
@@ -93,7 +119,6 @@ async fn wait_for_files(
         report.pend(pending);
         progress.tell(&report.progress());
     }
-    Ok(())
 }
 
 pub(super) async fn delete(
@@ -135,29 +160,57 @@ pub(super) async fn check(client: &Client, options: &Check, json: bool) -> Resul
             return Err(Failure::NodeUnknown(node));
         }
     }
-    let mut progress = Progress::new();
     let mut report = CheckReport::new(options.repair);
+    let done = look(client, &nodes, options, &mut report).await;
+    if done.is_ok() {
+        report.finish();
+    } else if report.is_empty() {
+        return done;
+    }
+    // What was found, and mended, before a failure is not lost with it.
+    print(&report, json)?;
+    done?;
+    match report.left() {
+        0 => Ok(()),
+        left => Err(Failure::Found(left)),
+    }
+}
+
+async fn look(
+    client: &Client,
+    nodes: &[NodeCollection],
+    options: &Check,
+    report: &mut CheckReport,
+) -> Result<(), Failure> {
+    let mut progress = Progress::new();
+    let done = look_at_all(client, nodes, options, report, &mut progress).await;
+    progress.clear();
+    done
+}
+
+async fn look_at_all(
+    client: &Client,
+    nodes: &[NodeCollection],
+    options: &Check,
+    report: &mut CheckReport,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
     let number = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
     // Of those known to be silent the others need not be asked either.
     for node in nodes.iter().filter(|node| !node.answered) {
         report.silent(node.node);
     }
-    for (nth, node) in (0..).zip(&nodes).filter(|(_, node)| node.answered) {
+    for (nth, node) in (0..).zip(nodes).filter(|(_, node)| node.answered) {
         let mut done = |page: &CheckFilesReply, report: &CheckReport| {
             let per_mille = (nth * 1_000 + page.permille) / number;
             progress.step(&report.progress(Some(node.node)), per_mille);
         };
-        check_node(client, node.node, options, &mut report, &mut done).await?;
+        check_node(client, node.node, options, report, &mut done).await?;
     }
     if options.node.is_none() {
-        check_records(client, &mut report, &mut progress).await?;
+        check_records(client, report, progress).await?;
     }
-    progress.clear();
-    print(&report, json)?;
-    match report.left() {
-        0 => Ok(()),
-        left => Err(Failure::Found(left)),
-    }
+    Ok(())
 }
 
 async fn check_node(

@@ -26,6 +26,8 @@ pub(crate) struct CheckReport {
     silent: BTreeSet<u64>,
     /// Of all findings, those that were mended.
     mended: u64,
+    /// False: it ended before all was looked at.
+    complete: bool,
     #[serde(skip)]
     left: u64,
 }
@@ -125,6 +127,18 @@ impl CheckReport {
             repair,
             ..Self::default()
         }
+    }
+
+    /// Nothing was looked at.
+    pub(crate) fn is_empty(&self) -> bool {
+        let files = self.nodes.iter().map(|node| node.files + node.records);
+        let records = self.manifests + self.links + self.blobs;
+        self.findings.is_empty() && records + files.sum::<u64>() == 0
+    }
+
+    /// All was looked at.
+    pub(crate) fn finish(&mut self) {
+        self.complete = true;
     }
 
     pub(crate) fn add_files(&mut self, node: u64, page: CheckFilesReply) {
@@ -235,12 +249,15 @@ impl Report for CheckReport {
         }
         let found = self.findings.len() as u64 + self.findings_left_out;
         let summary = match (found, self.repair) {
-            (0, _) if self.left > 0 => String::new(),
+            (0, _) if self.left > 0 || !self.complete => String::new(),
             (0, _) => "\nEverything is as it should be.".to_owned(),
             (_, true) => format!("\n{} of {found} findings were mended.", self.mended),
             (_, false) => String::new(),
         };
         text += &summary;
+        if !self.complete {
+            text += "\nIt ended before all was looked at.";
+        }
         text
     }
 }

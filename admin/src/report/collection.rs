@@ -9,6 +9,7 @@ use entrepot_proto::admin::{
 };
 use serde::Serialize;
 
+use crate::failure::Failure;
 use crate::human;
 use crate::report::Report;
 
@@ -252,9 +253,28 @@ pub(crate) struct CollectedReport {
     blobs: u64,
     bytes: u64,
     files_pending: u64,
+    /// Why nobody knows which of the files are still there; none: it is known.
+    files_failure: Option<String>,
+    /// False: it ended before its time.
+    complete: bool,
 }
 
 impl CollectedReport {
+    /// Nothing has gone.
+    pub(crate) fn is_empty(&self) -> bool {
+        (self.links, self.blobs) == (0, 0)
+    }
+
+    /// All is done that was due.
+    pub(crate) fn finish(&mut self) {
+        self.complete = true;
+    }
+
+    /// Nobody tells any more what becomes of the files.
+    pub(crate) fn lose_sight(&mut self, failure: &Failure) {
+        self.files_failure = Some(failure.to_string());
+    }
+
     pub(crate) fn add(&mut self, step: &RunCollectionReply) {
         self.links += step.links;
         self.blobs += step.blobs;
@@ -289,12 +309,21 @@ impl Report for CollectedReport {
             self.blobs,
             human::size(self.bytes)
         );
-        if self.files_pending > 0 {
+        if let Some(failure) = &self.files_failure {
+            let _ = write!(
+                text,
+                "\n{} files had still to be deleted, and it is not known how many are: {failure}",
+                self.files_pending
+            );
+        } else if self.files_pending > 0 {
             let _ = write!(
                 text,
                 "\n{} files are still there, on nodes that do not answer or are at it.",
                 self.files_pending
             );
+        }
+        if !self.complete {
+            text += "\nIt ended before all was done.";
         }
         text
     }

@@ -131,7 +131,7 @@ impl Collection for Service {
         &self,
         request: Request<RunCollectionRequest>,
     ) -> Answer<RunCollectionReply> {
-        self.enter(request).await?;
+        let request = self.enter(request).await?;
         let more = {
             let mut state = self.0.lock().unwrap();
             state.arrives = !state.arrives;
@@ -142,7 +142,11 @@ impl Collection for Service {
             blobs: 4,
             bytes: 4 * MIB,
             more,
-            files_pending: 0,
+            files_pending: if request.unreferenced_after_ms == Some(0) {
+                4
+            } else {
+                0
+            },
         }))
     }
 

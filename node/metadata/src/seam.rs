@@ -40,13 +40,12 @@ pub trait Metadata: Send + Sync + fmt::Debug + 'static {
     fn understands(&self, level: u32) -> Result<bool, MetadataError>;
 
     /// The same, unless some node has not told yet, as the nodes of a cluster that has
-    /// just been formed: that is not known then, and is in a moment.
+    /// just been formed: that is not known then, and is in a moment. It reads once:
+    /// between two looks the last node may tell. Where no node tells anything, it is to
+    /// be known.
     fn understands_or_unknown(&self, level: u32) -> Result<Option<bool>, MetadataError> {
-        if self.understands(level)? {
-            return Ok(Some(true));
-        }
         let told = query::level(self.view(&GroupId::global())?.as_ref())?;
-        Ok((told > 0).then_some(false))
+        Ok((told > 0 || level == 0).then_some(level <= told))
     }
 
     /// Bytes of the largest blob that the metadata takes now.
@@ -100,5 +99,79 @@ impl MetadataError {
             Self::Unavailable { .. } | Self::NotYetKnown { .. } | Self::Unknown { .. } => true,
             Self::UnknownGroup { .. } | Self::Storage(_) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use prost::Message as _;
+
+    use super::{Metadata, MetadataError};
+    use crate::command::{Command, LEVEL};
+    use crate::group::GroupId;
+    use crate::keys;
+    use crate::query;
+    use crate::records::members::{MemberRecord, MemberState};
+    use crate::response::Response;
+    use crate::store::{KeyValue, MemoryState, Writes};
+
+    /// Each look shows the next of these levels, which its one node has told.
+    #[derive(Debug)]
+    struct Telling(Mutex<Vec<u32>>);
+
+    #[async_trait]
+    impl Metadata for Telling {
+        async fn propose(&self, group: &GroupId, _: Command) -> Result<Response, MetadataError> {
+            let group = group.clone();
+            Err(MetadataError::Unknown { group })
+        }
+
+        async fn linearize(&self, _: &GroupId) -> Result<(), MetadataError> {
+            Ok(())
+        }
+
+        fn view(&self, _: &GroupId) -> Result<Arc<dyn KeyValue>, MetadataError> {
+            let record = MemberRecord {
+                region: "us-east-1".to_owned(),
+                peer_address: "10.0.0.1:1".to_owned(),
+                state: MemberState::Active.into(),
+                level: self.0.lock().unwrap().remove(0),
+                ..MemberRecord::default()
+            };
+            let mut state = MemoryState::new();
+            let value = Bytes::from(record.encode_to_vec());
+            state.apply_writes(&Writes {
+                entries: vec![(keys::member(1).into_bytes(), Some(value))],
+            });
+            Ok(Arc::new(state))
+        }
+
+        fn understands(&self, level: u32) -> Result<bool, MetadataError> {
+            let view = self.view(&GroupId::global())?;
+            Ok(level == 0 || level <= query::level(view.as_ref())?)
+        }
+
+        fn applied(&self, _: &GroupId) -> Result<u64, MetadataError> {
+            Ok(0)
+        }
+
+        async fn applied_after(&self, _: &GroupId, after: u64) -> Result<u64, MetadataError> {
+            Ok(after + 1)
+        }
+    }
+
+    /// A node that tells between two looks understands it: nobody may hear otherwise.
+    #[test]
+    fn what_is_told_meanwhile_is_not_taken_for_no() {
+        let metadata = Telling(Mutex::new(vec![0, LEVEL, LEVEL, 0]));
+        let ask = |level| metadata.understands_or_unknown(level).unwrap();
+        assert_eq!(ask(LEVEL), None);
+        assert_eq!(ask(LEVEL), Some(true));
+        assert_eq!(ask(LEVEL + 1), Some(false));
+        assert_eq!(ask(0), Some(true));
     }
 }

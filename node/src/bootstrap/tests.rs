@@ -31,6 +31,10 @@ impl Metadata for Outrun {
         self.0.understands(level)
     }
 
+    fn understands_or_unknown(&self, level: u32) -> Result<Option<bool>, MetadataError> {
+        self.0.understands_or_unknown(level)
+    }
+
     fn applied(&self, group: &GroupId) -> Result<u64, MetadataError> {
         self.0.applied(group)
     }

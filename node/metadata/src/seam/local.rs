@@ -129,6 +129,10 @@ impl Metadata for LocalMetadata {
         Ok(level <= LEVEL)
     }
 
+    fn understands_or_unknown(&self, level: u32) -> Result<Option<bool>, MetadataError> {
+        self.understands(level).map(Some)
+    }
+
     fn applied(&self, group: &GroupId) -> Result<u64, MetadataError> {
         Ok(self.group(group)?.progress().applied)
     }

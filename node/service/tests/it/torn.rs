@@ -67,6 +67,10 @@ impl Metadata for Torn {
         self.inner.understands(level)
     }
 
+    fn understands_or_unknown(&self, level: u32) -> Result<Option<bool>, MetadataError> {
+        self.inner.understands_or_unknown(level)
+    }
+
     fn applied(&self, group: &GroupId) -> Result<u64, MetadataError> {
         self.inner.applied(group)
     }

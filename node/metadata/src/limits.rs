@@ -350,10 +350,10 @@ pub const UNDELETE_WINDOW_MS_MAX: u64 = 366 * 24 * 60 * 60 * 1_000;
 pub const DELETED_TAGS_MAX: usize = 1_000;
 
 /// What the deleted images of one repository may take that can be restored; those that
-/// were deleted first go for good beyond that. Each takes what its manifest does, and
-/// [`KEPT_IMAGE_BYTES`] for what is noted with it: a GiB, which is room for all the
-/// images that a repository may have by default, if their manifests are of 6 KiB. As
-/// none takes less, one that comes lets at most about a thousand go.
+/// were deleted first go for good beyond that. Each takes what its manifest and its tags
+/// do, and [`KEPT_IMAGE_BYTES`] for what else is noted with it: a GiB, which is room for
+/// all the images that a repository may have by default, if their manifests are of
+/// 6 KiB. As none takes less, one that comes lets at most about a thousand go.
 pub const KEPT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 pub const KEPT_IMAGE_BYTES: u64 = 4 * 1024;
 

@@ -88,16 +88,18 @@ impl Departure<'_> {
         let pull: Option<PullRecord> =
             read::record(overlay, &keys::pull(account, repository, &entry.digest))?;
         manifests::detach(overlay, account, repository, entry)?;
-        let tags = self.tags.iter().take(DELETED_TAGS_MAX).cloned();
+        let tags = &self.tags[..self.tags.len().min(DELETED_TAGS_MAX)];
+        let cost = DeletedRecord::takes(entry.content_len, tags.iter().map(String::as_str));
         let record = DeletedRecord {
             manifest,
-            tags: tags.collect(),
+            tags: tags.to_vec(),
             deleted_at_ms: self.at_ms,
             until_ms,
             index: self.index,
             cause: self.author.map(|it| it.cause).unwrap_or_default(),
             by: self.author.map(|it| it.by.clone()).unwrap_or_default(),
             pulled_at_ms: pull.map(|pull| pull.pulled_at_ms),
+            cost,
         };
         let digest = &entry.digest;
         overlay.put(keys::deleted(account, repository, digest), &record);
@@ -107,6 +109,7 @@ impl Departure<'_> {
             repository,
             manifest: entry,
             index: self.index,
+            cost,
         };
         kept.begin(overlay)?;
         let home = (account, repository);
@@ -163,6 +166,7 @@ fn unmark(
         repository,
         manifest,
         index: image.index,
+        cost: image.cost,
     };
     kept.end(overlay)
 }

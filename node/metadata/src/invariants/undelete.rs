@@ -1,12 +1,15 @@
 //! What can be restored has its bytes and blobs, is not there as well, and goes in
 //! time.
 
+use entrepot_oci::Tag;
+
 use super::blobs::home_and_digest;
 use super::{Check, Pair};
 use crate::keys::{self, Namespace};
 use crate::limits::{AUTHOR_BYTES_MAX, DELETED_TAGS_MAX};
 use crate::query;
 use crate::read;
+use crate::records::undelete::DeletedRecord;
 use crate::store::StorageError;
 
 pub(super) fn deleted(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
@@ -59,6 +62,12 @@ pub(super) fn deleted(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageE
     check.require(
         image.tags.len() <= DELETED_TAGS_MAX && image.tags.is_sorted_by(|a, b| a < b),
         "a deleted image's tags are few, sorted and unlike",
+        &pair.key,
+    );
+    let tags = image.tags.iter().map(Tag::as_str);
+    check.require(
+        image.cost == DeletedRecord::takes(image.manifest.content_len, tags),
+        "a deleted image counts as its manifest, its tags and the rest",
         &pair.key,
     );
     check.require(

@@ -24,6 +24,10 @@ pub struct DeletedImage {
     pub cause: Cause,
     /// Who did; empty: not known.
     pub by: String,
+    /// How much it takes of what its repository may keep
+    /// ([`KEPT_BYTES_MAX`](crate::limits::KEPT_BYTES_MAX)): its manifest, its tags and
+    /// [`KEPT_IMAGE_BYTES`](crate::limits::KEPT_IMAGE_BYTES).
+    pub cost: u64,
 }
 
 /// An image whose time may be over.
@@ -109,5 +113,6 @@ pub(crate) fn deleted_of(key: &[u8], value: Bytes) -> Result<DeletedImage, Stora
         index: record.index,
         cause,
         by: record.by,
+        cost: record.cost,
     })
 }

@@ -1,8 +1,6 @@
 //! Images that were deleted and can be restored.
 
 use super::ManifestRecord;
-#[cfg(doc)]
-use crate::limits::KEPT_BYTES_MAX;
 use crate::limits::KEPT_IMAGE_BYTES;
 
 /// An image that was deleted, as it was. Its bytes and what it uses of its
@@ -30,6 +28,10 @@ pub struct DeletedRecord {
     /// When it was last pulled, if that was recorded.
     #[prost(int64, optional, tag = "8")]
     pub pulled_at_ms: Option<i64>,
+    /// How much of `limits::KEPT_BYTES_MAX` it takes, see [`DeletedRecord::takes`]. It
+    /// gives back as much when it goes.
+    #[prost(uint64, tag = "9")]
+    pub cost: u64,
 }
 
 /// How much is kept of the deleted images of a repository, or of all repositories of a
@@ -41,6 +43,9 @@ pub struct KeptRecord {
     /// Of their manifests.
     #[prost(uint64, tag = "2")]
     pub bytes: u64,
+    /// How much of `limits::KEPT_BYTES_MAX` they take.
+    #[prost(uint64, tag = "3")]
+    pub cost: u64,
 }
 
 /// Why something was changed.
@@ -59,13 +64,17 @@ pub enum Cause {
     Push = 4,
 }
 
-// === impl KeptRecord ===
+// === impl DeletedRecord ===
 
-impl KeptRecord {
-    /// How much of [`KEPT_BYTES_MAX`] it takes.
-    pub(crate) fn cost(&self) -> u64 {
-        self.bytes
-            .saturating_add(self.images.saturating_mul(KEPT_IMAGE_BYTES))
+impl DeletedRecord {
+    /// What an image takes while it is kept: its manifest, its tags, and something for
+    /// all the rest.
+    pub(crate) fn takes<'a>(content_len: u64, tags: impl IntoIterator<Item = &'a str>) -> u64 {
+        let tags = tags.into_iter().map(|tag| tag.len() as u64);
+        tags.fold(
+            content_len.saturating_add(KEPT_IMAGE_BYTES),
+            u64::saturating_add,
+        )
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use entrepot_metadata::command::{Author, ExpireDeleted, ExpiredImage, PutManifest, RestoreImage};
-use entrepot_metadata::limits::UNDELETE_WINDOW_MS;
+use entrepot_metadata::limits::{KEPT_IMAGE_BYTES, UNDELETE_WINDOW_MS};
 use entrepot_metadata::query::{self, Cause};
 use entrepot_metadata::response::{DeletedExpired, ImageRestored, TagFixed};
 use entrepot_metadata::{Command, MemoryState, Outcome, Refused};
@@ -280,14 +280,17 @@ pub(crate) fn compare(
     let found = query::deleted_images(state, account, repository, None, usize::MAX).unwrap();
     let found = found.into_iter().map(|it| {
         let tags = it.tags.iter().map(ToString::to_string).collect();
-        (it.manifest.digest.to_string(), tags, it.until_ms, it.index)
+        let digest = it.manifest.digest.to_string();
+        (digest, tags, it.until_ms, it.index, it.cost)
     });
-    let mut found: Vec<(String, Vec<String>, i64, u64)> = found.collect();
+    let mut found: Vec<(String, Vec<String>, i64, u64, u64)> = found.collect();
     found.sort();
     let expected = oracle.deleted.iter().filter(|((at, _), _)| *at == home);
     let expected = expected.map(|((_, digest), it)| {
         let it = it.clone();
-        (digest.clone(), it.tags, it.until_ms, it.index)
+        let tags: usize = it.tags.iter().map(String::len).sum();
+        let cost = KEPT_IMAGE_BYTES + (it.manifest.content.len() + tags) as u64;
+        (digest.clone(), it.tags, it.until_ms, it.index, cost)
     });
     let mut expected: Vec<_> = expected.collect();
     expected.sort();

@@ -172,6 +172,33 @@ fn beyond_what_a_repository_may_keep_the_first_go() {
     assert_eq!(left(0), []);
 }
 
+#[test]
+fn the_tags_that_go_with_an_image_count_too() {
+    let mut machine = Machine::with_app();
+    let long = "t".repeat(128);
+    machine.done(image(10, &[1], &[&long, "v1"]));
+    machine.done(delete(10));
+    machine.done(image(11, &[1], &[]));
+    machine.done(delete(11));
+    let cost = |machine: &Machine| {
+        let key = keys::repository_kept(&account().into(), &app());
+        let record: Option<KeptRecord> = read::record(&machine.state, &key).unwrap();
+        record.map(|record| record.cost)
+    };
+    let tags = 128 + 2;
+    assert_eq!(cost(&machine), Some(2 * (KEPT_IMAGE_BYTES + 10) + tags));
+    // What comes back with other tags, or with none, gives back the same.
+    machine.done(RestoreImage {
+        without_tags: true,
+        ..restore(10)
+    });
+    assert_eq!(cost(&machine), Some(KEPT_IMAGE_BYTES + 10));
+    machine.done(delete(10));
+    assert_eq!(cost(&machine), Some(2 * (KEPT_IMAGE_BYTES + 10)));
+    machine.done(all_due(&machine.state));
+    assert_eq!(cost(&machine), None);
+}
+
 /// However many images it brings.
 #[test]
 fn a_restoration_counts_one_step_further() {
@@ -225,9 +252,11 @@ fn a_deletion_keeps_within_bounds() {
     let key = keys::deleted(&account(), &app(), &digest(10));
     let mut record: DeletedRecord = read::record(&state, &key).unwrap().unwrap();
     record.manifest.as_mut().unwrap().content_len = large;
+    record.cost = large + KEPT_IMAGE_BYTES;
     let sum = KeptRecord {
         images: 1,
         bytes: large,
+        cost: record.cost,
     };
     let entry = |key: Key, value: Vec<u8>| (key.into_bytes(), Some(Bytes::from(value)));
     state.apply_writes(&Writes {

@@ -26,6 +26,8 @@ pub(super) struct Kept<'a> {
     pub(super) manifest: &'a ManifestEntry,
     /// Log index of its deletion.
     pub(super) index: u64,
+    /// How much it takes of what its repository may keep.
+    pub(super) cost: u64,
 }
 
 // === impl Kept ===
@@ -61,6 +63,7 @@ impl Kept<'_> {
             let after = KeptRecord {
                 images: change(before.images, 1),
                 bytes: change(before.bytes, self.manifest.content_len),
+                cost: change(before.cost, self.cost),
             };
             if after.images == 0 {
                 overlay.delete(key);
@@ -102,7 +105,7 @@ pub(in crate::apply) fn bound(
     let own = keys::repository_kept(account, repository);
     let is_too_much = |view: &dyn KeyValue| {
         let record: Option<KeptRecord> = read::record(view, &own)?;
-        Ok(record.is_some_and(|record| record.cost() > max))
+        Ok(record.is_some_and(|record| record.cost > max))
     };
     while is_too_much(overlay)? {
         let first = oldest(overlay, account, repository)?;

@@ -353,9 +353,15 @@ pub const DELETED_TAGS_MAX: usize = 1_000;
 /// were deleted first go for good beyond that. Each takes what its manifest and its tags
 /// do, and [`KEPT_IMAGE_BYTES`] for what else is noted with it: a GiB, which is room for
 /// all the images that a repository may have by default, if their manifests are of
-/// 6 KiB. As none takes less, one that comes lets at most about a thousand go.
+/// 6 KiB.
 pub const KEPT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 pub const KEPT_IMAGE_BYTES: u64 = 4 * 1024;
+
+/// How far beyond [`KEPT_BYTES_MAX`] a repository may be for a while: one deletion lets
+/// go what [`DELETION_STEP_PAIRS`] are about, and a large image may bring more than many
+/// small ones take. The next ones let go of the rest. Beyond the excess as much goes as
+/// comes, however many pairs that are: those of some thousand small images.
+pub const KEPT_EXCESS_MAX: u64 = 64 * 1024 * 1024;
 
 /// Images that one command restores: an index and its manifests.
 pub const RESTORED_AT_ONCE_MAX: usize = 1_000;

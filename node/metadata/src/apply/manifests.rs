@@ -294,11 +294,22 @@ pub(super) fn release(
     gone: &ManifestEntry,
     at_ms: i64,
 ) -> Result<(), StorageError> {
+    release_each(overlay, account, repository, &gone.blobs, at_ms)
+}
+
+/// Notes which of these blobs nothing names any more.
+pub(super) fn release_each<'a>(
+    overlay: &mut Overlay<'_>,
+    account: &RegistryId,
+    repository: &RepositoryName,
+    blobs: impl IntoIterator<Item = &'a Digest>,
+    at_ms: i64,
+) -> Result<(), StorageError> {
     let home = collection::Home {
         account,
         repository,
     };
-    for blob in &gone.blobs {
+    for blob in blobs {
         home.released(overlay, blob, at_ms)?;
     }
     Ok(())

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 
-use self::kept::Kept;
+use self::kept::{Bound, Kept};
 use super::counts::Image;
 use super::held::{self, Bounds, Thing};
 use super::history::Change;
@@ -29,7 +29,7 @@ use crate::command::{Author, ExpireDeleted, RestoreImage};
 use crate::keys::{self, Key, Namespace};
 use crate::limits::{
     ARCHIVE_LOOKS_MAX, AUTHOR_BYTES_MAX, DELETED_TAGS_MAX, DELETION_STEP_PAIRS,
-    EXPIRED_AT_ONCE_MAX, KEPT_BYTES_MAX, RESTORED_AT_ONCE_MAX, UNDELETE_WINDOW_MS_MAX,
+    EXPIRED_AT_ONCE_MAX, RESTORED_AT_ONCE_MAX, UNDELETE_WINDOW_MS_MAX,
 };
 use crate::overlay::Overlay;
 use crate::query::{self, DeletedImage, ManifestEntry, Mutability, RegistrySettings};
@@ -113,7 +113,7 @@ impl Departure<'_> {
         };
         kept.begin(overlay)?;
         let home = (account, repository);
-        kept::bound(overlay, home, KEPT_BYTES_MAX, self.at_ms)
+        Bound::OF_A_REPOSITORY.keep_to(overlay, home, self.at_ms)
     }
 
     /// Until when it can be restored; none: it goes at once.

@@ -5,7 +5,7 @@ use entrepot_oci::{RegistryId, RepositoryName};
 use super::held::pages;
 use super::{Check, Pair};
 use crate::keys::{self, Key, Namespace};
-use crate::limits::KEPT_BYTES_MAX;
+use crate::limits::{KEPT_BYTES_MAX, KEPT_EXCESS_MAX};
 use crate::query;
 use crate::read;
 use crate::records::undelete::KeptRecord;
@@ -53,7 +53,7 @@ pub(super) fn repository(check: &mut Check<'_>, pair: &Pair) -> Result<(), Stora
         (&pair.key, record, sum),
     );
     check.require(
-        record.cost <= KEPT_BYTES_MAX,
+        record.cost <= KEPT_BYTES_MAX + KEPT_EXCESS_MAX,
         "a repository keeps no more than it may",
         (&pair.key, record),
     );

@@ -6,16 +6,18 @@ use prost::Message as _;
 
 use super::{Machine, account, app, digest, image, index_of, link};
 use crate::apply::apply;
-use crate::apply::undelete::kept::bound;
+use crate::apply::undelete::kept::Bound;
 use crate::command::{
-    Author, Command, CountHeld, CreateRepository, DeleteManifest, Envelope, ExpireDeleted,
-    ExpiredImage, LinkBlob, PutRegistrySettings, PutRepositorySettings, QuotasChange, RestoreImage,
+    Author, BeginCollection, Command, CountHeld, CreateRepository, DeleteManifest, Envelope,
+    ExpireDeleted, ExpiredImage, LinkBlob, PutRegistrySettings, PutRepositorySettings,
+    QuotasChange, RestoreImage,
 };
 use crate::keys::{self, Key};
 use crate::limits::{COUNT_STEP, KEPT_BYTES_MAX, KEPT_IMAGE_BYTES, QUOTA_BYTES_MAX};
 use crate::overlay::Overlay;
 use crate::query::{self, Cause, Held, Kept};
 use crate::read;
+use crate::records::LinkRecord;
 use crate::records::undelete::{DeletedRecord, KeptRecord};
 use crate::response::Refused;
 use crate::store::{MemoryState, Writes};
@@ -152,7 +154,12 @@ fn beyond_what_a_repository_may_keep_the_first_go() {
     let left = |max: u64| {
         let mut overlay = Overlay::new(&machine.state);
         let home = (&account().into(), &app());
-        bound(&mut overlay, home, max, 50).unwrap();
+        let bound = Bound {
+            max,
+            excess: 0,
+            room: usize::MAX,
+        };
+        bound.keep_to(&mut overlay, home, 50).unwrap();
         let mut state = machine.state.clone();
         state.apply_writes(&overlay.into_writes());
         crate::invariants::check(&state).unwrap();
@@ -170,6 +177,46 @@ fn beyond_what_a_repository_may_keep_the_first_go() {
     assert_eq!(left(cost(5) - 1), sorted(&[10, 11, 13, 14]));
     assert_eq!(left(cost(2)), sorted(&[11, 13]));
     assert_eq!(left(0), []);
+}
+
+/// Each takes five pairs.
+#[test]
+fn what_there_is_no_room_for_goes_with_the_next_deletions() {
+    let mut machine = Machine::with_app();
+    machine.done(BeginCollection {});
+    machine.done(quotas(10_000, 100));
+    for number in 10..15 {
+        machine.done(image(number, &[1], &[]));
+        machine.done(delete(number));
+    }
+    let cost = KEPT_IMAGE_BYTES + 10;
+    let left = |(max, excess, room): (u64, u64, usize)| {
+        let (mut state, mut left) = (machine.state.clone(), Vec::new());
+        while kept(&state).0 > max {
+            let mut overlay = Overlay::new(&state);
+            let (max, excess) = (max * cost, excess * cost);
+            let bound = Bound { max, excess, room };
+            let home = (&account().into(), &app());
+            bound.keep_to(&mut overlay, home, 50).unwrap();
+            state.apply_writes(&overlay.into_writes());
+            crate::invariants::check(&state).unwrap();
+            left.push(kept(&state).0);
+            // The blob is released with the last of them.
+            let key = keys::link(&account(), &app(), &digest(1));
+            let link: LinkRecord = read::record(&state, &key).unwrap().unwrap();
+            assert_eq!(link.unused_at_ms, left.ends_with(&[0]).then_some(50));
+        }
+        left
+    };
+    let ample = 5;
+    assert_eq!(left((0, ample, 1)), [4, 3, 2, 1, 0]);
+    assert_eq!(left((0, ample, 5)), [4, 3, 2, 1, 0]);
+    assert_eq!(left((0, ample, 6)), [3, 1, 0]);
+    assert_eq!(left((1, ample, 11)), [2, 1]);
+    // Beyond the excess, room or not.
+    assert_eq!(left((0, 1, 5)), [1, 0]);
+    assert_eq!(left((1, 2, 1)), [3, 2, 1]);
+    assert_eq!(left((0, 0, 1)), [0]);
 }
 
 #[test]

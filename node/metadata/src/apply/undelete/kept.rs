@@ -2,9 +2,12 @@
 //!
 //! It counts for quotas of bytes as long as it is kept, though not as an image. The
 //! invariants: the records of a repository and of its registry are the sums over what
-//! is kept, after every command; and a repository keeps no more than
-//! [`KEPT_BYTES_MAX`](crate::limits::KEPT_BYTES_MAX), for what was deleted first goes as
-//! another image comes.
+//! is kept, after every command; and a repository keeps no more than [`KEPT_BYTES_MAX`]
+//! once the deletions that follow have let go of the rest, and at no time more than
+//! [`KEPT_EXCESS_MAX`] beyond: as an image comes, what was deleted first goes, as much
+//! as there is room for in one command, and beyond the excess at least as much as came.
+
+use std::collections::BTreeSet;
 
 use entrepot_oci::{Digest, RegistryId, RepositoryName};
 
@@ -12,7 +15,9 @@ use super::forget;
 use crate::apply::held::Thing;
 use crate::apply::manifests;
 use crate::keys::{self, Key, Namespace, Parts};
-use crate::limits::DELETION_MANIFESTS_PAGE;
+use crate::limits::{
+    DELETION_MANIFESTS_PAGE, DELETION_STEP_PAIRS, KEPT_BYTES_MAX, KEPT_EXCESS_MAX,
+};
 use crate::overlay::Overlay;
 use crate::query::{self, ManifestEntry};
 use crate::read;
@@ -94,53 +99,89 @@ impl Kept<'_> {
     }
 }
 
-/// Lets go for good what is too much of what a repository keeps, if `max` is what it
-/// may: what was deleted first first.
-pub(in crate::apply) fn bound(
-    overlay: &mut Overlay<'_>,
-    (account, repository): (&RegistryId, &RepositoryName),
-    max: u64,
-    at_ms: i64,
-) -> Result<(), StorageError> {
-    let own = keys::repository_kept(account, repository);
-    let is_too_much = |view: &dyn KeyValue| {
-        let record: Option<KeptRecord> = read::record(view, &own)?;
-        Ok(record.is_some_and(|record| record.cost > max))
-    };
-    while is_too_much(overlay)? {
-        let first = oldest(overlay, account, repository)?;
-        if first.is_empty() {
-            return Err(StorageError::corrupt(own.as_bytes(), "nothing is kept"));
-        }
-        for digest in first {
-            if !is_too_much(overlay)? {
-                break;
-            }
-            let Some(image) = query::deleted_image(overlay, account, repository, &digest)? else {
-                let key = keys::deleted(account, repository, &digest);
-                return Err(StorageError::corrupt(key.as_bytes(), "it is not kept"));
-            };
-            forget(overlay, account, repository, &image)?;
-            manifests::release(overlay, account, repository, &image.manifest, at_ms)?;
-        }
-    }
-    Ok(())
+/// What a repository may keep, and how much of the rest one command lets go.
+#[derive(Clone, Copy)]
+pub(in crate::apply) struct Bound {
+    /// Beyond that, what was deleted first goes, as far as there is room for it.
+    pub(in crate::apply) max: u64,
+    /// Beyond `max` and that, it goes in any case: what comes can make it no more.
+    pub(in crate::apply) excess: u64,
+    /// Pairs that may be removed; the last image may take more than is left of them.
+    pub(in crate::apply) room: usize,
 }
 
-/// The deleted images of a repository that were deleted first.
+// === impl Bound ===
+
+impl Bound {
+    pub(super) const OF_A_REPOSITORY: Self = Self {
+        max: KEPT_BYTES_MAX,
+        excess: KEPT_EXCESS_MAX,
+        room: DELETION_STEP_PAIRS,
+    };
+
+    /// Lets go for good what is too much of what a repository keeps: what was deleted
+    /// first first.
+    pub(in crate::apply) fn keep_to(
+        mut self,
+        overlay: &mut Overlay<'_>,
+        (account, repository): (&RegistryId, &RepositoryName),
+        at_ms: i64,
+    ) -> Result<(), StorageError> {
+        let own = keys::repository_kept(account, repository);
+        let mut released = BTreeSet::new();
+        let mut after = None;
+        while self.lets_go(overlay, &own)? {
+            let first = oldest(overlay, account, repository, after.as_ref())?;
+            if first.is_empty() {
+                return Err(StorageError::corrupt(own.as_bytes(), "nothing is kept"));
+            }
+            for (order, digest) in first {
+                if !self.lets_go(overlay, &own)? {
+                    break;
+                }
+                let Some(image) = query::deleted_image(overlay, account, repository, &digest)?
+                else {
+                    let key = keys::deleted(account, repository, &digest);
+                    return Err(StorageError::corrupt(key.as_bytes(), "it is not kept"));
+                };
+                let pairs = forget(overlay, account, repository, &image)?;
+                self.room = self.room.saturating_sub(pairs);
+                released.extend(image.manifest.blobs);
+                after = Some(order.successor());
+            }
+        }
+        // Once for all of them, and once they are all gone: whether a blob is used is
+        // read past each use that this command has removed.
+        manifests::release_each(overlay, account, repository, &released, at_ms)
+    }
+
+    fn lets_go(self, view: &dyn KeyValue, own: &Key) -> Result<bool, StorageError> {
+        let record: Option<KeptRecord> = read::record(view, own)?;
+        let cost = record.map_or(0, |record| record.cost);
+        let max = if self.room > 0 {
+            self.max
+        } else {
+            self.max.saturating_add(self.excess)
+        };
+        Ok(cost > max)
+    }
+}
+
+/// The deleted images of a repository that were deleted first, from `start` on.
 fn oldest(
     view: &dyn KeyValue,
     account: &RegistryId,
     repository: &RepositoryName,
-) -> Result<Vec<Digest>, StorageError> {
+    start: Option<&Key>,
+) -> Result<Vec<(Key, Digest)>, StorageError> {
     let prefix = Key::new(Namespace::KeptOrder).home(account, repository);
-    let found = read::page(view, &prefix, None, DELETION_MANIFESTS_PAGE)?;
+    let found = read::page(view, &prefix, start, DELETION_MANIFESTS_PAGE)?;
     let found = found.iter().map(|(key, _)| {
         let mut parts = Parts::of(key);
         parts.registry()?;
         parts.text("repository")?;
         parts.number()?;
-        parts.digest()
+        Ok((Key::of(key.to_vec()), parts.digest()?))
     });
     found.collect()
 }

@@ -192,6 +192,8 @@ impl Check<'_> {
             Namespace::TagMove => history::tag_move(self, pair),
             Namespace::TagHistory => history::history(self, pair),
             Namespace::GoneTag => history::gone(self, pair),
+            Namespace::GoneTagCount => history::gone_count(self, pair),
+            Namespace::GoneTagOrder => history::gone_order(self, pair),
             Namespace::Task => tasks::task(self, pair),
             Namespace::Outbox => tasks::outbox(self, pair),
             Namespace::Denied => tasks::denied(self, pair),

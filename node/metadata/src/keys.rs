@@ -27,7 +27,10 @@ pub(crate) use collection::{
 };
 pub(crate) use following::{settings_of, settings_origin, settings_outbox, settings_task};
 pub(crate) use held::{held, held_of, repository_held};
-pub(crate) use history::{gone_tag, gone_tags_then, tag_history, tag_move, tag_moves};
+pub(crate) use history::{
+    gone_tag, gone_tag_count, gone_tag_order, gone_tags_of, gone_tags_then, tag_history, tag_move,
+    tag_moves,
+};
 pub(crate) use identity::{
     PolicyUse, access_key, access_key_of, access_keys_of, entities, entity, first_account,
     group_member, group_members, identities, policies, policy, policy_use, policy_uses,
@@ -175,6 +178,11 @@ pub(crate) enum Namespace {
     TagHistory = 0x56,
     /// time in ms, account, repository, tag -> nothing: when a tag went of which is told
     GoneTag = 0x57,
+    /// account, repository -> `GoneTagsRecord`: how many these are
+    GoneTagCount = 0x58,
+    /// account, repository, time in ms, tag -> nothing: the same, those that went first
+    /// first
+    GoneTagOrder = 0x59,
     /// account, repository, digest, tag, destination -> `TaskRecord`
     Task = 0x60,
     /// sequence and a task's key -> nothing: the open tasks, oldest first
@@ -198,7 +206,7 @@ pub(crate) enum Namespace {
 }
 
 /// Every namespace, in order.
-const NAMESPACES: [Namespace; 70] = [
+const NAMESPACES: [Namespace; 72] = [
     Namespace::Envelope,
     Namespace::EnvelopeSlot,
     Namespace::Cluster,
@@ -259,6 +267,8 @@ const NAMESPACES: [Namespace; 70] = [
     Namespace::TagMove,
     Namespace::TagHistory,
     Namespace::GoneTag,
+    Namespace::GoneTagCount,
+    Namespace::GoneTagOrder,
     Namespace::Task,
     Namespace::Outbox,
     Namespace::Denied,

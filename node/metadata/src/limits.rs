@@ -376,6 +376,14 @@ pub const TAG_MOVES_MAX: u64 = 100;
 /// How long they are remembered of a tag that was deleted: 90 days.
 pub const GONE_TAG_KEPT_MS: i64 = 90 * 24 * 60 * 60 * 1_000;
 
+/// Deleted tags of one repository whose moves are remembered; beyond that, those that
+/// went first are forgotten before that time.
+pub const GONE_TAGS_MAX: u64 = 10_000;
+
+/// How many pairs of those that are too many go for each tag that a command moves: more
+/// than the three that a move may bring, so that they become no more.
+pub const GONE_TAG_PAIRS: usize = 4;
+
 /// Deleted tags that one command looks at to forget their moves; of these it forgets as
 /// many as [`DELETION_STEP_PAIRS`] are about.
 pub const FORGOTTEN_AT_ONCE_MAX: usize = 1_000;

@@ -55,8 +55,8 @@ pub use destination::{Destination, DestinationError};
 pub(crate) use following::settings_task_of;
 pub use following::{SettingsTask, settings_tasks};
 pub use held::{Allowance, Held, allowance, held, registries_held, repository_held};
-pub use history::{GoneTag, TagMove, gone_tags, tag_moves};
-pub(crate) use history::{gone_tag_of, tag_move_of};
+pub use history::{GoneTag, TagMove, gone_tag_count, gone_tags, tag_moves};
+pub(crate) use history::{gone_tag_of, gone_tag_of_order, tag_move_of};
 pub(crate) use identity::policy_user_of;
 pub use identity::{
     AWS_POLICIES, Entity, Managed, Permissions, Policy, PolicyUser, PolicyVersion, Role, entities,

@@ -145,14 +145,14 @@ impl Step<'_, '_> {
 
     /// What tags pointed to.
     fn histories(&mut self) -> Result<bool, StorageError> {
-        let limit = self.room_for(2);
+        let limit = self.room_for(3);
         let prefix = Key::new(Namespace::TagHistory).home(self.account, self.repository);
         let found = read::page(self.overlay, &prefix, None, limit)?;
         let number = found.len();
         for (key, value) in found {
             history::forget_history(self.overlay, &key, value)?;
         }
-        self.took(2 * number);
+        self.took(3 * number);
         Ok(number < limit && self.all_of(Namespace::TagMove)?)
     }
 

@@ -122,6 +122,8 @@ pub(super) fn put(
         }
         enqueue.run(overlay, Some(tag), moved.was_there && !restored)?;
     }
+    let home = (&push.account, &push.repository);
+    push.change(index).bound(overlay, home, push.tags.len())?;
     Ok(Outcome::ManifestPut(ManifestPut {
         created,
         repository_created,
@@ -154,6 +156,7 @@ pub(super) fn delete(
         author: command.author.as_ref(),
     };
     let tags = tags::delete_all(overlay, &account, &repository, &digest, change)?;
+    change.bound(overlay, (&account, &repository), tags.len())?;
     tasks::delete_all(overlay, &account, &repository, &digest)?;
     let departure = Departure {
         account: &account,

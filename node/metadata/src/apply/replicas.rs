@@ -155,6 +155,7 @@ impl Replica<'_> {
         };
         if self.is_of_source(&entry) {
             tags::remove(overlay, self.named(tag), &entry.digest, change)?;
+            change.bound(overlay, (self.account, self.repository), 1)?;
         }
         Ok(())
     }
@@ -182,6 +183,7 @@ impl Replica<'_> {
             author: command.author.as_ref(),
         };
         let (tags, is_tagged) = self.delete_tags(overlay, change)?;
+        change.bound(overlay, (self.account, self.repository), tags.len())?;
         let is_its = claims::is_live(&before) && !claims::is_live(&record);
         if is_tagged || !is_its || self.claims().any(overlay)? {
             return Ok(());

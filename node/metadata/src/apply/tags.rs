@@ -77,6 +77,7 @@ pub(super) fn delete(
         tag: &tag,
     };
     remove(overlay, named, &entry.digest, change)?;
+    change.bound(overlay, (&account, &repository), 1)?;
     let with_manifest = command.with_manifest
         && manifests::delete_untagged(
             overlay,

@@ -492,6 +492,11 @@ impl Restoration<'_> {
             }
             return Ok(enqueue.count());
         }
+        let change = Change {
+            index,
+            at_ms,
+            author: self.author,
+        };
         for tag in tags {
             let to = Move {
                 account,
@@ -499,17 +504,14 @@ impl Restoration<'_> {
                 tag,
                 digest,
                 origin: None,
-                change: Change {
-                    index,
-                    at_ms,
-                    author: self.author,
-                },
+                change,
             };
             to.run(overlay)?;
             if is_copied {
                 enqueue.run(overlay, Some(tag), false)?;
             }
         }
+        change.bound(overlay, (account, repository), tags.len())?;
         Ok(enqueue.count())
     }
 }

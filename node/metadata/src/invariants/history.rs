@@ -1,14 +1,15 @@
 //! The moves of a tag are numbered without a gap, are not too many, and go some time
-//! after the tag.
+//! after the tag; and what is remembered of deleted tags is counted.
 
 use entrepot_oci::{RegistryId, RepositoryName, Tag};
 
+use super::held::pages;
 use super::{Check, Pair};
 use crate::keys;
 use crate::limits::{AUTHOR_BYTES_MAX, TAG_MOVES_MAX};
 use crate::query;
 use crate::read;
-use crate::records::history::TagHistoryRecord;
+use crate::records::history::{GoneTagsRecord, TagHistoryRecord};
 use crate::store::StorageError;
 
 pub(super) fn history(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
@@ -27,6 +28,16 @@ pub(super) fn history(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageE
         check.require_key(
             &keys::gone_tag(gone_at_ms, &account, &repository, &tag),
             "what a deleted tag pointed to is forgotten in time",
+            pair,
+        )?;
+        check.require_key(
+            &keys::gone_tag_order(gone_at_ms, &account, &repository, &tag),
+            "what a deleted tag pointed to is forgotten if it is too much",
+            pair,
+        )?;
+        check.require_key(
+            &keys::gone_tag_count(&account, &repository),
+            "deleted tags of which is told are counted",
             pair,
         )?;
     }
@@ -66,6 +77,43 @@ pub(super) fn gone(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageErro
     check.require(
         key.is_some_and(|key| key.as_bytes() == pair.key),
         "what is forgotten in time is of a deleted tag, and of then",
+        &pair.key,
+    );
+    Ok(())
+}
+
+/// That there are too many is no error: those go with the next commands.
+pub(super) fn gone_count(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    let mut parts = pair.parts();
+    let account: RegistryId = parts.registry()?;
+    let repository: RepositoryName = parts.name("repository")?;
+    parts.end()?;
+    let record: GoneTagsRecord = pair.decode()?;
+    let mut tags = 0;
+    let prefix = keys::gone_tags_of(&account, &repository);
+    pages(check, &prefix, |_, _, _| {
+        tags += 1;
+        Ok(())
+    })?;
+    check.require(
+        record.tags == tags && tags > 0,
+        "as many deleted tags are told of as is said",
+        (&pair.key, record, tags),
+    );
+    Ok(())
+}
+
+pub(super) fn gone_order(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageError> {
+    check.require_mark(pair);
+    let (gone, _) = query::gone_tag_of_order(&pair.key)?;
+    let (account, repository, tag) = (&gone.account, &gone.repository, &gone.tag);
+    let own = keys::tag_history(account, repository, tag);
+    let history: Option<TagHistoryRecord> = read::record(check.view, &own)?;
+    let gone_at_ms = history.and_then(|history| history.gone_at_ms);
+    let key = gone_at_ms.map(|at_ms| keys::gone_tag_order(at_ms, account, repository, tag));
+    check.require(
+        key.is_some_and(|key| key.as_bytes() == pair.key),
+        "what is known by when it went is of a deleted tag, and of then",
         &pair.key,
     );
     Ok(())

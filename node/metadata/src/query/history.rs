@@ -6,7 +6,7 @@ use entrepot_oci::{Digest, RegistryId, RepositoryName, Tag};
 use super::parsed;
 use crate::keys::{self, Key, Namespace, Parts};
 use crate::read;
-use crate::records::history::TagMoveRecord;
+use crate::records::history::{GoneTagsRecord, TagMoveRecord};
 use crate::records::undelete::Cause;
 use crate::store::{KeyValue, StorageError};
 
@@ -64,6 +64,32 @@ pub fn gone_tags(
     let end = keys::gone_tags_then(cutoff_ms).prefix_end();
     let pairs = view.scan(start.as_bytes(), &end, limit)?;
     pairs.iter().map(|(key, _)| gone_tag_of(key)).collect()
+}
+
+/// How many deleted tags of a repository there are of which moves are remembered.
+pub fn gone_tag_count(
+    view: &dyn KeyValue,
+    account: &RegistryId,
+    repository: &RepositoryName,
+) -> Result<u64, StorageError> {
+    let key = keys::gone_tag_count(account, repository);
+    let record: Option<GoneTagsRecord> = read::record(view, &key)?;
+    Ok(record.unwrap_or_default().tags)
+}
+
+/// A key in namespace `GoneTagOrder`, and the time at which the tag went.
+pub(crate) fn gone_tag_of_order(key: &[u8]) -> Result<(GoneTag, u64), StorageError> {
+    let mut parts = Parts::of(key);
+    let (account, repository) = (parts.registry()?, parts.name("repository")?);
+    let gone_at_ms = parts.number()?;
+    let tag = parts.name("tag")?;
+    parts.end()?;
+    let gone = GoneTag {
+        account,
+        repository,
+        tag,
+    };
+    Ok((gone, gone_at_ms))
 }
 
 /// A key in namespace `GoneTag`.

@@ -13,6 +13,13 @@ pub struct TagHistoryRecord {
     pub gone_at_ms: Option<i64>,
 }
 
+/// How many deleted tags of a repository have a history; none: no tag.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct GoneTagsRecord {
+    #[prost(uint64, tag = "1")]
+    pub tags: u64,
+}
+
 /// One move of a tag.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct TagMoveRecord {

@@ -100,6 +100,11 @@ pub(crate) fn compare(
 ) {
     let home: Home = (account.to_string(), repository.to_string());
     let most = usize::try_from(TAG_MOVES_MAX).unwrap();
+    let gone = oracle.moves.iter().filter(|((at, _), moves)| {
+        *at == home && moves.last().is_some_and(|last| last.to.is_none())
+    });
+    let counted = query::gone_tag_count(state, account, repository).unwrap();
+    assert_eq!(counted, gone.count() as u64, "deleted tags");
     for tag in TAGS {
         let key = (home.clone(), tag.to_owned());
         let expected = oracle.moves.get(&key).cloned().unwrap_or_default();

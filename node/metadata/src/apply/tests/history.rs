@@ -1,12 +1,15 @@
 //! What tags pointed to is remembered, as far as there is room.
 
 use super::{Machine, account, app, digest, image, tag};
+use crate::apply::apply;
 use crate::command::{
-    Author, Command, DeleteManifest, DeleteRepository, DeleteTag, ForgetTags, ForgottenTag,
-    PutManifest, RestoreImage,
+    Author, Command, DeleteManifest, DeleteRepository, DeleteTag, Envelope, ForgetTags,
+    ForgottenTag, PutManifest, RestoreImage,
 };
-use crate::limits::TAG_MOVES_MAX;
+use crate::invariants;
+use crate::limits::{GONE_TAGS_MAX, TAG_MOVES_MAX};
 use crate::query::{self, Cause, TagMove};
+use crate::store::MemoryState;
 
 fn author(cause: Cause) -> Author {
     Author::new("ci", cause)
@@ -147,4 +150,91 @@ fn only_so_many_are_remembered_and_none_of_a_repository_that_is_gone() {
     assert_eq!(moves(&machine), []);
     let gone = query::gone_tags(&machine.state, i64::MAX, 1).unwrap();
     assert_eq!(gone, []);
+}
+
+/// How many deleted tags are remembered.
+fn gone(state: &MemoryState) -> u64 {
+    query::gone_tag_count(state, &account(), &app()).unwrap()
+}
+
+#[test]
+fn a_tag_that_comes_back_or_is_forgotten_counts_no_more() {
+    let mut machine = Machine::with_app();
+    let both = |at_ms| PutManifest {
+        tags: vec!["v1".to_owned(), "v2".to_owned()],
+        ..push(10, at_ms)
+    };
+    let delete = |at_ms| DeleteManifest {
+        at_ms,
+        author: Some(author(Cause::Client)),
+        ..DeleteManifest::new(&account(), &app(), &digest(10))
+    };
+    machine.done(both(1));
+    assert_eq!(gone(&machine.state), 0);
+    machine.done(delete(2));
+    assert_eq!(gone(&machine.state), 2);
+    machine.done(push(10, 3));
+    assert_eq!(gone(&machine.state), 1);
+    machine.done(delete(4));
+    assert_eq!(gone(&machine.state), 2);
+    forget(&mut machine, 4);
+    assert_eq!(gone(&machine.state), 1);
+    machine.done(DeleteRepository {
+        force: true,
+        ..DeleteRepository::new(&account(), &app(), 1)
+    });
+    assert_eq!(gone(&machine.state), 0);
+}
+
+/// Without a look at the whole state, which is large.
+fn unchecked(machine: &mut Machine, command: impl Into<Command>) {
+    machine.index += 1;
+    let id = u128::from(machine.index).to_be_bytes();
+    let envelope = Envelope::new(id, command.into()).to_bytes();
+    let (writes, response) = apply(&machine.state, machine.index, &envelope).unwrap();
+    response.into_result().unwrap();
+    machine.state.apply_writes(&writes);
+}
+
+#[test]
+fn who_pushes_and_deletes_tags_over_and_over_fills_the_state_no_further() {
+    const TAGS: u64 = 100;
+    let mut machine = Machine::with_app();
+    let mut cycle = |number: u64| {
+        let at_ms = i64::try_from(number).unwrap();
+        let tags = (0..TAGS).map(|tag| format!("v{number}-{tag}"));
+        let push = PutManifest {
+            tags: tags.collect(),
+            ..push(10, at_ms)
+        };
+        unchecked(&mut machine, push);
+        let delete = DeleteManifest {
+            at_ms,
+            author: Some(author(Cause::Client)),
+            ..DeleteManifest::new(&account(), &app(), &digest(10))
+        };
+        unchecked(&mut machine, delete);
+        gone(&machine.state)
+    };
+    let full = GONE_TAGS_MAX / TAGS;
+    for number in 1..=full {
+        assert_eq!(cycle(number), number * TAGS);
+    }
+    // Each is of five pairs, of which a command takes four for each tag that it moves: the
+    // next push takes the rest.
+    let counts: Vec<u64> = (full + 1..=full + 6).map(cycle).collect();
+    let most = GONE_TAGS_MAX + TAGS;
+    assert!(
+        counts.iter().all(|it| (GONE_TAGS_MAX..=most).contains(it)),
+        "{counts:?}"
+    );
+    invariants::check(&machine.state).unwrap();
+    let of = |number: u64| {
+        let tag = tag(&format!("v{number}-0"));
+        query::tag_moves(&machine.state, &account(), &app(), &tag, 10)
+            .unwrap()
+            .len()
+    };
+    assert_eq!((of(1), of(full + 6)), (0, 2));
+    assert_eq!(query::gone_tags(&machine.state, 1, 10).unwrap(), []);
 }

@@ -221,20 +221,33 @@ enum Then {
     Unknown,
 }
 
-/// `now`: the tag as it is. `moves`: what is remembered, the oldest first.
+/// `now`: the tag as it is. `moves`: what is remembered, the oldest first. Between two of
+/// them may be others of which nothing is: then what it was moved from is not where the
+/// one before took it.
 fn then(moves: &[TagMove], now: Option<&TagEntry>, at_ms: i64) -> Then {
     if let Some(now) = now.filter(|now| now.updated_at_ms <= at_ms) {
         return Then::Was(now.digest);
     }
-    if let Some(last) = moves.iter().rev().find(|it| it.at_ms <= at_ms) {
-        return last.to.map_or(Then::NoTag, Then::Was);
+    let after = moves.iter().rposition(|it| it.at_ms <= at_ms);
+    let after = after.map_or(0, |before| before + 1);
+    let (before, next) = moves.split_at(after);
+    if let Some(next) = next.first() {
+        // What it moved away from then, also if how it came there is not remembered.
+        if next.since_ms.is_some_and(|since_ms| since_ms <= at_ms) {
+            return next.from.map_or(Then::Unknown, Then::Was);
+        }
     }
-    // What it moved away from then is older than what is remembered.
-    let first = moves.first();
-    let first = first.filter(|first| first.since_ms.is_some_and(|since_ms| since_ms <= at_ms));
-    first
-        .and_then(|first| first.from)
-        .map_or(Then::Unknown, Then::Was)
+    let Some(last) = before.last() else {
+        return Then::Unknown;
+    };
+    let left = match next.first() {
+        Some(next) => next.from,
+        None => now.map(|now| now.digest),
+    };
+    if left != last.to {
+        return Then::Unknown;
+    }
+    last.to.map_or(Then::NoTag, Then::Was)
 }
 
 #[cfg(test)]
@@ -260,41 +273,85 @@ mod tests {
         }
     }
 
+    /// A move from what it had been since then.
+    fn moved_from(from: u8, since_ms: i64, it: TagMove) -> TagMove {
+        TagMove {
+            from: Some(digest(from)),
+            since_ms: Some(since_ms),
+            ..it
+        }
+    }
+
+    fn tagged(number: u8, updated_at_ms: i64) -> TagEntry {
+        TagEntry {
+            tag: "v1".parse().unwrap(),
+            digest: digest(number),
+            updated_at_ms,
+            index: 1,
+            origin: None,
+        }
+    }
+
     #[test]
     fn a_tag_pointed_to_where_its_last_move_before_took_it() {
         let moves = [
             moved(1, 10, Some(1)),
-            moved(2, 20, None),
+            moved_from(1, 10, moved(2, 20, None)),
             moved(3, 30, Some(2)),
         ];
-        let at = |at_ms| then(&moves, None, at_ms);
+        let now = tagged(2, 30);
+        let at = |at_ms| then(&moves, Some(&now), at_ms);
         assert_eq!(at(9), Then::Unknown);
         assert_eq!(at(10), Then::Was(digest(1)));
         assert_eq!(at(19), Then::Was(digest(1)));
         assert_eq!(at(20), Then::NoTag);
+        assert_eq!(at(29), Then::NoTag);
         assert_eq!(at(i64::MAX), Then::Was(digest(2)));
+        assert_eq!(then(&moves[..2], None, 20), Then::NoTag);
+    }
+
+    #[test]
+    fn a_move_that_nobody_noted_is_seen_by_the_next_one() {
+        // To 2 it went at 20.
+        let moves = [
+            moved(1, 10, Some(1)),
+            moved_from(2, 20, moved(2, 30, Some(3))),
+        ];
+        let now = tagged(3, 30);
+        let at = |at_ms| then(&moves, Some(&now), at_ms);
+        assert_eq!(at(10), Then::Unknown);
+        assert_eq!(at(19), Then::Unknown);
+        assert_eq!(at(20), Then::Was(digest(2)));
+        assert_eq!(at(25), Then::Was(digest(2)));
+        assert_eq!(at(30), Then::Was(digest(3)));
+        // A tag that was deleted, and came back.
+        let moves = [moved(1, 10, Some(1)), moved(2, 30, Some(3))];
+        assert_eq!(then(&moves, Some(&now), 25), Then::Unknown);
+    }
+
+    #[test]
+    fn a_last_move_that_nobody_noted_is_seen_by_where_the_tag_is() {
+        let moves = [moved(1, 10, Some(1))];
+        assert_eq!(then(&moves, Some(&tagged(2, 20)), 15), Then::Unknown);
+        assert_eq!(then(&moves, Some(&tagged(2, 20)), 20), Then::Was(digest(2)));
+        assert_eq!(then(&moves, None, 15), Then::Unknown);
+        // Another push of the same image moved nothing.
+        assert_eq!(then(&moves, Some(&tagged(1, 20)), 15), Then::Was(digest(1)));
+        let gone = [moved_from(1, 5, moved(1, 10, None))];
+        assert_eq!(then(&gone, Some(&tagged(2, 20)), 15), Then::Unknown);
+        assert_eq!(then(&gone, None, 15), Then::NoTag);
     }
 
     #[test]
     fn the_first_move_tells_what_was_before_it() {
-        let first = TagMove {
-            from: Some(digest(0)),
-            since_ms: Some(5),
-            ..moved(7, 10, Some(1))
-        };
+        let first = moved_from(0, 5, moved(7, 10, Some(1)));
         assert_eq!(then(std::slice::from_ref(&first), None, 4), Then::Unknown);
         assert_eq!(then(&[first], None, 5), Then::Was(digest(0)));
     }
 
     #[test]
     fn a_tag_that_has_not_moved_since_points_to_what_it_did() {
-        let now = TagEntry {
-            tag: "v1".parse().unwrap(),
-            digest: digest(3),
-            updated_at_ms: 5,
-            index: 1,
-            origin: None,
-        };
+        let now = tagged(3, 5);
         assert_eq!(then(&[], Some(&now), 5), Then::Was(digest(3)));
         assert_eq!(then(&[], Some(&now), 4), Then::Unknown);
     }

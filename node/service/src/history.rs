@@ -10,6 +10,7 @@ use entrepot_metadata::limits::TAG_MOVES_MAX;
 use entrepot_metadata::query::{self, Cause, TagEntry, TagMove};
 use entrepot_metadata::response::TagFixed;
 use entrepot_oci::{Digest, MediaType, RepositoryName, Tag};
+use tracing::warn;
 
 pub use self::forgetting::TagHistories;
 use crate::admin::page;
@@ -118,9 +119,44 @@ impl Registry {
             content_type: Some(content_type),
             content: stored.content,
         };
-        self.put_for(who, repository, push, Cause::Restore).await?;
-        audit::tag_restored(who, repository, tag, &restored, wanted.at_ms);
-        Ok(restored)
+        let put = self.put_for(who, repository, push, Cause::Restore).await;
+        // It may be there in spite of an error: not at the destination of a synchronous
+        // rule, say. Whoever asks again finds it there, which leaves no line.
+        let is_there = match &put {
+            Ok(_) => true,
+            // Somebody else has moved it, if only there.
+            Err(ServiceError::TagNotAsExpected(_)) => false,
+            Err(error) => self.is_moved(who, wanted, &restored, error).await,
+        };
+        if is_there {
+            audit::tag_restored(who, repository, tag, &restored, wanted.at_ms);
+        }
+        put.map(|_| restored)
+    }
+
+    /// Whether the tag points to where it was to go, though there was an error.
+    async fn is_moved(
+        &self,
+        who: &Caller,
+        wanted: &TagRestoration,
+        restored: &RestoredTag,
+        cause: &ServiceError,
+    ) -> bool {
+        let (repository, tag) = (&wanted.repository, &wanted.tag);
+        let found = async {
+            let view = self.current().await?;
+            Ok::<_, ServiceError>(query::tag(view.as_ref(), &who.account, repository, tag)?)
+        };
+        match found.await {
+            Ok(found) => found.is_some_and(|found| found.digest == restored.digest),
+            Err(error) => {
+                warn!(
+                    %repository, %tag, digest = %restored.digest, %cause, %error,
+                    "whether a tag was set back is not known: the audit log does not tell"
+                );
+                false
+            }
+        }
     }
 
     /// All is looked at before anything changes.

@@ -14,7 +14,15 @@ use crate::content::content;
 
 /// The lines of the audit log.
 #[derive(Debug, Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Lines(Arc<Mutex<Vec<String>>>);
+
+// === impl Lines ===
+
+impl Lines {
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
 
 impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -64,7 +72,7 @@ async fn the_deletion_of_an_image_is_one_line_and_asks_for_nothing_else() {
     drop(logged);
     // She is not told of other accounts' repositories.
     assert!(!deleted.of_region);
-    let lines = lines.0.lock().unwrap().clone();
+    let lines = lines.all();
     assert!(!lines.is_empty());
     for line in lines {
         assert!(line.contains("ecr:BatchDeleteImage"), "{line}");

@@ -9,12 +9,13 @@ use entrepot_metadata::limits::GONE_TAG_KEPT_MS;
 use entrepot_oci::{Digest, Reference};
 use entrepot_proto::environment::Clock;
 use entrepot_service::{
-    Caller, Cause, Change, Mutability, MutabilityMode, RepositoryChange, RestoredTag, ServiceError,
-    TagCondition, TagHistories, TagMove, TagRestoration,
+    Caller, Cause, Change, Destination, Mutability, MutabilityMode, RepositoryChange, RestoredTag,
+    RuleInfo, RuleOptions, ServiceError, TagCondition, TagHistories, TagMove, TagRestoration,
 };
 use tokio::time::timeout;
 
-use crate::cluster::{Cluster, EAST, Node, Plan, WEST, app, root, tag};
+use crate::audit_lines::Lines;
+use crate::cluster::{Cluster, EAST, Node, Plan, WEST, app, region, root, tag};
 use crate::content::{DEADLINE, content, eventually};
 
 const NAME: &str = "v1";
@@ -258,6 +259,38 @@ async fn a_tag_that_is_set_back_is_copied_like_a_push() {
         assert_eq!((&it.by[..], it.cause), (EAST, Cause::Replication));
     }
     world.cluster.check(WEST);
+}
+
+#[tokio::test]
+async fn a_tag_that_is_set_back_is_in_the_audit_log_though_a_destination_lacks_it() {
+    let world = World::new(&[(EAST, 1), (WEST, 1)]).await;
+    let one = world.push(1_000, 1).await;
+    world.push(2_000, 2).await;
+    let node = world.at(3_000);
+    let own = Destination::new(&region(WEST), &root().account.account());
+    let rule = RuleInfo {
+        options: RuleOptions {
+            synchronous: true,
+            synchronous_timeout_ms: 200,
+            ..RuleOptions::default()
+        },
+        ..RuleInfo::new("both", vec![own])
+    };
+    node.registry.put_rule(&root(), &rule).await.unwrap();
+    let lines = Lines::default();
+    let logged = tracing::subscriber::set_default(lines.clone());
+    // Nobody works on the tasks.
+    let late = restore(node, wanted(1_000)).await;
+    let Err(ServiceError::NotReplicated(_)) = late else {
+        panic!("{late:?}");
+    };
+    assert_eq!(node.tagged(NAME).await, Some(one));
+    // It is there already: nothing is set back.
+    restore(node, wanted(1_000)).await.unwrap();
+    drop(logged);
+    let lines = lines.all();
+    let of_it = lines.iter().filter(|it| it.contains("entrepot:RestoreTag"));
+    assert_eq!(of_it.count(), 1, "{lines:?}");
 }
 
 #[tokio::test]

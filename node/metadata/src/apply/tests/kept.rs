@@ -1,5 +1,7 @@
 //! What is kept of deleted images is held, and bounded.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use entrepot_oci::Digest;
 use prost::Message as _;
@@ -20,7 +22,7 @@ use crate::read;
 use crate::records::LinkRecord;
 use crate::records::undelete::{DeletedRecord, KeptRecord};
 use crate::response::Refused;
-use crate::store::{MemoryState, Writes};
+use crate::store::{KeyValue, MemoryState, StorageError, Writes};
 
 /// All that is kept, to go for good.
 pub(super) fn all_due(state: &MemoryState) -> ExpireDeleted {
@@ -217,6 +219,58 @@ fn what_there_is_no_room_for_goes_with_the_next_deletions() {
     assert_eq!(left((0, 1, 5)), [1, 0]);
     assert_eq!(left((1, 2, 1)), [3, 2, 1]);
     assert_eq!(left((0, 0, 1)), [0]);
+}
+
+/// Counts the pairs that are read.
+#[derive(Debug)]
+struct Scanned<'a> {
+    state: &'a MemoryState,
+    pairs: AtomicUsize,
+}
+
+impl KeyValue for Scanned<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        self.state.get(key)
+    }
+
+    fn scan(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, StorageError> {
+        let found = self.state.scan(start, end, limit)?;
+        self.pairs.fetch_add(found.len(), Ordering::Relaxed);
+        Ok(found)
+    }
+}
+
+/// Not once more for each image that has gone before: a blob's uses are read past those
+/// that are removed.
+#[test]
+fn what_goes_together_is_read_once() {
+    const IMAGES: u8 = 120;
+    let mut machine = Machine::with_app();
+    machine.done(BeginCollection {});
+    for number in 10..10 + IMAGES {
+        machine.done(image(number, &[1, 2, 3], &[]));
+        machine.done(delete(number));
+    }
+    let scanned = Scanned {
+        state: &machine.state,
+        pairs: AtomicUsize::new(0),
+    };
+    let mut overlay = Overlay::new(&scanned);
+    let bound = Bound {
+        max: 0,
+        excess: 0,
+        room: usize::MAX,
+    };
+    let home = (&account().into(), &app());
+    bound.keep_to(&mut overlay, home, 50).unwrap();
+    // When each was deleted, and its three uses.
+    let pairs = usize::from(IMAGES) * (1 + 3);
+    assert_eq!(scanned.pairs.load(Ordering::Relaxed), pairs);
 }
 
 #[test]

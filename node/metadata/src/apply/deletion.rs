@@ -104,6 +104,7 @@ impl Step<'_, '_> {
             index: 0,
             at_ms: 0,
             author: None,
+            forgets: true,
         };
         for entry in &found {
             let (digest, tag) = (&entry.digest, &entry.tag);

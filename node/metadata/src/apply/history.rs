@@ -21,15 +21,18 @@ use crate::query::{self, TagEntry};
 use crate::read;
 use crate::records::history::{GoneTagsRecord, TagHistoryRecord, TagMoveRecord};
 use crate::response::{Done, Outcome};
-use crate::store::StorageError;
+use crate::store::{KeyValue, StorageError};
 
 /// A command that changes tags.
 #[derive(Clone, Copy)]
 pub(super) struct Change<'a> {
     pub(super) index: u64,
     pub(super) at_ms: i64,
-    /// None: nothing of it is kept, as releases that know nothing of this apply it.
+    /// None: nothing of it is kept, as releases that know nothing of this apply it, but
+    /// of a tag of which something is remembered: then there are none of these any more.
     pub(super) author: Option<&'a Author>,
+    /// Its repository goes, with all that is remembered of its tags.
+    pub(super) forgets: bool,
 }
 
 /// A tag of a repository.
@@ -136,6 +139,18 @@ fn bound(
 // === impl Change ===
 
 impl Change<'_> {
+    /// Whether it is remembered that a tag moves.
+    pub(super) fn is_noted(
+        &self,
+        view: &dyn KeyValue,
+        named: Named<'_>,
+    ) -> Result<bool, StorageError> {
+        if self.forgets || self.author.is_some() {
+            return Ok(!self.forgets);
+        }
+        read::exists(view, &named.key())
+    }
+
     /// Notes where a tag goes; none: it is deleted. `before`: as it was; none: there was
     /// no such tag.
     pub(super) fn note(
@@ -145,9 +160,9 @@ impl Change<'_> {
         before: Option<&TagEntry>,
         to: Option<&Digest>,
     ) -> Result<(), StorageError> {
-        let Some(author) = self.author else {
+        if !self.is_noted(overlay, named)? {
             return Ok(());
-        };
+        }
         let Named {
             account,
             repository,
@@ -174,8 +189,8 @@ impl Change<'_> {
             at_ms: self.at_ms,
             from: before.map(|before| before.digest.to_string()),
             to: to.map(ToString::to_string),
-            cause: author.cause,
-            by: author.by.clone(),
+            cause: self.author.map(|it| it.cause).unwrap_or_default(),
+            by: self.author.map(|it| it.by.clone()).unwrap_or_default(),
             since_ms: before.map(|before| before.updated_at_ms),
         };
         overlay.put(keys::tag_move(account, repository, tag, number), &record);

@@ -154,6 +154,7 @@ pub(super) fn delete(
         index,
         at_ms: command.at_ms,
         author: command.author.as_ref(),
+        forgets: false,
     };
     let tags = tags::delete_all(overlay, &account, &repository, &digest, change)?;
     change.bound(overlay, (&account, &repository), tags.len())?;
@@ -445,6 +446,7 @@ impl Push {
             index,
             at_ms: self.command.at_ms,
             author: self.command.author.as_ref(),
+            forgets: false,
         }
     }
 

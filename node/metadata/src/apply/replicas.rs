@@ -69,6 +69,7 @@ pub(super) fn delete(
                 index,
                 at_ms: command.at_ms,
                 author: command.author.as_ref(),
+                forgets: false,
             };
             replica.delete_tag(overlay, &tag, change)?;
         }
@@ -181,6 +182,7 @@ impl Replica<'_> {
             index,
             at_ms: command.at_ms,
             author: command.author.as_ref(),
+            forgets: false,
         };
         let (tags, is_tagged) = self.delete_tags(overlay, change)?;
         change.bound(overlay, (self.account, self.repository), tags.len())?;

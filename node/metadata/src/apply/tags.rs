@@ -70,6 +70,7 @@ pub(super) fn delete(
         index,
         at_ms: command.at_ms,
         author: command.author.as_ref(),
+        forgets: false,
     };
     let named = Named {
         account: &account,
@@ -111,7 +112,7 @@ pub(super) fn remove(
         repository,
         tag,
     } = named;
-    if change.author.is_some() {
+    if change.is_noted(overlay, named)? {
         let before = query::tag(overlay, account, repository, tag)?;
         change.note(overlay, named, before.as_ref(), None)?;
     }

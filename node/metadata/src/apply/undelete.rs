@@ -496,6 +496,7 @@ impl Restoration<'_> {
             index,
             at_ms,
             author: self.author,
+            forgets: false,
         };
         for tag in tags {
             let to = Move {

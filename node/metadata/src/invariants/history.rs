@@ -44,6 +44,12 @@ pub(super) fn history(check: &mut Check<'_>, pair: &Pair) -> Result<(), StorageE
     if is_deleting(check, &account, &repository)? {
         return Ok(());
     }
+    let is_there = read::exists(check.view, &keys::tag(&account, &repository, &tag))?;
+    check.require(
+        is_there == record.gone_at_ms.is_none(),
+        "it is known whether a tag that has a history is there",
+        &pair.key,
+    );
     let oldest = record.last.saturating_sub(TAG_MOVES_MAX) + 1;
     check.require(record.last > 0, "a tag's history has a move", &pair.key);
     for number in [oldest, record.last] {

@@ -1,5 +1,5 @@
 //! What tags pointed to before, in the model: whatever differs after a command whose
-//! proposer says who asked for it.
+//! proposer says who asked for it, or that moves a tag of which something is remembered.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -29,8 +29,8 @@ pub(crate) struct Moved {
 
 type Tags = HashMap<(Home, String), (String, Option<Origin>)>;
 
-/// Who asks for a command, and when, if it says so.
-pub(crate) fn asked(command: &Command) -> Option<(Author, i64)> {
+/// When a command was asked for that may move tags, and by whom, if it says so.
+pub(crate) fn asked(command: &Command) -> Option<(Option<Author>, i64)> {
     let (author, at_ms) = match command {
         Command::PutManifest(it) => (&it.author, it.at_ms),
         Command::DeleteManifest(it) => (&it.author, it.at_ms),
@@ -39,7 +39,7 @@ pub(crate) fn asked(command: &Command) -> Option<(Author, i64)> {
         Command::RestoreImage(it) => (&it.author, it.at_ms),
         _ => return None,
     };
-    author.clone().map(|author| (author, at_ms))
+    Some((author.clone(), at_ms))
 }
 
 /// What would be proposed for tags that went then, or before.
@@ -59,20 +59,22 @@ impl Oracle {
     pub(crate) fn remember_moves(
         &mut self,
         index: u64,
-        (author, at_ms): &(Author, i64),
+        (author, at_ms): &(Option<Author>, i64),
         before: &Tags,
     ) {
         let all: BTreeSet<_> = before.keys().chain(self.tags.keys()).cloned().collect();
         for key in all {
             let at = |tags: &Tags| tags.get(&key).map(|(digest, _)| digest.clone());
             let (from, to) = (at(before), at(&self.tags));
-            if from != to {
+            let is_remembered = author.is_some() || self.moves.contains_key(&key);
+            if from != to && is_remembered {
+                let author = author.clone().unwrap_or_default();
                 self.moves.entry(key).or_default().push(Moved {
                     index,
                     at_ms: *at_ms,
                     from,
                     to,
-                    by: author.by.clone(),
+                    by: author.by,
                     cause: author.cause,
                 });
             }

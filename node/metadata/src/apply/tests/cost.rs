@@ -61,8 +61,9 @@ fn a_push_costs_a_few_point_reads() {
     let mut machine = Machine::with_app();
     machine.done(rule("a", &[], "eu-west-1"));
     // Envelope, slot, repository, settings, manifest, tag, the count of its tags, task,
-    // and whether it was deleted before; one for each blob.
-    let gets = 9 + 3;
+    // whether it was deleted before, and whether moves of the tag are remembered; one
+    // for each blob.
+    let gets = 10 + 3;
     // The rules.
     let scans = 1;
     // Envelope, slot, manifest, content, tag both ways, task both ways; one for

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! cargo build --release -p entrepot-node -p entrepot-admin
-//! cargo bench -p entrepot-tests --bench deletion                 # about 15 minutes
+//! cargo bench -p entrepot-tests --bench deletion                 # about 10 minutes
 //! cargo bench -p entrepot-tests --bench deletion -- collection   # one part of it
 //! cargo bench -p entrepot-tests --bench deletion -- --rounds 1   # once instead of three times
 //! cargo bench -p entrepot-tests --bench deletion -- --quick      # to see it run

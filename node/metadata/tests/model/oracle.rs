@@ -199,10 +199,7 @@ impl Oracle {
             Command::PutManifest(it) => self.put_manifest(index, &it),
             Command::DeleteManifest(it) => self.delete_manifest(index, it),
             Command::DeleteTag(it) => self.delete_tag(index, it),
-            Command::PutRule(it) => {
-                let replaced = self.put_rule(it);
-                Ok(self.rules_changed(replaced))
-            }
+            Command::PutRule(it) => Ok(self.put_one_rule(it)),
             Command::DeleteRule(it) => match self.rules.remove(&(it.account, it.id.clone())) {
                 Some(_) => Ok(self.rules_changed(false)),
                 None => Err(Refused::RuleUnknown(it.id)),
@@ -1158,11 +1155,27 @@ impl Oracle {
     }
 
     /// Whether it replaced one.
-    fn put_rule(&mut self, mut it: PutRule) -> bool {
+    fn put_one_rule(&mut self, it: PutRule) -> Outcome {
+        match self.put_rule(it) {
+            Some(true) => self.rules_changed(true),
+            // A new one asks for no less than there was.
+            other => Outcome::RulesChanged(RulesChanged {
+                replaced: other.is_some(),
+                ..RulesChanged::default()
+            }),
+        }
+    }
+
+    /// Whether it differs from the one in whose place it comes, if it does.
+    fn put_rule(&mut self, mut it: PutRule) -> Option<bool> {
         it.prefixes.sort();
         it.prefixes.dedup();
         let key = (it.account.clone(), it.id.clone());
-        self.rules.insert(key, it).is_some()
+        let before = self.rules.insert(key, it.clone())?;
+        let is_same = before.prefixes == it.prefixes
+            && destinations(&before) == destinations(&it)
+            && options(&before) == options(&it);
+        Some(!is_same)
     }
 
     /// Drops the open tasks that no rule asks for.

@@ -591,13 +591,13 @@ impl Replication for ReplicaServer {
     }
 }
 
-/// Where something comes from that is for a repository here.
 /// What says that a change came from another region; none where that is not to be said.
 fn author(origin: &TagOrigin, is_said: bool) -> Option<Author> {
     let region = origin.source.region.as_str();
     is_said.then(|| Author::new(region, Cause::Replication))
 }
 
+/// Where something comes from that is for a repository here.
 fn origin_at(
     told: &Origin,
     (account, repository): (&AccountId, &RepositoryName),
